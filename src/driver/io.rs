@@ -1,0 +1,63 @@
+//! One aligned I/O: what the request machine asks for, an engine carries out and a driver sees.
+//! Plain data: addresses are numbers here, and become pointers only where memory is touched.
+
+use smallvec::SmallVec;
+
+/// A piece of memory. Same layout as `struct iovec`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Segment {
+    pub address: usize,
+    pub bytes: usize,
+}
+
+pub type Segments = SmallVec<[Segment; 4]>;
+
+/// A bounce: before a write from the guest's memory to scratch, after a read the other way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy {
+    pub from: usize,
+    pub to: usize,
+    pub bytes: usize,
+}
+
+pub type Copies = SmallVec<[Copy; 2]>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Read,
+    Write,
+    Flush,
+}
+
+/// Which way to the storage an I/O takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// The handle's own way, with its alignments.
+    Main,
+    /// A buffered descriptor, for the last, partial block of a file; takes any alignment.
+    LastBlock,
+}
+
+/// Names an I/O to the request machine: the slot of its request, and which of its I/Os it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IoId {
+    pub slot: u32,
+    pub part: u32,
+}
+
+/// Whoever carries it out copies `copies` before a write, and after a read that moved all of
+/// `bytes`; and hands the whole thing back with the number of bytes moved or an errno.
+#[derive(Debug, Clone)]
+pub struct Io {
+    pub id: IoId,
+    pub op: Op,
+    pub lane: Lane,
+    /// Write: durable when done.
+    pub fua: bool,
+    pub offset: u64,
+    /// The sum of `segments`; 0 for a flush.
+    pub bytes: u64,
+    pub segments: Segments,
+    pub copies: Copies,
+}

@@ -1,0 +1,35 @@
+//! What is underneath: a file or block device, or a C caller's callbacks.
+
+mod callbacks;
+mod io;
+
+pub use callbacks::{AsyncIoFn, CDriver, DoneFn, SyncIoFn};
+pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
+
+use crate::sys::Error;
+
+/// Storage that takes aligned I/O. One object per handle: it owns what is the handle's own
+/// (descriptors with their flags); what all handles of a file share is the node's.
+pub trait Driver: Send + Sync {
+    /// Carries out `io` on this thread and returns the bytes moved (0 for a flush), or a positive
+    /// errno. Short results and EINTR are the request machine's business: report them as they are.
+    /// Does not run `io.copies`.
+    fn perform(&self, io: &Io) -> Result<u64, i32>;
+
+    /// Whether I/O of this kind is started with `start` instead of `perform`.
+    fn is_asynchronous(&self, _op: Op) -> bool {
+        false
+    }
+
+    /// Starts `io`; `done` gets it back with its result exactly once, on any thread, possibly
+    /// before this returns.
+    fn start(&self, _io: Io, _done: Done) {
+        unreachable!("only asynchronous drivers are started");
+    }
+
+    /// The exact length of the object in bytes.
+    fn length(&self) -> Result<u64, Error>;
+}
+
+/// Takes back an I/O that a driver started.
+pub type Done = Box<dyn FnOnce(Io, Result<u64, i32>) + Send>;

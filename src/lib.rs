@@ -1,0 +1,15 @@
+//! blkalign: I/O of any size at any offset on storage that only takes large aligned blocks.
+//!
+//! The rooms, from the top of the house to its bottom; none calls a room above it
+//! (docs/DESIGN.md has the picture): `capi`, `handle`, `node`, `request`, `engine` and
+//! `completion`, `driver`, `probe`, `sys`.
+
+mod capi;
+mod completion;
+mod driver;
+mod engine;
+mod handle;
+mod node;
+mod probe;
+mod request;
+mod sys;

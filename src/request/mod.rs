@@ -1,0 +1,144 @@
+//! The request machine: PURE. Events in ("submitted", "this I/O is done with result r"), actions
+//! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
+//! no unsafe; addresses are numbers to it.
+
+use crate::driver::{Io, Op, Segments};
+
+/// Names a queue (an open handle) of the machine.
+pub type QueueId = u32;
+/// Greater than 0, never used twice in one machine; later submissions have greater ids.
+pub type RequestId = u64;
+
+/// What one queue's storage takes, and how much of it at once.
+#[derive(Debug, Clone)]
+pub struct QueueLimits {
+    /// Power of two; offset and total length of every I/O on `Lane::Main` are multiples of it.
+    pub request_alignment: u64,
+    /// Power of two; address of every segment on `Lane::Main`.
+    pub mem_alignment: usize,
+    /// Power of two, at most `request_alignment`; length of every segment on `Lane::Main`.
+    pub segment_alignment: usize,
+    /// Most bytes in one I/O; a multiple of `request_alignment`.
+    pub max_transfer: u64,
+    /// Most segments in one I/O; at least 1.
+    pub max_segments: usize,
+    /// Most requests at the storage at once; at least 1. The others wait, in order.
+    pub depth: usize,
+    /// From this offset on I/O takes `Lane::LastBlock`, exact to the byte and of any alignment.
+    /// u64::MAX: never. A multiple of `request_alignment`.
+    pub last_block: u64,
+    /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
+    /// or the page where the page cache is in the way. Power of two.
+    pub granule: u64,
+}
+
+/// A request as it enters. Segments hold no empty element and add up to `bytes`.
+#[derive(Debug, Clone)]
+pub struct Request<T> {
+    pub op: Op,
+    pub fua: bool,
+    pub offset: u64,
+    pub bytes: u64,
+    pub segments: Segments,
+    /// Comes back in the completion.
+    pub token: T,
+}
+
+/// What the caller of the machine has to do next, in this order.
+#[derive(Debug)]
+pub enum Action<Q, T> {
+    /// Carry out this I/O for the queue whose owner is the first field, then call `io_done`.
+    Io(Q, Io),
+    /// This request has left the tracker: hand its result (0 or a positive errno) to its owner.
+    Complete(Completion<T>),
+}
+
+#[derive(Debug)]
+pub struct Completion<T> {
+    pub id: RequestId,
+    pub token: T,
+    pub op: Op,
+    pub offset: u64,
+    pub bytes: u64,
+    pub result: Result<(), i32>,
+}
+
+/// Memory for edges and bounces. `take` gives `bytes` or more at a multiple of `alignment`.
+pub trait ScratchPool {
+    fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
+    fn give(&mut self, scratch: Scratch);
+}
+
+/// Scratch memory: owned by whoever holds the value, until it is given back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scratch {
+    pub address: usize,
+    pub bytes: usize,
+    pub alignment: usize,
+}
+
+/// Counters of one queue; the fields mean what `blkalign_stats` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub reads: u64,
+    pub writes: u64,
+    pub write_zeroes: u64,
+    pub discards: u64,
+    pub flushes: u64,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    pub zero_copy: u64,
+    pub bounced: u64,
+    pub rmw: u64,
+    pub rmw_reads: u64,
+    pub rmw_reads_skipped: u64,
+    pub merged: u64,
+    pub waits: u64,
+    pub storage_reads: u64,
+    pub storage_writes: u64,
+    pub errors: u64,
+    pub in_flight: u64,
+}
+
+pub struct Machine<Q, T, S> {
+    _q: std::marker::PhantomData<(Q, T, S)>,
+}
+
+impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
+    pub fn new(_scratch: S) -> Self {
+        todo!()
+    }
+
+    pub fn add_queue(&mut self, _owner: Q, _limits: QueueLimits) -> QueueId {
+        todo!()
+    }
+
+    /// The queue must have nothing in flight.
+    pub fn remove_queue(&mut self, _queue: QueueId) {
+        todo!()
+    }
+
+    /// Takes a request in. It may complete at once (then a `Complete` is among the actions).
+    pub fn submit(
+        &mut self,
+        _queue: QueueId,
+        _request: Request<T>,
+        _actions: &mut Vec<Action<Q, T>>,
+    ) -> RequestId {
+        todo!()
+    }
+
+    /// `io` is over: it moved so many bytes (possibly fewer than asked), or failed with an errno.
+    pub fn io_done(
+        &mut self,
+        _io: Io,
+        _result: Result<u64, i32>,
+        _actions: &mut Vec<Action<Q, T>>,
+    ) {
+        todo!()
+    }
+
+    pub fn stats(&self, _queue: QueueId) -> Stats {
+        todo!()
+    }
+}
