@@ -2,6 +2,14 @@
 //! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
 //! no unsafe; addresses are numbers to it.
 
+mod entry;
+mod machine;
+mod moving;
+mod splice;
+mod tracker;
+
+pub use machine::Machine;
+
 use crate::driver::{Io, Op, Segments};
 
 /// Names a queue (an open handle) of the machine.
@@ -98,47 +106,4 @@ pub struct Stats {
     pub storage_writes: u64,
     pub errors: u64,
     pub in_flight: u64,
-}
-
-pub struct Machine<Q, T, S> {
-    _q: std::marker::PhantomData<(Q, T, S)>,
-}
-
-impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    pub fn new(_scratch: S) -> Self {
-        todo!()
-    }
-
-    pub fn add_queue(&mut self, _owner: Q, _limits: QueueLimits) -> QueueId {
-        todo!()
-    }
-
-    /// The queue must have nothing in flight.
-    pub fn remove_queue(&mut self, _queue: QueueId) {
-        todo!()
-    }
-
-    /// Takes a request in. It may complete at once (then a `Complete` is among the actions).
-    pub fn submit(
-        &mut self,
-        _queue: QueueId,
-        _request: Request<T>,
-        _actions: &mut Vec<Action<Q, T>>,
-    ) -> RequestId {
-        todo!()
-    }
-
-    /// `io` is over: it moved so many bytes (possibly fewer than asked), or failed with an errno.
-    pub fn io_done(
-        &mut self,
-        _io: Io,
-        _result: Result<u64, i32>,
-        _actions: &mut Vec<Action<Q, T>>,
-    ) {
-        todo!()
-    }
-
-    pub fn stats(&self, _queue: QueueId) -> Stats {
-        todo!()
-    }
 }

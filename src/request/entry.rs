@@ -1,0 +1,72 @@
+//! One request inside the machine: what it was asked, how far it is, what it holds.
+
+use smallvec::SmallVec;
+
+use super::splice::Cursor;
+use super::{QueueId, Request, RequestId, Scratch};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Conflicting requests that came before it have not left yet.
+    Waiting,
+    /// May start as soon as its queue's depth allows.
+    Queued,
+    /// Its edge blocks are being read; nothing is written yet.
+    Edges,
+    /// Its own bytes are moving.
+    Moving,
+}
+
+#[derive(Debug)]
+pub struct Entry<T> {
+    pub id: RequestId,
+    pub queue: QueueId,
+    pub request: Request<T>,
+    pub phase: Phase,
+    /// In the tracker: a write with bytes.
+    pub tracked: bool,
+    pub cursor: Cursor,
+    /// Images of the edge blocks, and where the head's and the tail's are.
+    pub images: Option<Scratch>,
+    pub head_image: Option<usize>,
+    pub tail_image: Option<usize>,
+    /// I/Os at the storage, and the scratch that each of them holds.
+    pub outstanding: u32,
+    pub parts: SmallVec<[(u32, Scratch); 2]>,
+    pub parts_issued: u32,
+    /// Results in a row that moved nothing, though they were not failures.
+    pub stalls: u32,
+    /// At least one guest byte was copied.
+    pub bounced: bool,
+    pub error: Option<i32>,
+}
+
+impl<T> Entry<T> {
+    pub fn new(id: RequestId, queue: QueueId, request: Request<T>) -> Entry<T> {
+        Entry {
+            id,
+            queue,
+            request,
+            phase: Phase::Queued,
+            tracked: false,
+            cursor: Cursor::default(),
+            images: None,
+            head_image: None,
+            tail_image: None,
+            outstanding: 0,
+            parts: SmallVec::new(),
+            parts_issued: 0,
+            stalls: 0,
+            bounced: false,
+            error: None,
+        }
+    }
+
+    pub fn end(&self) -> u64 {
+        self.request.offset + self.request.bytes
+    }
+
+    pub fn scratch_bytes(&self) -> usize {
+        self.parts.iter().map(|(_, scratch)| scratch.bytes).sum()
+    }
+}

@@ -1,0 +1,298 @@
+//! The machine itself: requests come in, wait for what they conflict with, read their edges,
+//! move their bytes, leave. See `mod.rs` for what goes in and out, `tracker.rs` for who waits
+//! for whom, `splice.rs` for the memory of one I/O.
+//!
+//! The way of a request, `Phase` by `Phase`:
+//!
+//! ```text
+//!  submit --> Waiting ---> Queued ---> Edges ---> Moving ---> Complete
+//!         \__ no conflict __/^   \__ no edges __/^
+//!                 a place among `depth` |
+//! ```
+//!
+//! A request that has a place among its queue's `depth` never waits for another request, so
+//! places always come free again. Scratch is taken only by requests that have a place.
+
+use std::collections::VecDeque;
+
+use super::entry::{Entry, Phase};
+use super::splice;
+use super::tracker::{Access, Tracker};
+use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
+use super::{ScratchPool, Stats};
+use crate::driver::{Io, Op};
+
+pub(super) struct Queue<Q> {
+    pub(super) owner: Q,
+    pub(super) limits: QueueLimits,
+    pub(super) stats: Stats,
+    /// Requests that have a place at the storage.
+    active: usize,
+    /// Requests that conflict with nothing and want a place, in order.
+    queued: VecDeque<u32>,
+}
+
+pub struct Machine<Q, T, S> {
+    pub(super) queues: Vec<Option<Queue<Q>>>,
+    pub(super) entries: Vec<Option<Entry<T>>>,
+    free: Vec<u32>,
+    tracker: Tracker,
+    pub(super) scratch: S,
+    last_id: RequestId,
+    /// The errno of the first flush that failed.
+    pub(super) flush_failed: Option<i32>,
+    /// Queues in which a request may have become able to start.
+    runnable: Vec<QueueId>,
+    /// Kept to spare allocations: the waiters that a leaving request sets free.
+    freed: Vec<u32>,
+}
+
+impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
+    pub fn new(scratch: S) -> Self {
+        Machine {
+            queues: Vec::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            tracker: Tracker::default(),
+            scratch,
+            last_id: 0,
+            flush_failed: None,
+            runnable: Vec::new(),
+            freed: Vec::new(),
+        }
+    }
+
+    pub fn add_queue(&mut self, owner: Q, limits: QueueLimits) -> QueueId {
+        assert!(limits.request_alignment.is_power_of_two());
+        assert!(limits.mem_alignment.is_power_of_two());
+        assert!(limits.segment_alignment.is_power_of_two());
+        assert!(limits.granule.is_power_of_two());
+        assert!(limits.segment_alignment as u64 <= limits.request_alignment);
+        assert!(limits.max_transfer >= limits.request_alignment);
+        assert!(limits.granule >= limits.request_alignment);
+        assert!(limits.depth > 0 && limits.max_segments > 0);
+        let queue =
+            Queue { owner, limits, stats: Stats::default(), active: 0, queued: VecDeque::new() };
+        match self.queues.iter().position(Option::is_none) {
+            Some(unused) => {
+                self.queues[unused] = Some(queue);
+                unused as QueueId
+            }
+            None => {
+                self.queues.push(Some(queue));
+                (self.queues.len() - 1) as QueueId
+            }
+        }
+    }
+
+    /// The queue must have nothing in flight.
+    pub fn remove_queue(&mut self, queue: QueueId) {
+        let gone = self.queues[queue as usize].take();
+        assert!(gone.is_some_and(|queue| queue.stats.in_flight == 0));
+    }
+
+    /// Takes a request in. It may complete at once (then a `Complete` is among the actions).
+    pub fn submit(
+        &mut self,
+        queue: QueueId,
+        request: Request<T>,
+        actions: &mut Vec<Action<Q, T>>,
+    ) -> RequestId {
+        self.last_id += 1;
+        let id = self.last_id;
+        let home = self.queue(queue);
+        home.stats.in_flight += 1;
+        match request.op {
+            Op::Read => home.stats.reads += 1,
+            Op::Write => home.stats.writes += 1,
+            Op::Flush => home.stats.flushes += 1,
+        }
+        let moves_bytes = request.bytes > 0;
+        let write = request.op == Op::Write;
+        let slot = self.place(Entry::new(id, queue, request));
+        if write && moves_bytes {
+            self.track(slot);
+        }
+        if self.entry(slot).phase != Phase::Waiting {
+            self.enqueue(slot);
+        }
+        self.run(actions);
+        id
+    }
+
+    /// `io` is over: it moved so many bytes (possibly fewer than asked), or failed with an errno.
+    pub fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<Action<Q, T>>) {
+        let slot = io.id.slot;
+        let error = match result {
+            Ok(moved) if moved == io.bytes => None,
+            Ok(moved) if moved < io.bytes => return self.resume(io, moved, actions),
+            Ok(_) => Some(libc::EIO),
+            Err(libc::EINTR) => return self.resume(io, 0, actions),
+            Err(errno) => Some(errno),
+        };
+        self.part_done(&io, error);
+        if error.is_none() {
+            self.entry(slot).stalls = 0;
+        }
+        self.go_on(slot, actions);
+        self.run(actions);
+    }
+
+    pub fn stats(&self, queue: QueueId) -> Stats {
+        self.queues[queue as usize].as_ref().expect("an open queue").stats
+    }
+
+    // ----- entering and leaving -----
+
+    fn place(&mut self, entry: Entry<T>) -> u32 {
+        match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.entries.push(Some(entry));
+                (self.entries.len() - 1) as u32
+            }
+        }
+    }
+
+    /// Puts a write where conflicting ones can see it, and has it wait for those before it.
+    fn track(&mut self, slot: u32) {
+        let entry = self.entries[slot as usize].as_mut().expect("just placed");
+        let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
+        let QueueLimits { granule, last_block, .. } = queue.limits;
+        let (start, end) = (entry.request.offset, entry.end());
+        let aligned = start.is_multiple_of(granule) && end.is_multiple_of(granule);
+        let (access, start, end) = if aligned && end <= last_block {
+            (Access::Shared, start, end)
+        } else {
+            let (start, end) = (splice::round_down(start, granule), end);
+            (Access::Exclusive, start, end.next_multiple_of(granule))
+        };
+        entry.tracked = true;
+        if !self.tracker.insert(slot, start, end, access) {
+            entry.phase = Phase::Waiting;
+            queue.stats.waits += 1;
+        }
+    }
+
+    fn enqueue(&mut self, slot: u32) {
+        let entry = self.entry(slot);
+        entry.phase = Phase::Queued;
+        let queue = entry.queue;
+        self.queue(queue).queued.push_back(slot);
+        self.runnable.push(queue);
+    }
+
+    /// Starts what can be started.
+    fn run(&mut self, actions: &mut Vec<Action<Q, T>>) {
+        while let Some(id) = self.runnable.pop() {
+            loop {
+                let queue = self.queue(id);
+                if queue.active == queue.limits.depth {
+                    break;
+                }
+                let Some(slot) = queue.queued.pop_front() else { break };
+                queue.active += 1;
+                self.start(slot, actions);
+            }
+        }
+    }
+
+    /// The request leaves: first the tracker, then to its owner.
+    fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        let entry = self.entries[slot as usize].take().expect("a request in flight");
+        debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
+        if let Some(images) = entry.images {
+            self.scratch.give(images);
+        }
+        if entry.tracked {
+            let mut freed = std::mem::take(&mut self.freed);
+            self.tracker.remove(slot, &mut freed);
+            freed.drain(..).for_each(|waiter| self.enqueue(waiter));
+            self.freed = freed;
+        }
+        self.free.push(slot);
+        let Request { op, offset, bytes, token, .. } = entry.request;
+        let result = match entry.error {
+            None => Ok(()),
+            Some(errno) => Err(errno),
+        };
+        let queue = self.queue(entry.queue);
+        queue.active -= 1;
+        queue.stats.in_flight -= 1;
+        count_result(&mut queue.stats, op, bytes, result, entry.bounced);
+        self.runnable.push(entry.queue);
+        actions.push(Action::Complete(Completion {
+            id: entry.id,
+            token,
+            op,
+            offset,
+            bytes,
+            result,
+        }));
+    }
+
+    // ----- the way through the storage -----
+
+    fn start(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        let flush_failed = self.flush_failed;
+        let entry = self.entry(slot);
+        entry.phase = Phase::Moving;
+        match entry.request.op {
+            Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
+            Op::Flush => self.issue_flush(slot, actions),
+            _ if entry.request.bytes == 0 => {}
+            Op::Read => self.begin_moving(slot, actions),
+            Op::Write => self.read_edges(slot, actions),
+        }
+        self.go_on(slot, actions);
+    }
+
+    /// After an I/O is over, or nothing had to be issued: the next phase, or the end.
+    fn go_on(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        let entry = self.entry(slot);
+        if entry.error.is_none() {
+            match entry.phase {
+                Phase::Edges if entry.outstanding == 0 => self.begin_moving(slot, actions),
+                Phase::Moving => self.issue(slot, actions),
+                _ => {}
+            }
+        }
+        let entry = self.entry(slot);
+        if entry.outstanding == 0 {
+            self.finish(slot, actions);
+        }
+    }
+
+    pub(super) fn entry(&mut self, slot: u32) -> &mut Entry<T> {
+        self.entries[slot as usize].as_mut().expect("a request in flight")
+    }
+
+    pub(super) fn queue(&mut self, id: QueueId) -> &mut Queue<Q> {
+        self.queues[id as usize].as_mut().expect("an open queue")
+    }
+
+    pub(super) fn limits_of(&self, slot: u32) -> &QueueLimits {
+        let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
+        &self.queues[entry.queue as usize].as_ref().expect("an open queue").limits
+    }
+}
+
+fn count_result(stats: &mut Stats, op: Op, bytes: u64, result: Result<(), i32>, bounced: bool) {
+    if result.is_err() {
+        stats.errors += 1;
+        return;
+    }
+    match op {
+        Op::Read => stats.bytes_read += bytes,
+        Op::Write => stats.bytes_written += bytes,
+        Op::Flush => return,
+    }
+    if bounced {
+        stats.bounced += 1;
+    } else if bytes > 0 {
+        stats.zero_copy += 1;
+    }
+}

@@ -1,0 +1,282 @@
+//! Which writes are in flight or waiting, and who waits for whom. Knows ranges and arrival order;
+//! never I/O, memory or results.
+//!
+//! A request waits only for conflicting requests that came before it, so no cycle can exist and
+//! nobody is overtaken. Two ranges conflict when they overlap and one of them is exclusive.
+//!
+//! The offsets in use are kept as disjoint spans in an ordered map. A span names the last
+//! exclusive request over it and the shared ones that came after that. A newcomer therefore
+//! waits for the last ones only: these wait for their own predecessors. With exclusive A, then
+//! shared S and T, then exclusive B over one block: S and T wait for A, B waits for S and T, and
+//! from then on the span says just "B". One request costs O(log n) plus what it touches.
+//!
+//! Invariants: spans do not overlap; a span that names nobody does not exist; a span that names
+//! a request lies inside that request's range.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Conflicts with exclusive ones only: a write of whole blocks.
+    Shared,
+    /// Conflicts with every overlapping one: a read-modify-write.
+    Exclusive,
+}
+
+type Slot = u32;
+type Slots = SmallVec<[Slot; 4]>;
+
+#[derive(Debug, Clone)]
+struct Span {
+    end: u64,
+    exclusive: Option<Slot>,
+    shared: Slots,
+}
+
+#[derive(Debug, Default)]
+struct Tracked {
+    start: u64,
+    end: u64,
+    /// Requests that have to leave before this one may start.
+    blockers: u32,
+    /// Those that count this one among their blockers.
+    dependents: Slots,
+}
+
+#[derive(Debug, Default)]
+pub struct Tracker {
+    spans: BTreeMap<u64, Span>,
+    /// By slot; slots are small numbers that the caller reuses.
+    tracked: Vec<Tracked>,
+}
+
+impl Tracker {
+    /// Takes in [start, end), which is not empty. True: it conflicts with nothing and may start.
+    pub fn insert(&mut self, slot: Slot, start: u64, end: u64, access: Access) -> bool {
+        assert!(start < end);
+        if self.tracked.len() <= slot as usize {
+            self.tracked.resize_with(slot as usize + 1, Tracked::default);
+        }
+        debug_assert!(self.tracked[slot as usize].dependents.is_empty());
+        self.tracked[slot as usize] = Tracked { start, end, blockers: 0, dependents: Slots::new() };
+        self.split_at(start);
+        self.split_at(end);
+        match access {
+            Access::Exclusive => self.insert_exclusive(slot, start, end),
+            Access::Shared => self.insert_shared(slot, start, end),
+        }
+        self.tracked[slot as usize].blockers == 0
+    }
+
+    /// Takes `slot` out; those that waited for it alone are appended to `ready`, oldest first.
+    pub fn remove(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
+        let Tracked { start, end, blockers, dependents } =
+            std::mem::take(&mut self.tracked[slot as usize]);
+        debug_assert_eq!(blockers, 0, "a request leaves only after it ran");
+        let mut empty: SmallVec<[u64; 4]> = SmallVec::new();
+        for (&at, span) in self.spans.range_mut(start..end) {
+            if span.exclusive == Some(slot) {
+                span.exclusive = None;
+            }
+            span.shared.retain(|other| *other != slot);
+            if span.exclusive.is_none() && span.shared.is_empty() {
+                empty.push(at);
+            }
+        }
+        for at in empty {
+            self.spans.remove(&at);
+        }
+        for dependent in dependents {
+            let waiting = &mut self.tracked[dependent as usize];
+            waiting.blockers -= 1;
+            if waiting.blockers == 0 {
+                ready.push(dependent);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    fn insert_exclusive(&mut self, slot: Slot, start: u64, end: u64) {
+        let mut replaced: SmallVec<[u64; 4]> = SmallVec::new();
+        for (&at, span) in self.spans.range(start..end) {
+            let before = if span.shared.is_empty() {
+                span.exclusive.as_slice()
+            } else {
+                span.shared.as_slice()
+            };
+            for &predecessor in before {
+                wait_for(&mut self.tracked, slot, predecessor);
+            }
+            replaced.push(at);
+        }
+        for at in replaced {
+            self.spans.remove(&at);
+        }
+        self.spans.insert(start, Span { end, exclusive: Some(slot), shared: Slots::new() });
+    }
+
+    fn insert_shared(&mut self, slot: Slot, start: u64, end: u64) {
+        let mut gaps: SmallVec<[(u64, u64); 4]> = SmallVec::new();
+        let mut covered = start;
+        for (&at, span) in self.spans.range_mut(start..end) {
+            if covered < at {
+                gaps.push((covered, at));
+            }
+            if let Some(predecessor) = span.exclusive {
+                wait_for(&mut self.tracked, slot, predecessor);
+            }
+            span.shared.push(slot);
+            covered = span.end;
+        }
+        if covered < end {
+            gaps.push((covered, end));
+        }
+        for (at, end) in gaps {
+            let shared = SmallVec::from_slice(&[slot]);
+            self.spans.insert(at, Span { end, exclusive: None, shared });
+        }
+    }
+
+    /// Makes `offset` a boundary between spans if it is inside one.
+    fn split_at(&mut self, offset: u64) {
+        let Some((_, span)) = self.spans.range_mut(..offset).next_back() else { return };
+        if span.end > offset {
+            let upper = span.clone();
+            span.end = offset;
+            self.spans.insert(offset, upper);
+        }
+    }
+}
+
+/// `slot` waits for `predecessor`, once, however many spans they share: all its waits are entered
+/// during its own insertion, so an earlier one would be the last of the list.
+fn wait_for(tracked: &mut [Tracked], slot: Slot, predecessor: Slot) {
+    debug_assert_ne!(slot, predecessor);
+    let dependents = &mut tracked[predecessor as usize].dependents;
+    if dependents.last() != Some(&slot) {
+        dependents.push(slot);
+        tracked[slot as usize].blockers += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Access::{Exclusive, Shared};
+    use super::*;
+
+    fn left(tracker: &mut Tracker, slot: Slot) -> Vec<Slot> {
+        let mut ready = Vec::new();
+        tracker.remove(slot, &mut ready);
+        ready
+    }
+
+    #[test]
+    fn shared_ranges_never_wait_for_each_other() {
+        let mut tracker = Tracker::default();
+        assert!(tracker.insert(0, 0, 100, Shared));
+        assert!(tracker.insert(1, 50, 150, Shared));
+        assert!(tracker.insert(2, 0, 150, Shared));
+        for slot in 0..3 {
+            assert_eq!(left(&mut tracker, slot), []);
+        }
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn exclusive_ranges_form_a_chain_in_arrival_order() {
+        let mut tracker = Tracker::default();
+        assert!(tracker.insert(0, 0, 8, Exclusive));
+        assert!(!tracker.insert(1, 4, 12, Exclusive));
+        assert!(!tracker.insert(2, 0, 16, Exclusive));
+        assert_eq!(left(&mut tracker, 0), [1]);
+        assert_eq!(left(&mut tracker, 1), [2]);
+        assert_eq!(left(&mut tracker, 2), []);
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn a_waiting_exclusive_request_is_not_overtaken_by_shared_ones() {
+        let mut tracker = Tracker::default();
+        assert!(tracker.insert(0, 0, 8, Shared));
+        assert!(!tracker.insert(1, 0, 8, Exclusive));
+        assert!(!tracker.insert(2, 0, 8, Shared));
+        assert!(tracker.insert(3, 8, 16, Shared));
+        assert_eq!(left(&mut tracker, 0), [1]);
+        assert_eq!(left(&mut tracker, 1), [2]);
+        assert_eq!(left(&mut tracker, 2), []);
+        assert_eq!(left(&mut tracker, 3), []);
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn one_wait_is_counted_once_across_split_spans() {
+        let mut tracker = Tracker::default();
+        assert!(tracker.insert(0, 0, 30, Shared));
+        assert!(tracker.insert(1, 10, 20, Shared));
+        assert!(!tracker.insert(2, 0, 30, Exclusive));
+        assert_eq!(left(&mut tracker, 0), []);
+        assert_eq!(left(&mut tracker, 1), [2]);
+        assert_eq!(left(&mut tracker, 2), []);
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn agrees_with_a_list_of_all_requests() {
+        struct Naive {
+            slot: Slot,
+            start: u64,
+            end: u64,
+            access: Access,
+        }
+        let mut seed = 1u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % below
+        };
+        for _ in 0..2000 {
+            let mut tracker = Tracker::default();
+            let mut list: Vec<Naive> = Vec::new();
+            let mut running: Vec<Slot> = Vec::new();
+            let may_run = |list: &[Naive], i: usize| {
+                let me = &list[i];
+                list[..i].iter().all(|other| {
+                    let apart = other.end <= me.start || me.end <= other.start;
+                    apart || (other.access == Shared && me.access == Shared)
+                })
+            };
+            for slot in 0..40 {
+                let start = random(20);
+                let end = start + 1 + random(10);
+                let access = if random(2) == 0 { Shared } else { Exclusive };
+                list.push(Naive { slot, start, end, access });
+                let free = tracker.insert(slot, start, end, access);
+                assert_eq!(free, may_run(&list, list.len() - 1));
+                if free {
+                    running.push(slot);
+                }
+                if !running.is_empty() && random(2) == 0 {
+                    let gone = running.swap_remove(random(running.len() as u64) as usize);
+                    let at = list.iter().position(|r| r.slot == gone).unwrap();
+                    let before: Vec<_> = (0..list.len()).map(|i| may_run(&list, i)).collect();
+                    list.remove(at);
+                    let mut before = before;
+                    before.remove(at);
+                    let expected: Vec<Slot> = (0..list.len())
+                        .filter(|&i| !before[i] && may_run(&list, i))
+                        .map(|i| list[i].slot)
+                        .collect();
+                    let mut ready = left(&mut tracker, gone);
+                    running.extend(&ready);
+                    ready.sort_unstable();
+                    assert_eq!(ready, expected);
+                }
+            }
+        }
+    }
+}
