@@ -121,19 +121,29 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// `io` is over: it moved so many bytes (possibly fewer than asked), or failed with an errno.
-    pub fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<Action<Q, T>>) {
-        let slot = io.id.slot;
-        let error = match result {
-            Ok(moved) if moved == io.bytes => None,
-            Ok(moved) if moved < io.bytes => return self.resume(io, moved, actions),
-            Ok(_) => Some(libc::EIO),
-            Err(libc::EINTR) => return self.resume(io, 0, actions),
+    pub fn io_done(
+        &mut self,
+        mut io: Io,
+        result: Result<u64, i32>,
+        actions: &mut Vec<Action<Q, T>>,
+    ) {
+        let moved = match result {
+            Err(libc::EINTR) => Ok(0),
+            other => other,
+        };
+        let error = match moved {
+            Ok(moved) if moved < io.bytes => match self.resume(io, moved, actions) {
+                Ok(()) => return,
+                Err(stalled) => {
+                    io = stalled;
+                    Some(libc::EIO)
+                }
+            },
+            Ok(moved) => (moved > io.bytes).then_some(libc::EIO),
             Err(errno) => Some(errno),
         };
+        let slot = io.id.slot;
         self.part_done(&io, error);
-        if error.is_none() {
-            self.entry(slot).stalls = 0;
-        }
         self.go_on(slot, actions);
         self.run(actions);
     }

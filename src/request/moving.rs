@@ -181,9 +181,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// A short or interrupted I/O: asks for the rest, from a place where the storage takes it.
-    pub(super) fn resume(&mut self, mut io: Io, moved: u64, actions: &mut Vec<Action<Q, T>>) {
-        let slot = io.id.slot;
-        let limits = self.limits_of(slot);
+    /// Gives the I/O back if the storage has moved nothing too often.
+    pub(super) fn resume(
+        &mut self,
+        mut io: Io,
+        moved: u64,
+        actions: &mut Vec<Action<Q, T>>,
+    ) -> Result<(), Io> {
+        let limits = self.limits_of(io.id.slot);
         let (block, mem) = match io.lane {
             Lane::Main => (limits.request_alignment, limits.mem_alignment),
             Lane::LastBlock => (1, 1),
@@ -192,18 +197,17 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         while done > 0 && !splice::address_at(&io.segments, done).is_multiple_of(mem) {
             done -= block;
         }
-        let entry = self.entry(slot);
+        let entry = self.entry(io.id.slot);
         entry.stalls = if done > 0 { 0 } else { entry.stalls + 1 };
         if entry.stalls > STALLS_MAX {
-            self.part_done(&io, Some(libc::EIO));
-            self.go_on(slot, actions);
-            return self.run(actions);
+            return Err(io);
         }
         io.offset += done;
         io.bytes -= done;
         splice::drop_front(&mut io.segments, done);
         let queue = entry.queue;
         self.reissue(queue, io, actions);
+        Ok(())
     }
 
     /// One I/O less at the storage; its first failure is the request's.
