@@ -127,25 +127,30 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         result: Result<u64, i32>,
         actions: &mut Vec<Action<Q, T>>,
     ) {
-        let moved = match result {
-            Err(libc::EINTR) => Ok(0),
-            other => other,
-        };
-        let error = match moved {
-            Ok(moved) if moved < io.bytes => match self.resume(io, moved, actions) {
+        let error = match result {
+            Ok(moved) if moved > io.bytes => Some(libc::EIO),
+            Ok(moved) if moved == io.bytes => None,
+            Ok(_) | Err(libc::EINTR) => match self.resume(io, result.unwrap_or(0), actions) {
                 Ok(()) => return,
                 Err(stalled) => {
                     io = stalled;
                     Some(libc::EIO)
                 }
             },
-            Ok(moved) => (moved > io.bytes).then_some(libc::EIO),
             Err(errno) => Some(errno),
         };
         let slot = io.id.slot;
         self.part_done(&io, error);
         self.go_on(slot, actions);
         self.run(actions);
+    }
+
+    /// The machine can't be trusted any more: hands every request back to its owner with EIO.
+    pub fn abandon(&mut self) -> Vec<Completion<T>> {
+        let entries = std::mem::take(&mut self.entries).into_iter().flatten();
+        let failed = entries.map(|entry| completion(entry, Err(libc::EIO))).collect();
+        self.queues.iter_mut().flatten().for_each(|queue| queue.stats.in_flight = 0);
+        failed
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {
@@ -224,7 +229,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             self.freed = freed;
         }
         self.free.push(slot);
-        let Request { op, offset, bytes, token, .. } = entry.request;
         let result = match entry.error {
             None => Ok(()),
             Some(errno) => Err(errno),
@@ -232,16 +236,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let queue = self.queue(entry.queue);
         queue.active -= 1;
         queue.stats.in_flight -= 1;
-        count_result(&mut queue.stats, op, bytes, result, entry.bounced);
+        count_result(&mut queue.stats, &entry, result);
         self.runnable.push(entry.queue);
-        actions.push(Action::Complete(Completion {
-            id: entry.id,
-            token,
-            op,
-            offset,
-            bytes,
-            result,
-        }));
+        actions.push(Action::Complete(completion(entry, result)));
     }
 
     // ----- the way through the storage -----
@@ -290,7 +287,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 }
 
-fn count_result(stats: &mut Stats, op: Op, bytes: u64, result: Result<(), i32>, bounced: bool) {
+fn completion<T>(entry: Entry<T>, result: Result<(), i32>) -> Completion<T> {
+    let Request { op, offset, bytes, token, .. } = entry.request;
+    Completion { id: entry.id, token, op, offset, bytes, result }
+}
+
+fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>) {
+    let Request { op, bytes, .. } = entry.request;
     if result.is_err() {
         stats.errors += 1;
         return;
@@ -300,7 +303,7 @@ fn count_result(stats: &mut Stats, op: Op, bytes: u64, result: Result<(), i32>, 
         Op::Write => stats.bytes_written += bytes,
         Op::Flush => return,
     }
-    if bounced {
+    if entry.bounced {
         stats.bounced += 1;
     } else if bytes > 0 {
         stats.zero_copy += 1;

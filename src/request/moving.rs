@@ -218,6 +218,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             self.scratch.give(entry.parts.swap_remove(at).1);
         }
         entry.error = entry.error.or(error);
+        entry.stalls = 0;
         if io.op == Op::Flush {
             self.flush_failed = self.flush_failed.or(error);
             entry.error = self.flush_failed;
