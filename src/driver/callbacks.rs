@@ -1,8 +1,15 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Segment;
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+
+use super::{Done, Driver, Io, Op, Segment};
+use crate::probe::{Limits, Source};
+use crate::sys::Error;
 
 pub type DoneFn = extern "C" fn(token: *mut c_void, ret: c_int);
 
@@ -40,4 +47,212 @@ pub struct CDriver {
     pub aio_preadv: Option<AsyncIoFn>,
     pub aio_pwritev: Option<AsyncIoFn>,
     pub aio_flush: Option<unsafe extern "C" fn(*mut c_void, DoneFn, *mut c_void) -> c_int>,
+}
+
+/// The flag of `blkalign_request.flags` that drivers see.
+const REQ_FUA: u32 = 0x01;
+
+/// offset, bytes, iov, iovcnt, flags
+type IoArguments = (i64, i64, *const Segment, c_int, u32);
+
+/// A C caller's storage behind the `Driver` interface.
+pub struct CallbackDriver {
+    table: CDriver,
+    limits: Limits,
+    /// From here on the last owner calls the caller's `close`.
+    opened: AtomicBool,
+}
+
+// SAFETY: the contract of `blkalign_open_driver` is that the functions may be called from any
+// thread with the opaque pointer; the library itself never looks behind it.
+unsafe impl Send for CallbackDriver {}
+// SAFETY: as above.
+unsafe impl Sync for CallbackDriver {}
+
+impl CallbackDriver {
+    pub fn new(table: CDriver) -> CallbackDriver {
+        let at_least_1 = |alignment: u32| alignment.max(1);
+        let segment_alignment = at_least_1(table.segment_alignment);
+        let request_alignment = at_least_1(table.request_alignment).max(segment_alignment);
+        let limits = Limits {
+            request_alignment,
+            mem_alignment: at_least_1(table.mem_alignment),
+            segment_alignment,
+            request_alignment_source: Source::Driver,
+            mem_alignment_source: Source::Driver,
+            segment_alignment_source: Source::Driver,
+            max_transfer: table.max_transfer,
+            max_segments: table.max_segments,
+            ..Limits::default()
+        };
+        CallbackDriver { table, limits, opened: AtomicBool::new(false) }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The handle is open: `close` is owed to the caller.
+    pub fn set_opened(&self) {
+        self.opened.store(true, Ordering::Relaxed);
+    }
+
+    pub fn name(&self) -> String {
+        if self.table.name.is_null() {
+            return "driver".to_owned();
+        }
+        // SAFETY: the caller's `name` is NULL or a C string that lives during open.
+        unsafe { CStr::from_ptr(self.table.name) }.to_string_lossy().into_owned()
+    }
+
+    fn io_arguments(io: &Io) -> IoArguments {
+        let flags = if io.fua { REQ_FUA } else { 0 };
+        let count = io.segments.len() as c_int;
+        (io.offset as i64, io.bytes as i64, io.segments.as_ptr(), count, flags)
+    }
+
+    /// Calls the asynchronous function for an I/O that is in `PENDING`; its return value. The
+    /// I/O may be over, and gone, before this returns.
+    fn call_asynchronous(&self, op: Op, arguments: IoArguments, token: *mut c_void) -> c_int {
+        let (offset, bytes, segments, count, flags) = arguments;
+        let opaque = self.table.opaque;
+        let function = match op {
+            Op::Read => self.table.aio_preadv,
+            Op::Write => self.table.aio_pwritev,
+            Op::Flush => {
+                let function = self.table.aio_flush.expect("asynchronous flush");
+                // SAFETY: the caller's function, called as its contract says.
+                return unsafe { function(opaque, driver_done, token) };
+            }
+        };
+        let function = function.expect("an asynchronous function");
+        // SAFETY: the caller's function, called as its contract says; the vector stays until the
+        // I/O is done, because it lies in the box that `PENDING` keeps.
+        unsafe { function(opaque, offset, bytes, segments, count, flags, driver_done, token) }
+    }
+}
+
+impl Driver for CallbackDriver {
+    fn perform(&self, io: &Io) -> Result<u64, i32> {
+        let (offset, bytes, segments, count, flags) = Self::io_arguments(io);
+        let opaque = self.table.opaque;
+        let function = match io.op {
+            Op::Read => self.table.preadv,
+            Op::Write => self.table.pwritev,
+            Op::Flush => {
+                // SAFETY: the caller's function, called as its contract says.
+                let ret = self.table.flush.map_or(0, |flush| unsafe { flush(opaque) });
+                return result_of(ret, io);
+            }
+        };
+        let Some(function) = function else { return Err(libc::EIO) };
+        // SAFETY: the caller's function, called as its contract says; the vector outlives the
+        // call.
+        let ret = unsafe { function(opaque, offset, bytes, segments, count, flags) };
+        result_of(ret, io)
+    }
+
+    fn is_asynchronous(&self, op: Op) -> bool {
+        match op {
+            Op::Read => self.table.aio_preadv.is_some(),
+            Op::Write => self.table.aio_pwritev.is_some(),
+            Op::Flush => self.table.aio_flush.is_some(),
+        }
+    }
+
+    fn start(&self, io: Io, done: Done) {
+        let op = io.op;
+        let (token, arguments) = PENDING.lock().add(io, done);
+        let ret = self.call_asynchronous(op, arguments, token);
+        if ret != 0 {
+            finish(token, if ret < 0 { ret } else { -libc::EIO });
+        }
+    }
+
+    fn length(&self) -> Result<u64, Error> {
+        // SAFETY: the caller's function, called as its contract says.
+        let length = unsafe { (self.table.getlength)(self.table.opaque) };
+        u64::try_from(length).map_err(|_| {
+            let errno = i32::try_from(-length).unwrap_or(libc::EIO);
+            Error::new(errno, format!("{}: the driver's getlength", self.name()))
+        })
+    }
+}
+
+impl Drop for CallbackDriver {
+    fn drop(&mut self) {
+        if let (true, Some(close)) = (*self.opened.get_mut(), self.table.close) {
+            // SAFETY: the caller's function; nothing is in flight and no handle is left.
+            unsafe { close(self.table.opaque) };
+        }
+    }
+}
+
+/// A driver's answer: 0 for all of it, or -errno. Anything else is no answer that can be trusted.
+fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
+    match ret {
+        0 => Ok(io.bytes),
+        ret if ret < 0 => Err(-ret),
+        _ => Err(libc::EIO),
+    }
+}
+
+/// What asynchronous drivers have been asked for and have not answered. Tokens are never used
+/// twice, so that an answer that comes twice finds nothing the second time.
+///
+/// The lock guards the table; nothing else is taken while it is held.
+static PENDING: Lazy<Mutex<PendingTable>> = Lazy::new(Mutex::default);
+
+#[derive(Default)]
+struct PendingTable {
+    slots: Vec<(u32, Option<Box<Pending>>)>,
+    free: Vec<u32>,
+}
+
+struct Pending {
+    io: Io,
+    done: Done,
+}
+
+impl PendingTable {
+    fn add(&mut self, io: Io, done: Done) -> (*mut c_void, IoArguments) {
+        let pending = Box::new(Pending { io, done });
+        let arguments = CallbackDriver::io_arguments(&pending.io);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            (self.slots.len() - 1) as u32
+        });
+        let (generation, place) = &mut self.slots[slot as usize];
+        *generation = generation.wrapping_add(1);
+        *place = Some(pending);
+        let token = ((slot as usize + 1) << 32) | *generation as usize;
+        (token as *mut c_void, arguments)
+    }
+
+    fn take(&mut self, token: *mut c_void) -> Option<Box<Pending>> {
+        let slot = (token as usize >> 32).checked_sub(1)?;
+        let (generation, place) = self.slots.get_mut(slot)?;
+        if *generation != token as usize as u32 {
+            return None;
+        }
+        let pending = place.take()?;
+        self.free.push(slot as u32);
+        Some(pending)
+    }
+}
+
+/// What a driver calls when an I/O is done.
+extern "C" fn driver_done(token: *mut c_void, ret: c_int) {
+    // A panic must not travel into the caller's code; the machine's own are caught further down.
+    let _ = catch_unwind(AssertUnwindSafe(|| finish(token, ret)));
+}
+
+/// Takes the first answer to an I/O; a second one changes nothing.
+fn finish(token: *mut c_void, ret: c_int) {
+    let pending = PENDING.lock().take(token);
+    if let Some(pending) = pending {
+        let Pending { io, done } = *pending;
+        let result = result_of(ret, &io);
+        done(io, result);
+    }
 }

@@ -3,7 +3,7 @@
 mod callbacks;
 mod io;
 
-pub use callbacks::{AsyncIoFn, CDriver, DoneFn, SyncIoFn};
+pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, DoneFn, SyncIoFn};
 pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
 
 use crate::sys::Error;

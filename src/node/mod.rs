@@ -1,1 +1,118 @@
-//! placeholder
+//! One storage object per file identity, shared by its handles: its length, whether a flush has
+//! failed, and the lock around the request machine.
+//!
+//! The lock guards the machine. While it is held nothing else is locked, no system call is made
+//! but for memory, and no caller's code runs: what the machine wants done is done afterwards, by
+//! `dispatch`.
+
+mod dispatch;
+mod job;
+mod queue;
+mod registry;
+
+pub use dispatch::dispatch;
+pub use job::Work;
+pub use queue::{Owner, Queue, Waiter};
+pub use registry::node_of;
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::driver::Io;
+use crate::engine::ScratchCache;
+use crate::request::{self, Machine, QueueId, QueueLimits, Request, Stats};
+
+pub type Action = request::Action<Arc<Queue>, Owner>;
+pub type Actions = Vec<Action>;
+
+pub struct Node {
+    core: Mutex<Core>,
+    length: u64,
+    poisoned: AtomicBool,
+}
+
+struct Core {
+    machine: Machine<Arc<Queue>, Owner, ScratchCache>,
+    /// The machine panicked and has handed back all it had: it is not to be used again.
+    broken: bool,
+}
+
+impl Node {
+    pub fn new(length: u64) -> Node {
+        let machine = Machine::new(ScratchCache::default());
+        Node {
+            core: Mutex::new(Core { machine, broken: false }),
+            length,
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
+    /// In bytes, exact; as it was when the first handle of the file was opened.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn add_queue(&self, queue: &Arc<Queue>, limits: QueueLimits) -> QueueId {
+        self.core.lock().machine.add_queue(queue.clone(), limits)
+    }
+
+    pub fn remove_queue(&self, queue: QueueId) {
+        self.core.lock().machine.remove_queue(queue);
+    }
+
+    pub fn stats(&self, queue: QueueId) -> Stats {
+        self.core.lock().machine.stats(queue)
+    }
+
+    /// After a panic: every later request fails with EIO.
+    pub fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Takes a request in; what has to be done next is appended to `actions`. None: the machine
+    /// takes no more, and nothing will come of the request.
+    pub fn submit(
+        &self,
+        queue: QueueId,
+        request: Request<Owner>,
+        actions: &mut Actions,
+    ) -> Option<u64> {
+        let mut id = None;
+        self.with_machine(actions, |machine, actions| {
+            id = Some(machine.submit(queue, request, actions));
+        });
+        id
+    }
+
+    pub fn io_done(&self, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
+        self.with_machine(actions, |machine, actions| machine.io_done(io, result, actions));
+    }
+
+    /// Runs one step of the machine. If it panics, which is a fault of the library, what is half
+    /// done stays so, but nobody is left waiting: every request fails with EIO.
+    fn with_machine(
+        &self,
+        actions: &mut Actions,
+        step: impl FnOnce(&mut Machine<Arc<Queue>, Owner, ScratchCache>, &mut Actions),
+    ) {
+        let mut core = self.core.lock();
+        if core.broken {
+            return;
+        }
+        let step = AssertUnwindSafe(|| step(&mut core.machine, actions));
+        if catch_unwind(step).is_err() {
+            core.broken = true;
+            self.poison();
+            actions.clear();
+            let failed = core.machine.abandon();
+            actions.extend(failed.into_iter().map(request::Action::Complete));
+        }
+    }
+}

@@ -217,9 +217,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// The request leaves: first the tracker, then to its owner.
     fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let entry = self.entries[slot as usize].take().expect("a request in flight");
+        let mut entry = self.entries[slot as usize].take().expect("a request in flight");
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
-        if let Some(images) = entry.images {
+        if let Some(images) = entry.images.take() {
             self.scratch.give(images);
         }
         if entry.tracked {

@@ -1,0 +1,97 @@
+//! Scratch memory: aligned pieces, kept for reuse while there is work and given back after it.
+//!
+//! Invariant: a piece is either in `kept` or with whoever took it, never both.
+
+use std::alloc::{alloc, dealloc, Layout};
+
+use crate::request::{Scratch, ScratchPool};
+
+/// Most bytes kept for reuse while requests are in flight, and when none is.
+const KEPT_BUSY_MAX: usize = 1 << 20;
+const KEPT_IDLE_MAX: usize = 32 << 10;
+const PIECE_MIN: usize = 4096;
+
+#[derive(Default)]
+pub struct ScratchCache {
+    kept: Vec<Scratch>,
+    kept_bytes: usize,
+    taken: usize,
+}
+
+impl ScratchPool for ScratchCache {
+    fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch> {
+        let bytes = bytes.max(PIECE_MIN).next_power_of_two();
+        let alignment = alignment.max(PIECE_MIN);
+        let fits = |piece: &Scratch| piece.bytes == bytes && piece.alignment >= alignment;
+        let piece = match self.kept.iter().rposition(fits) {
+            Some(at) => {
+                let piece = self.kept.swap_remove(at);
+                self.kept_bytes -= piece.bytes;
+                piece
+            }
+            None => allocate(bytes, alignment)?,
+        };
+        self.taken += 1;
+        Some(piece)
+    }
+
+    fn give(&mut self, scratch: Scratch) {
+        self.taken -= 1;
+        let kept_max = if self.taken == 0 { KEPT_IDLE_MAX } else { KEPT_BUSY_MAX };
+        self.kept_bytes += scratch.bytes;
+        self.kept.push(scratch);
+        while self.kept_bytes > kept_max {
+            let Some(piece) = self.kept.pop() else { return };
+            self.kept_bytes -= piece.bytes;
+            release(piece);
+        }
+    }
+}
+
+impl Drop for ScratchCache {
+    fn drop(&mut self) {
+        self.kept.drain(..).for_each(release);
+    }
+}
+
+fn allocate(bytes: usize, alignment: usize) -> Option<Scratch> {
+    let layout = Layout::from_size_align(bytes, alignment).ok()?;
+    // SAFETY: the layout is not empty: `bytes` is at least PIECE_MIN.
+    let address = unsafe { alloc(layout) } as usize;
+    (address != 0).then_some(Scratch { address, bytes, alignment })
+}
+
+fn release(piece: Scratch) {
+    let layout = Layout::from_size_align(piece.bytes, piece.alignment).expect("as allocated");
+    // SAFETY: `piece` came from `allocate` with this layout, and being moved here nobody has it.
+    unsafe { dealloc(piece.address as *mut u8, layout) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_given_back_is_used_again() {
+        let mut cache = ScratchCache::default();
+        let other = cache.take(100, 512).unwrap();
+        let piece = cache.take(5000, 8192).unwrap();
+        assert!(piece.bytes >= 5000 && piece.address % 8192 == 0);
+        let address = piece.address;
+        cache.give(piece);
+        let again = cache.take(8192, 512).unwrap();
+        assert_eq!(again.address, address);
+        cache.give(again);
+        cache.give(other);
+    }
+
+    #[test]
+    fn little_is_kept_when_nothing_is_in_flight() {
+        let mut cache = ScratchCache::default();
+        let pieces: Vec<_> = (0..64).map(|_| cache.take(65536, 512).unwrap()).collect();
+        pieces.into_iter().for_each(|piece| cache.give(piece));
+        assert!(cache.kept_bytes <= KEPT_IDLE_MAX);
+        let sum: usize = cache.kept.iter().map(|piece| piece.bytes).sum();
+        assert_eq!(sum, cache.kept_bytes);
+    }
+}

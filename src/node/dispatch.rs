@@ -1,0 +1,141 @@
+//! Does what the request machine asks for: hands I/O to engines, and results to their owners.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::LocalKey;
+
+use super::job::{io_done, Work};
+use super::{Action, Owner, Queue};
+use crate::completion::{outside_callback, Callback, Delivery};
+use crate::driver::{Io, Op};
+use crate::engine::{run_copies, Pool};
+use crate::request::Completion;
+use crate::sys::Error;
+
+pub use super::Actions;
+
+/// Does all of `actions`; nothing blocks, and no callback runs in here.
+pub fn dispatch(actions: Actions) {
+    for action in actions {
+        if let Some((pool, work)) = work_for(action) {
+            pool.push(work);
+        }
+    }
+}
+
+/// As `dispatch`, on a thread of `pool`: gives one piece of work back that this thread should
+/// go on with, which saves waking another.
+pub fn dispatch_keeping_one(actions: Actions, pool: &Pool<Work>) -> Option<Work> {
+    let mut kept = None;
+    for action in actions {
+        match work_for(action) {
+            Some((its_pool, work)) if kept.is_none() && its_pool.is(pool) => kept = Some(work),
+            Some((its_pool, work)) => its_pool.push(work),
+            None => {}
+        }
+    }
+    kept
+}
+
+/// What a library thread has to do for `action`, if it needs one.
+fn work_for(action: Action) -> Option<(Pool<Work>, Work)> {
+    match action {
+        Action::Io(queue, io) => {
+            if queue.driver.is_asynchronous(io.op) {
+                start(queue, io);
+                return None;
+            }
+            Some((queue.pool.clone(), Work::Io(queue, io)))
+        }
+        Action::Complete(completion) => deliver(completion),
+    }
+}
+
+fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
+    match &completion.token {
+        Owner::Waiter(waiter) => {
+            waiter.set(completion.result);
+            None
+        }
+        Owner::Callback(queue, callback) => {
+            let (queue, callback) = (queue.clone(), *callback);
+            let result = completion.result.map_err(|errno| {
+                failure(&queue.name, completion.op, completion.offset, completion.bytes, errno)
+            });
+            deliver_callback(queue, callback, result)
+        }
+    }
+}
+
+fn deliver_callback(
+    queue: Arc<Queue>,
+    callback: Callback,
+    result: Result<(), Error>,
+) -> Option<(Pool<Work>, Work)> {
+    let delivery = Delivery { callback, result };
+    let pool = queue.pool.clone();
+    if !queue.serial {
+        return Some((pool, Work::Callback(queue, delivery)));
+    }
+    let first = queue.completions.push(delivery);
+    first.then(|| (pool, Work::Callbacks(queue)))
+}
+
+/// A request's failure in words.
+pub fn failure(name: &str, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
+    let words = match op {
+        Op::Read => format!("{name}: read of {bytes} bytes at offset {offset}"),
+        Op::Write => format!("{name}: write of {bytes} bytes at offset {offset}"),
+        Op::Flush => format!("{name}: flush"),
+    };
+    Error::new(errno, words)
+}
+
+thread_local! {
+    /// I/Os that this thread still has to start.
+    static TO_START: RefCell<VecDeque<(Arc<Queue>, Io)>> = const { RefCell::new(VecDeque::new()) };
+    /// How many drivers this thread is starting an I/O of, one inside the other.
+    static STARTING: Cell<u32> = const { Cell::new(0) };
+    /// A result is being taken in while a driver starts an I/O: what follows is started later.
+    static LATER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets a thread's mark until dropped.
+struct Marked<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
+
+impl<T: Copy> Marked<T> {
+    fn new(key: &'static LocalKey<Cell<T>>, value: T) -> Self {
+        Marked(key, key.replace(value))
+    }
+}
+
+impl<T: Copy + 'static> Drop for Marked<T> {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
+}
+
+/// Starts an I/O of an asynchronous driver. A driver may finish it before `start` returns, which
+/// asks for the next I/O, and so on: the list turns that recursion into a loop. A driver may
+/// also use another handle from within, and wait for it: that I/O is started at once.
+fn start(queue: Arc<Queue>, io: Io) {
+    TO_START.with_borrow_mut(|list| list.push_back((queue, io)));
+    if LATER.get() {
+        return;
+    }
+    while let Some((queue, io)) = TO_START.with_borrow_mut(VecDeque::pop_front) {
+        if io.op == Op::Write {
+            run_copies(&io.copies);
+        }
+        let driver = queue.driver.clone();
+        let done = Box::new(move |io: Io, result| {
+            let _later = Marked::new(&LATER, STARTING.get() > 0);
+            let mut actions = Actions::new();
+            io_done(&queue, io, result, &mut actions);
+            dispatch(actions);
+        });
+        let _starting = Marked::new(&STARTING, STARTING.get() + 1);
+        outside_callback(|| driver.start(io, done));
+    }
+}

@@ -1,0 +1,54 @@
+//! What library threads do: I/O that blocks, and callbacks.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+use super::dispatch::{dispatch_keeping_one, Actions};
+use super::Queue;
+use crate::completion::{outside_callback, Delivery};
+use crate::driver::{Io, Op};
+use crate::engine::{run_copies, Job, Pool};
+
+pub enum Work {
+    Io(Arc<Queue>, Io),
+    /// SERIAL: the callbacks of a handle that are due.
+    Callbacks(Arc<Queue>),
+    /// CONCURRENT: one of them.
+    Callback(Arc<Queue>, Delivery),
+}
+
+impl Job for Work {
+    fn run(self, pool: &Pool<Work>) -> Option<Work> {
+        match self {
+            Work::Io(queue, io) => {
+                let mut actions = Actions::new();
+                perform(&queue, io, &mut actions);
+                return dispatch_keeping_one(actions, pool);
+            }
+            Work::Callbacks(queue) => pool.outside(|| queue.completions.run_serially()),
+            Work::Callback(queue, delivery) => pool.outside(|| queue.completions.run(delivery)),
+        }
+        None
+    }
+}
+
+/// Carries out one I/O on this thread and tells the machine.
+pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
+    if io.op == Op::Write {
+        run_copies(&io.copies);
+    }
+    let driver = AssertUnwindSafe(|| outside_callback(|| queue.driver.perform(&io)));
+    let result = catch_unwind(driver).unwrap_or_else(|_| {
+        queue.node.poison();
+        Err(libc::EIO)
+    });
+    io_done(queue, io, result, actions);
+}
+
+/// An I/O is over: brings a read's bounced bytes home, then tells the machine.
+pub fn io_done(queue: &Queue, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
+    if io.op == Op::Read && result == Ok(io.bytes) {
+        run_copies(&io.copies);
+    }
+    queue.node.io_done(io, result, actions);
+}

@@ -1,0 +1,26 @@
+//! Which file has which node, in the whole process.
+//!
+//! The lock guards the map; it is taken when handles open and close, with no other lock held.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+
+use super::Node;
+use crate::driver::Identity;
+
+static NODES: Lazy<Mutex<HashMap<Identity, Weak<Node>>>> = Lazy::new(Mutex::default);
+
+/// The node of `identity`; `length` is the object's if nobody has it open yet.
+pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
+    let mut nodes = NODES.lock();
+    if let Some(node) = nodes.get(&identity).and_then(Weak::upgrade) {
+        return node;
+    }
+    nodes.retain(|_, node| node.strong_count() > 0);
+    let node = Arc::new(Node::new(length));
+    nodes.insert(identity, Arc::downgrade(&node));
+    node
+}
