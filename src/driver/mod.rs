@@ -1,9 +1,13 @@
 //! What is underneath: a file or block device, or a C caller's callbacks.
 
 mod callbacks;
+mod file;
+mod file_open;
 mod io;
 
 pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, DoneFn, SyncIoFn};
+pub use file::{FileDriver, FileOptions};
+pub use file_open::Identity;
 pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
 
 use crate::sys::Error;

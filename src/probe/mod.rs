@@ -1,5 +1,37 @@
 //! What the storage below really needs, and who says so. Asked once, when a handle is opened.
+//!
+//! Three steps: `claims` gathers what the kernel says, `decide` (pure) weighs it and asks for trial
+//! reads where that can teach something, `trial` carries those out. `device` adds what is known
+//! of the block device below. Never writes.
 
+mod claims;
+mod decide;
+mod device;
 mod limits;
+#[cfg(test)]
+mod tests;
+mod trial;
 
+pub use decide::Overrides;
 pub use limits::{Limits, Source};
+
+use crate::sys::Descriptor;
+
+/// The kernel takes no longer vectors (IOV_MAX).
+const SEGMENTS_MAX: u32 = 1024;
+
+/// What `descriptor` needs. `direct`: it was opened with O_DIRECT. Never fails: where nothing can
+/// be learnt, the limits are the conservative defaults and say so.
+pub fn probe(descriptor: &Descriptor, direct: bool, overrides: &Overrides) -> Limits {
+    let mut limits = Limits { direct, max_segments: SEGMENTS_MAX, ..Limits::default() };
+    device::describe(descriptor, &mut limits);
+    limits.atomic_write_unit_max = claims::atomic_write_unit_max(descriptor);
+    if direct {
+        let claims = claims::gather(descriptor);
+        let mut trial = trial::TrialReads::new(descriptor);
+        decide::direct(&claims, overrides, &mut trial, &mut limits);
+    } else {
+        decide::buffered(overrides, &mut limits);
+    }
+    limits
+}

@@ -1,7 +1,17 @@
 //! The system calls, and the one form in which every room reports a failure.
 
+mod calls;
+mod descriptor;
 mod error;
 mod signals;
+#[cfg(test)]
+pub mod simulated;
+#[cfg(test)]
+pub mod testbed;
 
+pub use calls::{calls, Calls, Errno};
+#[cfg(test)]
+pub use calls::{with_calls, Linux};
+pub use descriptor::{Descriptor, DirectIoInfo};
 pub use error::Error;
 pub use signals::with_signals_blocked;

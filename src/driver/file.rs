@@ -1,0 +1,202 @@
+//! A file or block device of the host as storage: one handle's own descriptors and limits.
+//!
+//! Two descriptors, one per lane. `Lane::Main` is opened as the handle wants it, with O_DIRECT as
+//! a rule. `Lane::LastBlock` is a second, buffered one of the same inode: the last block of a
+//! file whose length is no multiple of the request alignment cannot be written directly without
+//! making the file longer, not even for a moment. It exists from the start where the length asks
+//! for it, else from its first use.
+
+use std::ffi::{c_int, CStr};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use once_cell::sync::OnceCell;
+
+use crate::probe::{probe, Limits, Overrides};
+use crate::sys::{Descriptor, Errno, Error};
+
+use super::file_open::{self, Identity, Opened};
+use super::{Driver, Io, Lane, Op, Segment};
+
+/// What a handle's options say about its descriptors. Alignments: 0 = probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    pub writable: bool,
+    pub direct: bool,
+    /// Buffered I/O will do where the file system has no O_DIRECT.
+    pub buffered_ok: bool,
+    pub create: bool,
+    pub request_alignment: u32,
+    pub mem_alignment: u32,
+    pub segment_alignment: u32,
+}
+
+pub struct FileDriver {
+    main: Descriptor,
+    last_block: OnceCell<Descriptor>,
+    identity: Identity,
+    limits: Limits,
+    writable: bool,
+    may_write: bool,
+    /// The kernel or the file system below does not know RWF_DSYNC: fdatasync stands in for it.
+    no_dsync: AtomicBool,
+    /// The path, or which descriptor it came from: for messages.
+    name: String,
+}
+
+impl FileDriver {
+    pub fn open(path: &CStr, options: &FileOptions) -> Result<FileDriver, Error> {
+        let opened = file_open::by_path(path, options)?;
+        FileDriver::new(opened, path.to_string_lossy().into_owned(), options)
+    }
+
+    /// `fd` stays the caller's.
+    pub fn open_fd(fd: RawFd, options: &FileOptions) -> Result<FileDriver, Error> {
+        let opened = file_open::by_fd(fd, options)?;
+        FileDriver::new(opened, format!("fd {fd}"), options)
+    }
+
+    /// The same object with descriptors, flags and limits of its own; `create` is ignored. EACCES
+    /// where writing is wanted and the object came from a descriptor for reading only.
+    pub fn reopen(&self, options: &FileOptions) -> Result<FileDriver, Error> {
+        if options.writable && !self.may_write {
+            let words = format!("{}: opened for reading only", self.name);
+            return Err(Error::new(libc::EACCES, words));
+        }
+        let mut opened = file_open::again(&self.main, &self.name, options)?;
+        opened.may_write = self.may_write;
+        self.check_same(opened.identity)?;
+        FileDriver::new(opened, self.name.clone(), options)
+    }
+
+    fn new(opened: Opened, name: String, options: &FileOptions) -> Result<FileDriver, Error> {
+        let overrides = Overrides {
+            request_alignment: options.request_alignment,
+            mem_alignment: options.mem_alignment,
+            segment_alignment: options.segment_alignment,
+        };
+        let driver = FileDriver {
+            limits: probe(&opened.descriptor, opened.direct, &overrides),
+            main: opened.descriptor,
+            last_block: OnceCell::new(),
+            identity: opened.identity,
+            writable: options.writable,
+            may_write: opened.may_write,
+            no_dsync: AtomicBool::new(false),
+            name,
+        };
+        // Open it now where it is needed now, so that a failure is one of open.
+        let partial = driver.length()? % u64::from(driver.limits.request_alignment) != 0;
+        if partial && driver.limits.direct {
+            driver.last_block()?;
+        }
+        Ok(driver)
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The descriptor of a lane, for an engine that makes the system calls itself. It lives as
+    /// long as the driver.
+    pub fn raw_fd(&self, lane: Lane) -> Result<RawFd, Error> {
+        self.descriptor(lane).map(Descriptor::raw)
+    }
+
+    fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
+        match lane {
+            Lane::LastBlock if self.limits.direct => self.last_block(),
+            _ => Ok(&self.main),
+        }
+    }
+
+    fn last_block(&self) -> Result<&Descriptor, Error> {
+        self.last_block.get_or_try_init(|| {
+            let access = if self.writable { libc::O_RDWR } else { libc::O_RDONLY };
+            let descriptor = self.main.reopen(access).map_err(|errno| {
+                let words = format!("{}: cannot open its last block for buffered I/O", self.name);
+                Error::new(errno, words)
+            })?;
+            self.check_same(file_open::identify(&descriptor, &self.name)?)?;
+            // Readahead would bring large folios into the page cache, which reach over the blocks
+            // before. A write to the last bytes then dirties a folio whose older part belongs to
+            // direct I/O, and each direct write there has to write back and throw away all of it.
+            descriptor.fadvise(libc::POSIX_FADV_RANDOM);
+            Ok(descriptor)
+        })
+    }
+
+    /// /proc/self/fd leads to the very inode; should it ever not, then better no I/O than there.
+    fn check_same(&self, other: Identity) -> Result<(), Error> {
+        if other == self.identity {
+            return Ok(());
+        }
+        let words = format!("{}: opening it again led to another file", self.name);
+        Err(Error::new(libc::ESTALE, words))
+    }
+
+    fn read(&self, io: &Io) -> Result<usize, Errno> {
+        let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
+        // SAFETY: whoever made `io` vouches for its memory until the I/O is done, and for a read
+        // that it may be written.
+        unsafe { descriptor.preadv2(iovec(&io.segments), io.offset, 0) }
+    }
+
+    fn write(&self, io: &Io) -> Result<usize, Errno> {
+        let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
+        let plain = |flags: c_int| {
+            // SAFETY: whoever made `io` vouches for its memory until the I/O is done.
+            unsafe { descriptor.pwritev2(iovec(&io.segments), io.offset, flags) }
+        };
+        if !io.fua {
+            return plain(0);
+        }
+        if !self.no_dsync.load(Ordering::Relaxed) {
+            match plain(libc::RWF_DSYNC) {
+                // EINVAL may mean the flag (old kernels) or the request: below the plain write
+                // tells which.
+                Err(libc::EOPNOTSUPP | libc::EINVAL) => {}
+                result => return result,
+            }
+        }
+        let moved = plain(0)?;
+        descriptor.fdatasync()?;
+        // Relaxed: a hint, and whoever misses it comes here by the longer way.
+        self.no_dsync.store(true, Ordering::Relaxed);
+        Ok(moved)
+    }
+}
+
+impl Driver for FileDriver {
+    fn perform(&self, io: &Io) -> Result<u64, i32> {
+        let moved = match io.op {
+            Op::Read => self.read(io),
+            Op::Write => self.write(io),
+            // One for both lanes: it is the inode's pages and the device's cache that are written.
+            Op::Flush => self.main.fdatasync().map(|()| 0),
+        };
+        moved.map(|bytes| bytes as u64)
+    }
+
+    fn length(&self) -> Result<u64, Error> {
+        let bytes = match self.identity {
+            Identity::Device { .. } => self.main.device_bytes(),
+            Identity::File { .. } => self.main.fstat().map(|stat| stat.st_size.unsigned_abs()),
+        };
+        bytes.map_err(|errno| Error::new(errno, format!("{}: cannot get its length", self.name)))
+    }
+}
+
+/// The same slice as the kernel sees it.
+fn iovec(segments: &[Segment]) -> &[libc::iovec] {
+    const _: () = assert!(
+        std::mem::size_of::<Segment>() == std::mem::size_of::<libc::iovec>()
+            && std::mem::align_of::<Segment>() == std::mem::align_of::<libc::iovec>()
+    );
+    // SAFETY: `Segment` is declared with iovec's layout: an address, then a length.
+    unsafe { std::slice::from_raw_parts(segments.as_ptr().cast(), segments.len()) }
+}

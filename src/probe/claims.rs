@@ -1,0 +1,90 @@
+//! What the kernel says about alignments: STATX_DIOALIGN (Linux 6.1), XFS_IOC_DIOINFO (XFS of any
+//! age), BLKSSZGET (block devices). A value that cannot be right counts as not said.
+
+use crate::sys::Descriptor;
+
+use super::Source;
+
+/// An alignment, and who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    pub bytes: u32,
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Of offset and total length.
+    pub request: Option<Claim>,
+    /// Of buffer addresses.
+    pub mem: Option<Claim>,
+}
+
+/// No storage has blocks above this; a larger claim is an accident.
+pub const ALIGNMENT_MAX: u32 = 1 << 20;
+
+fn believable(bytes: u32, at_least: u32) -> bool {
+    bytes.is_power_of_two() && (at_least..=ALIGNMENT_MAX).contains(&bytes)
+}
+
+fn claim(bytes: u32, at_least: u32, source: Source) -> Option<Claim> {
+    believable(bytes, at_least).then_some(Claim { bytes, source })
+}
+
+/// The first who speaks is believed about memory. Of the claims about requests the largest
+/// counts: too large costs a little time, too small fails.
+pub fn gather(descriptor: &Descriptor) -> Claims {
+    let sources = [statx(descriptor), direct_io_info(descriptor), block_size(descriptor)];
+    let mut best = Claims::default();
+    for said in sources {
+        best.mem = best.mem.or(said.mem);
+        if said.request.map(|claim| claim.bytes) > best.request.map(|claim| claim.bytes) {
+            best.request = said.request;
+        }
+    }
+    best
+}
+
+fn statx(descriptor: &Descriptor) -> Claims {
+    let mask = libc::STATX_DIOALIGN | libc::STATX_DIO_READ_ALIGN;
+    let Ok(stat) = descriptor.statx(mask) else { return Claims::default() };
+    if stat.stx_mask & libc::STATX_DIOALIGN == 0 {
+        return Claims::default();
+    }
+    // Reads may be allowed more than writes (a reflinked file on XFS); one value serves both.
+    let mut request = stat.stx_dio_offset_align;
+    if stat.stx_mask & libc::STATX_DIO_READ_ALIGN != 0 {
+        request = request.max(stat.stx_dio_read_offset_align);
+    }
+    Claims {
+        request: claim(request, 1, Source::Statx),
+        mem: claim(stat.stx_dio_mem_align, 1, Source::Statx),
+    }
+}
+
+fn direct_io_info(descriptor: &Descriptor) -> Claims {
+    let Ok(info) = descriptor.direct_io_info() else { return Claims::default() };
+    Claims {
+        request: claim(info.min_bytes, 512, Source::Dioinfo),
+        mem: claim(info.mem, 1, Source::Dioinfo),
+    }
+}
+
+/// Before Linux 6.0 a device wanted its logical block of memory addresses too.
+fn block_size(descriptor: &Descriptor) -> Claims {
+    let Ok(bytes) = descriptor.logical_block_size() else { return Claims::default() };
+    let both = claim(bytes, 512, Source::Blksszget);
+    Claims { request: both, mem: both }
+}
+
+/// The largest write that is all or nothing across a power loss; 0 = nothing promised.
+pub fn atomic_write_unit_max(descriptor: &Descriptor) -> u32 {
+    let Ok(stat) = descriptor.statx(libc::STATX_WRITE_ATOMIC) else { return 0 };
+    let promised = stat.stx_mask & libc::STATX_WRITE_ATOMIC != 0
+        && stat.stx_atomic_write_unit_max.is_power_of_two();
+    if promised {
+        stat.stx_atomic_write_unit_max
+    } else {
+        0
+    }
+}

@@ -1,0 +1,76 @@
+//! The block device below: its block sizes and granularities, by ioctl where the object is the
+//! device, by sysfs also for the device that holds a regular file. 0 where nobody says.
+
+use std::ffi::CString;
+use std::io::IoSliceMut;
+
+use crate::sys::Descriptor;
+
+use super::Limits;
+
+/// Fills the fields that describe the device; leaves the others alone.
+pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {
+    let Ok(stat) = descriptor.fstat() else { return };
+    let is_device = stat.st_mode & libc::S_IFMT == libc::S_IFBLK;
+    let device = if is_device { stat.st_rdev } else { stat.st_dev };
+    let Some(queue) = Queue::find(descriptor, device) else {
+        if is_device {
+            from_ioctls(descriptor, limits);
+        }
+        return;
+    };
+    limits.logical_block_size = queue.number("logical_block_size");
+    limits.physical_block_size = queue.number("physical_block_size");
+    limits.opt_transfer = queue.number("optimal_io_size");
+    limits.discard_alignment = queue.number("discard_granularity");
+    if queue.number("write_zeroes_max_bytes") > 0 {
+        limits.write_zeroes_alignment = limits.logical_block_size;
+    }
+    if is_device {
+        from_ioctls(descriptor, limits);
+    }
+}
+
+fn from_ioctls(descriptor: &Descriptor, limits: &mut Limits) {
+    let set = |field: &mut u32, said: Result<u32, _>| *field = said.unwrap_or(*field);
+    set(&mut limits.logical_block_size, descriptor.logical_block_size());
+    set(&mut limits.physical_block_size, descriptor.physical_block_size());
+    set(&mut limits.opt_transfer, descriptor.optimal_io_size());
+}
+
+/// A device's queue directory in sysfs.
+struct Queue<'a> {
+    descriptor: &'a Descriptor,
+    path: String,
+}
+
+impl Queue<'_> {
+    /// A partition has no queue of its own: its disk's, one level up, counts.
+    fn find(descriptor: &Descriptor, device: libc::dev_t) -> Option<Queue<'_>> {
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        if major == 0 {
+            // Not a device: tmpfs, btrfs, a network file system.
+            return None;
+        }
+        let of = |path| Queue { descriptor, path };
+        [
+            of(format!("/sys/dev/block/{major}:{minor}/queue")),
+            of(format!("/sys/dev/block/{major}:{minor}/../queue")),
+        ]
+        .into_iter()
+        .find(|queue| queue.read("logical_block_size").is_some())
+    }
+
+    fn read(&self, name: &str) -> Option<u64> {
+        let path = CString::new(format!("{}/{name}", self.path)).ok()?;
+        let file = Descriptor::open(self.descriptor.calls(), &path, libc::O_RDONLY).ok()?;
+        let mut text = [0; 32];
+        let bytes = file.read(&mut [IoSliceMut::new(&mut text)], 0).ok()?;
+        std::str::from_utf8(text.get(..bytes)?).ok()?.trim().parse().ok()
+    }
+
+    fn number(&self, name: &str) -> u32 {
+        let value = self.read(name).unwrap_or(0);
+        u32::try_from(value).unwrap_or(u32::MAX)
+    }
+}

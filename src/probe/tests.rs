@@ -1,0 +1,184 @@
+//! The probe against storage that is simulated, and against what this machine has.
+
+use std::ffi::CString;
+use std::sync::atomic::Ordering;
+
+use crate::sys::simulated::Storage;
+use crate::sys::{with_calls, Calls, Descriptor};
+
+use super::{probe, Limits, Overrides, Source};
+use Source::{Blksszget, Default as Unknown, Dioinfo, Override, Statx, Trial};
+
+fn open(table: &'static dyn Calls) -> Descriptor {
+    let path = CString::new("/simulated").unwrap();
+    Descriptor::open(table, &path, libc::O_RDONLY | libc::O_DIRECT).unwrap()
+}
+
+fn limits_of(storage: Storage, overrides: &Overrides) -> Limits {
+    let table = storage.table();
+    let limits = with_calls(table, || probe(&open(table), true, overrides));
+    assert_eq!(table.open_descriptors.load(Ordering::Relaxed), 0);
+    assert!(limits.segment_alignment <= limits.request_alignment);
+    limits
+}
+
+type Answer = [(u32, Source); 3];
+
+/// Request, mem, segment.
+fn answer(limits: &Limits) -> Answer {
+    [
+        (limits.request_alignment, limits.request_alignment_source),
+        (limits.mem_alignment, limits.mem_alignment_source),
+        (limits.segment_alignment, limits.segment_alignment_source),
+    ]
+}
+
+#[track_caller]
+fn expect(storage: Storage, expected: Answer) {
+    assert_eq!(answer(&limits_of(storage, &Overrides::default())), expected);
+}
+
+const NOTHING_KNOWN: Answer = [(4096, Unknown); 3];
+
+#[test]
+fn statx_that_says_the_truth_is_believed() {
+    let says_statx = Some((512, 4096));
+    expect(
+        Storage { says_statx, ..Storage::device(4096) },
+        [(4096, Statx), (512, Statx), (512, Trial)],
+    );
+    let says_statx = Some((4, 512));
+    expect(
+        Storage { says_statx, needs_mem: 4, needs_segment: 4, ..Storage::file(512) },
+        [(512, Statx), (4, Statx), (4, Trial)],
+    );
+}
+
+#[test]
+fn a_claim_that_is_refused_gives_way_to_the_next_size_that_works() {
+    let says_statx = Some((4, 512));
+    expect(
+        Storage { says_statx, ..Storage::file(4096) },
+        [(4096, Trial), (512, Trial), (512, Trial)],
+    );
+}
+
+#[test]
+fn a_request_claim_larger_than_what_reads_need_is_kept() {
+    let says_statx = Some((512, 4096));
+    expect(
+        Storage { says_statx, ..Storage::file(512) },
+        [(4096, Statx), (512, Statx), (512, Trial)],
+    );
+}
+
+#[test]
+fn dioinfo_that_claims_a_page_of_memory_gives_way_to_a_trial() {
+    let says_dioinfo = Some((4096, 512));
+    let storage = Storage { says_dioinfo, ..Storage::file(512) };
+    expect(storage.clone(), [(512, Dioinfo), (512, Trial), (512, Unknown)]);
+    // Memory is never checked: 1 works, so the trial says nothing.
+    expect(
+        Storage { needs_mem: 1, ..storage.clone() },
+        [(512, Dioinfo), (4096, Dioinfo), (512, Unknown)],
+    );
+    expect(Storage { data: vec![], ..storage }, [(512, Dioinfo), (4096, Dioinfo), (512, Unknown)]);
+}
+
+#[test]
+fn an_old_kernel_that_wants_whole_blocks_as_elements_is_found_out() {
+    let storage = Storage { needs_segment: 4096, ..Storage::device(4096) };
+    let says_statx = Some((512, 4096));
+    expect(Storage { says_statx, ..storage.clone() }, [(4096, Statx), (512, Statx), (4096, Trial)]);
+    let older = Storage { needs_mem: 4096, ..storage };
+    expect(older, [(4096, Blksszget), (4096, Blksszget), (4096, Unknown)]);
+}
+
+#[test]
+fn a_device_that_only_tells_its_block_size() {
+    expect(Storage::device(4096), [(4096, Blksszget), (512, Trial), (512, Trial)]);
+    expect(Storage::device(512), [(512, Blksszget), (512, Blksszget), (512, Unknown)]);
+    // Takes memory anywhere, as zram does.
+    expect(
+        Storage { needs_mem: 1, needs_segment: 1, ..Storage::device(4096) },
+        [(4096, Blksszget), (4096, Blksszget), (4096, Unknown)],
+    );
+}
+
+#[test]
+fn without_any_claim_the_smallest_size_that_works_counts() {
+    expect(Storage::file(4096), [(4096, Trial), (512, Trial), (512, Trial)]);
+    expect(Storage::file(512), [(512, Trial), (512, Trial), (512, Unknown)]);
+    expect(Storage::file(65536), [(65536, Trial), (512, Trial), (512, Trial)]);
+}
+
+#[test]
+fn what_works_with_one_byte_is_unknown() {
+    expect(Storage::easy(), NOTHING_KNOWN);
+    expect(Storage { data: vec![], ..Storage::file(4096) }, NOTHING_KNOWN);
+    expect(Storage { length: 0, data: vec![], ..Storage::file(4096) }, NOTHING_KNOWN);
+}
+
+#[test]
+fn holes_are_passed_over_on_the_way_to_data() {
+    expect(
+        Storage { data: vec![4096..8192, 262144..270336], ..Storage::file(4096) },
+        [(4096, Trial), (512, Trial), (512, Trial)],
+    );
+}
+
+#[test]
+fn a_file_shorter_than_a_block_is_tried_past_its_end() {
+    let short = Storage { length: 700, data: vec![0..700], ..Storage::file(4096) };
+    expect(short, [(4096, Trial), (512, Trial), (512, Trial)]);
+}
+
+#[test]
+fn a_refusal_by_eio_counts_where_a_larger_size_works() {
+    let crypt = Storage { refusal: libc::EIO, ..Storage::file(4096) };
+    expect(crypt.clone(), [(4096, Trial), (512, Trial), (512, Trial)]);
+    let says_statx = Some((512, 512));
+    let lying = Storage { says_statx, ..crypt.clone() };
+    expect(lying, [(4096, Trial), (512, Statx), (512, Trial)]);
+    // Nothing works at all: the disk is broken, and says nothing about alignments.
+    let broken = Storage { needs_request: 1 << 40, says_statx, ..crypt };
+    expect(broken, [(512, Statx), (512, Statx), (512, Unknown)]);
+}
+
+#[test]
+fn claims_that_cannot_be_right_are_not_heard() {
+    for absurd in [(0, 0), (3, 1000), (1 << 30, 1 << 30)] {
+        let storage = Storage { data: vec![], says_statx: Some(absurd), ..Storage::file(4096) };
+        expect(storage, NOTHING_KNOWN);
+    }
+    let says_dioinfo = Some((0, 1));
+    expect(Storage { data: vec![], says_dioinfo, ..Storage::file(4096) }, NOTHING_KNOWN);
+}
+
+#[test]
+fn overrides_are_obeyed_and_the_rest_follows_them() {
+    let storage = Storage { says_statx: Some((512, 512)), ..Storage::file(512) };
+    let overrides = Overrides { request_alignment: 4096, ..Overrides::default() };
+    let expected = [(4096, Override), (512, Statx), (512, Trial)];
+    assert_eq!(answer(&limits_of(storage.clone(), &overrides)), expected);
+    // The storage refuses every trial at such addresses, so nothing is learnt about elements.
+    let overrides = Overrides { mem_alignment: 1, ..overrides };
+    let expected = [(4096, Override), (1, Override), (4096, Unknown)];
+    assert_eq!(answer(&limits_of(storage.clone(), &overrides)), expected);
+    let overrides = Overrides { segment_alignment: 8192, ..overrides };
+    let expected = [(8192, Override), (1, Override), (8192, Override)];
+    assert_eq!(answer(&limits_of(storage, &overrides)), expected);
+}
+
+#[test]
+fn buffered_takes_anything_and_still_obeys_overrides() {
+    let table = Storage::file(4096).table();
+    let descriptor = open(table);
+    let limits = probe(&descriptor, false, &Overrides::default());
+    assert_eq!(answer(&limits), [(1, Unknown); 3]);
+    assert!(!limits.direct);
+    let overrides = Overrides { request_alignment: 4096, ..Overrides::default() };
+    let limits = probe(&descriptor, false, &overrides);
+    assert_eq!(answer(&limits), [(4096, Override), (1, Unknown), (1, Unknown)]);
+    assert_eq!(table.reads.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,169 @@
+//! The table of system calls: one method for each call that `probe` and `driver` make, carried
+//! out by Linux unless somebody overrides it. Tests override single methods to inject faults, or
+//! all of them to simulate a storage. Knows nothing of what the calls are for.
+//!
+//! Whoever opens a descriptor keeps the table with it ([`super::Descriptor`]), so a test's table
+//! follows its descriptors to whichever thread uses them.
+
+use std::ffi::{c_int, c_uint, c_void, CStr};
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+
+/// Positive, as in errno.h.
+pub type Errno = i32;
+
+fn errno() -> Errno {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn check(result: c_int) -> Result<c_int, Errno> {
+    if result < 0 {
+        return Err(errno());
+    }
+    Ok(result)
+}
+
+pub trait Calls: Send + Sync {
+    /// open(2). Close-on-exec is added, always.
+    fn open(&self, path: &CStr, flags: c_int, mode: c_uint) -> Result<RawFd, Errno> {
+        // SAFETY: `path` ends with a NUL and lives through the call.
+        check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+    }
+
+    /// close(2). Linux frees the descriptor whatever it answers, so there is nothing to report.
+    fn close(&self, fd: RawFd) {
+        // SAFETY: only takes a number; `Descriptor` alone calls this, once for each it owns.
+        let _ = unsafe { libc::close(fd) };
+    }
+
+    /// fstat(2).
+    fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {
+        let mut stat = MaybeUninit::zeroed();
+        // SAFETY: `stat` has room for what the kernel writes.
+        check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
+        // SAFETY: all of it was zeroed, and a struct of integers may hold any bytes.
+        Ok(unsafe { stat.assume_init() })
+    }
+
+    /// statx(2) of the descriptor itself.
+    fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
+        let mut statx = MaybeUninit::zeroed();
+        let (empty, flags) = (b"\0".as_ptr().cast(), libc::AT_EMPTY_PATH);
+        // SAFETY: the path is an empty C string; `statx` has room for what the kernel writes.
+        check(unsafe { libc::statx(fd, empty, flags, mask, statx.as_mut_ptr()) })?;
+        // SAFETY: all of it was zeroed, and a struct of integers may hold any bytes.
+        Ok(unsafe { statx.assume_init() })
+    }
+
+    /// ioctl(2).
+    ///
+    /// # Safety
+    /// `argument` points to what `request` reads or writes.
+    unsafe fn ioctl(
+        &self,
+        fd: RawFd,
+        request: libc::Ioctl,
+        argument: *mut c_void,
+    ) -> Result<c_int, Errno> {
+        // SAFETY: the caller vouches for `argument`.
+        check(unsafe { libc::ioctl(fd, request, argument) })
+    }
+
+    /// preadv2(2).
+    ///
+    /// # Safety
+    /// Each element of `iov` names memory that may be written.
+    unsafe fn preadv2(
+        &self,
+        fd: RawFd,
+        iov: &[libc::iovec],
+        offset: i64,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
+        let count = c_int::try_from(iov.len()).map_err(|_| libc::EINVAL)?;
+        // SAFETY: the caller vouches for the memory; pointer and count are those of one slice.
+        let moved = unsafe { libc::preadv2(fd, iov.as_ptr(), count, offset, flags) };
+        usize::try_from(moved).map_err(|_| errno())
+    }
+
+    /// pwritev2(2).
+    ///
+    /// # Safety
+    /// Each element of `iov` names memory that may be read.
+    unsafe fn pwritev2(
+        &self,
+        fd: RawFd,
+        iov: &[libc::iovec],
+        offset: i64,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
+        let count = c_int::try_from(iov.len()).map_err(|_| libc::EINVAL)?;
+        // SAFETY: the caller vouches for the memory; pointer and count are those of one slice.
+        let moved = unsafe { libc::pwritev2(fd, iov.as_ptr(), count, offset, flags) };
+        usize::try_from(moved).map_err(|_| errno())
+    }
+
+    /// fdatasync(2).
+    fn fdatasync(&self, fd: RawFd) -> Result<(), Errno> {
+        // SAFETY: only takes a number.
+        check(unsafe { libc::fdatasync(fd) }).map(drop)
+    }
+
+    /// lseek(2).
+    fn lseek(&self, fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
+        // SAFETY: only takes numbers.
+        let offset = unsafe { libc::lseek(fd, offset, whence) };
+        if offset < 0 {
+            return Err(errno());
+        }
+        Ok(offset)
+    }
+
+    /// fcntl(2), of the commands whose argument is a number.
+    fn fcntl(&self, fd: RawFd, command: c_int, argument: c_int) -> Result<c_int, Errno> {
+        // SAFETY: only takes numbers.
+        check(unsafe { libc::fcntl(fd, command, argument) })
+    }
+
+    /// posix_fadvise(2) for the whole file. Advice: nothing depends on what it answers.
+    fn fadvise(&self, fd: RawFd, advice: c_int) {
+        // SAFETY: only takes numbers.
+        let _ = unsafe { libc::posix_fadvise(fd, 0, 0, advice) };
+    }
+}
+
+/// The table that nobody has overridden.
+pub struct Linux;
+
+impl Calls for Linux {}
+
+/// The table for whoever opens something on this thread.
+#[cfg(not(test))]
+pub fn calls() -> &'static dyn Calls {
+    &Linux
+}
+
+#[cfg(test)]
+thread_local! {
+    static OVERRIDE: std::cell::Cell<Option<&'static dyn Calls>> =
+        const { std::cell::Cell::new(None) };
+}
+
+/// The table for whoever opens something on this thread.
+#[cfg(test)]
+pub fn calls() -> &'static dyn Calls {
+    OVERRIDE.get().unwrap_or(&Linux)
+}
+
+/// What `body` opens on this thread goes through `table`, for as long as it stays open.
+#[cfg(test)]
+pub fn with_calls<R>(table: &'static dyn Calls, body: impl FnOnce() -> R) -> R {
+    struct Restore(Option<&'static dyn Calls>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OVERRIDE.set(self.0);
+        }
+    }
+    let _restore = Restore(OVERRIDE.replace(Some(table)));
+    body()
+}

@@ -1,0 +1,204 @@
+//! An open file descriptor together with the table of system calls it was opened through. Closes
+//! itself. What the kernel's interfaces say in C structs and ioctl numbers is here put into Rust.
+
+use std::ffi::{c_int, CStr, CString};
+use std::io::IoSliceMut;
+use std::os::fd::RawFd;
+
+use super::{Calls, Errno};
+
+pub struct Descriptor {
+    fd: RawFd,
+    calls: &'static dyn Calls,
+}
+
+/// `struct dioattr` of <xfs/xfs_fs.h>.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DirectIoInfo {
+    /// Alignment of buffer addresses.
+    pub mem: u32,
+    /// Alignment of offset and length.
+    pub min_bytes: u32,
+    pub max_bytes: u32,
+}
+
+pub const XFS_IOC_DIOINFO: libc::Ioctl = libc::_IOR::<DirectIoInfo>(b'X' as u32, 30);
+/// <linux/fs.h> says size_t, the kernel writes 64 bits.
+pub const BLKGETSIZE64: libc::Ioctl = libc::_IOR::<usize>(0x12, 114);
+
+impl Descriptor {
+    /// Close-on-exec in any case; `mode` is 0666 less the umask where `flags` has O_CREAT.
+    pub fn open(calls: &'static dyn Calls, path: &CStr, flags: c_int) -> Result<Descriptor, Errno> {
+        loop {
+            match calls.open(path, flags, 0o666) {
+                Ok(fd) => return Ok(Descriptor { fd, calls }),
+                Err(libc::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Another open file of the same object, with flags of its own.
+    pub fn reopen(&self, flags: c_int) -> Result<Descriptor, Errno> {
+        Descriptor::reopen_raw(self.calls, self.fd, flags)
+    }
+
+    /// The same for a descriptor that belongs to somebody else.
+    pub fn reopen_raw(
+        calls: &'static dyn Calls,
+        fd: RawFd,
+        flags: c_int,
+    ) -> Result<Descriptor, Errno> {
+        let path = CString::new(format!("/proc/self/fd/{fd}")).map_err(|_| libc::EINVAL)?;
+        Descriptor::open(calls, &path, flags)
+    }
+
+    /// Another number for somebody else's open file: position and flags stay shared with it.
+    pub fn duplicate_raw(calls: &'static dyn Calls, fd: RawFd) -> Result<Descriptor, Errno> {
+        let fd = calls.fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)?;
+        Ok(Descriptor { fd, calls })
+    }
+
+    pub fn raw(&self) -> RawFd {
+        self.fd
+    }
+
+    pub fn calls(&self) -> &'static dyn Calls {
+        self.calls
+    }
+
+    pub fn fstat(&self) -> Result<libc::stat, Errno> {
+        self.calls.fstat(self.fd)
+    }
+
+    pub fn statx(&self, mask: libc::c_uint) -> Result<libc::statx, Errno> {
+        self.calls.statx(self.fd, mask)
+    }
+
+    /// An ioctl whose only argument is one integer or plain struct that the kernel fills.
+    fn ioctl<T: Default + Plain>(&self, request: libc::Ioctl) -> Result<T, Errno> {
+        let mut value = T::default();
+        let argument = std::ptr::addr_of_mut!(value).cast();
+        // SAFETY: each caller below pairs `request` with the type that the kernel writes for it.
+        unsafe { self.calls.ioctl(self.fd, request, argument) }?;
+        Ok(value)
+    }
+
+    /// XFS_IOC_DIOINFO: ENOTTY anywhere but on XFS.
+    pub fn direct_io_info(&self) -> Result<DirectIoInfo, Errno> {
+        self.ioctl(XFS_IOC_DIOINFO)
+    }
+
+    /// BLKSSZGET, of a block device.
+    pub fn logical_block_size(&self) -> Result<u32, Errno> {
+        self.ioctl::<c_int>(libc::BLKSSZGET).map(|bytes| u32::try_from(bytes).unwrap_or(0))
+    }
+
+    /// BLKPBSZGET, of a block device.
+    pub fn physical_block_size(&self) -> Result<u32, Errno> {
+        self.ioctl(libc::BLKPBSZGET)
+    }
+
+    /// BLKIOOPT, of a block device.
+    pub fn optimal_io_size(&self) -> Result<u32, Errno> {
+        self.ioctl(libc::BLKIOOPT)
+    }
+
+    /// BLKGETSIZE64: the length of a block device in bytes.
+    pub fn device_bytes(&self) -> Result<u64, Errno> {
+        self.ioctl(BLKGETSIZE64)
+    }
+
+    /// # Safety
+    /// Each element of `iov` names memory that may be written.
+    pub unsafe fn preadv2(
+        &self,
+        iov: &[libc::iovec],
+        offset: u64,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
+        let offset = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.calls.preadv2(self.fd, iov, offset, flags) }
+    }
+
+    /// # Safety
+    /// Each element of `iov` names memory that may be read.
+    pub unsafe fn pwritev2(
+        &self,
+        iov: &[libc::iovec],
+        offset: u64,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
+        let offset = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.calls.pwritev2(self.fd, iov, offset, flags) }
+    }
+
+    /// Reads into memory that Rust knows, and goes on after EINTR.
+    pub fn read(&self, memory: &mut [IoSliceMut<'_>], offset: u64) -> Result<usize, Errno> {
+        // SAFETY: std promises that IoSliceMut has the layout of iovec, so this is the same slice.
+        let iov = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast(), memory.len()) };
+        loop {
+            // SAFETY: the slices are borrowed for writing, as long as this call.
+            match unsafe { self.preadv2(iov, offset, 0) } {
+                Err(libc::EINTR) => continue,
+                result => return result,
+            }
+        }
+    }
+
+    pub fn fdatasync(&self) -> Result<(), Errno> {
+        self.calls.fdatasync(self.fd)
+    }
+
+    /// SEEK_DATA or SEEK_HOLE from `offset`.
+    pub fn seek(&self, offset: u64, whence: c_int) -> Result<u64, Errno> {
+        let offset = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
+        self.calls.lseek(self.fd, offset, whence).map(i64::unsigned_abs)
+    }
+
+    pub fn fadvise(&self, advice: c_int) {
+        self.calls.fadvise(self.fd, advice);
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.calls.close(self.fd);
+    }
+}
+
+/// Types that the kernel may fill with any bytes.
+trait Plain {}
+impl Plain for c_int {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for DirectIoInfo {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ioctl_numbers_are_those_of_the_kernel_headers() {
+        if cfg!(target_arch = "x86_64") || cfg!(target_arch = "aarch64") {
+            assert_eq!(XFS_IOC_DIOINFO as u64 as u32, 0x800c_581e);
+            assert_eq!(BLKGETSIZE64 as u64 as u32, 0x8008_1272);
+        }
+    }
+
+    #[test]
+    fn every_descriptor_is_close_on_exec() {
+        let calls = super::super::calls();
+        let opened =
+            Descriptor::open(calls, &CString::new("/dev/null").unwrap(), libc::O_RDONLY).unwrap();
+        let reopened = opened.reopen(libc::O_RDONLY).unwrap();
+        let duplicated = Descriptor::duplicate_raw(calls, opened.raw()).unwrap();
+        for descriptor in [&opened, &reopened, &duplicated] {
+            let flags = calls.fcntl(descriptor.raw(), libc::F_GETFD, 0).unwrap();
+            assert_ne!(flags & libc::FD_CLOEXEC, 0);
+        }
+    }
+}
