@@ -58,6 +58,7 @@ type IoArguments = (i64, i64, *const Segment, c_int, u32);
 /// A C caller's storage behind the `Driver` interface.
 pub struct CallbackDriver {
     table: CDriver,
+    name: String,
     limits: Limits,
     /// From here on the last owner calls the caller's `close`.
     opened: AtomicBool,
@@ -85,7 +86,13 @@ impl CallbackDriver {
             max_segments: table.max_segments,
             ..Limits::default()
         };
-        CallbackDriver { table, limits, opened: AtomicBool::new(false) }
+        let name = if table.name.is_null() {
+            "driver".to_owned()
+        } else {
+            // SAFETY: the caller's `name` is NULL or a C string, and open has not returned.
+            unsafe { CStr::from_ptr(table.name) }.to_string_lossy().into_owned()
+        };
+        CallbackDriver { table, name, limits, opened: AtomicBool::new(false) }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -97,12 +104,8 @@ impl CallbackDriver {
         self.opened.store(true, Ordering::Relaxed);
     }
 
-    pub fn name(&self) -> String {
-        if self.table.name.is_null() {
-            return "driver".to_owned();
-        }
-        // SAFETY: the caller's `name` is NULL or a C string that lives during open.
-        unsafe { CStr::from_ptr(self.table.name) }.to_string_lossy().into_owned()
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn io_arguments(io: &Io) -> IoArguments {
@@ -174,7 +177,7 @@ impl Driver for CallbackDriver {
         let length = unsafe { (self.table.getlength)(self.table.opaque) };
         u64::try_from(length).map_err(|_| {
             let errno = i32::try_from(-length).unwrap_or(libc::EIO);
-            Error::new(errno, format!("{}: the driver's getlength", self.name()))
+            Error::new(errno, format!("{}: the driver's getlength", self.name))
         })
     }
 }

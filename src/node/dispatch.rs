@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::thread::LocalKey;
 
 use super::job::{io_done, Work};
-use super::{Action, Owner, Queue};
+use super::{Action, Actions, Owner, Queue};
 use crate::completion::{outside_callback, Callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
 use crate::request::Completion;
 use crate::sys::Error;
-
-pub use super::Actions;
 
 /// Does all of `actions`; nothing blocks, and no callback runs in here.
 pub fn dispatch(actions: Actions) {

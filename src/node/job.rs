@@ -3,8 +3,8 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
-use super::dispatch::{dispatch_keeping_one, Actions};
-use super::Queue;
+use super::dispatch::dispatch_keeping_one;
+use super::{Actions, Queue};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Job, Pool};

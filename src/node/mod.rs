@@ -10,8 +10,8 @@ mod job;
 mod queue;
 mod registry;
 
-pub use dispatch::dispatch;
-pub use job::Work;
+pub use dispatch::{dispatch, failure};
+pub use job::{perform, Work};
 pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;
 

@@ -245,9 +245,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     fn start(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let flush_failed = self.flush_failed;
+        let no_flush = self.limits_of(slot).no_flush;
         let entry = self.entry(slot);
         entry.phase = Phase::Moving;
         match entry.request.op {
+            Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
             Op::Flush => self.issue_flush(slot, actions),
             _ if entry.request.bytes == 0 => {}

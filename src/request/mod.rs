@@ -38,6 +38,8 @@ pub struct QueueLimits {
     /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
     /// or the page where the page cache is in the way. Power of two.
     pub granule: u64,
+    /// Flushes succeed and do nothing.
+    pub no_flush: bool,
 }
 
 /// A request as it enters. Segments hold no empty element and add up to `bytes`.

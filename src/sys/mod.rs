@@ -3,6 +3,7 @@
 mod calls;
 mod descriptor;
 mod error;
+mod memory;
 mod signals;
 #[cfg(test)]
 pub mod simulated;
@@ -14,4 +15,5 @@ pub use calls::{calls, Calls, Errno};
 pub use calls::{with_calls, Linux};
 pub use descriptor::{Descriptor, DirectIoInfo};
 pub use error::Error;
+pub use memory::page_bytes;
 pub use signals::with_signals_blocked;

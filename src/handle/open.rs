@@ -1,0 +1,163 @@
+//! Opening: finds or makes the storage, its node and its threads, and puts a handle over them.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use super::pools::pool_for;
+use super::{CompletionMode, Handle, Options, Storage};
+use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver};
+use crate::node::{node_of, Node, Queue};
+use crate::probe::Limits;
+use crate::request::QueueLimits;
+use crate::sys::{page_bytes, Error};
+
+/// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
+const TRANSFER_MAX: u64 = 1 << 30;
+/// Most elements in one vector: IOV_MAX.
+const SEGMENTS_MAX: usize = 1024;
+
+impl Handle {
+    pub fn open(path: &CStr, options: &Options) -> Result<Handle, Error> {
+        options.check()?;
+        let driver = FileDriver::open(path, &options.file_options())?;
+        let name = path.to_string_lossy().into_owned();
+        Handle::on_file(driver, name, options)
+    }
+
+    /// `fd` stays the caller's; the handle has its own descriptors.
+    pub fn open_fd(fd: RawFd, options: &Options) -> Result<Handle, Error> {
+        options.check()?;
+        let driver = FileDriver::open_fd(fd, &options.file_options())?;
+        Handle::on_file(driver, format!("fd {fd}"), options)
+    }
+
+    pub fn open_driver(driver: CDriver, options: &Options) -> Result<Handle, Error> {
+        options.check()?;
+        let driver = Arc::new(CallbackDriver::new(driver));
+        let length = driver.length()?;
+        let node = Arc::new(Node::new(length));
+        let handle = Handle::on_callbacks(driver.clone(), node, options)?;
+        driver.set_opened();
+        Ok(handle)
+    }
+
+    /// Another queue on the same object.
+    pub fn dup(&self, options: &Options) -> Result<Handle, Error> {
+        options.check()?;
+        match &self.storage {
+            Storage::File(driver) => {
+                let driver = driver.reopen(&options.file_options())?;
+                Handle::on_file(driver, self.queue.name.clone(), options)
+            }
+            Storage::Callbacks(driver) => {
+                Handle::on_callbacks(driver.clone(), self.queue.node.clone(), options)
+            }
+        }
+    }
+
+    fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
+        let node = node_of(driver.identity(), driver.length()?);
+        let limits = driver.limits().clone();
+        let driver = Arc::new(driver);
+        let storage = Storage::File(driver.clone());
+        Ok(Handle::new(storage, driver, node, name, limits, options))
+    }
+
+    fn on_callbacks(
+        driver: Arc<CallbackDriver>,
+        node: Arc<Node>,
+        options: &Options,
+    ) -> Result<Handle, Error> {
+        let name = driver.name().to_owned();
+        let mut limits = driver.limits().clone();
+        override_alignments(&mut limits, options);
+        let block = u64::from(limits.request_alignment);
+        if !node.length().is_multiple_of(block) {
+            let words = format!(
+                "{name}: a length of {} bytes is no multiple of the request alignment {block}",
+                node.length()
+            );
+            return Err(Error::new(libc::EINVAL, words));
+        }
+        let storage = Storage::Callbacks(driver.clone());
+        Ok(Handle::new(storage, driver, node, name, limits, options))
+    }
+
+    fn new(
+        storage: Storage,
+        driver: Arc<dyn Driver>,
+        node: Arc<Node>,
+        name: String,
+        limits: Limits,
+        options: &Options,
+    ) -> Handle {
+        let pool = pool_for(options.workers);
+        let serial = options.completion == CompletionMode::Serial;
+        let in_page_cache = matches!(storage, Storage::File(_)) && !limits.direct;
+        let queue_limits = queue_limits(&limits, node.length(), in_page_cache, options);
+        let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), serial, name));
+        queue.set_id(queue.node.add_queue(&queue, queue_limits));
+        Handle {
+            queue,
+            storage,
+            limits,
+            writable: options.writable,
+            writethrough: options.writethrough,
+            pool,
+        }
+    }
+}
+
+fn queue_limits(
+    limits: &Limits,
+    length: u64,
+    in_page_cache: bool,
+    options: &Options,
+) -> QueueLimits {
+    let request_alignment = u64::from(limits.request_alignment);
+    let page = page_bytes().max(request_alignment);
+    let transfer = match limits.max_transfer {
+        0 => TRANSFER_MAX,
+        bytes => u64::from(bytes).min(TRANSFER_MAX),
+    };
+    let partial = !length.is_multiple_of(request_alignment);
+    QueueLimits {
+        request_alignment,
+        mem_alignment: limits.mem_alignment as usize,
+        segment_alignment: limits.segment_alignment as usize,
+        max_transfer: (transfer & !(request_alignment - 1)).max(request_alignment),
+        max_segments: match limits.max_segments {
+            0 => SEGMENTS_MAX,
+            segments => (segments as usize).min(SEGMENTS_MAX),
+        },
+        depth: options.depth(),
+        // A whole page, so that no direct write has a part of a page that the page cache may be
+        // writing back beside it: the two would undo each other.
+        last_block: if partial { length & !(page - 1) } else { u64::MAX },
+        // The page cache itself reads, modifies and writes whole pages. Alone it would get along,
+        // but not with a direct handle of the same file.
+        granule: if in_page_cache { page } else { request_alignment },
+        no_flush: options.no_flush,
+    }
+}
+
+/// What the options say instead of a caller's driver; never less than its own word, which is what
+/// it was promised.
+fn override_alignments(limits: &mut Limits, options: &Options) {
+    use crate::probe::Source::Override;
+    let mut set = |ours: &mut u32, source: &mut _, wanted: u32| {
+        if wanted > *ours {
+            *ours = wanted;
+            *source = Override;
+        }
+    };
+    set(&mut limits.mem_alignment, &mut limits.mem_alignment_source, options.mem_alignment);
+    set(
+        &mut limits.segment_alignment,
+        &mut limits.segment_alignment_source,
+        options.segment_alignment,
+    );
+    let request = options.request_alignment.max(limits.segment_alignment);
+    set(&mut limits.request_alignment, &mut limits.request_alignment_source, request);
+}

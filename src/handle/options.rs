@@ -1,0 +1,101 @@
+//! What a handle is opened with, and what of it this version can do.
+
+use crate::driver::FileOptions;
+use crate::sys::Error;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub enum EngineKind {
+    #[default]
+    Auto = 0,
+    Threads = 1,
+    IoUring = 2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub enum CompletionMode {
+    #[default]
+    Serial = 0,
+    Concurrent = 1,
+    Eventfd = 2,
+}
+
+/// `blkalign_open_options`, already checked for form (size, unknown bits, powers of two).
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub writable: bool,
+    pub direct: bool,
+    pub buffered_ok: bool,
+    pub create: bool,
+    pub resize: bool,
+    pub unmap: bool,
+    pub writethrough: bool,
+    pub no_flush: bool,
+    pub stable_writes: bool,
+    pub no_merge: bool,
+    pub lock: bool,
+    pub engine: EngineKind,
+    pub completion: CompletionMode,
+    pub workers: u32,
+    pub queue_depth: u32,
+    pub request_alignment: u32,
+    pub mem_alignment: u32,
+    pub segment_alignment: u32,
+    pub guest_block_size: u32,
+    pub window_offset: u64,
+    pub window_length: u64,
+}
+
+const WORKERS_MAX: u32 = 1024;
+const QUEUE_DEPTH_DEFAULT: u32 = 64;
+const QUEUE_DEPTH_MAX: u32 = 65536;
+
+impl Options {
+    /// Refuses what is out of bounds, and what would be silently left undone.
+    pub fn check(&self) -> Result<(), Error> {
+        let missing = [
+            (self.resize, "BLKALIGN_O_RESIZE"),
+            (self.stable_writes, "BLKALIGN_O_STABLE_WRITES"),
+            (self.lock, "BLKALIGN_O_LOCK"),
+            (self.engine == EngineKind::IoUring, "BLKALIGN_ENGINE_IO_URING"),
+            (self.completion == CompletionMode::Eventfd, "BLKALIGN_COMPLETION_EVENTFD"),
+            (self.guest_block_size != 0, "guest_block_size"),
+            (self.window_offset != 0 || self.window_length != 0, "a window"),
+        ];
+        if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
+            let words = format!("{what} is not in this version of the library");
+            return Err(Error::new(libc::ENOTSUP, words));
+        }
+        let bounds = [
+            ("workers", self.workers, WORKERS_MAX),
+            ("queue_depth", self.queue_depth, QUEUE_DEPTH_MAX),
+        ];
+        match bounds.iter().find(|(_, value, max)| value > max) {
+            Some((what, value, max)) => {
+                let words = format!("{what} is {value}, and may be at most {max}");
+                Err(Error::new(libc::EINVAL, words))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub fn depth(&self) -> usize {
+        match self.queue_depth {
+            0 => QUEUE_DEPTH_DEFAULT as usize,
+            depth => depth as usize,
+        }
+    }
+
+    pub fn file_options(&self) -> FileOptions {
+        FileOptions {
+            writable: self.writable,
+            direct: self.direct,
+            buffered_ok: self.buffered_ok,
+            create: self.create,
+            request_alignment: self.request_alignment,
+            mem_alignment: self.mem_alignment,
+            segment_alignment: self.segment_alignment,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Which threads a handle uses: the pool that handles share, or one of its own.
+//!
+//! The shared pool exists while a handle uses it. The lock guards the reference to it and is
+//! held while it is made; nothing else is taken meanwhile.
+
+use std::sync::{Arc, Weak};
+
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+
+use crate::engine::{PoolOwner, POOL_THREADS_MAX};
+use crate::node::Work;
+
+static SHARED: Lazy<Mutex<Weak<PoolOwner<Work>>>> = Lazy::new(Mutex::default);
+
+/// A pool of `workers` threads, or the shared one for 0.
+pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
+    if workers > 0 {
+        return Arc::new(PoolOwner::new(workers as usize));
+    }
+    let mut shared = SHARED.lock();
+    shared.upgrade().unwrap_or_else(|| {
+        let pool = Arc::new(PoolOwner::new(POOL_THREADS_MAX));
+        *shared = Arc::downgrade(&pool);
+        pool
+    })
+}

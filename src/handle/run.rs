@@ -1,0 +1,76 @@
+//! Synchronous calls: the caller's thread does the work itself as far as nothing conflicts, and
+//! waits for what others do for it.
+
+use std::sync::Arc;
+
+use super::{Handle, Submission};
+use crate::node::{dispatch, failure, perform, Action, Actions, Owner, Waiter};
+use crate::sys::Error;
+
+impl Handle {
+    /// Runs the request to its end. EDEADLK inside a callback.
+    pub fn run(&self, submission: Submission) -> Result<(), Error> {
+        self.check_may_wait("a synchronous call")?;
+        self.check(&submission)?;
+        // Others may come to wait for this request, and go on on the pool's threads.
+        self.queue.pool.ensure_thread()?;
+        let Submission { op, offset, bytes, .. } = submission;
+        let waiter = Arc::new(Waiter::default());
+        self.queue.completions.request_taken_in();
+        let result = self.run_taken_in(submission, &waiter);
+        self.queue.completions.request_over();
+        match result {
+            Some(result) => {
+                result.map_err(|errno| failure(&self.queue.name, op, offset, bytes, errno))
+            }
+            None => Err(self.poisoned()),
+        }
+    }
+
+    fn run_taken_in(
+        &self,
+        submission: Submission,
+        waiter: &Arc<Waiter>,
+    ) -> Option<Result<(), i32>> {
+        let mut actions = Actions::new();
+        self.hand_over(submission, Owner::Waiter(waiter.clone()), &mut actions)?;
+        // All I/O that a submission asks for is its own; it tells which slot is ours.
+        let slot = actions.iter().find_map(|action| match action {
+            Action::Io(_, io) => Some(io.id.slot),
+            Action::Complete(_) => None,
+        });
+        while let Some(at) = actions.iter().rposition(|action| self.is_own(action, slot)) {
+            let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
+            // What may go on beside it, such as the other edge, goes to the pool first.
+            dispatch(std::mem::take(&mut actions));
+            perform(&self.queue, io, &mut actions);
+            if waiter.get().is_some() || completes(&actions, waiter) {
+                break;
+            }
+        }
+        dispatch(actions);
+        Some(waiter.wait())
+    }
+
+    /// Whether this thread can carry `action` out as part of its own request.
+    fn is_own(&self, action: &Action, slot: Option<u32>) -> bool {
+        match action {
+            Action::Io(queue, io) => {
+                Arc::ptr_eq(queue, &self.queue)
+                    && Some(io.id.slot) == slot
+                    && !queue.driver.is_asynchronous(io.op)
+            }
+            Action::Complete(_) => false,
+        }
+    }
+}
+
+/// Whether our own request's result is among `actions`: its slot may then be another's.
+fn completes(actions: &Actions, waiter: &Arc<Waiter>) -> bool {
+    actions.iter().any(|action| match action {
+        Action::Complete(completion) => {
+            matches!(&completion.token, Owner::Waiter(its) if Arc::ptr_eq(its, waiter))
+        }
+        Action::Io(..) => false,
+    })
+}
