@@ -4,7 +4,9 @@
 //! (docs/DESIGN.md has the picture): `capi`, `handle`, `node`, `request`, `engine` and
 //! `completion`, `driver`, `probe`, `sys`.
 
-mod capi;
+// Public for the test of the C interface; the library's users see `<blkalign.h>`.
+#[doc(hidden)]
+pub mod capi;
 mod completion;
 mod driver;
 mod engine;

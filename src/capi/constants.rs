@@ -1,0 +1,79 @@
+//! The numbers of `<blkalign.h>`: flags, modes, operations, sources. cbindgen turns this file into
+//! the header's `#define`s; it holds nothing else, and a number never changes once released.
+
+/// Version of this header: 0.1.0. `blkalign_version` tells the version of the library in use.
+pub const BLKALIGN_VERSION_MAJOR: u32 = 0;
+pub const BLKALIGN_VERSION_MINOR: u32 = 1;
+pub const BLKALIGN_VERSION_PATCH: u32 = 0;
+
+/// Open for reading and writing. Without it a write fails with -EPERM.
+pub const BLKALIGN_O_RDWR: u32 = 1 << 0;
+/// Use O_DIRECT. Opening fails where the file system has none, unless BLKALIGN_O_BUFFERED_OK.
+pub const BLKALIGN_O_DIRECT: u32 = 1 << 1;
+/// Where O_DIRECT is not to be had, use the page cache; blkalign_limits.direct tells.
+pub const BLKALIGN_O_BUFFERED_OK: u32 = 1 << 2;
+/// Create the file if it is missing.
+pub const BLKALIGN_O_CREATE: u32 = 1 << 3;
+/// Writes past the end extend the file, reads past the end give zeros.
+pub const BLKALIGN_O_RESIZE: u32 = 1 << 4;
+/// Let discard deallocate.
+pub const BLKALIGN_O_UNMAP: u32 = 1 << 5;
+/// Every write as if it carried BLKALIGN_REQ_FUA.
+pub const BLKALIGN_O_WRITETHROUGH: u32 = 1 << 6;
+/// Flush does nothing (throw-away disks).
+pub const BLKALIGN_O_NO_FLUSH: u32 = 1 << 7;
+/// Copy the data of a write at submit: the guest may change its memory while it is in flight.
+pub const BLKALIGN_O_STABLE_WRITES: u32 = 1 << 8;
+/// Never merge queued writes of parts of one block.
+pub const BLKALIGN_O_NO_MERGE: u32 = 1 << 9;
+/// Take image locks that QEMU understands (OFD byte locks).
+pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
+
+/// The library chooses the engine.
+pub const BLKALIGN_ENGINE_AUTO: u32 = 0;
+/// Worker threads.
+pub const BLKALIGN_ENGINE_THREADS: u32 = 1;
+/// io_uring.
+pub const BLKALIGN_ENGINE_IO_URING: u32 = 2;
+
+/// Callbacks one at a time per handle, on a thread of the library.
+pub const BLKALIGN_COMPLETION_SERIAL: u32 = 0;
+/// Callbacks on any thread of the pool, in parallel.
+pub const BLKALIGN_COMPLETION_CONCURRENT: u32 = 1;
+/// Callbacks only inside calls that the caller makes to collect them.
+pub const BLKALIGN_COMPLETION_EVENTFD: u32 = 2;
+
+/// Durable when the callback runs. Accepted without effect on a read or flush.
+pub const BLKALIGN_REQ_FUA: u32 = 1 << 0;
+/// Exclude every overlapping request while this one runs.
+pub const BLKALIGN_REQ_SERIALISING: u32 = 1 << 1;
+/// -EBUSY instead of waiting for an overlapping request.
+pub const BLKALIGN_REQ_NO_WAIT: u32 = 1 << 2;
+/// Writing zeros may deallocate. Only for requests that write zeros.
+pub const BLKALIGN_REQ_MAY_UNMAP: u32 = 1 << 3;
+/// -ENOTSUP rather than writing zeros slowly. Only for requests that write zeros.
+pub const BLKALIGN_REQ_NO_FALLBACK: u32 = 1 << 4;
+/// The iovec lies in memory that was registered with the library.
+pub const BLKALIGN_REQ_REGISTERED_BUF: u32 = 1 << 5;
+
+/// blkalign_request.op
+pub const BLKALIGN_OP_READ: u32 = 1;
+pub const BLKALIGN_OP_WRITE: u32 = 2;
+pub const BLKALIGN_OP_WRITE_ZEROES: u32 = 3;
+pub const BLKALIGN_OP_DISCARD: u32 = 4;
+pub const BLKALIGN_OP_FLUSH: u32 = 5;
+
+/// Who said what an alignment is: nobody, the library assumed it.
+pub const BLKALIGN_SOURCE_DEFAULT: u32 = 0;
+/// blkalign_open_options.
+pub const BLKALIGN_SOURCE_OVERRIDE: u32 = 1;
+/// statx(2): STATX_DIOALIGN, STATX_DIO_READ_ALIGN.
+pub const BLKALIGN_SOURCE_STATX: u32 = 2;
+/// ioctl(XFS_IOC_DIOINFO).
+pub const BLKALIGN_SOURCE_DIOINFO: u32 = 3;
+/// ioctl(BLKSSZGET).
+pub const BLKALIGN_SOURCE_BLKSSZGET: u32 = 4;
+/// Trial reads of the storage itself.
+pub const BLKALIGN_SOURCE_TRIAL: u32 = 5;
+/// blkalign_driver.
+pub const BLKALIGN_SOURCE_DRIVER: u32 = 6;

@@ -1,0 +1,65 @@
+//! This thread's last failure in words, as `blkalign_errmsg` gives it.
+
+use std::cell::RefCell;
+use std::ffi::c_char;
+use std::io::Write;
+
+use crate::sys::Error;
+
+thread_local! {
+    /// A C string, or empty when nothing has failed on this thread yet. The memory is used again
+    /// for the next failure.
+    static WORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Remembers `error` for this thread. Also the failure hook of the threads that run callbacks.
+pub fn remember(error: &Error) {
+    // While a thread ends its words may be gone; then nobody can ask for them either.
+    let _ = WORDS.try_with(|words| {
+        let mut words = words.borrow_mut();
+        words.clear();
+        // Writing to a Vec cannot fail.
+        let _ = write!(words, "{error}");
+        // A NUL inside would end the words early.
+        words.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b'?');
+        words.push(0);
+    });
+}
+
+/// Never NULL; valid until the next failure on this thread, or its end.
+pub fn last() -> *const c_char {
+    let words = WORDS.try_with(|words| {
+        let words = words.borrow();
+        if words.is_empty() {
+            c"".as_ptr()
+        } else {
+            words.as_ptr().cast()
+        }
+    });
+    words.unwrap_or(c"".as_ptr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+
+    fn text() -> String {
+        // SAFETY: `last` gives a C string that lives until the next failure.
+        unsafe { CStr::from_ptr(last()) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn words_are_those_of_the_last_failure_of_the_same_thread() {
+        std::thread::spawn(|| {
+            assert_eq!(text(), "");
+            remember(&Error::new(libc::EINVAL, "first\0failure"));
+            assert_eq!(text(), "first?failure: Invalid argument");
+            remember(&Error::new(libc::EIO, "second"));
+            assert_eq!(text(), "second: Input/output error");
+            std::thread::spawn(|| assert_eq!(text(), "")).join().unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+}

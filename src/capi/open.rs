@@ -1,0 +1,168 @@
+//! Functions that give and take handles: open, open_fd, open_driver, dup, close.
+
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::sync::Once;
+
+use super::driver::{blkalign_driver, check_driver};
+use super::errmsg;
+use super::extensible::copy_in;
+use super::guard::{guard, guard_handle};
+use super::options::{invalid, read_options};
+use super::types::{blkalign_handle, blkalign_open_options};
+use crate::handle::{set_failure_hook, Handle};
+use crate::sys::Error;
+
+/// Opens a file or block device.
+///
+/// `opts` may be NULL: all defaults, that is read-only through the page cache. `*out` is written
+/// only on success. Handles of one file or device in this process know of each other, whatever
+/// path they were opened by: their writes never damage each other's neighbours.
+///
+/// Returns 0 or -errno: what open(2) says, and
+/// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment that is no power
+///           of two, size not set; the window passes the end; BLKALIGN_O_DIRECT where there is
+///           none;
+/// -E2BIG    opts is of a newer version and uses what this one does not have;
+/// -ENOTSUP  opts asks for what this version does not have yet.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_open(
+    path: *const c_char,
+    opts: *const blkalign_open_options,
+    out: *mut *mut blkalign_handle,
+) -> c_int {
+    guard(|| {
+        check_out(out)?;
+        if path.is_null() {
+            return Err(invalid("path is NULL"));
+        }
+        // SAFETY: NULL, or a struct as long as it says, as the header demands.
+        let options = unsafe { read_options(opts)? };
+        connect_errmsg();
+        // SAFETY: a C string, as the header demands.
+        let handle = Handle::open(unsafe { CStr::from_ptr(path) }, &options)?;
+        // SAFETY: not NULL.
+        unsafe { give(handle, out) }
+    }) as c_int
+}
+
+/// Opens what a file descriptor refers to. The descriptor stays the caller's: the handle has its
+/// own, and flags such as O_DIRECT of the caller's one are left alone.
+///
+/// Returns as blkalign_open(); -EBADF: fd is not open, or not open for what opts asks.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_open_fd(
+    fd: c_int,
+    opts: *const blkalign_open_options,
+    out: *mut *mut blkalign_handle,
+) -> c_int {
+    guard(|| {
+        check_out(out)?;
+        // SAFETY: NULL, or a struct as long as it says, as the header demands.
+        let options = unsafe { read_options(opts)? };
+        connect_errmsg();
+        let handle = Handle::open_fd(fd, &options)?;
+        // SAFETY: not NULL.
+        unsafe { give(handle, out) }
+    }) as c_int
+}
+
+/// Opens a caller's own storage. `driver_opaque` is handed to each of its functions. Each call
+/// makes an object of its own; more queues on it come from blkalign_dup().
+///
+/// Returns 0 or -errno: what getlength says, and
+/// -EINVAL   driver or out is NULL; a function that is needed is missing; alignments or limits
+///           that contradict each other; a length that is no multiple of request_alignment; and
+///           what is wrong with opts, as for blkalign_open();
+/// -E2BIG    driver or opts is of a newer version and uses what this one does not have;
+/// -ENOTSUP  opts asks for what this version does not have yet.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_open_driver(
+    driver: *const blkalign_driver,
+    driver_opaque: *mut c_void,
+    opts: *const blkalign_open_options,
+    out: *mut *mut blkalign_handle,
+) -> c_int {
+    guard(|| {
+        check_out(out)?;
+        if driver.is_null() {
+            return Err(invalid("driver is NULL"));
+        }
+        // SAFETY: NULL, or a struct as long as it says, as the header demands.
+        let options = unsafe { read_options(opts)? };
+        // SAFETY: not NULL, and as long as it says, as the header demands.
+        let table = unsafe { copy_in(driver)? };
+        let driver = check_driver(&table, driver_opaque, options.writable)?;
+        connect_errmsg();
+        let handle = Handle::open_driver(driver, &options)?;
+        // SAFETY: not NULL.
+        unsafe { give(handle, out) }
+    }) as c_int
+}
+
+/// Opens another handle (a queue of its own) on the object of `h`. Its options are its own: NULL
+/// means all defaults, not those of `h`.
+///
+/// Returns as blkalign_open(); -EINVAL also when h is NULL.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_dup(
+    h: *mut blkalign_handle,
+    opts: *const blkalign_open_options,
+    out: *mut *mut blkalign_handle,
+) -> c_int {
+    let body = |handle: &Handle| {
+        check_out(out)?;
+        // SAFETY: NULL, or a struct as long as it says, as the header demands.
+        let options = unsafe { read_options(opts)? };
+        let handle = handle.dup(&options)?;
+        // SAFETY: not NULL.
+        unsafe { give(handle, out) }
+    };
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) as c_int }
+}
+
+/// Waits until every request of the handle has called back, then closes it. NULL is fine.
+///
+/// Returns 0, or -EDEADLK inside a callback: the handle is then still open. After any other result
+/// it is gone.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_close(h: *mut blkalign_handle) -> c_int {
+    if h.is_null() {
+        return 0;
+    }
+    // A panic in here drops the handle, so there is nothing left to poison.
+    guard(|| {
+        // SAFETY: an open handle is a `Box<Handle>` turned into a pointer, and nothing may use it
+        // from here on.
+        let handle = unsafe { Box::from_raw(h.cast::<Handle>()) };
+        match handle.close() {
+            Ok(()) => Ok(0),
+            Err((handle, error)) => {
+                // Still open: the pointer stays what it was.
+                let _ = Box::into_raw(handle);
+                Err(error)
+            }
+        }
+    }) as c_int
+}
+
+fn check_out(out: *mut *mut blkalign_handle) -> Result<(), Error> {
+    if out.is_null() {
+        return Err(invalid("out is NULL"));
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `out` can be written.
+unsafe fn give(handle: Handle, out: *mut *mut blkalign_handle) -> Result<i64, Error> {
+    // SAFETY: the caller of this function vouches for `out`.
+    unsafe { out.write(Box::into_raw(Box::new(handle)).cast()) };
+    Ok(0)
+}
+
+/// Failures that only a callback hears of get words on its thread, too.
+fn connect_errmsg() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| set_failure_hook(errmsg::remember));
+}

@@ -1,0 +1,233 @@
+//! Checks the form of `blkalign_open_options` and of a request's flags. What a value means, and
+//! whether the storage can do it, is `handle`'s business.
+
+use super::constants::*;
+use super::extensible::copy_in;
+use super::types::blkalign_open_options;
+use super::vector::{check_range, REQUEST_END_MAX};
+use crate::handle::{CompletionMode, EngineKind, Options};
+use crate::sys::Error;
+
+/// No storage asks for more, and scratch memory of that size can be had.
+pub const ALIGNMENT_MAX: u32 = 1 << 20;
+
+const OPEN_FLAGS_ALL: u32 = BLKALIGN_O_RDWR
+    | BLKALIGN_O_DIRECT
+    | BLKALIGN_O_BUFFERED_OK
+    | BLKALIGN_O_CREATE
+    | BLKALIGN_O_RESIZE
+    | BLKALIGN_O_UNMAP
+    | BLKALIGN_O_WRITETHROUGH
+    | BLKALIGN_O_NO_FLUSH
+    | BLKALIGN_O_STABLE_WRITES
+    | BLKALIGN_O_NO_MERGE
+    | BLKALIGN_O_LOCK;
+
+pub fn invalid(words: impl Into<String>) -> Error {
+    Error::new(libc::EINVAL, words)
+}
+
+/// The caller's options; NULL means all defaults.
+///
+/// # Safety
+/// `options` is NULL or points to a struct that is as long as its `size` says.
+pub unsafe fn read_options(options: *const blkalign_open_options) -> Result<Options, Error> {
+    if options.is_null() {
+        return Ok(Options::default());
+    }
+    // SAFETY: not NULL, and the caller of this function vouches for the rest.
+    check_options(&unsafe { copy_in(options)? })
+}
+
+fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
+    let has = |flag| options.flags & flag != 0;
+    let unknown = options.flags & !OPEN_FLAGS_ALL;
+    if unknown != 0 {
+        return Err(invalid(format!("blkalign_open_options: unknown flags {unknown:#x}")));
+    }
+    check_alignment("request_alignment", options.request_alignment)?;
+    check_alignment("mem_alignment", options.mem_alignment)?;
+    check_alignment("segment_alignment", options.segment_alignment)?;
+    check_alignment("guest_block_size", options.guest_block_size)?;
+    if options.request_alignment != 0 && options.segment_alignment > options.request_alignment {
+        return Err(invalid(format!(
+            "segment_alignment {} is above request_alignment {}",
+            options.segment_alignment, options.request_alignment
+        )));
+    }
+    check_window(options.window_offset, options.window_length)?;
+    Ok(Options {
+        writable: has(BLKALIGN_O_RDWR),
+        direct: has(BLKALIGN_O_DIRECT),
+        buffered_ok: has(BLKALIGN_O_BUFFERED_OK),
+        create: has(BLKALIGN_O_CREATE),
+        resize: has(BLKALIGN_O_RESIZE),
+        unmap: has(BLKALIGN_O_UNMAP),
+        writethrough: has(BLKALIGN_O_WRITETHROUGH),
+        no_flush: has(BLKALIGN_O_NO_FLUSH),
+        stable_writes: has(BLKALIGN_O_STABLE_WRITES),
+        no_merge: has(BLKALIGN_O_NO_MERGE),
+        lock: has(BLKALIGN_O_LOCK),
+        engine: engine(options.engine)?,
+        completion: completion(options.completion)?,
+        workers: options.workers,
+        queue_depth: options.queue_depth,
+        request_alignment: options.request_alignment,
+        mem_alignment: options.mem_alignment,
+        segment_alignment: options.segment_alignment,
+        guest_block_size: options.guest_block_size,
+        window_offset: options.window_offset,
+        window_length: options.window_length,
+    })
+}
+
+fn engine(number: u32) -> Result<EngineKind, Error> {
+    match number {
+        BLKALIGN_ENGINE_AUTO => Ok(EngineKind::Auto),
+        BLKALIGN_ENGINE_THREADS => Ok(EngineKind::Threads),
+        BLKALIGN_ENGINE_IO_URING => Ok(EngineKind::IoUring),
+        _ => Err(invalid(format!("blkalign_open_options: unknown engine {number}"))),
+    }
+}
+
+fn completion(number: u32) -> Result<CompletionMode, Error> {
+    match number {
+        BLKALIGN_COMPLETION_SERIAL => Ok(CompletionMode::Serial),
+        BLKALIGN_COMPLETION_CONCURRENT => Ok(CompletionMode::Concurrent),
+        BLKALIGN_COMPLETION_EVENTFD => Ok(CompletionMode::Eventfd),
+        _ => Err(invalid(format!("blkalign_open_options: unknown completion mode {number}"))),
+    }
+}
+
+/// 0 stands for "not given".
+pub fn check_alignment(name: &str, alignment: u32) -> Result<(), Error> {
+    if alignment == 0 || (alignment.is_power_of_two() && alignment <= ALIGNMENT_MAX) {
+        return Ok(());
+    }
+    let words = format!("{name} {alignment} is not a power of two of at most {ALIGNMENT_MAX}");
+    Err(invalid(words))
+}
+
+fn check_window(offset: u64, length: u64) -> Result<(), Error> {
+    match (i64::try_from(offset), i64::try_from(length)) {
+        (Ok(offset), Ok(length)) => check_range(offset, length).map(|_| ()),
+        _ => Err(invalid(format!("the window reaches beyond {REQUEST_END_MAX}"))),
+    }
+}
+
+/// Checks the flags of a read, write or flush; tells whether FUA is among them.
+pub fn check_request_flags(flags: u32) -> Result<bool, Error> {
+    const LATER: u32 =
+        BLKALIGN_REQ_SERIALISING | BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_REGISTERED_BUF;
+    let wrong = flags & !(BLKALIGN_REQ_FUA | LATER);
+    if wrong & !(BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK) != 0 {
+        return Err(invalid(format!("unknown request flags in {flags:#x}")));
+    }
+    if wrong != 0 {
+        return Err(invalid(format!("request flags {wrong:#x} are for zero writes only")));
+    }
+    if flags & LATER != 0 {
+        let words = format!("request flags {:#x} are not supported yet", flags & LATER);
+        return Err(Error::new(libc::ENOTSUP, words));
+    }
+    Ok(flags & BLKALIGN_REQ_FUA != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capi::extensible::Extensible;
+
+    fn defaults() -> blkalign_open_options {
+        blkalign_open_options {
+            size: std::mem::size_of::<blkalign_open_options>(),
+            ..Extensible::zeroed()
+        }
+    }
+
+    fn errno(options: blkalign_open_options) -> i32 {
+        check_options(&options).err().map_or(0, |error| error.errno)
+    }
+
+    #[test]
+    fn null_means_all_defaults() {
+        // SAFETY: NULL is allowed.
+        let options = unsafe { read_options(std::ptr::null()) }.unwrap();
+        assert!(!options.writable && !options.direct && options.request_alignment == 0);
+    }
+
+    #[test]
+    fn every_flag_arrives_and_no_unknown_one() {
+        let all = blkalign_open_options { flags: OPEN_FLAGS_ALL, ..defaults() };
+        let options = check_options(&all).unwrap();
+        assert!(options.writable && options.direct && options.buffered_ok && options.create);
+        assert!(options.resize && options.unmap && options.writethrough && options.no_flush);
+        assert!(options.stable_writes && options.no_merge && options.lock);
+        for bit in (0..32).map(|shift| 1 << shift).filter(|bit| OPEN_FLAGS_ALL & bit == 0) {
+            assert_eq!(errno(blkalign_open_options { flags: bit, ..defaults() }), libc::EINVAL);
+        }
+    }
+
+    #[test]
+    fn unknown_engines_and_modes_are_invalid() {
+        for (number, expected) in [(0, 0), (2, 0), (3, libc::EINVAL), (u32::MAX, libc::EINVAL)] {
+            assert_eq!(errno(blkalign_open_options { engine: number, ..defaults() }), expected);
+            assert_eq!(errno(blkalign_open_options { completion: number, ..defaults() }), expected);
+        }
+    }
+
+    #[test]
+    fn alignments_are_powers_of_two_and_not_absurd() {
+        let cases = [(1, 0), (512, 0), (1 << 20, 0), (3, 22), (4097, 22), (1 << 21, 22)];
+        for (alignment, expected) in cases {
+            let request = blkalign_open_options { request_alignment: alignment, ..defaults() };
+            let memory = blkalign_open_options { mem_alignment: alignment, ..defaults() };
+            let segment = blkalign_open_options { segment_alignment: alignment, ..defaults() };
+            let guest = blkalign_open_options { guest_block_size: alignment, ..defaults() };
+            for options in [request, memory, segment, guest] {
+                assert_eq!(errno(options), expected, "{alignment}");
+            }
+        }
+        let crossed =
+            blkalign_open_options { request_alignment: 512, segment_alignment: 4096, ..defaults() };
+        assert_eq!(errno(crossed), libc::EINVAL);
+    }
+
+    #[test]
+    fn a_window_ends_where_requests_may_end() {
+        let end = REQUEST_END_MAX as u64;
+        for (offset, length, expected) in [
+            (513, 7, 0),
+            (end - 1, 1, 0),
+            (end, 1, libc::EINVAL),
+            (end + 1, 0, libc::EINVAL),
+            (u64::MAX, 1, libc::EINVAL),
+            (1, u64::MAX, libc::EINVAL),
+        ] {
+            let window = blkalign_open_options {
+                window_offset: offset,
+                window_length: length,
+                ..defaults()
+            };
+            assert_eq!(errno(window), expected, "{offset} {length}");
+        }
+    }
+
+    #[test]
+    fn request_flags_are_known_or_later_or_wrong() {
+        assert!(!check_request_flags(0).unwrap());
+        assert!(check_request_flags(BLKALIGN_REQ_FUA).unwrap());
+        for (flags, expected) in [
+            (BLKALIGN_REQ_SERIALISING, libc::ENOTSUP),
+            (BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_FUA, libc::ENOTSUP),
+            (BLKALIGN_REQ_REGISTERED_BUF, libc::ENOTSUP),
+            (BLKALIGN_REQ_MAY_UNMAP, libc::EINVAL),
+            (BLKALIGN_REQ_NO_FALLBACK, libc::EINVAL),
+            (BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_MAY_UNMAP, libc::EINVAL),
+            (1 << 6, libc::EINVAL),
+            (1 << 31, libc::EINVAL),
+        ] {
+            assert_eq!(check_request_flags(flags).unwrap_err().errno, expected, "{flags:#x}");
+        }
+    }
+}

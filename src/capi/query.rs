@@ -1,0 +1,179 @@
+//! Questions, and memory: version, errmsg, getlength, get_limits, get_stats, memalign, free.
+
+use std::ffi::{c_char, c_int, c_void, CStr};
+
+use super::errmsg;
+use super::extensible::copy_out;
+use super::guard::guard_handle;
+use super::options::invalid;
+use super::types::{blkalign_handle, blkalign_limits, blkalign_stats};
+use crate::handle::Handle;
+use crate::sys::Error;
+
+const VERSION: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => panic!("the version has no NUL inside"),
+    };
+
+/// The version of the library in use, such as "0.1.0".
+#[no_mangle]
+pub extern "C" fn blkalign_version() -> *const c_char {
+    VERSION.as_ptr()
+}
+
+/// The last failure of a call on this thread, in words for a log: what failed, where and why. In a
+/// callback that is told a failure, that failure. "" if there was none; never NULL. Valid until
+/// the next failure on this thread.
+#[no_mangle]
+pub extern "C" fn blkalign_errmsg() -> *const c_char {
+    errmsg::last()
+}
+
+/// The length of the object, or of its window, in bytes.
+///
+/// Returns it, or -EINVAL: h is NULL.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
+    let body = |handle: &Handle| {
+        i64::try_from(handle.length())
+            .map_err(|_| Error::new(libc::EOVERFLOW, "the length passes 2^63"))
+    };
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) }
+}
+
+/// Tells what the storage needs and who said so. The caller sets limits->size, best by
+/// BLKALIGN_LIMITS_INIT; no more than that is written.
+///
+/// Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size is absurd.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_get_limits(
+    h: *mut blkalign_handle,
+    limits: *mut blkalign_limits,
+) -> c_int {
+    let body = |handle: &Handle| {
+        if limits.is_null() {
+            return Err(invalid("limits is NULL"));
+        }
+        // SAFETY: not NULL, and as long as it says, as the header demands.
+        unsafe { copy_out(&limits_of(handle), limits)? };
+        Ok(0)
+    };
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) as c_int }
+}
+
+/// Reads the counters of the handle. The caller sets stats->size, best by BLKALIGN_STATS_INIT; no
+/// more than that is written.
+///
+/// Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is absurd.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_get_stats(
+    h: *mut blkalign_handle,
+    stats: *mut blkalign_stats,
+) -> c_int {
+    let body = |handle: &Handle| {
+        if stats.is_null() {
+            return Err(invalid("stats is NULL"));
+        }
+        // SAFETY: not NULL, and as long as it says, as the header demands.
+        unsafe { copy_out(&stats_of(handle), stats)? };
+        Ok(0)
+    };
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) as c_int }
+}
+
+/// Allocates a buffer that the storage of `h` takes without a copy. Its bytes are not initialised.
+/// 0 bytes give a pointer that can be freed. Give it back with blkalign_free(), also after `h` has
+/// been closed.
+///
+/// Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_memalign(h: *mut blkalign_handle, bytes: usize) -> *mut c_void {
+    let body = |handle: &Handle| allocate(buffer_alignment(handle), bytes);
+    // SAFETY: NULL or an open handle, as the header demands.
+    let result = unsafe { guard_handle(h, body) };
+    if result < 0 {
+        // SAFETY: errno of this thread can be written.
+        unsafe { *libc::__errno_location() = -result as c_int };
+        return std::ptr::null_mut();
+    }
+    result as usize as *mut c_void
+}
+
+/// Gives back what blkalign_memalign() gave. NULL is fine.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_free(buf: *mut c_void) {
+    // SAFETY: NULL or from posix_memalign, as the header demands.
+    unsafe { libc::free(buf) }
+}
+
+fn buffer_alignment(handle: &Handle) -> usize {
+    // SAFETY: sysconf only reads.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let limits = handle.limits();
+    let needed = limits.mem_alignment.max(limits.request_alignment) as usize;
+    needed.max(usize::try_from(page).unwrap_or(4096))
+}
+
+/// The address, which is never negative in user space.
+fn allocate(alignment: usize, bytes: usize) -> Result<i64, Error> {
+    let mut address = std::ptr::null_mut();
+    // SAFETY: `alignment` is a power of two and a multiple of the size of a pointer.
+    let errno = unsafe { libc::posix_memalign(&mut address, alignment, bytes.max(1)) };
+    if errno != 0 {
+        let words = format!("no memory for a buffer of {bytes} bytes at {alignment}");
+        return Err(Error::new(errno, words));
+    }
+    Ok(address as i64)
+}
+
+fn limits_of(handle: &Handle) -> blkalign_limits {
+    let limits = handle.limits();
+    blkalign_limits {
+        size: 0,
+        request_alignment: limits.request_alignment,
+        mem_alignment: limits.mem_alignment,
+        segment_alignment: limits.segment_alignment,
+        request_alignment_source: limits.request_alignment_source as u32,
+        mem_alignment_source: limits.mem_alignment_source as u32,
+        segment_alignment_source: limits.segment_alignment_source as u32,
+        logical_block_size: limits.logical_block_size,
+        physical_block_size: limits.physical_block_size,
+        opt_transfer: limits.opt_transfer,
+        max_transfer: limits.max_transfer,
+        max_segments: limits.max_segments,
+        discard_alignment: limits.discard_alignment,
+        write_zeroes_alignment: limits.write_zeroes_alignment,
+        atomic_write_unit_max: limits.atomic_write_unit_max,
+        direct: u32::from(limits.direct),
+        engine: handle.engine() as u32,
+    }
+}
+
+fn stats_of(handle: &Handle) -> blkalign_stats {
+    let stats = handle.stats();
+    blkalign_stats {
+        size: 0,
+        reads: stats.reads,
+        writes: stats.writes,
+        write_zeroes: stats.write_zeroes,
+        discards: stats.discards,
+        flushes: stats.flushes,
+        bytes_read: stats.bytes_read,
+        bytes_written: stats.bytes_written,
+        zero_copy: stats.zero_copy,
+        bounced: stats.bounced,
+        rmw: stats.rmw,
+        rmw_reads: stats.rmw_reads,
+        rmw_reads_skipped: stats.rmw_reads_skipped,
+        merged: stats.merged,
+        waits: stats.waits,
+        storage_reads: stats.storage_reads,
+        storage_writes: stats.storage_writes,
+        errors: stats.errors,
+        in_flight: stats.in_flight,
+    }
+}

@@ -1,0 +1,153 @@
+//! The structs of `<blkalign.h>`, as C lays them out. cbindgen turns this file into the header's
+//! structs; `extensible` and `options` give them meaning. Fields are only ever added at the end.
+
+use std::ffi::{c_int, c_void};
+
+use libc::iovec;
+
+/// One open storage object: a file, a block device or a driver, with its own options. Every
+/// function may be called for it from any thread at any time, but nothing may use a handle after
+/// blkalign_close() began.
+pub struct blkalign_handle {
+    _opaque: [u8; 0],
+}
+
+/// Is told the result of a request, 0 or -errno, exactly once and never inside the submitting
+/// call. By then the request has let go of its memory. In a callback blkalign_aio_*() and the
+/// queries are fine; blkalign_drain(), blkalign_close() and the synchronous calls are -EDEADLK,
+/// whichever handle they are for. It must not throw or longjmp.
+pub type blkalign_completion_fn = Option<extern "C" fn(opaque: *mut c_void, ret: c_int)>;
+
+/// How to open. Start from BLKALIGN_OPEN_OPTIONS_INIT. NULL in its place means all defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct blkalign_open_options {
+    /// sizeof(blkalign_open_options)
+    pub size: usize,
+    /// BLKALIGN_O_*
+    pub flags: u32,
+    /// BLKALIGN_ENGINE_*
+    pub engine: u32,
+    /// BLKALIGN_COMPLETION_*
+    pub completion: u32,
+    /// Thread engine: threads of this handle alone; 0: the pool that all handles share.
+    pub workers: u32,
+    /// Requests at the storage at once; 0: the library's default.
+    pub queue_depth: u32,
+    /// Bytes, a power of two of at most 1 MiB: overrides what the probe would find for offset
+    /// and total length; 0: probe.
+    pub request_alignment: u32,
+    /// The same for addresses of memory.
+    pub mem_alignment: u32,
+    /// The same for the length of each element of an iovec.
+    pub segment_alignment: u32,
+    /// Bytes, a power of two: the default for requests that carry none; 0: no promise about
+    /// torn reads.
+    pub guest_block_size: u32,
+    /// Bytes. The handle shows only [window_offset, window_offset + window_length) of the
+    /// object. Neither needs to be aligned.
+    pub window_offset: u64,
+    /// Bytes; 0: to the end.
+    pub window_length: u64,
+}
+
+/// The general form of a request, for blkalign_aio_submit(). Start from BLKALIGN_REQUEST_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct blkalign_request {
+    /// sizeof(blkalign_request)
+    pub size: usize,
+    /// BLKALIGN_OP_*
+    pub op: u32,
+    /// BLKALIGN_REQ_*
+    pub flags: u32,
+    /// Bytes from the start of the object. A flush takes none: 0.
+    pub offset: i64,
+    /// Must equal the total of `iov` for a read or write; 0 for a flush.
+    pub bytes: i64,
+    /// The memory to read into or write from; NULL for a flush.
+    pub iov: *const iovec,
+    /// Number of elements of `iov`: any number, empty ones are fine.
+    pub iovcnt: c_int,
+    /// Torn-read promise for this request, a power of two; 0: the handle's.
+    pub guest_block_size: u32,
+    /// Gets the result. Must not be NULL.
+    pub cb: blkalign_completion_fn,
+    /// Handed to `cb`.
+    pub opaque: *mut c_void,
+}
+
+/// What one handle's storage needs and can do. Start from BLKALIGN_LIMITS_INIT. All sizes and
+/// alignments are bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct blkalign_limits {
+    /// sizeof(blkalign_limits)
+    pub size: usize,
+    /// What offset and total length of every I/O are padded to.
+    pub request_alignment: u32,
+    /// Buffer addresses that reach the storage without a copy.
+    pub mem_alignment: u32,
+    /// Lengths of single iovec elements that do.
+    pub segment_alignment: u32,
+    /// BLKALIGN_SOURCE_*: who said so, for each of the three.
+    pub request_alignment_source: u32,
+    pub mem_alignment_source: u32,
+    pub segment_alignment_source: u32,
+    /// Of the device below; 0: unknown.
+    pub logical_block_size: u32,
+    pub physical_block_size: u32,
+    /// Length of a single I/O that the storage likes best; 0: not known.
+    pub opt_transfer: u32,
+    /// Longest single I/O; 0: no limit known. Longer requests are split.
+    pub max_transfer: u32,
+    /// Most elements in one I/O; 0: no limit known. Requests with more are split.
+    pub max_segments: u32,
+    /// What the storage discards, or zeroes, in one piece; 0: not known.
+    pub discard_alignment: u32,
+    pub write_zeroes_alignment: u32,
+    /// 0: the storage promises nothing beyond the logical block.
+    pub atomic_write_unit_max: u32,
+    /// 1: O_DIRECT is in use.
+    pub direct: u32,
+    /// BLKALIGN_ENGINE_*: the engine in use.
+    pub engine: u32,
+}
+
+/// Counters of one handle since it was opened. Start from BLKALIGN_STATS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct blkalign_stats {
+    /// sizeof(blkalign_stats)
+    pub size: usize,
+    /// Requests completed, by kind.
+    pub reads: u64,
+    pub writes: u64,
+    pub write_zeroes: u64,
+    pub discards: u64,
+    pub flushes: u64,
+    /// Of the caller's own bytes.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// Requests whose every guest byte moved without a copy.
+    pub zero_copy: u64,
+    /// Requests with at least one guest byte copied.
+    pub bounced: u64,
+    /// Requests that needed a read-modify-write.
+    pub rmw: u64,
+    /// Edge reads really issued.
+    pub rmw_reads: u64,
+    /// Edge reads saved: block covered, or its bytes still at hand.
+    pub rmw_reads_skipped: u64,
+    /// Write requests that shared another request's write.
+    pub merged: u64,
+    /// Requests that waited for an overlapping one.
+    pub waits: u64,
+    /// I/O operations really issued.
+    pub storage_reads: u64,
+    pub storage_writes: u64,
+    /// Requests that failed.
+    pub errors: u64,
+    /// Requests submitted whose callback has not been called yet.
+    pub in_flight: u64,
+}

@@ -1,0 +1,152 @@
+//! A caller's offset, length and memory, checked for form and copied into a request's segments.
+
+use std::ffi::{c_int, c_void};
+
+use libc::iovec;
+
+use super::options::invalid;
+use crate::driver::{Segment, Segments};
+use crate::sys::Error;
+
+/// Offset, length and their sum may reach this: i64::MAX rounded down to a multiple of 2^30, so
+/// that rounding up to any alignment cannot overflow later. QEMU draws the line there as well.
+pub const REQUEST_END_MAX: i64 = i64::MAX & !((1 << 30) - 1);
+
+/// Offset and length of a request that starts and ends within bounds.
+pub fn check_range(offset: i64, bytes: i64) -> Result<(u64, u64), Error> {
+    let fits = |value: i64| (0..=REQUEST_END_MAX).contains(&value);
+    if !fits(offset) || !fits(bytes) || bytes > REQUEST_END_MAX - offset {
+        let words = format!(
+            "offset {offset} and length {bytes} are not both within 0 and {REQUEST_END_MAX}, \
+             together"
+        );
+        return Err(invalid(words));
+    }
+    Ok((offset as u64, bytes as u64))
+}
+
+/// The segments of one buffer.
+pub fn one_buffer(buffer: *const c_void, bytes: u64) -> Result<Segments, Error> {
+    let bytes = usize::try_from(bytes)
+        .map_err(|_| invalid(format!("a buffer of {bytes} bytes does not fit into memory")))?;
+    let mut segments = Segments::new();
+    push(&mut segments, buffer as usize, bytes)?;
+    Ok(segments)
+}
+
+/// The segments of an iovec array without its empty elements, and their total length.
+///
+/// # Safety
+/// `iov` is NULL or points to `iovcnt` elements.
+pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, i64), Error> {
+    let count = usize::try_from(iovcnt).map_err(|_| invalid(format!("iovcnt is {iovcnt}")))?;
+    let mut segments = Segments::new();
+    if count == 0 {
+        return Ok((segments, 0));
+    }
+    if iov.is_null() {
+        return Err(invalid(format!("iov is NULL with an iovcnt of {iovcnt}")));
+    }
+    segments
+        .try_reserve(count)
+        .map_err(|_| Error::new(libc::ENOMEM, format!("no memory for {count} segments")))?;
+    let mut total = 0i64;
+    // SAFETY: the caller of this function vouches for `iovcnt` elements.
+    for element in unsafe { std::slice::from_raw_parts(iov, count) } {
+        push(&mut segments, element.iov_base as usize, element.iov_len)?;
+        total = i64::try_from(element.iov_len)
+            .ok()
+            .and_then(|bytes| total.checked_add(bytes))
+            .ok_or_else(|| invalid("the lengths of the iovec's elements overflow"))?;
+    }
+    Ok((segments, total))
+}
+
+fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Error> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    if address == 0 {
+        return Err(invalid(format!("NULL in place of a buffer of {bytes} bytes")));
+    }
+    if address.checked_add(bytes).is_none() {
+        let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
+        return Err(invalid(words));
+    }
+    segments.push(Segment { address, bytes });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::null;
+
+    fn element(address: usize, bytes: usize) -> iovec {
+        iovec { iov_base: address as *mut c_void, iov_len: bytes }
+    }
+
+    fn copied(elements: &[iovec]) -> Result<(Vec<(usize, usize)>, i64), i32> {
+        // SAFETY: pointer and count are those of one slice.
+        let copied = unsafe { copy_iovec(elements.as_ptr(), elements.len() as c_int) };
+        let (segments, total) = copied.map_err(|error| error.errno)?;
+        Ok((segments.iter().map(|s| (s.address, s.bytes)).collect(), total))
+    }
+
+    #[test]
+    fn a_range_ends_at_the_limit_and_not_beyond() {
+        assert_eq!(REQUEST_END_MAX, 0x7fff_ffff_c000_0000);
+        let good = [(0, 0), (0, REQUEST_END_MAX), (REQUEST_END_MAX, 0), (REQUEST_END_MAX - 1, 1)];
+        for (offset, bytes) in good {
+            assert_eq!(check_range(offset, bytes).unwrap(), (offset as u64, bytes as u64));
+        }
+        let bad = [
+            (-1, 0),
+            (0, -1),
+            (i64::MIN, i64::MIN),
+            (REQUEST_END_MAX, 1),
+            (1, REQUEST_END_MAX),
+            (REQUEST_END_MAX + 1, 0),
+            (0, REQUEST_END_MAX + 1),
+            (i64::MAX, i64::MAX),
+        ];
+        for (offset, bytes) in bad {
+            assert_eq!(check_range(offset, bytes).unwrap_err().errno, libc::EINVAL);
+        }
+    }
+
+    #[test]
+    fn empty_elements_are_dropped_even_with_null() {
+        let elements = [element(0, 0), element(64, 3), element(9, 0), element(64, 3)];
+        assert_eq!(copied(&elements), Ok((vec![(64, 3), (64, 3)], 6)));
+        assert_eq!(copied(&[]), Ok((vec![], 0)));
+    }
+
+    #[test]
+    fn what_is_no_vector_is_invalid() {
+        assert_eq!(copied(&[element(64, 1), element(0, 1)]), Err(libc::EINVAL));
+        assert_eq!(copied(&[element(64, usize::MAX)]), Err(libc::EINVAL));
+        let half = usize::MAX / 2;
+        assert_eq!(copied(&[element(64, half), element(64, half)]), Err(libc::EINVAL));
+        // SAFETY: NULL is allowed, and nothing is read for these counts.
+        let errno = |count| unsafe { copy_iovec(null(), count) }.err().map(|error| error.errno);
+        assert_eq!(errno(0), None);
+        assert_eq!(errno(1), Some(libc::EINVAL));
+        assert_eq!(errno(-1), Some(libc::EINVAL));
+        assert_eq!(errno(c_int::MIN), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn more_elements_than_the_kernel_takes_are_fine() {
+        let elements = vec![element(4096, 512); 5000];
+        let (segments, total) = copied(&elements).unwrap();
+        assert_eq!((segments.len(), total), (5000, 5000 * 512));
+    }
+
+    #[test]
+    fn a_buffer_needs_an_address_only_when_it_has_a_length() {
+        assert!(one_buffer(null(), 0).unwrap().is_empty());
+        assert_eq!(one_buffer(null(), 1).unwrap_err().errno, libc::EINVAL);
+        assert_eq!(one_buffer(64 as *const c_void, 5).unwrap()[0].bytes, 5);
+    }
+}
