@@ -3,6 +3,8 @@
 mod callbacks;
 mod file;
 mod file_open;
+#[cfg(test)]
+mod file_tests;
 mod io;
 
 pub use callbacks::{AsyncIoFn, CDriver, DoneFn, SyncIoFn};
