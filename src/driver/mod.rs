@@ -4,6 +4,8 @@ mod callbacks;
 mod file;
 mod file_open;
 #[cfg(test)]
+mod file_open_tests;
+#[cfg(test)]
 mod file_tests;
 mod io;
 

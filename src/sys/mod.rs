@@ -11,5 +11,5 @@ pub mod testbed;
 pub use calls::{calls, Calls, Errno};
 #[cfg(test)]
 pub use calls::{with_calls, Linux};
-pub use descriptor::{Descriptor, DirectIoInfo};
+pub use descriptor::Descriptor;
 pub use error::Error;
