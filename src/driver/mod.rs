@@ -3,6 +3,10 @@
 mod callbacks;
 mod file;
 mod file_open;
+#[cfg(test)]
+mod file_open_tests;
+#[cfg(test)]
+mod file_tests;
 mod io;
 
 pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, DoneFn, SyncIoFn};

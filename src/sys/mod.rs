@@ -13,7 +13,7 @@ pub mod testbed;
 pub use calls::{calls, Calls, Errno};
 #[cfg(test)]
 pub use calls::{with_calls, Linux};
-pub use descriptor::{Descriptor, DirectIoInfo};
+pub use descriptor::Descriptor;
 pub use error::Error;
 pub use memory::page_bytes;
 pub use signals::with_signals_blocked;

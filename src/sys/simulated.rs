@@ -5,8 +5,8 @@ use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::descriptor::{BLKGETSIZE64, XFS_IOC_DIOINFO};
-use super::{Calls, DirectIoInfo, Errno};
+use super::descriptor::{DirectIoInfo, BLKGETSIZE64, XFS_IOC_DIOINFO};
+use super::{Calls, Errno};
 
 /// What it really needs, and what it says.
 #[derive(Debug, Clone)]

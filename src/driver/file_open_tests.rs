@@ -1,0 +1,187 @@
+//! Opening files: what is refused and in which words, by path and by descriptor, with a kernel
+//! where /proc is missing or lies.
+
+use std::ffi::{c_int, c_uint, CStr, CString};
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use crate::sys::simulated::Storage;
+use crate::sys::testbed::Directory;
+use crate::sys::{with_calls, Calls, Errno, Error, Linux};
+
+use super::file_tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
+use super::*;
+
+const READ_ONLY: FileOptions = FileOptions { writable: false, ..BUFFERED };
+
+#[track_caller]
+fn refusal<T>(result: Result<T, Error>) -> Error {
+    match result {
+        Ok(_) => panic!("should have been refused"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn without_o_direct_opening_fails_in_words_unless_buffered_will_do() {
+    let path = Path::new("/simulated");
+    let table = Storage { direct: false, ..Storage::file(4096) }.table();
+    with_calls(table, || {
+        let error = refusal(open(path, &DIRECT));
+        assert_eq!(error.errno, libc::EINVAL);
+        assert!(error.to_string().contains("/simulated: the file system has no O_DIRECT"));
+        let driver = open(path, &FileOptions { buffered_ok: true, ..DIRECT }).unwrap();
+        assert!(!driver.limits().direct);
+        assert_eq!(driver.limits().request_alignment, 1);
+    });
+    assert_eq!(table.open_descriptors.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_is_neither_file_nor_disk_is_refused_in_words() {
+    let directory = Directory::new().unwrap();
+    let pipe = directory.path().join("pipe");
+    // SAFETY: the path is a C string.
+    assert_eq!(unsafe { libc::mkfifo(c_path(&pipe).as_ptr(), 0o600) }, 0);
+    let socket = directory.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let cases = [
+        (directory.path(), libc::EISDIR, "a directory"),
+        (&pipe, libc::EINVAL, "a pipe"),
+        (&socket, libc::EINVAL, "a socket"),
+        (Path::new("/dev/null"), libc::EINVAL, "a character device"),
+        (&directory.path().join("missing"), libc::ENOENT, "cannot open"),
+    ];
+    for (path, errno, words) in cases {
+        let error = refusal(open(path, &READ_ONLY));
+        assert_eq!(error.errno, errno, "{}", path.display());
+        assert!(error.words.starts_with(path.to_str().unwrap()), "{error}");
+        assert!(error.words.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn create_makes_a_missing_file_of_length_0_and_leaves_others_alone() {
+    let directory = Directory::new().unwrap();
+    let path = directory.path().join("new");
+    let options = FileOptions { create: true, ..BUFFERED };
+    assert_eq!(open(&path, &options).unwrap().length(), Ok(0));
+    fs::write(&path, "content").unwrap();
+    assert_eq!(open(&path, &options).unwrap().length(), Ok(7));
+}
+
+#[test]
+fn identity_is_the_file_and_not_its_name() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let link = directory.path().join("link");
+    fs::hard_link(&path, &link).unwrap();
+    let by_path = open(&path, &BUFFERED).unwrap();
+    let by_link = open(&link, &READ_ONLY).unwrap();
+    let file = File::open(&path).unwrap();
+    let by_fd = FileDriver::open_fd(file.as_raw_fd(), &READ_ONLY).unwrap();
+    assert_eq!(by_path.identity(), by_link.identity());
+    assert_eq!(by_path.identity(), by_fd.identity());
+    let other = directory.path().join("other");
+    fs::write(&other, "other").unwrap();
+    assert_ne!(by_path.identity(), open(&other, &BUFFERED).unwrap().identity());
+}
+
+#[test]
+fn a_descriptor_that_cannot_do_what_is_wanted_is_refused() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let reader = File::open(&path).unwrap();
+    let error = refusal(FileDriver::open_fd(reader.as_raw_fd(), &BUFFERED));
+    assert_eq!((error.errno, error.words.contains("for reading only")), (libc::EACCES, true));
+    let driver = FileDriver::open_fd(reader.as_raw_fd(), &READ_ONLY).unwrap();
+    assert_eq!(refusal(driver.reopen(&BUFFERED)).errno, libc::EACCES);
+    let writer = File::options().write(true).open(&path).unwrap();
+    let error = refusal(FileDriver::open_fd(writer.as_raw_fd(), &READ_ONLY));
+    assert_eq!((error.errno, error.words.contains("for writing only")), (libc::EACCES, true));
+    // Numbers that nobody has open.
+    for fd in [-1, 1 << 28] {
+        assert_eq!(refusal(FileDriver::open_fd(fd, &READ_ONLY)).errno, libc::EBADF);
+    }
+}
+
+#[test]
+fn position_and_flags_of_a_callers_descriptor_are_not_shared() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let appender = File::options().read(true).append(true).open(&path).unwrap();
+    let driver = FileDriver::open_fd(appender.as_raw_fd(), &BUFFERED).unwrap();
+    drop(appender);
+    assert_eq!(write(&driver, Lane::Main, 10, b"here"), Ok(4));
+    assert_eq!(driver.length(), Ok(4096));
+    let mut found = [0; 4];
+    File::open(&path).unwrap().read_exact_at(&mut found, 10).unwrap();
+    assert_eq!(&found, b"here");
+}
+
+#[test]
+fn reopening_gives_other_flags_on_the_same_object() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let first = open(&path, &READ_ONLY).unwrap();
+    fs::remove_file(&path).unwrap();
+    let second = first.reopen(&BUFFERED).unwrap();
+    assert_eq!(first.identity(), second.identity());
+    assert_eq!(write(&second, Lane::Main, 0, b"seen"), Ok(4));
+    let mut found = [0; 4];
+    assert_eq!(read(&first, Lane::Main, 0, &mut found), Ok(4));
+    assert_eq!(&found, b"seen");
+    assert_eq!(write(&first, Lane::Main, 0, b"no"), Err(libc::EBADF));
+}
+
+/// A kernel where paths below /proc lead somewhere else, or nowhere.
+struct Proc(Option<CString>);
+
+impl Calls for Proc {
+    fn open(&self, path: &CStr, flags: c_int, mode: c_uint) -> Result<RawFd, Errno> {
+        match &self.0 {
+            _ if !path.to_bytes().starts_with(b"/proc/") => Linux.open(path, flags, mode),
+            Some(other) => Linux.open(other, flags, mode),
+            None => Err(libc::ENOENT),
+        }
+    }
+}
+
+#[test]
+fn without_proc_a_descriptor_with_the_same_flags_is_duplicated() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let fd = file.as_raw_fd();
+    let table: &'static Proc = Box::leak(Box::new(Proc(None)));
+    let driver = with_calls(table, || FileDriver::open_fd(fd, &BUFFERED)).unwrap();
+    drop(file);
+    assert_eq!(write(&driver, Lane::Main, 0, b"kept"), Ok(4));
+    let again = driver.reopen(&READ_ONLY).unwrap();
+    let mut found = [0; 4];
+    assert_eq!(read(&again, Lane::Main, 0, &mut found), Ok(4));
+    assert_eq!(&found, b"kept");
+    let appender = File::options().read(true).append(true).open(&path).unwrap();
+    let fd = appender.as_raw_fd();
+    let error = refusal(with_calls(table, || FileDriver::open_fd(fd, &BUFFERED)));
+    assert_eq!(error.errno, libc::ENOENT);
+}
+
+#[test]
+fn a_second_descriptor_of_another_file_is_refused() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4196);
+    let other = directory.path().join("other");
+    fs::write(&other, "other").unwrap();
+    let options = FileOptions { direct: true, buffered_ok: true, ..BUFFERED };
+    if open(&path, &options).map(|driver| driver.limits().direct) != Ok(true) {
+        eprintln!("skipped: no O_DIRECT in {}", directory.path().display());
+        return;
+    }
+    let table: &'static Proc = Box::leak(Box::new(Proc(Some(c_path(&other)))));
+    let error = refusal(with_calls(table, || open(&path, &options)));
+    assert_eq!(error.errno, libc::ESTALE);
+}
