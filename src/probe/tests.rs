@@ -122,14 +122,14 @@ fn what_works_with_one_byte_is_unknown() {
 #[test]
 fn holes_are_passed_over_on_the_way_to_data() {
     expect(
-        Storage { data: vec![4096..8192, 262144..270336], ..Storage::file(4096) },
+        Storage { data: vec![(4096, 8192), (262144, 270336)], ..Storage::file(4096) },
         [(4096, Trial), (512, Trial), (512, Trial)],
     );
 }
 
 #[test]
 fn a_file_shorter_than_a_block_is_tried_past_its_end() {
-    let short = Storage { length: 700, data: vec![0..700], ..Storage::file(4096) };
+    let short = Storage { length: 700, data: vec![(0, 700)], ..Storage::file(4096) };
     expect(short, [(4096, Trial), (512, Trial), (512, Trial)]);
 }
 
