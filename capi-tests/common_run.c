@@ -125,7 +125,7 @@ void run_begin(unsigned seconds)
     /* Mounts made from here on vanish with the program; where this is not
      * allowed neither is mounting. */
     if (unshare(CLONE_NEWNS) == 0)
-        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+        mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL);
 }
 
 int64_t now_ms(void)

@@ -112,12 +112,13 @@ int sim_admit(struct sim *sim, const struct sim_io *io, uint32_t flags)
 
 static void linger(struct sim *sim)
 {
-    uint64_t us;
+    uint64_t us = 0;
 
     if (!sim->options.latency_us_max)
         return;
     pthread_mutex_lock(&sim->lock);
-    us = random_below(&sim->random, sim->options.latency_us_max + 1);
+    if (random_below(&sim->random, 4) == 0)
+        us = random_below(&sim->random, sim->options.latency_us_max + 1);
     pthread_mutex_unlock(&sim->lock);
     if (us)
         usleep((useconds_t)us);

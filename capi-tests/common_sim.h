@@ -22,7 +22,7 @@ struct sim_options {
     uint32_t max_transfer, max_segments;
     enum sim_mode mode;
     unsigned threads;           /* SIM_ASYNC; 0 = 4 */
-    unsigned latency_us_max;    /* each I/O takes 0 to this long */
+    unsigned latency_us_max;    /* every fourth lasts 0 to this */
     int no_flush;               /* the driver has no flush at all */
 };
 

@@ -30,7 +30,7 @@ static void run(uint32_t alignment)
     memset(buf, 0xab, 1 << 20);
     sim_watch(sim, buf, 1 << 20);
     is_int(blkalign_pwrite(handle, 0, 1 << 20, buf, 0), 0, "a write of it");
-    is_int(blkalign_pwrite(handle, 1 << 20, 4096, buf + 4096, 0), 0,
+    is_int(blkalign_pwrite(handle, 1 << 20, 4096, buf + 65536, 0), 0,
            "a write of a block of it");
     ok(sim_counts(sim).pointer_hits >= 2, "the driver saw that memory");
     is_int((int64_t)stats_of(handle).bounced, 0, "nothing was copied");

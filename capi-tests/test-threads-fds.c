@@ -21,6 +21,7 @@
 
 static struct bed bed;
 static uint8_t *buf;
+static int inherited;           /* descriptors that we were started with */
 
 static void some_io(blkalign_handle *handle)
 {
@@ -123,7 +124,7 @@ static void threads_are_named_and_deaf(uint32_t workers,
     ok(ours > 0, "workers %u: the library has threads (%d)", workers, ours);
     is_int(named, ours, "workers %u: all are named blkalign", workers);
     is_int(blocked, ours, "workers %u: all block every signal", workers);
-    is_int(proc_inheritable(), 0,
+    is_int(proc_inheritable(), inherited,
            "workers %u: descriptors are close-on-exec", workers);
     is_int(blkalign_close(handle), 0, "close");
 }
@@ -136,14 +137,18 @@ static void opening_alone_starts_no_thread(void)
     is_int(proc_threads(NULL, 0), before,
            "opening a handle starts no thread");
     is_int(blkalign_pread(handle, 1, 100, buf, 0), 0, "pread");
+    is_int(proc_threads(NULL, 0), before, "nor does a synchronous read");
     is_int(blkalign_pwrite(handle, 1, 100, buf, 0), 0, "pwrite");
     is_int(proc_threads(NULL, 0), before,
-           "nor do synchronous calls without conflict");
+           "nor does a synchronous write without conflict");
+    is_int(blkalign_flush(handle), 0, "flush");
+    is_int(proc_threads(NULL, 0), before, "nor does a synchronous flush");
     is_int(blkalign_close(handle), 0, "close");
 }
 
 int main(void)
 {
+    inherited = proc_inheritable();
     run_begin(120);
     buf = aligned_memory(BLOCK);
     if (bed_make(&bed, BED_FILE, 16 * BLOCK))

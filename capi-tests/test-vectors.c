@@ -12,6 +12,7 @@
 
 #define BLOCK 4096
 #define DISK_BYTES (8 << 20)
+#define GUARD 0xa5
 
 static struct bed bed;
 static blkalign_handle *handle;
@@ -135,9 +136,16 @@ static void the_same_memory_twice(void)
     ok(!memcmp(memory, disk, DISK_BYTES), "%s: writes it twice", bed.name);
 }
 
+static int is_filled(const uint8_t *from, const uint8_t *to)
+{
+    while (from < to && *from == GUARD)
+        from++;
+    return from == to;
+}
+
 static void every_misalignment(int step)
 {
-    int64_t offset, wrong = 0, failed = 0;
+    int64_t offset, wrong = 0, failed = 0, spilt = 0;
     int shift;
 
     pattern_fill(disk, 5, 0, DISK_BYTES);
@@ -151,12 +159,16 @@ static void every_misalignment(int step)
         failed += blkalign_pwrite(handle, offset, (int64_t)bytes, buf, 0)
                   != 0;
         buf = memory + 16 * BLOCK + (BLOCK - 1 - shift);
+        memset(memory + 15 * BLOCK, GUARD, 5 * BLOCK);
         failed += blkalign_pread(handle, offset, (int64_t)bytes, buf, 0)
                   != 0;
         wrong += pattern_differs(buf, 6, shift, bytes) != -1;
+        spilt += !is_filled(memory + 15 * BLOCK, buf) ||
+                 !is_filled(buf + bytes, memory + 20 * BLOCK);
     }
     is_int(failed, 0, "%s: every misalignment of address works", bed.name);
     is_int(wrong, 0, "%s: and brings the right bytes", bed.name);
+    is_int(spilt, 0, "%s: and changes no memory beside them", bed.name);
 }
 
 int main(void)
