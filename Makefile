@@ -1,0 +1,239 @@
+# Builds, installs and checks libblkalign. `make help` lists the targets.
+# Cargo builds the library; this file gives it its name, and builds what is C.
+
+prefix     = /usr/local
+bindir     = $(prefix)/bin
+includedir = $(prefix)/include
+libdir     = $(prefix)/lib
+mandir     = $(prefix)/share/man
+DESTDIR    =
+
+CC      ?= cc
+CXX     ?= c++
+CFLAGS  ?= -O2 -g
+CARGO   ?= cargo
+INSTALL ?= install
+PROVE   ?= prove --timer
+# Where Cargo builds.
+TARGET  ?= target
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME  := libblkalign.so.0
+SHARED  := libblkalign.so.$(VERSION)
+HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+
+STRICT     := -std=c99 -Wall -Wextra -Werror -pedantic
+STRICT_CXX := -std=c++11 -Wall -Wextra -Werror -pedantic
+OUR_CFLAGS  = $(CFLAGS) $(STRICT) -Iinclude
+# In the build tree programs find the library where it was built.
+OUR_LDFLAGS = $(LDFLAGS) -Lbuild -Wl,-rpath,$(CURDIR)/build
+LIBS        = -lblkalign -lpthread
+
+# A program per file; what they share is in common*.c.
+TEST_SOURCES := $(filter-out capi-tests/common%,$(wildcard capi-tests/*.c))
+TEST_COMMON  := $(wildcard capi-tests/common*.c)
+TEST_HEADERS := $(wildcard capi-tests/*.h)
+TEST_NAMES   := $(TEST_SOURCES:capi-tests/%.c=%)
+TEST_SCRIPTS := $(filter-out %/install.sh,$(wildcard capi-tests/*.sh))
+TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
+MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
+
+TESTS := $(TEST_NAMES:%=build/capi-tests/%)
+TOOLS := $(TOOL_NAMES:%=build/tools/%)
+
+# Directories that the dynamic linker searches; elsewhere tools carry rpath.
+SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
+TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
+
+.PHONY: all help header check check-rust check-c check-asan check-tsan \
+        check-valgrind lint setup install install-tools uninstall demo \
+        clean dist-clean FORCE
+.DELETE_ON_ERROR:
+
+## all: the libraries, tools and examples, in build/ (what `make` does)
+all: build/libblkalign.so build/libblkalign.a $(TOOLS) \
+     $(EXAMPLES:%=build/examples/%)
+
+## help: this list
+help:
+	@echo 'libblkalign $(VERSION)'
+	@sed -n 's/^## \([^:]*\): */  make \1\t/p' Makefile | expand -t 24
+	@echo 'Variables: DESTDIR prefix libdir includedir bindir mandir CC CXX'
+
+# ---- the library ----------------------------------------------------------
+
+# Both kinds at once, without an rlib beside them, which would switch LTO off.
+# The list of libraries that a static link needs comes from rustc.
+NATIVE_LIBS := $(abspath $(TARGET))/native-static-libs
+
+build/cargo: FORCE
+	@mkdir -p build
+	$(CARGO) rustc --locked --release --lib --target-dir $(TARGET) \
+	    --crate-type cdylib,staticlib -- \
+	    -C link-arg=-Wl,-soname,$(SONAME) \
+	    --print native-static-libs=$(NATIVE_LIBS)
+	@cmp -s $(TARGET)/release/libblkalign.so build/$(SHARED) || touch $@
+
+build/$(SHARED): build/cargo
+	cp $(TARGET)/release/libblkalign.so $@
+
+build/libblkalign.a: build/cargo
+	cp $(TARGET)/release/libblkalign.a $@
+
+build/libblkalign.so: build/$(SHARED)
+	ln -sf $(SHARED) build/$(SONAME)
+	ln -sf $(SONAME) $@
+
+# A C compiler links gcc's own libraries and libc by itself, each in the kind
+# that fits: naming -lgcc_s would break `cc -static`.
+build/blkalign.pc: pkgconfig/blkalign.pc.in build/cargo FORCE
+	sed -e 's|@prefix@|$(prefix)|' \
+	    -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
+	    -e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' \
+	    -e 's|@version@|$(VERSION)|' \
+	    -e "s|@libs_private@|$$(sed 's/-lgcc_s//; s/-lc$$//' $(NATIVE_LIBS))|" \
+	    -e 's| *$$||' pkgconfig/blkalign.pc.in >$@
+
+## header: include/blkalign.h anew from src/capi
+header:
+	$(CARGO) run --locked --quiet -p abi-test --bin header \
+	    --target-dir $(TARGET)
+
+# ---- programs in C --------------------------------------------------------
+
+build/capi-tests/%: capi-tests/%.c $(TEST_COMMON) $(TEST_HEADERS) \
+                    include/blkalign.h build/libblkalign.so
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CFLAGS) -Icapi-tests $< $(TEST_COMMON) -o $@ \
+	    $(OUR_LDFLAGS) $(LIBS)
+
+build/tools/%: tools/%.c include/blkalign.h build/libblkalign.so
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+build/examples/%: examples/%.c include/blkalign.h build/libblkalign.so
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+# ---- installing -----------------------------------------------------------
+
+INSTALLED = $(includedir)/blkalign.h $(libdir)/$(SHARED) $(libdir)/$(SONAME) \
+            $(libdir)/libblkalign.so $(libdir)/libblkalign.a \
+            $(libdir)/pkgconfig/blkalign.pc $(TOOL_NAMES:%=$(bindir)/%) \
+            $(foreach page,$(MAN_PAGES),$(call man_path,$(page)))
+man_path  = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+
+## install: libraries, header, pkg-config file, tools, manual pages
+install: all build/blkalign.pc install-tools
+	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig
+	$(INSTALL) -m 644 include/blkalign.h $(DESTDIR)$(includedir)
+	$(INSTALL) -m 755 build/$(SHARED) $(DESTDIR)$(libdir)
+	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libblkalign.so
+	$(INSTALL) -m 644 build/libblkalign.a $(DESTDIR)$(libdir)
+	$(INSTALL) -m 644 build/blkalign.pc $(DESTDIR)$(libdir)/pkgconfig
+	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) \
+	    $(DESTDIR)$(call man_path,$(page)) &&) :
+	$(if $(DESTDIR),,$(if $(SYSTEM_LIBDIR),-ldconfig))
+
+# Linked anew: the ones of the build tree look for the library there.
+install-tools: $(TOOLS)
+	$(if $(TOOL_NAMES),$(INSTALL) -d $(DESTDIR)$(bindir))
+	$(foreach tool,$(TOOL_NAMES),$(CC) $(OUR_CFLAGS) tools/$(tool).c \
+	    -o $(DESTDIR)$(bindir)/$(tool) $(LDFLAGS) -Lbuild \
+	    $(TOOL_RPATH) $(LIBS) &&) :
+
+## uninstall: remove what install put there, with the same variables
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+
+# ---- checking -------------------------------------------------------------
+
+## check: everything: setup, lint, tests in Rust and in C, a trial install
+check: setup
+	$(MAKE) lint
+	$(MAKE) check-rust
+	$(MAKE) check-c
+
+setup:
+	scripts/setup
+
+## lint: format, clippy and C warnings, all as errors
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets \
+	    --target-dir $(TARGET) -- -D warnings
+	scripts/lint
+	for source in $(TEST_SOURCES) $(TEST_COMMON) $(wildcard tools/*.c) \
+	    $(wildcard examples/*.c); do \
+	    $(CC) $(STRICT) -Iinclude -Icapi-tests -fsyntax-only \
+	        $$source || exit 1; \
+	done
+
+## check-rust: tests of the Rust side, and that header and ABI agree with it
+check-rust:
+	$(CARGO) test --locked --workspace --target-dir $(TARGET)
+
+## check-c: tests in C against build/libblkalign.so, and a trial install
+check-c: all $(TESTS)
+	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
+	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS) \
+	    $(wildcard capi-tests/install.sh)
+
+# The library and the C tests, built for a sanitizer into build/NAME. Slow
+# runs set BLKALIGN_TEST_SLOW, for tests that count their rounds.
+SANITIZED = $(TARGET)/$(HOST)/sanitize/libblkalign.a
+define sanitize
+	@mkdir -p build/$(1)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=$(2) \
+	    -Cunsafe-allow-abi-mismatch=sanitizer -Cdebuginfo=1' \
+	    $(CARGO) rustc --locked --profile sanitize --lib \
+	    --target $(HOST) --target-dir $(TARGET)/$(1) \
+	    --crate-type staticlib
+	for name in $(TEST_NAMES); do \
+	    $(CC) $(OUR_CFLAGS) -fsanitize=$(2) -Icapi-tests -c \
+	        capi-tests/$$name.c -o build/$(1)/$$name.o && \
+	    for common in $(TEST_COMMON); do \
+	        $(CC) $(OUR_CFLAGS) -fsanitize=$(2) -Icapi-tests -c $$common \
+	            -o build/$(1)/$$(basename $$common .c).o || exit 1; \
+	    done && \
+	    $(CC) build/$(1)/$$name.o \
+	        $(TEST_COMMON:capi-tests/%.c=build/$(1)/%.o) \
+	        -o build/$(1)/$$name \
+	        $(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a $(3) \
+	        $$(cat $(NATIVE_LIBS)) || exit 1; \
+	done
+endef
+
+## check-asan: the C tests under AddressSanitizer
+check-asan: build/cargo
+	$(call sanitize,asan,address,-fsanitize=address)
+	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '' $(TEST_NAMES:%=build/asan/%)
+
+# gcc's own runtime of ThreadSanitizer does not fit Rust's code; Rust's does.
+TSAN_RUNTIME = $(shell rustc --print target-libdir)/librustc-*_rt.tsan.a
+
+## check-tsan: the C tests under ThreadSanitizer
+check-tsan: build/cargo
+	$(call sanitize,tsan,thread,-rdynamic -Wl$(comma)--whole-archive \
+	    $(TSAN_RUNTIME) -Wl$(comma)--no-whole-archive)
+	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '' $(TEST_NAMES:%=build/tsan/%)
+comma := ,
+
+## check-valgrind: the C tests under valgrind
+check-valgrind: $(TESTS)
+	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec \
+	    'valgrind -q --error-exitcode=99 --leak-check=full' $(TESTS)
+
+## demo: the library's main job on a disk of 4096-byte blocks, in a minute
+demo: all
+	scripts/demo
+
+## clean: remove build/
+clean:
+	rm -rf build
+
+## dist-clean: remove build/ and what Cargo built
+dist-clean: clean
+	rm -rf $(TARGET)
