@@ -29,26 +29,35 @@ OUR_CFLAGS  = $(CFLAGS) $(STRICT) -Iinclude
 OUR_LDFLAGS = $(LDFLAGS) -Lbuild -Wl,-rpath,$(CURDIR)/build
 LIBS        = -lblkalign -lpthread
 
-# A program per file; what they share is in common*.c.
+# A program per file; what they share is in common*.c. Scripts are tests, too.
 TEST_SOURCES := $(filter-out capi-tests/common%,$(wildcard capi-tests/*.c))
 TEST_COMMON  := $(wildcard capi-tests/common*.c)
 TEST_HEADERS := $(wildcard capi-tests/*.h)
-TEST_NAMES   := $(TEST_SOURCES:capi-tests/%.c=%)
-TEST_SCRIPTS := $(filter-out %/install.sh capi-tests/common%,\
-                             $(wildcard capi-tests/*.sh))
+TEST_SCRIPTS := $(wildcard tools/*.t) \
+                $(filter-out %/install.sh capi-tests/common%,\
+                             $(wildcard capi-tests/*.sh)) \
+                $(wildcard capi-tests/install.sh)
 TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
 
-TESTS := $(TEST_NAMES:%=build/capi-tests/%)
-TOOLS := $(TOOL_NAMES:%=build/tools/%)
+# Where the tests in C are built and how: check-asan and check-tsan differ.
+OUT         = build/capi-tests
+TEST_CFLAGS = $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests
+TEST_SHARED = build/libblkalign.so
+TEST_LINK   = $(OUR_LDFLAGS) $(LIBS)
+SANITIZER   =
+
+TESTS        = $(TEST_SOURCES:capi-tests/%.c=$(OUT)/%)
+TEST_OBJECTS = $(TEST_COMMON:capi-tests/%.c=$(OUT)/%.o)
+TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 
 # Directories that the dynamic linker searches; elsewhere tools carry rpath.
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-asan check-tsan \
-        check-valgrind lint setup install install-tools uninstall demo \
+        check-valgrind lint setup tests install install-tools uninstall demo \
         clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
@@ -103,11 +112,14 @@ header:
 
 # ---- programs in C --------------------------------------------------------
 
-build/capi-tests/%: capi-tests/%.c $(TEST_COMMON) $(TEST_HEADERS) \
-                    include/blkalign.h build/libblkalign.so
+$(OUT)/%.o: capi-tests/%.c $(TEST_HEADERS) include/blkalign.h
 	@mkdir -p $(@D)
-	$(CC) $(OUR_CFLAGS) -Icapi-tests $< $(TEST_COMMON) -o $@ \
-	    $(OUR_LDFLAGS) $(LIBS)
+	$(CC) $(TEST_CFLAGS) $(SANITIZER) -c $< -o $@
+
+$(TESTS): %: %.o $(TEST_OBJECTS) $(TEST_SHARED)
+	$(CC) $(SANITIZER) $< $(TEST_OBJECTS) -o $@ $(TEST_LINK)
+
+tests: $(TESTS)
 
 build/tools/%: tools/%.c include/blkalign.h build/libblkalign.so
 	@mkdir -p $(@D)
@@ -168,8 +180,8 @@ lint:
 	scripts/lint
 	for source in $(TEST_SOURCES) $(TEST_COMMON) $(wildcard tools/*.c) \
 	    $(wildcard examples/*.c); do \
-	    $(CC) $(STRICT) -Iinclude -Icapi-tests -fsyntax-only \
-	        $$source || exit 1; \
+	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests \
+	        -fsyntax-only $$source || exit 1; \
 	done
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
@@ -179,48 +191,39 @@ check-rust:
 ## check-c: tests in C against build/libblkalign.so, and a trial install
 check-c: all $(TESTS)
 	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
-	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS) \
-	    $(wildcard capi-tests/install.sh)
+	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
+	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
 
-# The library and the C tests, built for a sanitizer into build/NAME. Slow
-# runs set BLKALIGN_TEST_SLOW, for tests that count their rounds.
-SANITIZED = $(TARGET)/$(HOST)/sanitize/libblkalign.a
-define sanitize
-	@mkdir -p build/$(1)
+# The library for a sanitizer, and the tests linked with it into build/$(1).
+# $(2) the sanitizer, $(3) how to compile C, $(4) what to link.
+# Slow runs set BLKALIGN_TEST_SLOW, for tests that count their rounds.
+define check_sanitized
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=$(2) \
-	    -Cunsafe-allow-abi-mismatch=sanitizer -Cdebuginfo=1' \
+	    -Cunsafe-allow-abi-mismatch=sanitizer' \
 	    $(CARGO) rustc --locked --profile sanitize --lib \
 	    --target $(HOST) --target-dir $(TARGET)/$(1) \
 	    --crate-type staticlib
-	for name in $(TEST_NAMES); do \
-	    $(CC) $(OUR_CFLAGS) -fsanitize=$(2) -Icapi-tests -c \
-	        capi-tests/$$name.c -o build/$(1)/$$name.o && \
-	    for common in $(TEST_COMMON); do \
-	        $(CC) $(OUR_CFLAGS) -fsanitize=$(2) -Icapi-tests -c $$common \
-	            -o build/$(1)/$$(basename $$common .c).o || exit 1; \
-	    done && \
-	    $(CC) build/$(1)/$$name.o \
-	        $(TEST_COMMON:capi-tests/%.c=build/$(1)/%.o) \
-	        -o build/$(1)/$$name \
-	        $(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a $(3) \
-	        $$(cat $(NATIVE_LIBS)) || exit 1; \
-	done
+	$(MAKE) tests OUT=build/$(1) SANITIZER='$(3)' \
+	    TEST_SHARED=$(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a \
+	    TEST_LINK='$(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a $(4) \
+	        -lpthread -lm -ldl'
+	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '' \
+	    $(TEST_SOURCES:capi-tests/%.c=build/$(1)/%)
 endef
+comma := ,
 
 ## check-asan: the C tests under AddressSanitizer
-check-asan: build/cargo
-	$(call sanitize,asan,address,-fsanitize=address)
-	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '' $(TEST_NAMES:%=build/asan/%)
+check-asan:
+	$(call check_sanitized,asan,address,-fsanitize=address)
 
 # gcc's own runtime of ThreadSanitizer does not fit Rust's code; Rust's does.
-TSAN_RUNTIME = $(shell rustc --print target-libdir)/librustc-*_rt.tsan.a
+TSAN_RUNTIME = $(wildcard $(shell rustc --print target-libdir)/librustc*_rt.tsan.a)
 
 ## check-tsan: the C tests under ThreadSanitizer
-check-tsan: build/cargo
-	$(call sanitize,tsan,thread,-rdynamic -Wl$(comma)--whole-archive \
+check-tsan:
+	$(call check_sanitized,tsan,thread,-fsanitize=thread,\
+	    -fno-sanitize=thread -rdynamic -Wl$(comma)--whole-archive \
 	    $(TSAN_RUNTIME) -Wl$(comma)--no-whole-archive)
-	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '' $(TEST_NAMES:%=build/tsan/%)
-comma := ,
 
 ## check-valgrind: the C tests under valgrind
 check-valgrind: $(TESTS)
