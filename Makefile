@@ -20,7 +20,7 @@ TARGET  ?= target
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME  := libblkalign.so.0
 SHARED  := libblkalign.so.$(VERSION)
-HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+HOST     = $(shell rustc -vV | sed -n 's/^host: //p')
 
 STRICT     := -std=c99 -Wall -Wextra -Werror -pedantic
 STRICT_CXX := -std=c++11 -Wall -Wextra -Werror -pedantic
@@ -77,9 +77,13 @@ help:
 # The list of libraries that a static link needs comes from rustc.
 NATIVE_LIBS := $(abspath $(TARGET))/native-static-libs
 
+# `sudo make install` often finds no cargo: it takes what was built before.
 build/cargo: FORCE
 	@mkdir -p build
-	$(CARGO) rustc --locked --release --lib --target-dir $(TARGET) \
+	@command -v $(CARGO) >/dev/null || { [ -e $@ ] && \
+	    echo 'no $(CARGO) here: taking the libraries that are in build/'; } \
+	    || { echo 'no $(CARGO) here: install Rust' >&2; exit 1; }
+	! command -v $(CARGO) >/dev/null || $(CARGO) rustc --locked --release --lib --target-dir $(TARGET) \
 	    --crate-type cdylib,staticlib -- \
 	    -C link-arg=-Wl,-soname,$(SONAME) \
 	    --print native-static-libs=$(NATIVE_LIBS)
