@@ -1,7 +1,10 @@
-//! Where callbacks run: one at a time per handle, or in parallel; always on library threads,
-//! exactly once, with the thread marked so that calls that would wait are refused.
+//! Where callbacks run: one at a time per handle, or in parallel, on library threads; or on the
+//! caller's own when it asks. Always exactly once, with the thread marked so that calls that
+//! would wait are refused.
 //!
 //! The lock guards the queue of one handle's callbacks; it is never held while one runs.
+
+mod event;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -11,6 +14,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use crate::sys::Error;
+use event::Events;
+
+/// How the callbacks of a handle come to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    #[default]
+    Serial,
+    Concurrent,
+    Event,
+}
 
 /// Where an asynchronous request's result goes.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +51,8 @@ pub struct Completions {
     pending: AtomicUsize,
     drained_lock: Mutex<()>,
     drained: Condvar,
+    /// EVENTFD: what is due.
+    pub events: Events,
 }
 
 #[derive(Default)]
@@ -59,7 +74,12 @@ impl Completions {
             // The lock orders this with a drainer that has looked and is about to wait.
             drop(self.drained_lock.lock());
             self.drained.notify_all();
+            self.events.notify();
         }
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.pending.load(Ordering::Acquire) == 0
     }
 
     /// Waits until nothing is pending.

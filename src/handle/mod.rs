@@ -72,7 +72,8 @@ impl Handle {
         let owner = Owner::Callback(self.queue.clone(), callback);
         let mut actions = Actions::new();
         self.queue.completions.request_taken_in();
-        let id = self.hand_over(submission, owner, &mut actions);
+        let request = self.request(submission, owner);
+        let id = self.queue.node.submit(self.queue.id(), request, &mut actions);
         match id {
             Some(id) => {
                 dispatch(actions);
@@ -146,16 +147,10 @@ impl Handle {
         Ok(())
     }
 
-    fn hand_over(
-        &self,
-        submission: Submission,
-        token: Owner,
-        actions: &mut Actions,
-    ) -> Option<u64> {
+    fn request(&self, submission: Submission, token: Owner) -> Request<Owner> {
         let Submission { op, fua, offset, bytes, segments } = submission;
         let fua = op == Op::Write && (fua || self.writethrough);
-        let request = Request { op, fua, offset, bytes, segments, token };
-        self.queue.node.submit(self.queue.id(), request, actions)
+        Request { op, fua, offset, bytes, segments, token }
     }
 
     fn poisoned(&self) -> Error {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::pools::pool_for;
 use super::{CompletionMode, Handle, Options, Storage};
+use crate::completion::Mode;
 use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver};
 use crate::node::{node_of, Node, Queue};
 use crate::probe::Limits;
@@ -93,10 +94,14 @@ impl Handle {
         options: &Options,
     ) -> Handle {
         let pool = pool_for(options.workers);
-        let serial = options.completion == CompletionMode::Serial;
+        let mode = match options.completion {
+            CompletionMode::Serial => Mode::Serial,
+            CompletionMode::Concurrent => Mode::Concurrent,
+            CompletionMode::Eventfd => Mode::Event,
+        };
         let in_page_cache = matches!(storage, Storage::File(_)) && !limits.direct;
         let queue_limits = queue_limits(&limits, node.length(), in_page_cache, options);
-        let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), serial, name));
+        let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), mode, name));
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
         Handle {
             queue,

@@ -31,9 +31,11 @@ impl Handle {
         waiter: &Arc<Waiter>,
     ) -> Option<Result<(), i32>> {
         let mut actions = Actions::new();
-        self.hand_over(submission, Owner::Waiter(waiter.clone()), &mut actions)?;
-        // All I/O that a submission asks for is its own; it tells which slot is ours.
-        let slot = actions.iter().find_map(|action| match action {
+        let request = self.request(submission, Owner::Waiter(waiter.clone()));
+        self.queue.node.submit_now(self.queue.id(), request, &mut actions)?;
+        // The last I/O that a submission asks for is its own, unless it has to wait: then it is
+        // one of those that were plugged, which this thread can do as well.
+        let slot = actions.iter().rev().find_map(|action| match action {
             Action::Io(_, io) => Some(io.id.slot),
             Action::Complete(_) => None,
         });

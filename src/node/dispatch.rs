@@ -7,7 +7,7 @@ use std::thread::LocalKey;
 
 use super::job::{io_done, Work};
 use super::{Action, Actions, Owner, Queue};
-use crate::completion::{outside_callback, Callback, Delivery};
+use crate::completion::{outside_callback, Callback, Delivery, Mode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
 use crate::request::Completion;
@@ -73,11 +73,17 @@ fn deliver_callback(
 ) -> Option<(Pool<Work>, Work)> {
     let delivery = Delivery { callback, result };
     let pool = queue.pool.clone();
-    if !queue.serial {
-        return Some((pool, Work::Callback(queue, delivery)));
+    match queue.mode {
+        Mode::Concurrent => Some((pool, Work::Callback(queue, delivery))),
+        Mode::Serial => {
+            let first = queue.completions.push(delivery);
+            first.then(|| (pool, Work::Callbacks(queue)))
+        }
+        Mode::Event => {
+            queue.completions.events.push(delivery);
+            None
+        }
     }
-    let first = queue.completions.push(delivery);
-    first.then(|| (pool, Work::Callbacks(queue)))
 }
 
 /// A request's failure in words.

@@ -50,5 +50,5 @@ pub fn io_done(queue: &Queue, io: Io, result: Result<u64, i32>, actions: &mut Ac
     if io.op == Op::Read && result == Ok(io.bytes) {
         run_copies(&io.copies);
     }
-    queue.node.io_done(io, result, actions);
+    queue.node.io_done([(io, result)], actions);
 }

@@ -91,8 +91,43 @@ impl Node {
         id
     }
 
-    pub fn io_done(&self, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
-        self.with_machine(actions, |machine, actions| machine.io_done(io, result, actions));
+    /// As `submit`, even if the queue is plugged; what is held back goes first.
+    pub fn submit_now(
+        &self,
+        queue: QueueId,
+        request: Request<Owner>,
+        actions: &mut Actions,
+    ) -> Option<u64> {
+        let mut id = None;
+        self.with_machine(actions, |machine, actions| {
+            id = Some(machine.submit_now(queue, request, actions));
+        });
+        id
+    }
+
+    pub fn plug(&self, queue: QueueId) {
+        self.with_machine(&mut Actions::new(), |machine, _| machine.plug(queue));
+    }
+
+    pub fn unplug(&self, queue: QueueId, actions: &mut Actions) {
+        self.with_machine(actions, |machine, actions| machine.unplug(queue, actions));
+    }
+
+    pub fn submit_held(&self, queue: QueueId, actions: &mut Actions) {
+        self.with_machine(actions, |machine, actions| machine.submit_held(queue, actions));
+    }
+
+    /// Those I/Os are over, each with its result.
+    pub fn io_done(
+        &self,
+        done: impl IntoIterator<Item = (Io, Result<u64, i32>)>,
+        actions: &mut Actions,
+    ) {
+        self.with_machine(actions, |machine, actions| {
+            for (io, result) in done {
+                machine.io_done(io, result, actions);
+            }
+        });
     }
 
     /// Runs one step of the machine. If it panics, which is a fault of the library, what is half

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Node, Work};
-use crate::completion::{Callback, Completions};
+use crate::completion::{Callback, Completions, Mode};
 use crate::driver::Driver;
 use crate::engine::Pool;
 
@@ -15,8 +15,7 @@ pub struct Queue {
     pub driver: Arc<dyn Driver>,
     pub pool: Pool<Work>,
     pub completions: Completions,
-    /// Callbacks one at a time.
-    pub serial: bool,
+    pub mode: Mode,
     /// The name of the object in messages.
     pub name: String,
     id: AtomicU32,
@@ -27,11 +26,11 @@ impl Queue {
         node: Arc<Node>,
         driver: Arc<dyn Driver>,
         pool: Pool<Work>,
-        serial: bool,
+        mode: Mode,
         name: String,
     ) -> Queue {
         let completions = Completions::default();
-        Queue { node, driver, pool, completions, serial, name, id: AtomicU32::new(0) }
+        Queue { node, driver, pool, completions, mode, name, id: AtomicU32::new(0) }
     }
 
     /// The machine's name for this queue; set once, before the first request.

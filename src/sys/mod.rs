@@ -3,6 +3,7 @@
 mod calls;
 mod descriptor;
 mod error;
+mod eventfd;
 mod memory;
 mod signals;
 #[cfg(test)]
@@ -15,5 +16,6 @@ pub use calls::{calls, Calls, Errno};
 pub use calls::{with_calls, Linux};
 pub use descriptor::Descriptor;
 pub use error::Error;
+pub use eventfd::EventFd;
 pub use memory::page_bytes;
 pub use signals::with_signals_blocked;

@@ -1,0 +1,102 @@
+//! EVENTFD completion: what is due is kept until the caller's own thread asks for it.
+//!
+//! The lock guards the list of what is due and the descriptor; nothing else is taken while it is
+//! held. The descriptor exists from the moment somebody asks for it: a caller who only ever
+//! polls pays nothing for it. Once it exists it is readable whenever something may be due; a
+//! look that finds nothing is harmless.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Delivery;
+use crate::sys::{Error, EventFd};
+
+#[derive(Default)]
+pub struct Events {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    due: VecDeque<Delivery>,
+    fd: Option<EventFd>,
+    /// Raised by `notify`: waiters look at the world again.
+    notices: u64,
+}
+
+impl Events {
+    pub fn push(&self, delivery: Delivery) {
+        let mut state = self.state.lock();
+        state.due.push_back(delivery);
+        if let Some(fd) = &state.fd {
+            fd.signal();
+        }
+        self.changed.notify_all();
+    }
+
+    /// Appends up to `max` of what is due to `taken`, oldest first.
+    pub fn take(&self, max: usize, taken: &mut Vec<Delivery>) {
+        let mut state = self.state.lock();
+        let count = state.due.len().min(max);
+        taken.extend(state.due.drain(..count));
+    }
+
+    pub fn anything_due(&self) -> bool {
+        !self.state.lock().due.is_empty()
+    }
+
+    /// A waiter has a reason to look again that is not something due.
+    pub fn notify(&self) {
+        self.state.lock().notices += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something is due, `notify` is called, or it is `until`.
+    pub fn wait(&self, until: Option<Instant>) {
+        let mut state = self.state.lock();
+        let before = state.notices;
+        while state.due.is_empty() && state.notices == before {
+            match until {
+                None => self.changed.wait(&mut state),
+                Some(until) => {
+                    if self.changed.wait_until(&mut state, until).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The descriptor, and whether it is new: then its owner has to see to further sources.
+    pub fn descriptor(&self) -> Result<(RawFd, bool), Error> {
+        let mut state = self.state.lock();
+        if let Some(fd) = &state.fd {
+            return Ok((fd.raw(), false));
+        }
+        let fd = EventFd::new()?;
+        // Something may be due already; a needless look is harmless.
+        fd.signal();
+        let raw = fd.raw();
+        state.fd = Some(fd);
+        Ok((raw, true))
+    }
+
+    /// Before looking for what is due: what comes from here on makes the descriptor readable.
+    pub fn begin_look(&self) {
+        if let Some(fd) = &self.state.lock().fd {
+            fd.clear();
+        }
+    }
+
+    /// After a look that may have left something: it stays readable.
+    pub fn end_look(&self, more: bool) {
+        let state = self.state.lock();
+        if let (Some(fd), true) = (&state.fd, more || !state.due.is_empty()) {
+            fd.signal();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! An eventfd: a descriptor that others can wait for. See eventfd(2).
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::Error;
+
+pub struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub fn new() -> Result<EventFd, Error> {
+        // SAFETY: takes two numbers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+            return Err(Error::new(errno, "making an eventfd"));
+        }
+        // SAFETY: the descriptor is new, and nobody else's.
+        Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Makes it readable. It can only fail when it is readable already.
+    pub fn signal(&self) {
+        let one = 1u64;
+        // SAFETY: eight bytes are read from `one`.
+        unsafe { libc::write(self.raw(), (&raw const one).cast(), 8) };
+    }
+
+    /// Makes it not readable. It can only fail when it is so already.
+    pub fn clear(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight bytes are written to `count`.
+        unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
+    }
+}
