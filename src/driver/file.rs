@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use once_cell::sync::OnceCell;
 
 use crate::probe::{probe, Limits, Overrides};
-use crate::sys::{Descriptor, Errno, Error};
+use crate::sys::{page_bytes, Descriptor, Errno, Error};
 
 use super::file_open::{self, Identity, Opened};
 use super::{Driver, Io, Lane, Op, Segment};
@@ -36,6 +36,7 @@ pub struct FileDriver {
     last_block: OnceCell<Descriptor>,
     identity: Identity,
     limits: Limits,
+    cache_unit: u64,
     writable: bool,
     may_write: bool,
     /// The kernel or the file system below does not know RWF_DSYNC: fdatasync stands in for it.
@@ -75,7 +76,9 @@ impl FileDriver {
             mem_alignment: options.mem_alignment,
             segment_alignment: options.segment_alignment,
         };
+        let preferred = opened.descriptor.fstat().map_or(0, |stat| stat.st_blksize);
         let driver = FileDriver {
+            cache_unit: cache_unit(page_bytes(), preferred),
             limits: probe(&opened.descriptor, opened.direct, &overrides),
             main: opened.descriptor,
             last_block: OnceCell::new(),
@@ -99,6 +102,12 @@ impl FileDriver {
 
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The bytes that the page cache reads and writes back as one, at multiples of it: a page, or
+    /// a block of a file system whose blocks are larger. A power of two.
+    pub fn cache_unit(&self) -> u64 {
+        self.cache_unit
     }
 
     /// The descriptor of a lane; it lives as long as the driver.
@@ -191,6 +200,20 @@ impl Driver for FileDriver {
     }
 }
 
+/// No file system has larger blocks; where st_blksize says more, it is a wish for long requests.
+const CACHE_UNIT_MAX: u64 = 1 << 16;
+
+/// `preferred`: st_blksize.
+fn cache_unit(page: u64, preferred: libc::blksize_t) -> u64 {
+    let block = u64::try_from(preferred).unwrap_or(0);
+    let believable = block.is_power_of_two() && block <= CACHE_UNIT_MAX;
+    if believable {
+        page.max(block)
+    } else {
+        page
+    }
+}
+
 /// The same slice as the kernel sees it.
 fn iovec(segments: &[Segment]) -> &[libc::iovec] {
     const _: () = assert!(
@@ -199,4 +222,17 @@ fn iovec(segments: &[Segment]) -> &[libc::iovec] {
     );
     // SAFETY: `Segment` is declared with iovec's layout: an address, then a length.
     unsafe { std::slice::from_raw_parts(segments.as_ptr().cast(), segments.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_of_the_page_cache_is_a_page_or_a_larger_block_of_the_file_system() {
+        let units = [0, 512, 4096, 16384, 65536, 131072, 1 << 20, 12288, -4096];
+        let expected = [4096, 4096, 4096, 16384, 65536, 4096, 4096, 4096, 4096];
+        assert_eq!(units.map(|preferred| cache_unit(4096, preferred)), expected);
+        assert_eq!(cache_unit(65536, 4096), 65536);
+    }
 }

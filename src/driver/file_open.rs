@@ -1,6 +1,7 @@
 //! Opening a file or block device: by path, from a caller's descriptor, or once more with other
 //! flags. Ends with a readable descriptor of the right kind, or with words that say why not.
 
+use std::cell::Cell;
 use std::ffi::{c_int, CStr};
 use std::os::fd::RawFd;
 
@@ -40,9 +41,36 @@ pub fn by_path(path: &CStr, options: &FileOptions) -> Result<Opened, Error> {
         Err(libc::ENOENT) if options.create => {}
         Err(errno) => return Err(Error::new(errno, format!("{name}: cannot open"))),
     }
-    let create = if options.create { libc::O_CREAT } else { 0 };
-    let open = |flags| Descriptor::open(table, path, flags | create);
-    opened(&name, options, true, open)
+    let created = Cell::new(false);
+    let result = opened(&name, options, true, |flags| {
+        if !options.create {
+            return Descriptor::open(table, path, flags);
+        }
+        match Descriptor::open(table, path, flags | libc::O_CREAT | libc::O_EXCL) {
+            // It is there; or a symbolic link is, and leads to where nothing is yet.
+            Err(libc::EEXIST) => Descriptor::open(table, path, flags | libc::O_CREAT),
+            // The kernel creates the file first, and then finds that it has no O_DIRECT.
+            Err(libc::EINVAL) => {
+                created.set(true);
+                Err(libc::EINVAL)
+            }
+            result => result,
+        }
+    });
+    if result.is_err() && created.get() {
+        remove_empty(table, path);
+    }
+    result
+}
+
+/// Removes what a failed attempt to create left there, and nothing that others have put there.
+fn remove_empty(table: &'static dyn Calls, path: &CStr) {
+    let look = Descriptor::open(table, path, libc::O_PATH | libc::O_NOFOLLOW);
+    let Ok(stat) = look.and_then(|look| look.fstat()) else { return };
+    let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+    if regular && stat.st_size == 0 && stat.st_nlink == 1 {
+        let _ = table.unlink(path);
+    }
 }
 
 /// From a caller's descriptor, which stays the caller's: position and flags are not shared.

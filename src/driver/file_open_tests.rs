@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::sys::simulated::Storage;
-use crate::sys::testbed::Directory;
+use crate::sys::testbed::{or_skip, Directory, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
 use super::file_tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
@@ -71,6 +71,28 @@ fn create_makes_a_missing_file_of_length_0_and_leaves_others_alone() {
     assert_eq!(open(&path, &options).unwrap().length(), Ok(0));
     fs::write(&path, "content").unwrap();
     assert_eq!(open(&path, &options).unwrap().length(), Ok(7));
+}
+
+#[test]
+fn create_without_o_direct_leaves_nothing_that_was_not_there() {
+    let Some(mounted) = or_skip(Mounted::ramfs()) else { return };
+    let path = mounted.path().join("new");
+    let options = FileOptions { create: true, ..DIRECT };
+    let error = refusal(open(&path, &options));
+    assert!(error.words.contains("no O_DIRECT"), "{error}");
+    assert!(!path.exists());
+    // An empty file that was there stays, and so does a link that leads nowhere yet.
+    fs::write(&path, "").unwrap();
+    let link = mounted.path().join("link");
+    std::os::unix::fs::symlink("elsewhere", &link).unwrap();
+    assert_eq!(refusal(open(&path, &options)).errno, libc::EINVAL);
+    assert_eq!(refusal(open(&link, &options)).errno, libc::EINVAL);
+    assert!(path.exists() && link.is_symlink());
+    // Where buffered I/O will do, the file is made.
+    let other = mounted.path().join("other");
+    let driver = open(&other, &FileOptions { buffered_ok: true, ..options }).unwrap();
+    assert!(!driver.limits().direct);
+    assert!(other.exists());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use smallvec::smallvec;
 
 use crate::probe::Source;
-use crate::sys::testbed::{or_skip, Directory, Loop4k, Mounted, Zram};
+use crate::sys::testbed::{or_skip, Directory, Loop4k, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
 use super::*;
@@ -38,7 +38,7 @@ pub fn open(path: &Path, options: &FileOptions) -> Result<FileDriver, Error> {
 #[repr(align(4096))]
 struct Pages([u8; 8192]);
 
-fn io(op: Op, lane: Lane, offset: u64, memory: &[u8]) -> Io {
+pub fn io(op: Op, lane: Lane, offset: u64, memory: &[u8]) -> Io {
     let segment = Segment { address: memory.as_ptr() as usize, bytes: memory.len() };
     Io {
         id: IoId { slot: 0, part: 0 },
@@ -83,7 +83,7 @@ fn expect_4k_blocks(driver: &FileDriver) {
 
 /// Whole blocks on the main lane come back as written; less than a block is refused.
 #[track_caller]
-fn expect_direct_io(driver: &FileDriver, offset: u64) {
+pub fn expect_direct_io(driver: &FileDriver, offset: u64) {
     let mut pages = Box::new(Pages([3; 8192]));
     assert_eq!(write(driver, Lane::Main, offset, &pages.0[..4096]), Ok(4096));
     assert_eq!(write(driver, Lane::Main, offset, &pages.0[..512]), Err(libc::EINVAL));
@@ -103,15 +103,6 @@ fn a_4kn_disk_is_driven_in_whole_blocks() {
     expect_4k_blocks(&driver);
     assert_eq!(driver.length(), Ok(64 << 20));
     assert!(matches!(driver.identity(), Identity::Device { .. }));
-    expect_direct_io(&driver, 8192);
-}
-
-#[test]
-fn a_ram_disk_is_driven_in_whole_blocks() {
-    let Some(disk) = or_skip(Zram::new(64 << 20)) else { return };
-    let driver = open(disk.path(), &DIRECT).unwrap();
-    expect_4k_blocks(&driver);
-    assert_eq!(driver.length(), Ok(64 << 20));
     expect_direct_io(&driver, 8192);
 }
 

@@ -7,6 +7,8 @@ mod file_open;
 mod file_open_tests;
 #[cfg(test)]
 mod file_tests;
+#[cfg(test)]
+mod file_zram_tests;
 mod io;
 
 pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};

@@ -99,8 +99,11 @@ impl Handle {
             CompletionMode::Concurrent => Mode::Concurrent,
             CompletionMode::Eventfd => Mode::Event,
         };
-        let in_page_cache = matches!(storage, Storage::File(_)) && !limits.direct;
-        let queue_limits = queue_limits(&limits, node.length(), in_page_cache, options);
+        let (cache_unit, in_page_cache) = match &storage {
+            Storage::File(driver) => (driver.cache_unit(), !limits.direct),
+            Storage::Callbacks(_) => (page_bytes(), false),
+        };
+        let queue_limits = queue_limits(&limits, node.length(), cache_unit, in_page_cache, options);
         let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), mode, name));
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
         Handle {
@@ -117,11 +120,12 @@ impl Handle {
 fn queue_limits(
     limits: &Limits,
     length: u64,
+    cache_unit: u64,
     in_page_cache: bool,
     options: &Options,
 ) -> QueueLimits {
     let request_alignment = u64::from(limits.request_alignment);
-    let page = page_bytes().max(request_alignment);
+    let unit = cache_unit.max(request_alignment);
     let transfer = match limits.max_transfer {
         0 => TRANSFER_MAX,
         bytes => u64::from(bytes).min(TRANSFER_MAX),
@@ -137,12 +141,12 @@ fn queue_limits(
             segments => (segments as usize).min(SEGMENTS_MAX),
         },
         depth: options.depth(),
-        // A whole page, so that no direct write has a part of a page that the page cache may be
+        // A whole unit, so that no direct write has a part of one that the page cache may be
         // writing back beside it: the two would undo each other.
-        last_block: if partial { length & !(page - 1) } else { u64::MAX },
-        // The page cache itself reads, modifies and writes whole pages. Alone it would get along,
+        last_block: if partial { length & !(unit - 1) } else { u64::MAX },
+        // The page cache itself reads, modifies and writes whole units. Alone it would get along,
         // but not with a direct handle of the same file.
-        granule: if in_page_cache { page } else { request_alignment },
+        granule: if in_page_cache { unit } else { request_alignment },
         no_flush: options.no_flush,
         no_merge: options.no_merge,
     }
@@ -166,4 +170,21 @@ fn override_alignments(limits: &mut Limits, options: &Options) {
     );
     let request = options.request_alignment.max(limits.segment_alignment);
     set(&mut limits.request_alignment, &mut limits.request_alignment_source, request);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_and_the_granule_are_whole_units_of_the_page_cache() {
+        let limits = Limits { request_alignment: 512, ..Limits::default() };
+        let of = |length, in_page_cache| {
+            let limits = queue_limits(&limits, length, 16384, in_page_cache, &Options::default());
+            (limits.last_block, limits.granule)
+        };
+        assert_eq!(of(50000, false), (49152, 512));
+        assert_eq!(of(50000, true), (49152, 16384));
+        assert_eq!(of(51200, false), (u64::MAX, 512));
+    }
 }

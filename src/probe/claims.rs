@@ -3,7 +3,7 @@
 
 use crate::sys::Descriptor;
 
-use super::Source;
+use super::{device, Source};
 
 /// An alignment, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub struct Claims {
     pub request: Option<Claim>,
     /// Of buffer addresses.
     pub mem: Option<Claim>,
+    /// The device below is of a kind that is known to claim less than it needs: `mem` counts only
+    /// where a trial bears it out.
+    pub mem_is_doubtful: bool,
 }
 
 /// No storage has blocks above this; a larger claim is an accident.
@@ -35,7 +38,8 @@ fn claim(bytes: u32, at_least: u32, source: Source) -> Option<Claim> {
 /// counts: too large costs a little time, too small fails.
 pub fn gather(descriptor: &Descriptor) -> Claims {
     let sources = [statx(descriptor), direct_io_info(descriptor), block_size(descriptor)];
-    let mut best = Claims::default();
+    let mem_is_doubtful = device::is_zram(descriptor);
+    let mut best = Claims { mem_is_doubtful, ..Claims::default() };
     for said in sources {
         best.mem = best.mem.or(said.mem);
         if said.request.map(|claim| claim.bytes) > best.request.map(|claim| claim.bytes) {
@@ -59,6 +63,7 @@ fn statx(descriptor: &Descriptor) -> Claims {
     Claims {
         request: claim(request, 1, Source::Statx),
         mem: claim(stat.stx_dio_mem_align, 1, Source::Statx),
+        ..Claims::default()
     }
 }
 
@@ -67,6 +72,7 @@ fn direct_io_info(descriptor: &Descriptor) -> Claims {
     Claims {
         request: claim(info.min_bytes, 512, Source::Dioinfo),
         mem: claim(info.mem, 1, Source::Dioinfo),
+        ..Claims::default()
     }
 }
 
@@ -74,7 +80,7 @@ fn direct_io_info(descriptor: &Descriptor) -> Claims {
 fn block_size(descriptor: &Descriptor) -> Claims {
     let Ok(bytes) = descriptor.logical_block_size() else { return Claims::default() };
     let both = claim(bytes, 512, Source::Blksszget);
-    Claims { request: both, mem: both }
+    Claims { request: both, mem: both, ..Claims::default() }
 }
 
 /// The largest write that is all or nothing across a power loss; 0 = nothing promised.

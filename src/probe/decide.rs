@@ -3,7 +3,9 @@
 //! An override is obeyed unseen. A claim is believed unless a trial read is refused, and then the
 //! next larger size that works counts. Where nobody claims anything, the smallest size that works
 //! counts. A trial teaches something only where the storage checks at all: a hole, or a file
-//! system that takes any size, accepts 1 byte, and then "it works" means "unknown".
+//! system that takes any size, accepts 1 byte, and then "it works" means "unknown". A read that
+//! succeeds and puts wrong bytes somewhere counts as refused. Where that cannot be told because
+//! somebody else is writing there, addresses and elements are whole pages and blocks.
 
 use super::claims::{Claim, Claims, ALIGNMENT_MAX};
 use super::{Limits, Source};
@@ -32,6 +34,10 @@ pub enum Outcome {
     Works,
     /// EINVAL, or EIO (dm-crypt): says something only if a larger size works.
     Refused,
+    /// It succeeds, and the bytes in or around the elements are not what they should be.
+    Wrong,
+    /// It succeeds, and what it read keeps changing.
+    Unsteady,
     /// No allocated data to read there, or an answer that has nothing to do with alignment.
     Unknown,
 }
@@ -56,14 +62,20 @@ pub fn buffered(overrides: &Overrides, limits: &mut Limits) {
     make_consistent(limits);
 }
 
-/// In this order: each answer depends on the ones before it.
-pub fn direct(claims: &Claims, overrides: &Overrides, trial: &mut dyn Trial, limits: &mut Limits) {
-    let checks = refused(trial, Shape { bytes: 1, mem: DEFAULT, segment: 1 });
+/// In this order: each answer depends on the ones before it. `page`: the kernel's.
+pub fn direct(
+    claims: &Claims,
+    overrides: &Overrides,
+    page: u32,
+    trial: &mut dyn Trial,
+    limits: &mut Limits,
+) {
+    let checks = refused(trial, Shape { bytes: 1, mem: page, segment: 1 });
     let overridden = insisted(overrides.request_alignment);
-    set_request(limits, overridden.unwrap_or_else(|| request(claims.request, checks, trial)));
+    set_request(limits, overridden.unwrap_or_else(|| request(claims.request, checks, page, trial)));
     let overridden = insisted(overrides.mem_alignment);
-    let bytes = limits.request_alignment;
-    set_mem(limits, overridden.unwrap_or_else(|| mem(claims.mem, bytes, trial)));
+    let block = limits.request_alignment.min(TRIAL_MAX);
+    set_mem(limits, overridden.unwrap_or_else(|| mem(claims, block, page, trial)));
     let overridden = insisted(overrides.segment_alignment);
     set_segment(limits, overridden.unwrap_or_else(|| segment(limits, checks, trial)));
     make_consistent(limits);
@@ -86,46 +98,53 @@ fn make_consistent(limits: &mut Limits) {
 
 /// Whether the storage refuses this. Then it checks what it is given.
 fn refused(trial: &mut dyn Trial, shape: Shape) -> bool {
-    trial.read(shape) == Outcome::Refused
+    matches!(trial.read(shape), Outcome::Refused | Outcome::Wrong)
 }
 
-/// The smallest of `from`, 2 `from`, 4 `from` ... up to `to` that works. None: none of them, or a
-/// trial that taught nothing came first.
+/// The smallest of `from`, 2 `from`, 4 `from` ... up to `to` that works. Else why there is none:
+/// `Wrong` if that came up at all, `Refused`, or what else came first and ended the search.
 fn smallest_working(
     from: u32,
     to: u32,
     trial: &mut dyn Trial,
     shape: impl Fn(u32) -> Shape,
-) -> Option<u32> {
+) -> Result<u32, Outcome> {
+    let mut worst = Outcome::Refused;
     let mut bytes = from;
     while bytes <= to {
         match trial.read(shape(bytes)) {
-            Outcome::Works => return Some(bytes),
-            Outcome::Refused => bytes *= 2,
-            Outcome::Unknown => return None,
+            Outcome::Works => return Ok(bytes),
+            Outcome::Refused => {}
+            Outcome::Wrong => worst = Outcome::Wrong,
+            outcome => return Err(outcome),
         }
+        bytes *= 2;
     }
-    None
+    Err(worst)
 }
 
-fn request(claim: Option<Claim>, checks: bool, trial: &mut dyn Trial) -> Claim {
+fn request(claim: Option<Claim>, checks: bool, page: u32, trial: &mut dyn Trial) -> Claim {
     let unverified = claim.unwrap_or(Claim { bytes: DEFAULT, source: Source::Default });
     if !checks {
         return unverified;
     }
     // Nothing below a claim is tried: writes may need more than the reads that are tried here.
     let from = claim.map_or(SECTOR, |claim| claim.bytes);
-    let shape = |bytes| Shape { bytes, mem: bytes.max(DEFAULT), segment: bytes };
+    let shape = |bytes| Shape { bytes, mem: bytes.max(page), segment: bytes };
     let working = smallest_working(from, TRIAL_MAX, trial, shape);
-    verdict(claim, working, unverified)
+    working.map_or(unverified, |bytes| verdict(claim, bytes))
 }
 
-fn mem(claim: Option<Claim>, request: u32, trial: &mut dyn Trial) -> Claim {
-    let page_or_more = request.max(DEFAULT);
-    let unverified = claim.unwrap_or(Claim { bytes: page_or_more, source: Source::Default });
-    let shape = |mem| Shape { bytes: request, mem, segment: request };
-    if !refused(trial, shape(1)) {
-        return unverified;
+fn mem(claims: &Claims, block: u32, page: u32, trial: &mut dyn Trial) -> Claim {
+    let claim = claims.mem;
+    let page_or_more = block.max(page);
+    let safe = Claim { bytes: page_or_more, source: Source::Default };
+    let unverified = claim.filter(|_| !claims.mem_is_doubtful).unwrap_or(safe);
+    let shape = |mem| Shape { bytes: block, mem, segment: block };
+    match trial.read(shape(1)) {
+        Outcome::Refused | Outcome::Wrong => {}
+        Outcome::Works | Outcome::Unknown => return unverified,
+        Outcome::Unsteady => return safe,
     }
     let from = match claim {
         // The kernel computed it for this very file. The others repeat a block size, or a page,
@@ -135,32 +154,29 @@ fn mem(claim: Option<Claim>, request: u32, trial: &mut dyn Trial) -> Claim {
         None => SECTOR,
     };
     let to = page_or_more.max(from).min(TRIAL_MAX);
-    let working = smallest_working(from, to, trial, shape);
-    verdict(claim, working, unverified)
+    match smallest_working(from, to, trial, shape) {
+        Ok(bytes) => verdict(claim, bytes),
+        Err(Outcome::Wrong | Outcome::Unsteady) => safe,
+        Err(_) => unverified,
+    }
 }
 
 /// `checks`: single bytes are refused, so that an element length which works means something.
 fn segment(limits: &Limits, checks: bool, trial: &mut dyn Trial) -> Claim {
     let (request, mem) = (limits.request_alignment, limits.mem_alignment);
     let unknown = Claim { bytes: request, source: Source::Default };
-    if !checks || mem >= request || request > TRIAL_MAX {
+    if !checks || request > TRIAL_MAX {
         return unknown;
     }
     let shape = |segment| Shape { bytes: request, mem, segment };
-    match smallest_working(mem, request, trial, shape) {
-        Some(bytes) => Claim { bytes, source: Source::Trial },
-        None => unknown,
-    }
+    let working = smallest_working(mem.min(request), request, trial, shape);
+    working.map_or(unknown, |bytes| Claim { bytes, source: Source::Trial })
 }
 
 /// A claim that works as claimed keeps its source.
-fn verdict(claim: Option<Claim>, working: Option<u32>, unverified: Claim) -> Claim {
-    match working {
-        Some(bytes) if claim.map(|claim| claim.bytes) != Some(bytes) => {
-            Claim { bytes, source: Source::Trial }
-        }
-        _ => unverified,
-    }
+fn verdict(claim: Option<Claim>, working: u32) -> Claim {
+    let tried = Claim { bytes: working, source: Source::Trial };
+    claim.filter(|claim| claim.bytes == working).unwrap_or(tried)
 }
 
 fn set_request(limits: &mut Limits, claim: Claim) {
@@ -176,4 +192,67 @@ fn set_mem(limits: &mut Limits, claim: Claim) {
 fn set_segment(limits: &mut Limits, claim: Claim) {
     limits.segment_alignment = claim.bytes;
     limits.segment_alignment_source = claim.source;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Answers<F>(F);
+
+    impl<F: Fn(Shape) -> Outcome> Trial for Answers<F> {
+        fn read(&mut self, shape: Shape) -> Outcome {
+            (self.0)(shape)
+        }
+    }
+
+    /// Request, mem, segment, where statx says 4096 and 512.
+    fn decided(answer: impl Fn(Shape) -> Outcome) -> [(u32, Source); 3] {
+        let claim = |bytes| Some(Claim { bytes, source: Source::Statx });
+        let claims = Claims { request: claim(4096), mem: claim(512), ..Claims::default() };
+        let mut limits = Limits::default();
+        direct(&claims, &Overrides::default(), 4096, &mut Answers(answer), &mut limits);
+        [
+            (limits.request_alignment, limits.request_alignment_source),
+            (limits.mem_alignment, limits.mem_alignment_source),
+            (limits.segment_alignment, limits.segment_alignment_source),
+        ]
+    }
+
+    fn checked(shape: Shape, otherwise: Outcome) -> Outcome {
+        if shape.bytes == 1 {
+            Outcome::Refused
+        } else {
+            otherwise
+        }
+    }
+
+    const SAFE: [(u32, Source); 3] =
+        [(4096, Source::Statx), (4096, Source::Default), (4096, Source::Default)];
+
+    #[test]
+    fn what_is_wrong_everywhere_gets_whole_pages_and_blocks() {
+        assert_eq!(decided(|shape| checked(shape, Outcome::Wrong)), SAFE);
+        // Whether or not larger ones are refused.
+        let refused_or_wrong = |shape: Shape| match shape.mem {
+            512 => Outcome::Wrong,
+            _ => Outcome::Refused,
+        };
+        assert_eq!(decided(refused_or_wrong), SAFE);
+    }
+
+    #[test]
+    fn what_keeps_changing_gets_whole_pages_and_blocks() {
+        assert_eq!(decided(|shape| checked(shape, Outcome::Unsteady)), SAFE);
+    }
+
+    #[test]
+    fn a_single_byte_that_goes_wrong_is_no_proof_that_anything_works() {
+        let whole_pages = |shape: Shape| match shape {
+            Shape { bytes: 1, .. } | Shape { mem: ..4096, .. } => Outcome::Wrong,
+            _ => Outcome::Works,
+        };
+        let trial = Source::Trial;
+        assert_eq!(decided(whole_pages), [(4096, Source::Statx), (4096, trial), (4096, trial)]);
+    }
 }

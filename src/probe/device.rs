@@ -10,9 +10,7 @@ use super::Limits;
 
 /// Fills the fields that describe the device; leaves the others alone.
 pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {
-    let Ok(stat) = descriptor.fstat() else { return };
-    let is_device = stat.st_mode & libc::S_IFMT == libc::S_IFBLK;
-    let device = if is_device { stat.st_rdev } else { stat.st_dev };
+    let Some((device, is_device)) = below(descriptor) else { return };
     let Some(queue) = Queue::find(descriptor, device) else {
         if is_device {
             from_ioctls(descriptor, limits);
@@ -31,6 +29,31 @@ pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {
     }
 }
 
+/// The number of the device below, and whether the object is that device itself.
+fn below(descriptor: &Descriptor) -> Option<(libc::dev_t, bool)> {
+    let stat = descriptor.fstat().ok()?;
+    let is_device = stat.st_mode & libc::S_IFMT == libc::S_IFBLK;
+    Some((if is_device { stat.st_rdev } else { stat.st_dev }, is_device))
+}
+
+/// Whether the device below is a zram disk. Its driver says that addresses and lengths of 512 will
+/// do, and then takes every element for a whole page (Linux 6.18): reads overwrite what lies
+/// around the element, writes store it.
+pub fn is_zram(descriptor: &Descriptor) -> bool {
+    let Some((device, _)) = below(descriptor) else { return false };
+    // Memory statistics: no other driver has these.
+    exists(descriptor, &format!("{}/mm_stat", directory(device)))
+}
+
+fn directory(device: libc::dev_t) -> String {
+    format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device))
+}
+
+fn exists(descriptor: &Descriptor, path: &str) -> bool {
+    let Ok(path) = CString::new(path) else { return false };
+    Descriptor::open(descriptor.calls(), &path, libc::O_PATH).is_ok()
+}
+
 fn from_ioctls(descriptor: &Descriptor, limits: &mut Limits) {
     let set = |field: &mut u32, said: Result<u32, _>| *field = said.unwrap_or(*field);
     set(&mut limits.logical_block_size, descriptor.logical_block_size());
@@ -47,18 +70,14 @@ struct Queue<'a> {
 impl Queue<'_> {
     /// A partition has no queue of its own: its disk's, one level up, counts.
     fn find(descriptor: &Descriptor, device: libc::dev_t) -> Option<Queue<'_>> {
-        let (major, minor) = (libc::major(device), libc::minor(device));
-        if major == 0 {
+        if libc::major(device) == 0 {
             // Not a device: tmpfs, btrfs, a network file system.
             return None;
         }
-        let of = |path| Queue { descriptor, path };
-        [
-            of(format!("/sys/dev/block/{major}:{minor}/queue")),
-            of(format!("/sys/dev/block/{major}:{minor}/../queue")),
-        ]
-        .into_iter()
-        .find(|queue| queue.read("logical_block_size").is_some())
+        ["queue", "../queue"]
+            .map(|name| Queue { descriptor, path: format!("{}/{name}", directory(device)) })
+            .into_iter()
+            .find(|queue| queue.read("logical_block_size").is_some())
     }
 
     fn read(&self, name: &str) -> Option<u64> {

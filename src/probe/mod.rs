@@ -1,13 +1,15 @@
 //! What the storage below really needs, and who says so. Asked once, when a handle is opened.
 //!
 //! Three steps: `claims` gathers what the kernel says, `decide` (pure) weighs it and asks for trial
-//! reads where that can teach something, `trial` carries those out. `device` adds what is known
-//! of the block device below. Never writes.
+//! reads where that can teach something, `trial` carries those out and looks, by way of `memory`,
+//! whether they do what they say. `device` adds what is known of the block device below. Never
+//! writes.
 
 mod claims;
 mod decide;
 mod device;
 mod limits;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -15,7 +17,7 @@ mod trial;
 pub use decide::Overrides;
 pub use limits::{Limits, Source};
 
-use crate::sys::Descriptor;
+use crate::sys::{page_bytes, Descriptor};
 
 /// The kernel takes no longer vectors (IOV_MAX).
 const SEGMENTS_MAX: u32 = 1024;
@@ -29,7 +31,8 @@ pub fn probe(descriptor: &Descriptor, direct: bool, overrides: &Overrides) -> Li
     if direct {
         let claims = claims::gather(descriptor);
         let mut trial = trial::TrialReads::new(descriptor);
-        decide::direct(&claims, overrides, &mut trial, &mut limits);
+        let page = u32::try_from(page_bytes()).unwrap_or(decide::TRIAL_MAX);
+        decide::direct(&claims, overrides, page, &mut trial, &mut limits);
     } else {
         decide::buffered(overrides, &mut limits);
     }

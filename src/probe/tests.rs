@@ -76,11 +76,11 @@ fn a_request_claim_larger_than_what_reads_need_is_kept() {
 fn dioinfo_that_claims_a_page_of_memory_gives_way_to_a_trial() {
     let says_dioinfo = Some((4096, 512));
     let storage = Storage { says_dioinfo, ..Storage::file(512) };
-    expect(storage.clone(), [(512, Dioinfo), (512, Trial), (512, Unknown)]);
+    expect(storage.clone(), [(512, Dioinfo), (512, Trial), (512, Trial)]);
     // Memory is never checked: 1 works, so the trial says nothing.
     expect(
         Storage { needs_mem: 1, ..storage.clone() },
-        [(512, Dioinfo), (4096, Dioinfo), (512, Unknown)],
+        [(512, Dioinfo), (4096, Dioinfo), (512, Trial)],
     );
     expect(Storage { data: vec![], ..storage }, [(512, Dioinfo), (4096, Dioinfo), (512, Unknown)]);
 }
@@ -91,24 +91,24 @@ fn an_old_kernel_that_wants_whole_blocks_as_elements_is_found_out() {
     let says_statx = Some((512, 4096));
     expect(Storage { says_statx, ..storage.clone() }, [(4096, Statx), (512, Statx), (4096, Trial)]);
     let older = Storage { needs_mem: 4096, ..storage };
-    expect(older, [(4096, Blksszget), (4096, Blksszget), (4096, Unknown)]);
+    expect(older, [(4096, Blksszget), (4096, Blksszget), (4096, Trial)]);
 }
 
 #[test]
 fn a_device_that_only_tells_its_block_size() {
     expect(Storage::device(4096), [(4096, Blksszget), (512, Trial), (512, Trial)]);
-    expect(Storage::device(512), [(512, Blksszget), (512, Blksszget), (512, Unknown)]);
-    // Takes memory anywhere, as zram does.
+    expect(Storage::device(512), [(512, Blksszget), (512, Blksszget), (512, Trial)]);
+    // Takes memory anywhere.
     expect(
         Storage { needs_mem: 1, needs_segment: 1, ..Storage::device(4096) },
-        [(4096, Blksszget), (4096, Blksszget), (4096, Unknown)],
+        [(4096, Blksszget), (4096, Blksszget), (4096, Trial)],
     );
 }
 
 #[test]
 fn without_any_claim_the_smallest_size_that_works_counts() {
     expect(Storage::file(4096), [(4096, Trial), (512, Trial), (512, Trial)]);
-    expect(Storage::file(512), [(512, Trial), (512, Trial), (512, Unknown)]);
+    expect(Storage::file(512), [(512, Trial), (512, Trial), (512, Trial)]);
     expect(Storage::file(65536), [(65536, Trial), (512, Trial), (512, Trial)]);
 }
 
@@ -117,6 +117,88 @@ fn what_works_with_one_byte_is_unknown() {
     expect(Storage::easy(), NOTHING_KNOWN);
     expect(Storage { data: vec![], ..Storage::file(4096) }, NOTHING_KNOWN);
     expect(Storage { length: 0, data: vec![], ..Storage::file(4096) }, NOTHING_KNOWN);
+}
+
+/// Says what zram says, and does what zram does.
+fn zram() -> Storage {
+    Storage {
+        says_statx: Some((512, 4096)),
+        says_zram: true,
+        overwrites_pages: true,
+        needs_mem: 1,
+        ..Storage::device(4096)
+    }
+}
+
+#[test]
+fn storage_that_overwrites_whole_pages_gets_whole_pages() {
+    let whole_pages = [(4096, Statx), (4096, Trial), (4096, Trial)];
+    expect(zram(), whole_pages);
+    expect(Storage { says_statx: Some((4, 4096)), needs_segment: 1, ..zram() }, whole_pages);
+    expect(Storage { blank: true, ..zram() }, whole_pages);
+    expect(
+        Storage { says_statx: None, says_dioinfo: Some((512, 4096)), ..zram() },
+        [(4096, Dioinfo), (4096, Trial), (4096, Trial)],
+    );
+}
+
+#[test]
+fn storage_that_mends_its_ways_is_used_as_it_says() {
+    let mended = Storage { overwrites_pages: false, needs_mem: 512, ..zram() };
+    expect(mended, [(4096, Statx), (512, Statx), (512, Trial)]);
+}
+
+#[test]
+fn overrides_do_not_hide_that_whole_pages_are_overwritten() {
+    let overrides = Overrides { request_alignment: 1 << 20, ..Overrides::default() };
+    let expected = [(1 << 20, Override), (4096, Trial), (1 << 20, Unknown)];
+    assert_eq!(answer(&limits_of(zram(), &overrides)), expected);
+    let overrides = Overrides { mem_alignment: 512, ..Overrides::default() };
+    let expected = [(4096, Statx), (512, Override), (4096, Unknown)];
+    assert_eq!(answer(&limits_of(zram(), &overrides)), expected);
+}
+
+#[test]
+fn requests_below_a_page_that_overwrite_it_are_no_good_either() {
+    let storage = Storage { overwrites_pages: true, ..Storage::device(512) };
+    expect(storage, [(4096, Trial), (4096, Trial), (4096, Trial)]);
+}
+
+#[test]
+fn a_claim_about_zram_that_cannot_be_tried_is_not_believed() {
+    let file = Storage { kind: libc::S_IFREG, says_block_size: None, ..zram() };
+    expect(file.clone(), [(4096, Statx), (4096, Trial), (4096, Trial)]);
+    let untried = [(4096, Statx), (4096, Unknown), (4096, Unknown)];
+    expect(Storage { data: vec![], ..file.clone() }, untried);
+    expect(Storage { data: vec![], length: 0, ..file.clone() }, untried);
+    let other = Storage { data: vec![], says_zram: false, ..file };
+    expect(other, [(4096, Statx), (512, Statx), (4096, Unknown)]);
+}
+
+#[test]
+fn data_that_keeps_changing_gives_whole_pages_and_blocks() {
+    let storage = Storage { says_statx: Some((512, 4096)), ..Storage::device(4096) };
+    let all = Storage { unsteady_bytes: u64::MAX, ..storage.clone() };
+    expect(all.clone(), [(4096, Statx), (4096, Unknown), (4096, Unknown)]);
+    // What is harmed around an element shows all the same.
+    let harmful = Storage { overwrites_pages: true, needs_mem: 1, ..all };
+    expect(harmful, [(4096, Statx), (4096, Unknown), (4096, Unknown)]);
+    // Where only a part of it changes, the trial goes elsewhere.
+    let part = Storage { unsteady_bytes: 1 << 18, ..storage };
+    expect(part, [(4096, Statx), (512, Statx), (512, Trial)]);
+}
+
+#[test]
+fn opening_costs_a_handful_of_reads() {
+    let disk = Storage { says_statx: Some((512, 4096)), ..Storage::device(4096) };
+    let hole = Storage { data: vec![], ..Storage::file(4096) };
+    let empty = Storage { length: 0, ..hole.clone() };
+    let cases = [(disk, 6), (zram(), 9), (Storage::easy(), 4), (hole, 4), (empty, 0)];
+    for (storage, expected) in cases {
+        let table = storage.table();
+        probe(&open(table), true, &Overrides::default());
+        assert_eq!(table.reads.load(Ordering::Relaxed), expected);
+    }
 }
 
 #[test]

@@ -1,13 +1,16 @@
-//! Trial reads: does the storage take a read of this shape? Only allocated data answers that; in
-//! holes and past the end the kernel has nothing to hand to the disk and accepts anything.
+//! Trial reads: does the storage take a read of this shape, and do the right bytes arrive in the
+//! right place? That a read succeeds is not enough: zram takes vectors whose elements are no whole
+//! pages, and then overwrites the whole page of each of them.
+//!
+//! Only allocated data shows what is refused; in holes and past the end the kernel has nothing to
+//! hand to the disk and accepts anything.
 
-use std::io::IoSliceMut;
-
-use crate::sys::Descriptor;
+use crate::sys::{page_bytes, Descriptor};
 
 use super::decide::{Outcome, Shape, Trial, TRIAL_MAX};
+use super::memory::TrialMemory;
 
-/// A stretch of allocated data.
+/// A stretch of allocated data; where the object has none, all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Data {
     begin: u64,
@@ -16,75 +19,123 @@ struct Data {
     to_the_end: bool,
 }
 
+/// One block, or two where there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    offset: u64,
+    block: usize,
+    blocks: usize,
+    /// How many bytes are there; less than a block at the end of the object.
+    bytes: usize,
+}
+
 pub struct TrialReads<'a> {
     descriptor: &'a Descriptor,
     data: Option<Data>,
-    memory: Vec<u8>,
+    /// What an aligned read found where trials were made last.
+    reference: Option<(Place, Vec<u8>)>,
+    /// How often the data changed under a trial, which then moved on.
+    moves: u64,
 }
 
 /// So many stretches of data are looked at for one that is long enough to try all sizes.
 const STRETCHES_MAX: usize = 8;
-/// Room for one element at any address that is tried.
-const SLOT: usize = 2 * TRIAL_MAX as usize;
-/// Three elements, and what aligning the first one costs.
-const MEMORY: usize = 4 * SLOT;
+/// So many places are tried when somebody else is writing to them.
+const PLACES: u64 = 4;
 
 impl<'a> TrialReads<'a> {
     pub fn new(descriptor: &'a Descriptor) -> TrialReads<'a> {
-        TrialReads { descriptor, data: find_data(descriptor), memory: vec![0; MEMORY] }
+        TrialReads { descriptor, data: find_data(descriptor), reference: None, moves: 0 }
     }
-}
 
-impl Trial for TrialReads<'_> {
-    fn read(&mut self, shape: Shape) -> Outcome {
-        let Some((offset, expected)) = self.data.and_then(|data| place(data, shape.bytes)) else {
+    /// Compares with what an aligned read finds there. `Unsteady`: somebody wrote there meanwhile.
+    fn read_once(&mut self, shape: Shape) -> Outcome {
+        let Some(place) = self.data.and_then(|data| place(data, shape.bytes, self.moves)) else {
             return Outcome::Unknown;
         };
-        if shape.bytes > TRIAL_MAX || shape.mem > TRIAL_MAX {
-            return Outcome::Unknown;
+        let expected = match self.reference.take() {
+            Some((there, content)) if there == place => content,
+            _ => match self.aligned(place) {
+                Ok(content) => content,
+                Err(outcome) => return outcome,
+            },
+        };
+        let lengths = elements(shape, place.blocks);
+        let wanted = place.bytes.min(lengths.iter().sum());
+        let page = page_bytes() as usize;
+        let mut memory = TrialMemory::new(&lengths, place.block, shape.mem as usize, page);
+        memory.fill(&expected[..wanted], place.block);
+        let outcome = match self.read_into(&mut memory, place.offset, wanted) {
+            Outcome::Works if !memory.is_unharmed() => Outcome::Wrong,
+            Outcome::Works if memory.holds(&expected[..wanted]) => Outcome::Works,
+            Outcome::Works if self.aligned(place).as_ref() == Ok(&expected) => Outcome::Wrong,
+            Outcome::Works => return Outcome::Unsteady,
+            outcome => outcome,
+        };
+        self.reference = Some((place, expected));
+        outcome
+    }
+
+    /// What is there, by way of one buffer at the begin of a page.
+    fn aligned(&self, place: Place) -> Result<Vec<u8>, Outcome> {
+        let (page, lengths) = (page_bytes() as usize, [place.block * place.blocks]);
+        let mut memory = TrialMemory::new(&lengths, place.block, place.block.max(page), page);
+        match self.read_into(&mut memory, place.offset, place.bytes) {
+            Outcome::Works => Ok(memory.content(place.bytes)),
+            outcome => Err(outcome),
         }
-        let lengths = elements(shape);
-        let mut elements = slices(&mut self.memory, shape.mem as usize, lengths);
-        let used = 1 + usize::from(lengths[1] > 0) + usize::from(lengths[2] > 0);
-        match self.descriptor.read(&mut elements[..used], offset) {
-            Ok(bytes) if bytes as u64 == expected => Outcome::Works,
+    }
+
+    fn read_into(&self, memory: &mut TrialMemory, offset: u64, wanted: usize) -> Outcome {
+        match self.descriptor.read(&mut memory.slices(), offset) {
+            Ok(bytes) if bytes == wanted => Outcome::Works,
             Err(libc::EINVAL | libc::EIO) => Outcome::Refused,
             _ => Outcome::Unknown,
         }
     }
 }
 
-/// [segment][rest][segment]: the hardest case, with a short element at the front, at the back, and
-/// gaps in between. Unused ones are 0, at the back.
-fn elements(shape: Shape) -> [usize; 3] {
-    let (bytes, segment) = (shape.bytes as usize, shape.segment as usize);
-    match bytes.saturating_sub(2 * segment) {
-        _ if segment >= bytes => [bytes, 0, 0],
-        0 => [segment, segment, 0],
-        rest => [segment, rest, segment],
+impl Trial for TrialReads<'_> {
+    fn read(&mut self, shape: Shape) -> Outcome {
+        if shape.bytes > TRIAL_MAX || shape.mem > TRIAL_MAX {
+            return Outcome::Unknown;
+        }
+        for _ in 0..PLACES {
+            match self.read_once(shape) {
+                Outcome::Unsteady => self.moves += 1,
+                outcome => return outcome,
+            }
+        }
+        Outcome::Unsteady
     }
 }
 
-/// Three elements of these lengths, each at an odd multiple of `mem`.
-fn slices(memory: &mut [u8], mem: usize, lengths: [usize; 3]) -> [IoSliceMut<'_>; 3] {
-    let to_slot = memory.as_ptr().align_offset(SLOT);
-    let (_, memory) = memory.split_at_mut(to_slot);
-    let mut slots = memory.chunks_exact_mut(SLOT);
-    lengths.map(|bytes| {
-        // MEMORY has three slots wherever the first of them begins.
-        let slot = slots.next().unwrap_or_default();
-        IoSliceMut::new(slot.get_mut(mem..mem + bytes).unwrap_or_default())
-    })
+/// Whole blocks, or [segment][rest][segment]: a short element at the front, at the back, and gaps
+/// in between.
+fn elements(shape: Shape, blocks: usize) -> Vec<usize> {
+    let (bytes, segment) = (shape.bytes as usize, shape.segment as usize);
+    match bytes.saturating_sub(2 * segment) {
+        _ if segment >= bytes => vec![bytes; blocks],
+        0 => vec![segment; 2],
+        rest => vec![segment, rest, segment],
+    }
 }
 
-/// Where to read `bytes`, and how much of it there is.
-fn place(data: Data, bytes: u32) -> Option<(u64, u64)> {
-    let bytes = u64::from(bytes);
-    let fits = |offset: u64| offset + bytes <= data.end || (data.to_the_end && offset < data.end);
-    let first = data.begin.checked_next_multiple_of(bytes)?;
-    let odd = if (first / bytes) % 2 == 1 { first } else { first + bytes };
-    let offset = [odd, first].into_iter().find(|offset| fits(*offset))?;
-    Some((offset, bytes.min(data.end - offset)))
+/// Where to read blocks of so many bytes: at an odd multiple where there is room. Each move leads
+/// to another part of the data, if that is long enough.
+fn place(data: Data, bytes: u32, moves: u64) -> Option<Place> {
+    let block = u64::from(bytes);
+    let fits = |offset: u64| offset + block <= data.end || (data.to_the_end && offset < data.end);
+    let behind = |from: u64| {
+        let first = from.checked_next_multiple_of(block)?;
+        let odd = if (first / block) % 2 == 1 { first } else { first + block };
+        [odd, first].into_iter().find(|offset| fits(*offset))
+    };
+    let moved = data.begin + (data.end - data.begin) / PLACES * (moves % PLACES);
+    let offset = behind(moved).or_else(|| behind(data.begin))?;
+    let blocks = if offset + 2 * block <= data.end { 2 } else { 1 };
+    let bytes = (blocks * block).min(data.end - offset);
+    Some(Place { offset, block: block as usize, blocks: blocks as usize, bytes: bytes as usize })
 }
 
 /// A stretch where all sizes can be tried, else the longest of the first few.
@@ -101,7 +152,7 @@ fn find_data(descriptor: &Descriptor) -> Option<Data> {
         if end <= begin {
             break;
         }
-        if best.map_or(true, |best| end - begin > best.end - best.begin) {
+        if best.is_none_or(|best| end - begin > best.end - best.begin) {
             best = Some(Data { begin, end, to_the_end: end == length });
         }
         if end - begin >= 4 * u64::from(TRIAL_MAX) {
@@ -109,50 +160,51 @@ fn find_data(descriptor: &Descriptor) -> Option<Data> {
         }
         from = end;
     }
-    best
+    best.or((length > 0).then_some(Data { begin: 0, end: length, to_the_end: true }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Offset, blocks and bytes.
+    fn placed(data: Data, bytes: u32, moves: u64) -> Option<(u64, usize, usize)> {
+        place(data, bytes, moves).map(|place| (place.offset, place.blocks, place.bytes))
+    }
+
     #[test]
     fn a_trial_sits_at_an_odd_multiple_where_there_is_room() {
         let data = Data { begin: 4096, end: 16384, to_the_end: false };
-        assert_eq!(place(data, 1), Some((4097, 1)));
-        assert_eq!(place(data, 512), Some((4608, 512)));
-        assert_eq!(place(data, 4096), Some((4096, 4096)));
-        assert_eq!(place(data, 8192), Some((8192, 8192)));
-        assert_eq!(place(data, 16384), None);
+        assert_eq!(placed(data, 1, 0), Some((4097, 2, 2)));
+        assert_eq!(placed(data, 512, 0), Some((4608, 2, 1024)));
+        assert_eq!(placed(data, 4096, 0), Some((4096, 2, 8192)));
+        assert_eq!(placed(data, 8192, 0), Some((8192, 1, 8192)));
+        assert_eq!(placed(data, 16384, 0), None);
     }
 
     #[test]
     fn a_trial_runs_past_the_end_of_the_object_but_not_into_a_hole() {
         let short = Data { begin: 0, end: 700, to_the_end: true };
-        assert_eq!(place(short, 512), Some((512, 188)));
-        assert_eq!(place(short, 4096), Some((0, 700)));
-        assert_eq!(place(Data { to_the_end: false, ..short }, 4096), None);
+        assert_eq!(placed(short, 512, 0), Some((512, 1, 188)));
+        assert_eq!(placed(short, 4096, 0), Some((0, 1, 700)));
+        assert_eq!(placed(Data { to_the_end: false, ..short }, 4096, 0), None);
+    }
+
+    #[test]
+    fn a_trial_moves_on_within_the_data() {
+        let data = Data { begin: 65536, end: 131072, to_the_end: false };
+        let offsets = |bytes| [0, 1, 2, 3, 4].map(|moves| placed(data, bytes, moves).unwrap().0);
+        assert_eq!(offsets(4096), [69632, 86016, 102400, 118784, 69632]);
+        assert_eq!(offsets(65536), [65536; 5]);
     }
 
     #[test]
     fn elements_add_up_and_begin_and_end_with_the_short_one() {
         let shape = |bytes, segment| Shape { bytes, mem: 512, segment };
-        assert_eq!(elements(shape(4096, 512)), [512, 3072, 512]);
-        assert_eq!(elements(shape(4096, 2048)), [2048, 2048, 0]);
-        assert_eq!(elements(shape(4096, 4096)), [4096, 0, 0]);
-        assert_eq!(elements(shape(1, 1)), [1, 0, 0]);
-    }
-
-    #[test]
-    fn elements_lie_at_odd_multiples_of_the_memory_alignment() {
-        let mut memory = vec![0; MEMORY];
-        for mem in [1, 4, 512, 4096, TRIAL_MAX as usize] {
-            let lengths = [512, TRIAL_MAX as usize, 512];
-            let slices = slices(&mut memory, mem, lengths);
-            for (slice, bytes) in slices.iter().zip(lengths) {
-                assert_eq!(slice.len(), bytes);
-                assert_eq!(slice.as_ptr() as usize % (2 * mem), mem);
-            }
-        }
+        assert_eq!(elements(shape(4096, 512), 2), [512, 3072, 512]);
+        assert_eq!(elements(shape(4096, 2048), 2), [2048, 2048]);
+        assert_eq!(elements(shape(4096, 4096), 2), [4096, 4096]);
+        assert_eq!(elements(shape(4096, 8192), 1), [4096]);
+        assert_eq!(elements(shape(1, 1), 1), [1]);
     }
 }

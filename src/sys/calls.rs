@@ -36,6 +36,12 @@ pub trait Calls: Send + Sync {
         let _ = unsafe { libc::close(fd) };
     }
 
+    /// unlink(2).
+    fn unlink(&self, path: &CStr) -> Result<(), Errno> {
+        // SAFETY: `path` ends with a NUL and lives through the call.
+        check(unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+    }
+
     /// fstat(2).
     fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {
         let mut stat = MaybeUninit::zeroed();
@@ -48,7 +54,7 @@ pub trait Calls: Send + Sync {
     /// statx(2) of the descriptor itself.
     fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
         let mut statx = MaybeUninit::zeroed();
-        let (empty, flags) = (b"\0".as_ptr().cast(), libc::AT_EMPTY_PATH);
+        let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
         // SAFETY: the path is an empty C string; `statx` has room for what the kernel writes.
         check(unsafe { libc::statx(fd, empty, flags, mask, statx.as_mut_ptr()) })?;
         // SAFETY: all of it was zeroed, and a struct of integers may hold any bytes.

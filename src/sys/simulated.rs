@@ -1,5 +1,6 @@
 //! For tests: a storage that exists only as a table of system calls, and lies as told. It has one
-//! object, open under every descriptor that it hands out; its data is all zeros.
+//! object, open under every descriptor that it hands out; its data is [`byte_at`], its holes are
+//! zeros.
 
 use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::os::fd::RawFd;
@@ -30,6 +31,15 @@ pub struct Storage {
     /// Memory, then offset.
     pub says_dioinfo: Option<(u32, u32)>,
     pub says_block_size: Option<u32>,
+    /// In sysfs.
+    pub says_zram: bool,
+    /// Takes each element for whole pages, as zram does: from the begin of its page on it gets the
+    /// page of data that its part of the request lies in.
+    pub overwrites_pages: bool,
+    /// Its data is all zeros, as that of a new disk.
+    pub blank: bool,
+    /// How many bytes, from the begin, are other ones at each read.
+    pub unsteady_bytes: u64,
 }
 
 /// The table: give it to `with_calls`.
@@ -58,6 +68,10 @@ impl Storage {
             says_statx: None,
             says_dioinfo: None,
             says_block_size: None,
+            says_zram: false,
+            overwrites_pages: false,
+            blank: false,
+            unsteady_bytes: 0,
         }
     }
 
@@ -95,11 +109,54 @@ impl Storage {
         let request = (offset | bytes as u64) % self.needs_request == 0;
         in_hole || (request && iov.iter().all(element))
     }
+
+    /// Read number `read` puts `bytes` bytes from `offset` to `address`.
+    ///
+    /// # Safety
+    /// They may be written; with `overwrites_pages`, so may all of the pages that they touch.
+    unsafe fn transfer(&self, address: *mut u8, offset: u64, bytes: usize, read: usize) {
+        let byte = |at: u64| {
+            let changes = if at < self.unsteady_bytes { read } else { 0 };
+            let data = self.stretch(at).is_some() && !self.blank;
+            if data {
+                byte_at(at).wrapping_add(changes as u8)
+            } else {
+                0
+            }
+        };
+        if !self.overwrites_pages || self.stretch(offset).is_none() {
+            for at in 0..bytes {
+                // SAFETY: the caller vouches for these bytes.
+                unsafe { address.add(at).write(byte(offset + at as u64)) };
+            }
+            return;
+        }
+        let mut done = 0;
+        while done < bytes {
+            let into_page = (address as usize + done) % PAGE;
+            let data = (offset + done as u64) / PAGE as u64 * PAGE as u64;
+            for at in 0..PAGE {
+                // SAFETY: the caller vouches for the whole page of each byte.
+                unsafe { address.add(done).sub(into_page).add(at).write(byte(data + at as u64)) };
+            }
+            done += PAGE - into_page;
+        }
+    }
+}
+
+/// The page that zram works with.
+const PAGE: usize = 4096;
+
+/// What the data is there; no two blocks of it are equal.
+pub fn byte_at(offset: u64) -> u8 {
+    (offset % 251) as u8 ^ (offset >> 12) as u8
 }
 
 impl Calls for Simulated {
     fn open(&self, path: &CStr, flags: c_int, _mode: c_uint) -> Result<RawFd, Errno> {
-        if path.to_bytes().starts_with(b"/sys/") {
+        let path = path.to_bytes();
+        let zram = self.storage.says_zram && path.ends_with(b"/mm_stat");
+        if path.starts_with(b"/sys/") && !zram {
             return Err(libc::ENOENT);
         }
         if flags & libc::O_DIRECT != 0 && !self.storage.direct {
@@ -167,7 +224,7 @@ impl Calls for Simulated {
         offset: i64,
         _flags: c_int,
     ) -> Result<usize, Errno> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+        let read = self.reads.fetch_add(1, Ordering::Relaxed);
         let offset = offset as u64;
         if offset >= self.storage.length {
             return Ok(0);
@@ -179,8 +236,11 @@ impl Calls for Simulated {
         let mut moved = 0;
         for element in iov {
             let bytes = element.iov_len.min(left);
-            // SAFETY: the caller vouches for the memory.
-            unsafe { element.iov_base.cast::<u8>().write_bytes(0, bytes) };
+            // SAFETY: the caller vouches for the memory, and where whole pages are overwritten it
+            // is the trial, which owns them.
+            unsafe {
+                self.storage.transfer(element.iov_base.cast(), offset + moved as u64, bytes, read);
+            }
             left -= bytes;
             moved += bytes;
         }

@@ -103,6 +103,11 @@ impl Mounted {
         Mounted::mount(None, "tmpfs", Path::new("tmpfs"))
     }
 
+    /// Has no O_DIRECT.
+    pub fn ramfs() -> Result<Mounted, String> {
+        Mounted::mount(None, "ramfs", Path::new("ramfs"))
+    }
+
     fn on_loop(mkfs: &mut Command, kind: &str) -> Result<Mounted, String> {
         // The smallest size that mkfs.xfs takes is 300 MiB; the file below is sparse.
         let disk = Loop4k::new(512 << 20)?;
