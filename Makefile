@@ -129,7 +129,8 @@ build/tools/%: tools/%.c include/blkalign.h build/libblkalign.so
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
 
-build/examples/%: examples/%.c include/blkalign.h build/libblkalign.so
+build/examples/%: examples/%.c $(wildcard examples/*) include/blkalign.h \
+                  build/libblkalign.so
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
 

@@ -1,7 +1,6 @@
 /* guest-load PATH COPY: eight CPUs of a guest, each with a queue of its own,
- * write and read 512-byte sectors of PATH, whatever its block size. COPY, a
- * file with the same bytes, is written alike, and what is read must equal it.
- * SPDX-License-Identifier: MIT OR Apache-2.0 */
+ * write and read 512-byte sectors of PATH. COPY has the same bytes at first,
+ * and is written alike.       SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _XOPEN_SOURCE 700
 #include <blkalign.h>
 #include <fcntl.h>
@@ -12,7 +11,7 @@
 #include "show.h"
 
 enum { CPUS = 8, SECTOR = 512, BATCH = 8 * SECTOR, ROUNDS = 1500 };
-static blkalign_handle *queues[CPUS];
+static blkalign_handle *disk, *queues[CPUS];
 static char *copy;
 
 /* What fails returns -errno, and blkalign_errmsg() has it in words. */
@@ -34,8 +33,7 @@ static void submit(blkalign_handle *queue, char *memory, int64_t at, int dice)
     struct iovec iov = { memory, SECTOR };
 
     if (dice & 1) {
-        memset(memory, dice >> 1, SECTOR);
-        memcpy(copy + at, memory, SECTOR);
+        memcpy(copy + at, memset(memory, dice >> 1, SECTOR), SECTOR);
         check(blkalign_aio_pwritev(queue, at, &iov, 1, 0, done, NULL));
     } else {
         check(blkalign_aio_preadv(queue, at, &iov, 1, 0, done, NULL));
@@ -51,7 +49,8 @@ static void *run_cpu(void *opaque)
     char *memory = blkalign_memalign(*queue, BATCH);
     unsigned seed = (unsigned)number;
 
-    for (round = 1; memory && round <= ROUNDS; round++) {
+    check(memory == NULL ? -1 : 0);
+    for (round = 1; round <= ROUNDS; round++) {
         int64_t place = round % 2 ? 0 : rand_r(&seed) % places;
         int64_t at = (place * CPUS + number) * BATCH + BATCH / 2;
 
@@ -70,20 +69,21 @@ int main(int argc, char **argv)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
     pthread_t threads[CPUS];
-    blkalign_handle *disk;
-    int64_t length, i;
+    int64_t end;
+    int i, fd;
 
     if (argc != 3)
         stop("usage: guest-load PATH COPY");
     options.flags = BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT;
     check(blkalign_open(argv[1], &options, &disk));
-    length = blkalign_getlength(disk);
-    copy = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_SHARED,
-                open(argv[2], O_RDWR), 0);
-    if (copy == MAP_FAILED || length < 2 * CPUS * BATCH)
-        stop("COPY cannot be used, or PATH is too short");
-    check(blkalign_pwrite(disk, length - 7, 7, "the end", 0));
-    memcpy(copy + length - 7, "the end", 7);
+    end = blkalign_getlength(disk);
+    fd = open(argv[2], O_RDWR);
+    copy = mmap(NULL, (size_t)end, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (copy == MAP_FAILED || posix_fallocate(fd, 0, end) != 0 ||
+        end < 2 * CPUS * BATCH)
+        stop("COPY cannot be written, or PATH is too short");
+    check(blkalign_pwrite(disk, end - 7, 7, "the end", 0));
+    memcpy(copy + end - 7, "the end", 7);
     for (i = 0; i < CPUS; i++) {
         check(blkalign_dup(disk, &options, &queues[i]));
         if (pthread_create(&threads[i], NULL, run_cpu, &queues[i]) != 0)

@@ -5,11 +5,16 @@
 
 #include <blkalign.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Ends the program. Only the first thread that wants to gets to exit(). */
 static void stop(const char *why)
 {
+    static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&first);
     fflush(stdout);
     fprintf(stderr, "guest-load: %s\n", why);
     exit(EXIT_FAILURE);
