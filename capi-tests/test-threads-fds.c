@@ -107,6 +107,7 @@ static void threads_are_named_and_deaf(uint32_t workers,
     old = proc_threads(before, THREADS_MAX);
     handle = bed_open(&bed, &options);
     some_io(handle);
+    sleep_ms(100);      /* a new thread gives itself its name */
     count = proc_threads(after, THREADS_MAX);
     for (i = 0; i < count && i < THREADS_MAX; i++) {
         int known = after[i].id == (int)getpid();

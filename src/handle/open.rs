@@ -139,6 +139,7 @@ fn queue_limits(
         // but not with a direct handle of the same file.
         granule: if in_page_cache { page } else { request_alignment },
         no_flush: options.no_flush,
+        no_merge: options.no_merge,
     }
 }
 
@@ -146,7 +147,7 @@ fn queue_limits(
 /// it was promised.
 fn override_alignments(limits: &mut Limits, options: &Options) {
     use crate::probe::Source::Override;
-    let mut set = |ours: &mut u32, source: &mut _, wanted: u32| {
+    let set = |ours: &mut u32, source: &mut _, wanted: u32| {
         if wanted > *ours {
             *ours = wanted;
             *source = Override;
