@@ -87,7 +87,8 @@ build/cargo: FORCE
 	    --crate-type cdylib,staticlib -- \
 	    -C link-arg=-Wl,-soname,$(SONAME) \
 	    --print native-static-libs=$(NATIVE_LIBS)
-	@cmp -s $(TARGET)/release/libblkalign.so build/$(SHARED) || touch $@
+	@! [ -e $(TARGET)/release/libblkalign.so ] || \
+	    cmp -s $(TARGET)/release/libblkalign.so build/$(SHARED) || touch $@
 
 build/$(SHARED): build/cargo
 	cp $(TARGET)/release/libblkalign.so $@
@@ -129,7 +130,8 @@ build/tools/%: tools/%.c include/blkalign.h build/libblkalign.so
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
 
-build/examples/%: examples/%.c include/blkalign.h build/libblkalign.so
+build/examples/%: examples/%.c $(wildcard examples/*) include/blkalign.h \
+                  build/libblkalign.so
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
 

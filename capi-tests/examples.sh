@@ -1,0 +1,52 @@
+#!/bin/bash
+# The examples compile without one warning, do what they say, and README shows
+# the code as it is.
+. "$(dirname "$0")/common.sh"
+
+compiles() {
+    $CC $strict_c -Wconversion -Wshadow -I"$root/include" \
+        "$root/examples/$1.c" -o "$work/$1" -L"$build" \
+        -Wl,-rpath,"$build" -lblkalign -lpthread
+}
+
+short() {
+    local lines
+    lines=$(wc -l <"$root/examples/guest-load.c")
+    echo "$lines lines"
+    [ "$lines" -lt 100 ]
+}
+
+# README's C code, in one piece, stands in the example.
+readme_shows() {
+    awk '/^```c$/ { code = 1; next } /^```$/ { code = 0 } code' \
+        "$root/README.md" >"$work/excerpt"
+    [ -s "$work/excerpt" ] || return
+    perl -0777 -e 'my ($part, $all) = <>; exit(index($all, $part) < 0)' \
+        "$work/excerpt" "$root/examples/guest-load.c"
+}
+
+driver_load() {
+    head -c 1048576 /dev/urandom >"$work/disk"
+    cp "$work/disk" "$work/copy"
+    "$work/strict-driver" "$work/disk" "$work/copy" >"$work/table" || return
+    cmp "$work/disk" "$work/copy" || return
+    # Sub-block writes were there, and each of them read its block.
+    awk '$1 == "all" && $4 > 1000 && $4 == $3 { good = 1 }
+         END { exit !good }' "$work/table"
+}
+
+# A copy that is not equal must be noticed, or the example proves nothing.
+differs() {
+    head -c 1048576 /dev/urandom >"$work/disk"
+    tr '\000-\377' '\001-\377\000' <"$work/disk" >"$work/copy"
+    ! "$work/strict-driver" "$work/disk" "$work/copy" >/dev/null
+}
+
+check "guest-load compiles" compiles guest-load
+check "strict-driver compiles" compiles strict-driver
+check "guest-load is under 100 lines" short
+check "README shows what guest-load.c says" readme_shows
+check "a guest's load over the driver loses nothing" driver_load
+check "a disk that differs from its copy is noticed" differs
+check "the demo is a valid script" bash -n "$root/scripts/demo"
+done_testing
