@@ -5,6 +5,8 @@
 mod entry;
 mod machine;
 mod moving;
+#[cfg(test)]
+mod sim;
 mod splice;
 mod tracker;
 
