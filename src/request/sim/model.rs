@@ -97,3 +97,129 @@ pub fn check_disk(scenario: &Scenario, ledger: &Ledger, disk: &[Label]) -> Check
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::POISON;
+    use super::super::scenario::one_segment;
+    use super::*;
+    use crate::request::QueueLimits;
+
+    /// Writes of these ranges on a disk of 16 bytes with blocks of 4; two bytes of a block make a
+    /// read-modify-write.
+    fn scenario(writes: &[(u64, u64)]) -> Scenario {
+        let limits = QueueLimits {
+            request_alignment: 4,
+            mem_alignment: 1,
+            segment_alignment: 1,
+            max_transfer: 1 << 30,
+            max_segments: 1024,
+            depth: 64,
+            last_block: u64::MAX,
+            granule: 4,
+            no_flush: false,
+        };
+        let mut scenario = Scenario::empty(vec![limits], 16, 0);
+        for &(start, end) in writes {
+            let bytes = (end - start) as usize;
+            let segments = one_segment(scenario.reserve(bytes, 1, 0), bytes);
+            scenario.add(0, Op::Write, false, start, segments);
+        }
+        scenario
+    }
+
+    fn submit(ledger: &mut Ledger, scenario: &Scenario) {
+        ledger.submitted(scenario, 0);
+        ledger.entries.last_mut().expect("just submitted").issued.fill(true);
+    }
+
+    fn succeed(ledger: &mut Ledger, scenario: &Scenario, number: usize) {
+        ledger.completed(scenario, number, Ok(()), 0).expect("may succeed");
+    }
+
+    fn label(scenario: &Scenario, number: usize, offset: u64) -> Label {
+        scenario.guest[scenario.plans[number].address_at(offset) - super::super::memory::BASE]
+    }
+
+    #[test]
+    fn a_changed_neighbour_is_seen() {
+        let scenario = scenario(&[(1, 2)]);
+        let mut ledger = Ledger::default();
+        submit(&mut ledger, &scenario);
+        succeed(&mut ledger, &scenario, 0);
+        let look = Look::new(&scenario, &ledger, ledger.completed);
+        let ours = label(&scenario, 0, 1);
+        assert_eq!(look.check(1, ours), Ok(()));
+        assert_eq!(look.check(2, initial(2)), Ok(()));
+        assert!(look.check(2, POISON).is_err());
+        assert!(look.check(2, initial(3)).is_err());
+        assert!(look.check(2, ours).is_err());
+        assert!(look.check(1, initial(1)).is_err(), "the write itself is lost");
+    }
+
+    #[test]
+    fn a_write_lost_to_an_earlier_one_that_it_conflicts_with_is_seen() {
+        let scenario = scenario(&[(0, 3), (2, 4)]);
+        let mut ledger = Ledger::default();
+        submit(&mut ledger, &scenario);
+        submit(&mut ledger, &scenario);
+        succeed(&mut ledger, &scenario, 0);
+        succeed(&mut ledger, &scenario, 1);
+        let look = Look::new(&scenario, &ledger, ledger.completed);
+        assert_eq!(look.check(2, label(&scenario, 1, 2)), Ok(()));
+        assert!(look.check(2, label(&scenario, 0, 2)).is_err());
+        assert!(look.check(3, initial(3)).is_err(), "the lost update");
+    }
+
+    #[test]
+    fn order_holds_across_a_third_write_between_two() {
+        // 0 and 2 are whole blocks and do not order each other; 1 conflicts with both.
+        let scenario = scenario(&[(0, 4), (1, 5), (0, 4)]);
+        let mut ledger = Ledger::default();
+        (0..3).for_each(|_| submit(&mut ledger, &scenario));
+        (0..3).for_each(|number| succeed(&mut ledger, &scenario, number));
+        let look = Look::new(&scenario, &ledger, ledger.completed);
+        assert_eq!(look.check(0, label(&scenario, 2, 0)), Ok(()));
+        assert!(look.check(0, label(&scenario, 0, 0)).is_err());
+    }
+
+    #[test]
+    fn whole_blocks_at_one_time_may_end_in_either_order() {
+        let scenario = scenario(&[(0, 4), (0, 4)]);
+        let mut ledger = Ledger::default();
+        (0..2).for_each(|_| submit(&mut ledger, &scenario));
+        (0..2).for_each(|number| succeed(&mut ledger, &scenario, number));
+        let look = Look::new(&scenario, &ledger, ledger.completed);
+        assert_eq!(look.check(0, label(&scenario, 0, 0)), Ok(()));
+        assert_eq!(look.check(0, label(&scenario, 1, 0)), Ok(()));
+        assert!(look.check(0, initial(0)).is_err());
+    }
+
+    #[test]
+    fn a_read_that_began_before_a_write_ended_may_see_either_state() {
+        let scenario = scenario(&[(0, 4), (0, 4)]);
+        let mut ledger = Ledger::default();
+        submit(&mut ledger, &scenario);
+        succeed(&mut ledger, &scenario, 0);
+        let over = ledger.completed;
+        submit(&mut ledger, &scenario);
+        let began_here = Look::new(&scenario, &ledger, over);
+        assert_eq!(began_here.check(0, label(&scenario, 0, 0)), Ok(()));
+        assert_eq!(began_here.check(0, label(&scenario, 1, 0)), Ok(()));
+        assert!(began_here.check(0, initial(0)).is_err(), "a stale read");
+    }
+
+    #[test]
+    fn a_write_without_io_has_no_effect() {
+        let scenario = scenario(&[(1, 3)]);
+        let mut ledger = Ledger::default();
+        submit(&mut ledger, &scenario);
+        ledger.entries[0].issued[1] = false;
+        ledger.entries[0].errors.push(libc::EIO);
+        ledger.completed(&scenario, 0, Err(libc::EIO), 0).expect("may fail");
+        let look = Look::new(&scenario, &ledger, ledger.completed);
+        assert_eq!(look.check(1, initial(1)), Ok(()), "failed writes need not have an effect");
+        assert_eq!(look.check(1, label(&scenario, 0, 1)), Ok(()), "but may");
+        assert!(look.check(2, label(&scenario, 0, 2)).is_err());
+    }
+}
