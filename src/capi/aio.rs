@@ -14,15 +14,17 @@ use crate::driver::{Op, Segments};
 use crate::handle::{Callback, Handle, Submission};
 use crate::sys::Error;
 
-/// Starts reading at `offset` into the elements of `iov`; else as blkalign_preadv().
+/// Starts reading at `offset` into the elements of `iov`; else as
+/// blkalign_preadv().
 ///
-/// The array `iov` may go when the call has returned; the memory that it names must stay until
-/// `cb(opaque, ret)` is called. Never blocks: what the storage cannot take yet waits in the
-/// library.
+/// The array `iov` may go when the call has returned; the memory that it names
+/// must stay until `cb(opaque, ret)` is called. Never blocks: what the storage
+/// cannot take yet waits in the library.
 ///
-/// Returns the request's id, greater than 0, and then `cb` is called exactly once, never inside
-/// this call; or -errno, and then it is never called: what is wrong with the call itself, as for
-/// blkalign_preadv(), and -EINVAL when cb is NULL. What the storage says goes to `cb`.
+/// Returns the request's id, greater than 0, and then `cb` is called exactly
+/// once, never inside this call; or -errno, and then it is never called: what
+/// is wrong with the call itself, as for blkalign_preadv(), and -EINVAL when
+/// cb is NULL. What the storage says goes to `cb`.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_aio_preadv(
     h: *mut blkalign_handle,
@@ -38,8 +40,9 @@ pub unsafe extern "C" fn blkalign_aio_preadv(
     unsafe { submit_vector(h, request, cb, opaque) }
 }
 
-/// Starts writing the elements of `iov` at `offset`; else as blkalign_pwritev(). The memory must
-/// neither go nor change until `cb` is called.
+/// Starts writing the elements of `iov` at `offset`; else as
+/// blkalign_pwritev(). The memory must neither go nor change until `cb` is
+/// called.
 ///
 /// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
 #[no_mangle]
@@ -57,7 +60,8 @@ pub unsafe extern "C" fn blkalign_aio_pwritev(
     unsafe { submit_vector(h, request, cb, opaque) }
 }
 
-/// Starts a flush of the writes that have completed so far; else as blkalign_flush().
+/// Starts a flush of the writes that have completed so far; else as
+/// blkalign_flush().
 ///
 /// Returns as blkalign_aio_preadv().
 #[no_mangle]
@@ -74,12 +78,13 @@ pub unsafe extern "C" fn blkalign_aio_flush(
     unsafe { guard_handle(h, body) }
 }
 
-/// Starts any request: `op` says which. `bytes` of a read or write must equal the iovec's total;
-/// a flush takes no offset, bytes or iov.
+/// Starts any request: `op` says which. `bytes` of a read or write must equal
+/// the iovec's total; a flush takes no offset, bytes or iov.
 ///
-/// Returns as the call for that kind of request; -EINVAL also for an unknown op; -E2BIG: the
-/// request is of a newer version and uses what this one does not have; -ENOTSUP: an op, a flag or
-/// a guest_block_size that this version does not have yet.
+/// Returns as the call for that kind of request; -EINVAL also for an unknown
+/// op; -E2BIG: the request is of a newer version and uses what this one does
+/// not have; -ENOTSUP: an op, a flag or a guest_block_size that this version
+/// does not have yet.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_aio_submit(
     h: *mut blkalign_handle,
@@ -109,9 +114,8 @@ struct Vector {
     flags: u32,
 }
 
-/// # Safety
-/// `h` is NULL or an open handle; `iov` is NULL or has `iovcnt` elements that name the caller's
-/// memory until the callback.
+/// # Safety `h` is NULL or an open handle; `iov` is NULL or has `iovcnt`
+/// elements that name the caller's memory until the callback.
 unsafe fn submit_vector(
     h: *mut blkalign_handle,
     request: Vector,
@@ -144,8 +148,7 @@ fn flush() -> Submission {
     Submission { op: Op::Flush, fua: false, offset: 0, bytes: 0, segments: Segments::new() }
 }
 
-/// # Safety
-/// `request.iov` is NULL or has `request.iovcnt` elements.
+/// # Safety `request.iov` is NULL or has `request.iovcnt` elements.
 unsafe fn general_form(request: &blkalign_request) -> Result<Submission, Error> {
     let op = match request.op {
         BLKALIGN_OP_READ => Op::Read,

@@ -1,16 +1,19 @@
 //! The numbers of `<blkalign.h>`: flags, modes, operations, sources. cbindgen turns this file into
 //! the header's `#define`s; it holds nothing else, and a number never changes once released.
 
-/// Version of this header: 0.1.0. `blkalign_version` tells the version of the library in use.
+/// Version of this header: 0.1.0. `blkalign_version` tells the version of the
+/// library in use.
 pub const BLKALIGN_VERSION_MAJOR: u32 = 0;
 pub const BLKALIGN_VERSION_MINOR: u32 = 1;
 pub const BLKALIGN_VERSION_PATCH: u32 = 0;
 
 /// Open for reading and writing. Without it a write fails with -EPERM.
 pub const BLKALIGN_O_RDWR: u32 = 1 << 0;
-/// Use O_DIRECT. Opening fails where the file system has none, unless BLKALIGN_O_BUFFERED_OK.
+/// Use O_DIRECT. Opening fails where the file system has none, unless
+/// BLKALIGN_O_BUFFERED_OK.
 pub const BLKALIGN_O_DIRECT: u32 = 1 << 1;
-/// Where O_DIRECT is not to be had, use the page cache; blkalign_limits.direct tells.
+/// Where O_DIRECT is not to be had, use the page cache; blkalign_limits.direct
+/// tells.
 pub const BLKALIGN_O_BUFFERED_OK: u32 = 1 << 2;
 /// Create the file if it is missing.
 pub const BLKALIGN_O_CREATE: u32 = 1 << 3;
@@ -22,7 +25,8 @@ pub const BLKALIGN_O_UNMAP: u32 = 1 << 5;
 pub const BLKALIGN_O_WRITETHROUGH: u32 = 1 << 6;
 /// Flush does nothing (throw-away disks).
 pub const BLKALIGN_O_NO_FLUSH: u32 = 1 << 7;
-/// Copy the data of a write at submit: the guest may change its memory while it is in flight.
+/// Copy the data of a write at submit: the guest may change its memory while
+/// it is in flight.
 pub const BLKALIGN_O_STABLE_WRITES: u32 = 1 << 8;
 /// Never merge queued writes of parts of one block.
 pub const BLKALIGN_O_NO_MERGE: u32 = 1 << 9;
@@ -51,7 +55,8 @@ pub const BLKALIGN_REQ_SERIALISING: u32 = 1 << 1;
 pub const BLKALIGN_REQ_NO_WAIT: u32 = 1 << 2;
 /// Writing zeros may deallocate. Only for requests that write zeros.
 pub const BLKALIGN_REQ_MAY_UNMAP: u32 = 1 << 3;
-/// -ENOTSUP rather than writing zeros slowly. Only for requests that write zeros.
+/// -ENOTSUP rather than writing zeros slowly. Only for requests that write
+/// zeros.
 pub const BLKALIGN_REQ_NO_FALLBACK: u32 = 1 << 4;
 /// The iovec lies in memory that was registered with the library.
 pub const BLKALIGN_REQ_REGISTERED_BUF: u32 = 1 << 5;

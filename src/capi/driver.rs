@@ -9,25 +9,30 @@ use super::options::{check_alignment, invalid};
 use crate::driver::{AsyncIoFn, CDriver, SyncIoFn};
 use crate::sys::Error;
 
-/// How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called exactly once for
-/// each I/O that was started, from any thread, also before the starting function has returned.
+/// How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called
+/// exactly once for each I/O that was started, from any thread, also before
+/// the starting function has returned.
 pub type blkalign_driver_done_fn = extern "C" fn(token: *mut c_void, ret: c_int);
 
-/// A caller's own storage: another hypervisor's back end, a network client, a test. Start from
-/// BLKALIGN_DRIVER_INIT. The table is copied by blkalign_open_driver(); `name` and what `opaque`
-/// names must stay until `close`.
+/// A caller's own storage: another hypervisor's back end, a network client, a
+/// test. Start from BLKALIGN_DRIVER_INIT. The table is copied by
+/// blkalign_open_driver(); `name` and what `opaque` names must stay until
+/// `close`.
 ///
-/// The library promises that every offset and length it passes is a multiple of
-/// `request_alignment`, every address of `mem_alignment`, the length of every iovec element of
-/// `segment_alignment` and never 0, and that no call exceeds `max_transfer` or `max_segments`.
-/// The length of the object must be a multiple of `request_alignment`.
+/// The library promises that every offset and length it passes is a multiple
+/// of `request_alignment`, every address of `mem_alignment`, the length of
+/// every iovec element of `segment_alignment` and never 0, and that no call
+/// exceeds `max_transfer` or `max_segments`. The length of the object must be
+/// a multiple of `request_alignment`.
 ///
-/// `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and BLKALIGN_REQ_NO_FALLBACK
-/// that the request has; a driver without FUA of its own flushes instead.
+/// `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and
+/// BLKALIGN_REQ_NO_FALLBACK that the request has; a driver without FUA of its
+/// own flushes instead.
 ///
-/// The functions are called from threads of the library, or from the thread that submits, many at
-/// once. `getlength`, a way to read and, for a writable handle, a way to write must be there; the
-/// others may be NULL. Without a flush function a flush succeeds.
+/// The functions are called from threads of the library, or from the thread
+/// that submits, many at once. `getlength`, a way to read and, for a writable
+/// handle, a way to write must be there; the others may be NULL. Without a
+/// flush function a flush succeeds.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_driver {
@@ -35,8 +40,8 @@ pub struct blkalign_driver {
     pub size: usize,
     /// For messages; may be NULL.
     pub name: *const c_char,
-    /// Bytes, powers of two of at most 1 MiB; 0: 1. `segment_alignment` must not exceed
-    /// `request_alignment`.
+    /// Bytes, powers of two of at most 1 MiB; 0: 1. `segment_alignment` must
+    /// not exceed `request_alignment`.
     pub request_alignment: u32,
     pub mem_alignment: u32,
     pub segment_alignment: u32,
@@ -76,11 +81,12 @@ pub struct blkalign_driver {
         unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64, flags: u32) -> c_int,
     >,
     pub truncate: Option<unsafe extern "C" fn(opaque: *mut c_void, length: i64) -> c_int>,
-    /// Called once, when the last handle of the object is closed; not when opening failed.
+    /// Called once, when the last handle of the object is closed; not when
+    /// opening failed.
     pub close: Option<unsafe extern "C" fn(opaque: *mut c_void)>,
-    /// Asynchronous, preferred where given: returns 0 and later calls done(token, ret) exactly
-    /// once; or returns -errno and never calls `done`. `iov` is the library's and stays until
-    /// `done`.
+    /// Asynchronous, preferred where given: returns 0 and later calls
+    /// done(token, ret) exactly once; or returns -errno and never calls
+    /// `done`. `iov` is the library's and stays until `done`.
     pub aio_preadv: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,

@@ -65,19 +65,23 @@ fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     DEPTH.set(DEPTH.get() - 1);
     outcome.map_err(|panic| {
         let place = PANIC_PLACE.with(RefCell::take);
-        let words = format!("internal error: {} at {place}", message(&*panic));
-        // Dropping a panic's payload may run code that panics again.
-        std::mem::forget(panic);
-        Error::new(libc::EIO, words)
+        Error::new(libc::EIO, format!("internal error: {} at {place}", message(panic)))
     })
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic")
+fn message(panic: Box<dyn Any + Send>) -> String {
+    let other = match panic.downcast::<&str>() {
+        Ok(text) => return (*text).to_owned(),
+        Err(other) => other,
+    };
+    match other.downcast::<String>() {
+        Ok(text) => *text,
+        Err(other) => {
+            // Dropping what is neither may run code that panics again, outside of any guard.
+            std::mem::forget(other);
+            "a panic".to_owned()
+        }
+    }
 }
 
 /// A panic inside a guard is reported by -EIO and words, not on the caller's stderr; all others

@@ -14,14 +14,15 @@ use crate::sys::Error;
 
 /// Opens a file or block device.
 ///
-/// `opts` may be NULL: all defaults, that is read-only through the page cache. `*out` is written
-/// only on success. Handles of one file or device in this process know of each other, whatever
-/// path they were opened by: their writes never damage each other's neighbours.
+/// `opts` may be NULL: all defaults, that is read-only through the page cache.
+/// `*out` is written only on success. Handles of one file or device in this
+/// process know of each other, whatever path they were opened by: their writes
+/// never damage each other's neighbours.
 ///
 /// Returns 0 or -errno: what open(2) says, and
-/// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment that is no power
-///           of two, size not set; the window passes the end; BLKALIGN_O_DIRECT where there is
-///           none;
+/// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
+///           that is no power of two, size not set; the window passes the end;
+///           BLKALIGN_O_DIRECT where there is none;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
 /// -ENOTSUP  opts asks for what this version does not have yet.
 #[no_mangle]
@@ -45,10 +46,12 @@ pub unsafe extern "C" fn blkalign_open(
     }) as c_int
 }
 
-/// Opens what a file descriptor refers to. The descriptor stays the caller's: the handle has its
-/// own, and flags such as O_DIRECT of the caller's one are left alone.
+/// Opens what a file descriptor refers to. The descriptor stays the caller's:
+/// the handle has its own, and flags such as O_DIRECT of the caller's one are
+/// left alone.
 ///
-/// Returns as blkalign_open(); -EBADF: fd is not open, or not open for what opts asks.
+/// Returns as blkalign_open(); -EBADF: fd is not open, or not open for what
+/// opts asks.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open_fd(
     fd: c_int,
@@ -66,14 +69,17 @@ pub unsafe extern "C" fn blkalign_open_fd(
     }) as c_int
 }
 
-/// Opens a caller's own storage. `driver_opaque` is handed to each of its functions. Each call
-/// makes an object of its own; more queues on it come from blkalign_dup().
+/// Opens a caller's own storage. `driver_opaque` is handed to each of its
+/// functions. Each call makes an object of its own; more queues on it come
+/// from blkalign_dup().
 ///
 /// Returns 0 or -errno: what getlength says, and
-/// -EINVAL   driver or out is NULL; a function that is needed is missing; alignments or limits
-///           that contradict each other; a length that is no multiple of request_alignment; and
-///           what is wrong with opts, as for blkalign_open();
-/// -E2BIG    driver or opts is of a newer version and uses what this one does not have;
+/// -EINVAL   driver or out is NULL; a function that is needed is missing;
+///           alignments or limits that contradict each other; a length that is
+///           no multiple of request_alignment; and what is wrong with opts, as
+///           for blkalign_open();
+/// -E2BIG    driver or opts is of a newer version and uses what this one does
+///           not have;
 /// -ENOTSUP  opts asks for what this version does not have yet.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open_driver(
@@ -99,8 +105,8 @@ pub unsafe extern "C" fn blkalign_open_driver(
     }) as c_int
 }
 
-/// Opens another handle (a queue of its own) on the object of `h`. Its options are its own: NULL
-/// means all defaults, not those of `h`.
+/// Opens another handle (a queue of its own) on the object of `h`. Its options
+/// are its own: NULL means all defaults, not those of `h`.
 ///
 /// Returns as blkalign_open(); -EINVAL also when h is NULL.
 #[no_mangle]
@@ -121,10 +127,11 @@ pub unsafe extern "C" fn blkalign_dup(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// Waits until every request of the handle has called back, then closes it. NULL is fine.
+/// Waits until every request of the handle has called back, then closes it.
+/// NULL is fine.
 ///
-/// Returns 0, or -EDEADLK inside a callback: the handle is then still open. After any other result
-/// it is gone.
+/// Returns 0, or -EDEADLK inside a callback: the handle is then still open.
+/// After any other result it is gone.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_close(h: *mut blkalign_handle) -> c_int {
     if h.is_null() {
@@ -153,8 +160,7 @@ fn check_out(out: *mut *mut blkalign_handle) -> Result<(), Error> {
     Ok(())
 }
 
-/// # Safety
-/// `out` can be written.
+/// # Safety `out` can be written.
 unsafe fn give(handle: Handle, out: *mut *mut blkalign_handle) -> Result<i64, Error> {
     // SAFETY: the caller of this function vouches for `out`.
     unsafe { out.write(Box::into_raw(Box::new(handle)).cast()) };

@@ -22,9 +22,9 @@ pub extern "C" fn blkalign_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// The last failure of a call on this thread, in words for a log: what failed, where and why. In a
-/// callback that is told a failure, that failure. "" if there was none; never NULL. Valid until
-/// the next failure on this thread.
+/// The last failure of a call on this thread, in words for a log: what failed,
+/// where and why. In a callback that is told a failure, that failure. "" if
+/// there was none; never NULL. Valid until the next failure on this thread.
 #[no_mangle]
 pub extern "C" fn blkalign_errmsg() -> *const c_char {
     errmsg::last()
@@ -43,10 +43,11 @@ pub unsafe extern "C" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
     unsafe { guard_handle(h, body) }
 }
 
-/// Tells what the storage needs and who said so. The caller sets limits->size, best by
-/// BLKALIGN_LIMITS_INIT; no more than that is written.
+/// Tells what the storage needs and who said so. The caller sets limits->size,
+/// best by BLKALIGN_LIMITS_INIT; no more than that is written.
 ///
-/// Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size is absurd.
+/// Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
+/// is absurd.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_get_limits(
     h: *mut blkalign_handle,
@@ -64,10 +65,11 @@ pub unsafe extern "C" fn blkalign_get_limits(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// Reads the counters of the handle. The caller sets stats->size, best by BLKALIGN_STATS_INIT; no
-/// more than that is written.
+/// Reads the counters of the handle. The caller sets stats->size, best by
+/// BLKALIGN_STATS_INIT; no more than that is written.
 ///
-/// Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is absurd.
+/// Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is
+/// absurd.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_get_stats(
     h: *mut blkalign_handle,
@@ -85,9 +87,9 @@ pub unsafe extern "C" fn blkalign_get_stats(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// Allocates a buffer that the storage of `h` takes without a copy. Its bytes are not initialised.
-/// 0 bytes give a pointer that can be freed. Give it back with blkalign_free(), also after `h` has
-/// been closed.
+/// Allocates a buffer that the storage of `h` takes without a copy. Its bytes
+/// are not initialised. 0 bytes give a pointer that can be freed. Give it back
+/// with blkalign_free(), also after `h` has been closed.
 ///
 /// Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
 #[no_mangle]

@@ -11,14 +11,17 @@ use super::vector::{check_range, copy_iovec, one_buffer};
 use crate::driver::{Op, Segments};
 use crate::handle::{Handle, Submission};
 
-/// Reads `bytes` bytes at `offset` into `buf`. Any offset, length and address will do.
+/// Reads `bytes` bytes at `offset` into `buf`. Any offset, length and address
+/// will do.
 ///
-/// `flags` are BLKALIGN_REQ_*. Blocks until done; works in every completion mode. Nothing is ever
-/// clipped: all of `bytes` is read, or the call fails. Offset, length and their sum may reach
-/// 0x7fffffffc0000000. A zero length succeeds.
+/// `flags` are BLKALIGN_REQ_*. Blocks until done; works in every completion
+/// mode. Nothing is ever clipped: all of `bytes` is read, or the call fails.
+/// Offset, length and their sum may reach 0x7fffffffc0000000. A zero length
+/// succeeds.
 ///
 /// Returns 0 or -errno: what the storage says, and
-/// -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and bytes is not 0;
+/// -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and
+///           bytes is not 0;
 /// -EIO      the range passes the end of the object;
 /// -EDEADLK  called inside a callback;
 /// -ENOTSUP  a flag that this version does not have yet.
@@ -34,12 +37,14 @@ pub unsafe extern "C" fn blkalign_pread(
     unsafe { run_buffer(h, Op::Read, offset, bytes, buf, flags) }
 }
 
-/// Writes `bytes` bytes from `buf` at `offset`. Any offset, length and address will do; no other
-/// byte of the object changes, and its length does not change either.
+/// Writes `bytes` bytes from `buf` at `offset`. Any offset, length and address
+/// will do; no other byte of the object changes, and its length does not
+/// change either.
 ///
-/// `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable on return. Where only
-/// a part of a block is written, its other bytes are read first; if that fails, the call fails
-/// with that error and nothing is written.
+/// `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable on
+/// return. Where only a part of a block is written, its other bytes are read
+/// first; if that fails, the call fails with that error and nothing is
+/// written.
 ///
 /// Returns as blkalign_pread(); -EPERM: the handle is read-only.
 #[no_mangle]
@@ -54,11 +59,12 @@ pub unsafe extern "C" fn blkalign_pwrite(
     unsafe { run_buffer(h, Op::Write, offset, bytes, buf, flags) }
 }
 
-/// Reads at `offset` into the elements of `iov`, one after the other. Any number of elements will
-/// do, also more than IOV_MAX; empty ones are fine, and so is the same memory twice.
+/// Reads at `offset` into the elements of `iov`, one after the other. Any
+/// number of elements will do, also more than IOV_MAX; empty ones are fine,
+/// and so is the same memory twice.
 ///
-/// Returns as blkalign_pread(); -EINVAL also when iovcnt is negative, iov is NULL and iovcnt is
-/// not 0, or an element is NULL and not empty.
+/// Returns as blkalign_pread(); -EINVAL also when iovcnt is negative, iov is
+/// NULL and iovcnt is not 0, or an element is NULL and not empty.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_preadv(
     h: *mut blkalign_handle,
@@ -71,7 +77,8 @@ pub unsafe extern "C" fn blkalign_preadv(
     unsafe { run_vector(h, Op::Read, offset, iov, iovcnt, flags) }
 }
 
-/// Writes the elements of `iov` at `offset`, one after the other; else as blkalign_pwrite().
+/// Writes the elements of `iov` at `offset`, one after the other; else as
+/// blkalign_pwrite().
 ///
 /// Returns as blkalign_preadv(); -EPERM: the handle is read-only.
 #[no_mangle]
@@ -86,12 +93,12 @@ pub unsafe extern "C" fn blkalign_pwritev(
     unsafe { run_vector(h, Op::Write, offset, iov, iovcnt, flags) }
 }
 
-/// Makes durable every write that completed before this call, whichever handle of the same object
-/// wrote it. After a flush has failed, every later flush of the object fails too until it is
-/// opened anew: nobody knows what was lost.
+/// Makes durable every write that completed before this call, whichever handle
+/// of the same object wrote it. After a flush has failed, every later flush of
+/// the object fails too until it is opened anew: nobody knows what was lost.
 ///
-/// Returns 0 or -errno: what the storage says; -EINVAL: h is NULL; -EDEADLK: called inside a
-/// callback.
+/// Returns 0 or -errno: what the storage says; -EINVAL: h is NULL; -EDEADLK:
+/// called inside a callback.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
     let flush =
@@ -100,18 +107,19 @@ pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
     unsafe { guard_handle(h, |handle| handle.run(flush).map(|()| 0)) as c_int }
 }
 
-/// Waits until nothing of this handle is in flight and every callback has returned.
+/// Waits until nothing of this handle is in flight and every callback has
+/// returned.
 ///
-/// Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a callback. The results of the
-/// requests are the callbacks' business.
+/// Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
+/// callback. The results of the requests are the callbacks' business.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_drain(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, |handle| handle.drain().map(|()| 0)) as c_int }
 }
 
-/// # Safety
-/// `h` is NULL or an open handle; `buffer` holds `bytes` bytes, written to for a read.
+/// # Safety `h` is NULL or an open handle; `buffer` holds `bytes` bytes,
+/// written to for a read.
 unsafe fn run_buffer(
     h: *mut blkalign_handle,
     op: Op,
@@ -131,8 +139,8 @@ unsafe fn run_buffer(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// # Safety
-/// `h` is NULL or an open handle; `iov` is NULL or has `iovcnt` elements, each as `run_buffer`.
+/// # Safety `h` is NULL or an open handle; `iov` is NULL or has `iovcnt`
+/// elements, each as `run_buffer`.
 unsafe fn run_vector(
     h: *mut blkalign_handle,
     op: Op,

@@ -5,20 +5,22 @@ use std::ffi::{c_int, c_void};
 
 use libc::iovec;
 
-/// One open storage object: a file, a block device or a driver, with its own options. Every
-/// function may be called for it from any thread at any time, but nothing may use a handle after
-/// blkalign_close() began.
+/// One open storage object: a file, a block device or a driver, with its own
+/// options. Every function may be called for it from any thread at any time,
+/// but nothing may use a handle after blkalign_close() began.
 pub struct blkalign_handle {
     _opaque: [u8; 0],
 }
 
-/// Is told the result of a request, 0 or -errno, exactly once and never inside the submitting
-/// call. By then the request has let go of its memory. In a callback blkalign_aio_*() and the
-/// queries are fine; blkalign_drain(), blkalign_close() and the synchronous calls are -EDEADLK,
-/// whichever handle they are for. It must not throw or longjmp.
+/// Is told the result of a request, 0 or -errno, exactly once and never inside
+/// the submitting call. By then the request has let go of its memory. In a
+/// callback blkalign_aio_*() and the queries are fine; blkalign_drain(),
+/// blkalign_close() and the synchronous calls are -EDEADLK, whichever handle
+/// they are for. It must not throw or longjmp.
 pub type blkalign_completion_fn = Option<extern "C" fn(opaque: *mut c_void, ret: c_int)>;
 
-/// How to open. Start from BLKALIGN_OPEN_OPTIONS_INIT. NULL in its place means all defaults.
+/// How to open. Start from BLKALIGN_OPEN_OPTIONS_INIT. NULL in its place means
+/// all defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_open_options {
@@ -30,28 +32,30 @@ pub struct blkalign_open_options {
     pub engine: u32,
     /// BLKALIGN_COMPLETION_*
     pub completion: u32,
-    /// Thread engine: threads of this handle alone; 0: the pool that all handles share.
+    /// Thread engine: threads of this handle alone; 0: the pool that all
+    /// handles share.
     pub workers: u32,
     /// Requests at the storage at once; 0: the library's default.
     pub queue_depth: u32,
-    /// Bytes, a power of two of at most 1 MiB: overrides what the probe would find for offset
-    /// and total length; 0: probe.
+    /// Bytes, a power of two of at most 1 MiB: overrides what the probe would
+    /// find for offset and total length; 0: probe.
     pub request_alignment: u32,
     /// The same for addresses of memory.
     pub mem_alignment: u32,
     /// The same for the length of each element of an iovec.
     pub segment_alignment: u32,
-    /// Bytes, a power of two: the default for requests that carry none; 0: no promise about
-    /// torn reads.
+    /// Bytes, a power of two: the default for requests that carry none; 0: no
+    /// promise about torn reads.
     pub guest_block_size: u32,
-    /// Bytes. The handle shows only [window_offset, window_offset + window_length) of the
-    /// object. Neither needs to be aligned.
+    /// Bytes. The handle shows only [window_offset, window_offset +
+    /// window_length) of the object. Neither needs to be aligned.
     pub window_offset: u64,
     /// Bytes; 0: to the end.
     pub window_length: u64,
 }
 
-/// The general form of a request, for blkalign_aio_submit(). Start from BLKALIGN_REQUEST_INIT.
+/// The general form of a request, for blkalign_aio_submit(). Start from
+/// BLKALIGN_REQUEST_INIT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_request {
@@ -77,8 +81,8 @@ pub struct blkalign_request {
     pub opaque: *mut c_void,
 }
 
-/// What one handle's storage needs and can do. Start from BLKALIGN_LIMITS_INIT. All sizes and
-/// alignments are bytes.
+/// What one handle's storage needs and can do. Start from
+/// BLKALIGN_LIMITS_INIT. All sizes and alignments are bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_limits {
@@ -101,7 +105,8 @@ pub struct blkalign_limits {
     pub opt_transfer: u32,
     /// Longest single I/O; 0: no limit known. Longer requests are split.
     pub max_transfer: u32,
-    /// Most elements in one I/O; 0: no limit known. Requests with more are split.
+    /// Most elements in one I/O; 0: no limit known. Requests with more are
+    /// split.
     pub max_segments: u32,
     /// What the storage discards, or zeroes, in one piece; 0: not known.
     pub discard_alignment: u32,

@@ -101,8 +101,8 @@ impl FileDriver {
         &self.limits
     }
 
-    /// The descriptor of a lane, for an engine that makes the system calls itself. It lives as
-    /// long as the driver.
+    /// The descriptor of a lane; it lives as long as the driver.
+    #[cfg(test)]
     pub fn raw_fd(&self, lane: Lane) -> Result<RawFd, Error> {
         self.descriptor(lane).map(Descriptor::raw)
     }

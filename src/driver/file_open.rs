@@ -136,15 +136,15 @@ pub fn identify(descriptor: &Descriptor, name: &str) -> Result<Identity, Error> 
         .map_err(|errno| Error::new(errno, format!("{name}: cannot be examined")))?;
     let refuse = |errno, what| {
         let why = "neither a regular file nor a block device";
-        Err(Error::new(errno, format!("{name}: {what}, {why}")))
+        Err(Error::new(errno, format!("{name}: {what}{why}")))
     };
     match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => Ok(Identity::File { dev: stat.st_dev, ino: stat.st_ino }),
         libc::S_IFBLK => Ok(Identity::Device { rdev: stat.st_rdev }),
-        libc::S_IFDIR => refuse(libc::EISDIR, "a directory"),
-        libc::S_IFIFO => refuse(libc::EINVAL, "a pipe"),
-        libc::S_IFSOCK => refuse(libc::EINVAL, "a socket"),
-        libc::S_IFCHR => refuse(libc::EINVAL, "a character device"),
-        _ => refuse(libc::EINVAL, "something else"),
+        libc::S_IFDIR => refuse(libc::EISDIR, ""),
+        libc::S_IFIFO => refuse(libc::EINVAL, "a pipe, "),
+        libc::S_IFSOCK => refuse(libc::EINVAL, "a socket, "),
+        libc::S_IFCHR => refuse(libc::EINVAL, "a character device, "),
+        _ => refuse(libc::EINVAL, ""),
     }
 }

@@ -49,7 +49,7 @@ fn what_is_neither_file_nor_disk_is_refused_in_words() {
     let socket = directory.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let cases = [
-        (directory.path(), libc::EISDIR, "a directory"),
+        (directory.path(), libc::EISDIR, "neither a regular file"),
         (&pipe, libc::EINVAL, "a pipe"),
         (&socket, libc::EINVAL, "a socket"),
         (Path::new("/dev/null"), libc::EINVAL, "a character device"),

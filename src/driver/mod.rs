@@ -9,7 +9,7 @@ mod file_open_tests;
 mod file_tests;
 mod io;
 
-pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, DoneFn, SyncIoFn};
+pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
 pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::sys::{self, Error};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
 const IDLE: Duration = Duration::from_secs(4);
+/// How long to wait before asking the system for a first thread again.
+const RETRY: Duration = Duration::from_millis(10);
 
 pub trait Job: Send + Sized + 'static {
     /// Does it, and returns a job that is best done next by the same thread, if there is one.
@@ -110,6 +112,12 @@ impl<J: Job> Pool<J> {
         let mut state = self.shared.state.lock();
         state.jobs.push_back(job);
         self.wake_for_jobs(&mut state);
+        // Rare: no thread is left and the system gives none. The job must not be lost, and there
+        // is nobody to tell.
+        while state.threads.is_empty() && !state.jobs.is_empty() {
+            MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
+            self.wake_for_jobs(&mut state);
+        }
     }
 
     /// Runs a caller's code on a thread of this pool.
@@ -144,8 +152,8 @@ impl<J: Job> Pool<J> {
         let room =
             working < self.shared.threads_max && state.threads.len() < 2 * self.shared.threads_max;
         if state.jobs.len() > state.idle && room {
-            // Without the means for one more thread the others do the job, a little later; that
-            // there is one `ensure_thread` has seen to.
+            // Without the means for one more thread the others do the job, a little later; for
+            // the first one see `push`.
             let _ = self.start_thread(state);
         }
     }

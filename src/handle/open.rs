@@ -146,7 +146,7 @@ fn queue_limits(
 /// it was promised.
 fn override_alignments(limits: &mut Limits, options: &Options) {
     use crate::probe::Source::Override;
-    let mut set = |ours: &mut u32, source: &mut _, wanted: u32| {
+    let set = |ours: &mut u32, source: &mut _, wanted: u32| {
         if wanted > *ours {
             *ours = wanted;
             *source = Override;

@@ -56,6 +56,7 @@ impl Options {
     pub fn check(&self) -> Result<(), Error> {
         let missing = [
             (self.resize, "BLKALIGN_O_RESIZE"),
+            (self.unmap, "BLKALIGN_O_UNMAP"),
             (self.stable_writes, "BLKALIGN_O_STABLE_WRITES"),
             (self.lock, "BLKALIGN_O_LOCK"),
             (self.engine == EngineKind::IoUring, "BLKALIGN_ENGINE_IO_URING"),

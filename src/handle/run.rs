@@ -12,8 +12,6 @@ impl Handle {
     pub fn run(&self, submission: Submission) -> Result<(), Error> {
         self.check_may_wait("a synchronous call")?;
         self.check(&submission)?;
-        // Others may come to wait for this request, and go on on the pool's threads.
-        self.queue.pool.ensure_thread()?;
         let Submission { op, offset, bytes, .. } = submission;
         let waiter = Arc::new(Waiter::default());
         self.queue.completions.request_taken_in();

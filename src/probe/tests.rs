@@ -120,16 +120,25 @@ fn what_works_with_one_byte_is_unknown() {
 }
 
 #[test]
+fn element_lengths_are_not_learnt_from_storage_that_checks_nothing() {
+    let says_statx = Some((512, 4096));
+    expect(
+        Storage { says_statx, ..Storage::easy() },
+        [(4096, Statx), (512, Statx), (4096, Unknown)],
+    );
+}
+
+#[test]
 fn holes_are_passed_over_on_the_way_to_data() {
     expect(
-        Storage { data: vec![4096..8192, 262144..270336], ..Storage::file(4096) },
+        Storage { data: vec![(4096, 8192), (262144, 270336)], ..Storage::file(4096) },
         [(4096, Trial), (512, Trial), (512, Trial)],
     );
 }
 
 #[test]
 fn a_file_shorter_than_a_block_is_tried_past_its_end() {
-    let short = Storage { length: 700, data: vec![0..700], ..Storage::file(4096) };
+    let short = Storage { length: 700, data: vec![(0, 700)], ..Storage::file(4096) };
     expect(short, [(4096, Trial), (512, Trial), (512, Trial)]);
 }
 

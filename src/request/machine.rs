@@ -131,8 +131,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Ok(moved) if moved > io.bytes => Some(libc::EIO),
             Ok(moved) if moved == io.bytes => None,
             Ok(_) | Err(libc::EINTR) => match self.resume(io, result.unwrap_or(0), actions) {
-                Ok(()) => return,
-                Err(stalled) => {
+                None => return,
+                Some(stalled) => {
                     io = stalled;
                     Some(libc::EIO)
                 }
@@ -248,6 +248,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let no_flush = self.limits_of(slot).no_flush;
         let entry = self.entry(slot);
         entry.phase = Phase::Moving;
+        // Nothing moves yet; for a flush, or zero bytes, nothing ever does.
+        entry.cursor.position = entry.end();
         match entry.request.op {
             Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,

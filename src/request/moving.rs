@@ -117,7 +117,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn issue(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         loop {
             let entry = self.entry(slot);
-            let done = entry.request.op == Op::Flush || entry.cursor.position >= entry.end();
+            let done = entry.cursor.position >= entry.end();
             let full =
                 entry.outstanding >= PARTS_MAX || entry.scratch_bytes() >= SCRATCH_PER_REQUEST_MAX;
             if done || full || entry.error.is_some() {
@@ -187,7 +187,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         mut io: Io,
         moved: u64,
         actions: &mut Vec<Action<Q, T>>,
-    ) -> Result<(), Io> {
+    ) -> Option<Io> {
         let limits = self.limits_of(io.id.slot);
         let (block, mem) = match io.lane {
             Lane::Main => (limits.request_alignment, limits.mem_alignment),
@@ -200,14 +200,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let entry = self.entry(io.id.slot);
         entry.stalls = if done > 0 { 0 } else { entry.stalls + 1 };
         if entry.stalls > STALLS_MAX {
-            return Err(io);
+            return Some(io);
         }
         io.offset += done;
         io.bytes -= done;
         splice::drop_front(&mut io.segments, done);
         let queue = entry.queue;
         self.reissue(queue, io, actions);
-        Ok(())
+        None
     }
 
     /// One I/O less at the storage; its first failure is the request's.

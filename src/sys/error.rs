@@ -14,12 +14,6 @@ impl Error {
     pub fn new(errno: i32, words: impl Into<String>) -> Error {
         Error { errno, words: words.into() }
     }
-
-    /// The failure of the system call that just returned -1 on this thread.
-    pub fn last_os(words: impl Into<String>) -> Error {
-        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-        Error::new(errno, words)
-    }
 }
 
 impl fmt::Display for Error {

@@ -14,8 +14,8 @@ pub struct Storage {
     /// S_IFREG or S_IFBLK.
     pub kind: u32,
     pub length: u64,
-    /// Stretches of allocated data; all else is hole.
-    pub data: Vec<std::ops::Range<u64>>,
+    /// Stretches of allocated data, begin and end; all else is hole.
+    pub data: Vec<(u64, u64)>,
     /// O_DIRECT can be opened.
     pub direct: bool,
     /// Offset and total length.
@@ -49,7 +49,7 @@ impl Storage {
         Storage {
             kind: libc::S_IFREG,
             length: 1 << 20,
-            data: vec![0..1 << 20],
+            data: vec![(0, 1 << 20)],
             direct: true,
             needs_request: bytes as u64,
             needs_mem: 512,
@@ -80,9 +80,14 @@ impl Storage {
         }))
     }
 
+    /// The stretch of data that holds `offset`.
+    fn stretch(&self, offset: u64) -> Option<(u64, u64)> {
+        self.data.iter().copied().find(|data| data.0 <= offset && offset < data.1)
+    }
+
     fn accepts(&self, iov: &[libc::iovec], offset: u64) -> bool {
         let bytes: usize = iov.iter().map(|element| element.iov_len).sum();
-        let in_hole = !self.data.iter().any(|data| data.contains(&offset));
+        let in_hole = self.stretch(offset).is_none();
         let element = |element: &libc::iovec| {
             element.iov_base as usize % self.needs_mem == 0
                 && element.iov_len % self.needs_segment == 0
@@ -198,13 +203,13 @@ impl Calls for Simulated {
 
     fn lseek(&self, _fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
         let from = offset as u64;
-        let inside = self.storage.data.iter().find(|data| data.contains(&from));
+        let inside = self.storage.stretch(from);
         let found = match whence {
             libc::SEEK_DATA => match inside {
                 Some(_) => Some(from),
-                None => self.storage.data.iter().map(|data| data.start).find(|start| *start > from),
+                None => self.storage.data.iter().map(|data| data.0).find(|begin| *begin > from),
             },
-            _ => Some(inside.map_or(from, |data| data.end)),
+            _ => Some(inside.map_or(from, |data| data.1)),
         };
         found.map(|offset| offset as i64).ok_or(libc::ENXIO)
     }

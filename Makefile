@@ -1,0 +1,247 @@
+# Builds, installs and checks libblkalign. `make help` lists the targets.
+# Cargo builds the library; this file gives it its name, and builds what is C.
+
+prefix     = /usr/local
+bindir     = $(prefix)/bin
+includedir = $(prefix)/include
+libdir     = $(prefix)/lib
+mandir     = $(prefix)/share/man
+DESTDIR    =
+
+CC      ?= cc
+CXX     ?= c++
+CFLAGS  ?= -O2 -g
+CARGO   ?= cargo
+INSTALL ?= install
+PROVE   ?= prove --timer
+# Where Cargo builds.
+TARGET  ?= target
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME  := libblkalign.so.0
+SHARED  := libblkalign.so.$(VERSION)
+HOST     = $(shell rustc -vV | sed -n 's/^host: //p')
+
+STRICT     := -std=c99 -Wall -Wextra -Werror -pedantic
+STRICT_CXX := -std=c++11 -Wall -Wextra -Werror -pedantic
+OUR_CFLAGS  = $(CFLAGS) $(STRICT) -Iinclude
+# In the build tree programs find the library where it was built.
+OUR_LDFLAGS = $(LDFLAGS) -Lbuild -Wl,-rpath,$(CURDIR)/build
+LIBS        = -lblkalign -lpthread
+
+# A program per file; what they share is in common*.c. Scripts are tests, too.
+TEST_SOURCES := $(filter-out capi-tests/common%,$(wildcard capi-tests/*.c))
+TEST_COMMON  := $(wildcard capi-tests/common*.c)
+TEST_HEADERS := $(wildcard capi-tests/*.h)
+TEST_SCRIPTS := $(wildcard tools/*.t) \
+                $(filter-out %/install.sh capi-tests/common%,\
+                             $(wildcard capi-tests/*.sh)) \
+                $(wildcard capi-tests/install.sh)
+TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
+MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
+
+# Where the tests in C are built and how: check-asan and check-tsan differ.
+OUT         = build/capi-tests
+TEST_CFLAGS = $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests
+TEST_SHARED = build/libblkalign.so
+TEST_LINK   = $(OUR_LDFLAGS) $(LIBS)
+SANITIZER   =
+
+TESTS        = $(TEST_SOURCES:capi-tests/%.c=$(OUT)/%)
+TEST_OBJECTS = $(TEST_COMMON:capi-tests/%.c=$(OUT)/%.o)
+TOOLS       := $(TOOL_NAMES:%=build/tools/%)
+
+# Directories that the dynamic linker searches; elsewhere tools carry rpath.
+SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
+TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
+
+.PHONY: all help header check check-rust check-c check-asan check-tsan \
+        check-valgrind lint setup tests install install-tools uninstall demo \
+        clean dist-clean FORCE
+.DELETE_ON_ERROR:
+
+## all: the libraries, tools and examples, in build/ (what `make` does)
+all: build/libblkalign.so build/libblkalign.a $(TOOLS) \
+     $(EXAMPLES:%=build/examples/%)
+
+## help: this list
+help:
+	@echo 'libblkalign $(VERSION)'
+	@sed -n 's/^## \([^:]*\): */  make \1\t/p' Makefile | expand -t 24
+	@echo 'Variables: DESTDIR prefix libdir includedir bindir mandir CC CXX'
+
+# ---- the library ----------------------------------------------------------
+
+# Both kinds at once, without an rlib beside them, which would switch LTO off.
+# The list of libraries that a static link needs comes from rustc.
+NATIVE_LIBS := $(abspath $(TARGET))/native-static-libs
+
+# `sudo make install` often finds no cargo: it takes what was built before.
+build/cargo: FORCE
+	@mkdir -p build
+	@command -v $(CARGO) >/dev/null || { [ -e $@ ] && \
+	    echo 'no $(CARGO) here: taking the libraries that are in build/'; } \
+	    || { echo 'no $(CARGO) here: install Rust' >&2; exit 1; }
+	! command -v $(CARGO) >/dev/null || $(CARGO) rustc --locked --release --lib --target-dir $(TARGET) \
+	    --crate-type cdylib,staticlib -- \
+	    -C link-arg=-Wl,-soname,$(SONAME) \
+	    --print native-static-libs=$(NATIVE_LIBS)
+	@cmp -s $(TARGET)/release/libblkalign.so build/$(SHARED) || touch $@
+
+build/$(SHARED): build/cargo
+	cp $(TARGET)/release/libblkalign.so $@
+
+build/libblkalign.a: build/cargo
+	cp $(TARGET)/release/libblkalign.a $@
+
+build/libblkalign.so: build/$(SHARED)
+	ln -sf $(SHARED) build/$(SONAME)
+	ln -sf $(SONAME) $@
+
+# A C compiler links gcc's own libraries and libc by itself, each in the kind
+# that fits: naming -lgcc_s would break `cc -static`.
+build/blkalign.pc: pkgconfig/blkalign.pc.in build/cargo FORCE
+	sed -e 's|@prefix@|$(prefix)|' \
+	    -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
+	    -e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|' \
+	    -e 's|@version@|$(VERSION)|' \
+	    -e "s|@libs_private@|$$(sed 's/-lgcc_s//; s/-lc$$//' $(NATIVE_LIBS))|" \
+	    -e 's| *$$||' pkgconfig/blkalign.pc.in >$@
+
+## header: include/blkalign.h anew from src/capi
+header:
+	$(CARGO) run --locked --quiet -p abi-test --bin header \
+	    --target-dir $(TARGET)
+
+# ---- programs in C --------------------------------------------------------
+
+$(OUT)/%.o: capi-tests/%.c $(TEST_HEADERS) include/blkalign.h
+	@mkdir -p $(@D)
+	$(CC) $(TEST_CFLAGS) $(SANITIZER) -c $< -o $@
+
+$(TESTS): %: %.o $(TEST_OBJECTS) $(TEST_SHARED)
+	$(CC) $(SANITIZER) $< $(TEST_OBJECTS) -o $@ $(TEST_LINK)
+
+tests: $(TESTS)
+
+build/tools/%: tools/%.c include/blkalign.h build/libblkalign.so
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+build/examples/%: examples/%.c include/blkalign.h build/libblkalign.so
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+# ---- installing -----------------------------------------------------------
+
+INSTALLED = $(includedir)/blkalign.h $(libdir)/$(SHARED) $(libdir)/$(SONAME) \
+            $(libdir)/libblkalign.so $(libdir)/libblkalign.a \
+            $(libdir)/pkgconfig/blkalign.pc $(TOOL_NAMES:%=$(bindir)/%) \
+            $(foreach page,$(MAN_PAGES),$(call man_path,$(page)))
+man_path  = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+
+## install: libraries, header, pkg-config file, tools, manual pages
+install: all build/blkalign.pc install-tools
+	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig
+	$(INSTALL) -m 644 include/blkalign.h $(DESTDIR)$(includedir)
+	$(INSTALL) -m 755 build/$(SHARED) $(DESTDIR)$(libdir)
+	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libblkalign.so
+	$(INSTALL) -m 644 build/libblkalign.a $(DESTDIR)$(libdir)
+	$(INSTALL) -m 644 build/blkalign.pc $(DESTDIR)$(libdir)/pkgconfig
+	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) \
+	    $(DESTDIR)$(call man_path,$(page)) &&) :
+	$(if $(DESTDIR),,$(if $(SYSTEM_LIBDIR),-ldconfig))
+
+# Linked anew: the ones of the build tree look for the library there.
+install-tools: $(TOOLS)
+	$(if $(TOOL_NAMES),$(INSTALL) -d $(DESTDIR)$(bindir))
+	$(foreach tool,$(TOOL_NAMES),$(CC) $(OUR_CFLAGS) tools/$(tool).c \
+	    -o $(DESTDIR)$(bindir)/$(tool) $(LDFLAGS) -Lbuild \
+	    $(TOOL_RPATH) $(LIBS) &&) :
+
+## uninstall: remove what install put there, with the same variables
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+
+# ---- checking -------------------------------------------------------------
+
+## check: everything: setup, lint, tests in Rust and in C, a trial install
+check: setup
+	$(MAKE) lint
+	$(MAKE) check-rust
+	$(MAKE) check-c
+
+setup:
+	scripts/setup
+
+## lint: format, clippy and C warnings, all as errors
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets \
+	    --target-dir $(TARGET) -- -D warnings
+	scripts/lint
+	for source in $(TEST_SOURCES) $(TEST_COMMON) $(wildcard tools/*.c) \
+	    $(wildcard examples/*.c); do \
+	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests \
+	        -fsyntax-only $$source || exit 1; \
+	done
+
+## check-rust: tests of the Rust side, and that header and ABI agree with it
+check-rust:
+	$(CARGO) test --locked --workspace --target-dir $(TARGET)
+
+## check-c: tests in C against build/libblkalign.so, and a trial install
+check-c: all $(TESTS)
+	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
+	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
+	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
+
+# The library for a sanitizer, and the tests linked with it into build/$(1).
+# $(2) the sanitizer, $(3) how to compile C, $(4) what to link.
+# Slow runs set BLKALIGN_TEST_SLOW, for tests that count their rounds.
+define check_sanitized
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=$(2) \
+	    -Cunsafe-allow-abi-mismatch=sanitizer' \
+	    $(CARGO) rustc --locked --profile sanitize --lib \
+	    --target $(HOST) --target-dir $(TARGET)/$(1) \
+	    --crate-type staticlib
+	$(MAKE) tests OUT=build/$(1) SANITIZER='$(3)' \
+	    TEST_SHARED=$(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a \
+	    TEST_LINK='$(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a $(4) \
+	        -lpthread -lm -ldl'
+	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '' \
+	    $(TEST_SOURCES:capi-tests/%.c=build/$(1)/%)
+endef
+comma := ,
+
+## check-asan: the C tests under AddressSanitizer
+check-asan:
+	$(call check_sanitized,asan,address,-fsanitize=address)
+
+# gcc's own runtime of ThreadSanitizer does not fit Rust's code; Rust's does.
+TSAN_RUNTIME = $(wildcard $(shell rustc --print target-libdir)/librustc*_rt.tsan.a)
+
+## check-tsan: the C tests under ThreadSanitizer
+check-tsan:
+	$(call check_sanitized,tsan,thread,-fsanitize=thread,\
+	    -fno-sanitize=thread -rdynamic -Wl$(comma)--whole-archive \
+	    $(TSAN_RUNTIME) -Wl$(comma)--no-whole-archive)
+
+## check-valgrind: the C tests under valgrind
+check-valgrind: $(TESTS)
+	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec \
+	    'valgrind -q --error-exitcode=99 --leak-check=full' $(TESTS)
+
+## demo: the library's main job on a disk of 4096-byte blocks, in a minute
+demo: all
+	scripts/demo
+
+## clean: remove build/
+clean:
+	rm -rf build
+
+## dist-clean: remove build/ and what Cargo built
+dist-clean: clean
+	rm -rf $(TARGET)

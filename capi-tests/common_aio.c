@@ -1,0 +1,137 @@
+/* Asynchronous requests: see common_aio.h. */
+#include "common_aio.h"
+
+#include "common_run.h"
+#include "tap.h"
+
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+
+/* Guards every struct answer; one is enough for tests. */
+static pthread_mutex_t answers_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t answers_came = PTHREAD_COND_INITIALIZER;
+
+void answer_done(void *opaque, int ret)
+{
+    struct answer *answer = opaque;
+
+    pthread_mutex_lock(&answers_lock);
+    answer->calls++;
+    answer->ret = ret;
+    answer->thread = pthread_self();
+    pthread_cond_broadcast(&answers_came);
+    pthread_mutex_unlock(&answers_lock);
+}
+
+int answer_came(struct answer *answer, int ms)
+{
+    struct timespec until;
+    int came, waited = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_mutex_lock(&answers_lock);
+    while (!answer->calls && !waited)
+        waited = pthread_cond_timedwait(&answers_came, &answers_lock,
+                                        &until);
+    came = answer->calls != 0;
+    pthread_mutex_unlock(&answers_lock);
+    return came;
+}
+
+int answer_wait(struct answer *answer)
+{
+    if (!answer_came(answer, 10000))
+        return INT_MIN;
+    return answer->ret;
+}
+
+int answer_calls(struct answer *answer)
+{
+    int calls;
+
+    pthread_mutex_lock(&answers_lock);
+    calls = answer->calls;
+    pthread_mutex_unlock(&answers_lock);
+    return calls;
+}
+
+static void submitted(struct answer *answer, int64_t id)
+{
+    answer->id = id;
+    if (id == 0)
+        bail("a request id is 0");
+    if (id < 0)
+        answer_done(answer, (int)id);
+}
+
+void aio_write(blkalign_handle *handle, int64_t offset, const void *buf,
+               size_t bytes, uint32_t flags, struct answer *answer)
+{
+    struct iovec element = { (void *)buf, bytes };
+
+    memset(answer, 0, sizeof(*answer));
+    submitted(answer, blkalign_aio_pwritev(handle, offset, &element, 1,
+                                           flags, answer_done, answer));
+}
+
+void aio_read(blkalign_handle *handle, int64_t offset, void *buf,
+              size_t bytes, struct answer *answer)
+{
+    struct iovec element = { buf, bytes };
+
+    memset(answer, 0, sizeof(*answer));
+    submitted(answer, blkalign_aio_preadv(handle, offset, &element, 1, 0,
+                                          answer_done, answer));
+}
+
+void aio_flush(blkalign_handle *handle, struct answer *answer)
+{
+    memset(answer, 0, sizeof(*answer));
+    submitted(answer, blkalign_aio_flush(handle, answer_done, answer));
+}
+
+blkalign_open_options options_of(uint32_t flags, uint32_t completion)
+{
+    blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
+
+    options.flags = flags;
+    options.completion = completion;
+    return options;
+}
+
+blkalign_limits limits_of(blkalign_handle *handle)
+{
+    blkalign_limits limits;
+
+    memset(&limits, 0, sizeof(limits));
+    limits.size = sizeof(limits);
+    if (blkalign_get_limits(handle, &limits))
+        bail("get_limits: %s", blkalign_errmsg());
+    return limits;
+}
+
+blkalign_stats stats_of(blkalign_handle *handle)
+{
+    blkalign_stats stats;
+
+    memset(&stats, 0, sizeof(stats));
+    stats.size = sizeof(stats);
+    if (blkalign_get_stats(handle, &stats))
+        bail("get_stats: %s", blkalign_errmsg());
+    return stats;
+}
+
+blkalign_request request_of(uint32_t op)
+{
+    blkalign_request request;
+
+    memset(&request, 0, sizeof(request));
+    request.size = sizeof(request);
+    request.op = op;
+    return request;
+}

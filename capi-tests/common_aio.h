@@ -1,0 +1,40 @@
+/* Asynchronous requests as a test needs them: submit, wait, count. */
+#ifndef COMMON_AIO_H
+#define COMMON_AIO_H
+
+#include <blkalign.h>
+#include <pthread.h>
+#include <stdint.h>
+
+/* What one callback should bring, and what came. */
+struct answer {
+    int calls;                  /* how often the callback ran */
+    int ret;                    /* of the latest */
+    pthread_t thread;           /* that it ran on */
+    int64_t id;                 /* what the submitting call returned */
+};
+
+/* The callback for a struct answer. */
+void answer_done(void *opaque, int ret);
+/* Waits up to `ms` for a callback; whether one came. */
+int answer_came(struct answer *answer, int ms);
+/* Waits ten seconds; the callback's ret, or INT_MIN if none came. */
+int answer_wait(struct answer *answer);
+int answer_calls(struct answer *answer);
+
+/* One-element requests; a submission that fails becomes a callback that
+ * already came with that error. */
+void aio_write(blkalign_handle *handle, int64_t offset, const void *buf,
+               size_t bytes, uint32_t flags, struct answer *answer);
+void aio_read(blkalign_handle *handle, int64_t offset, void *buf,
+              size_t bytes, struct answer *answer);
+void aio_flush(blkalign_handle *handle, struct answer *answer);
+
+/* Options with these flags and this completion mode, the rest default. */
+blkalign_open_options options_of(uint32_t flags, uint32_t completion);
+blkalign_limits limits_of(blkalign_handle *handle);
+blkalign_stats stats_of(blkalign_handle *handle);
+/* A request whose fields are all zero but size and op. */
+blkalign_request request_of(uint32_t op);
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * Threads and descriptors of the library: named, deaf to signals,
+ * close-on-exec, bounded, and gone after close, a thousand times over.
+ */
+#include "common_aio.h"
+#include "common_disk.h"
+#include "common_proc.h"
+#include "common_run.h"
+#include "tap.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK 4096
+#define GRACE_SECONDS 15
+#define THREADS_MAX 256
+
+static struct bed bed;
+static uint8_t *buf;
+static int inherited;           /* descriptors that we were started with */
+
+static void some_io(blkalign_handle *handle)
+{
+    struct answer answers[4];
+    int i;
+
+    for (i = 0; i < 4; i++)
+        aio_write(handle, i * 300, buf + i * 300, 300, 0, &answers[i]);
+    for (i = 0; i < 4; i++)
+        if (answer_wait(&answers[i]) != 0)
+            bail("a write failed: %d", answers[i].ret);
+}
+
+static void a_thousand_rounds(uint32_t workers, int rounds)
+{
+    blkalign_open_options options = options_of(0, 0);
+    blkalign_handle *handle, *second;
+    int i, threads, descriptors, threads_most = 0, descriptors_most = 0;
+
+    options.workers = workers;
+    threads = proc_threads(NULL, 0);
+    descriptors = proc_descriptors();
+    for (i = 0; i < rounds; i++) {
+        int now;
+
+        handle = bed_open(&bed, &options);
+        second = i % 3 ? NULL : bed_open_again(&bed, handle, &options);
+        if (i % 2)
+            some_io(handle);
+        else
+            blkalign_pread(handle, 1, 100, buf, 0);
+        if (i % 50 == 1) {
+            now = proc_threads(NULL, 0);
+            threads_most = now > threads_most ? now : threads_most;
+            now = proc_descriptors();
+            descriptors_most = now > descriptors_most ? now
+                                                      : descriptors_most;
+        }
+        blkalign_close(second);
+        blkalign_close(handle);
+    }
+    is_int(proc_descriptors(), descriptors,
+           "%s, workers %u: %d rounds leave no descriptor", bed.name,
+           workers, rounds);
+    ok(proc_threads_settle(threads, GRACE_SECONDS) <= threads,
+       "%s, workers %u: %d rounds leave no thread", bed.name, workers,
+       rounds);
+    ok(threads_most <= threads + 80,
+       "%s, workers %u: never more than 80 threads (%d)", bed.name,
+       workers, threads_most - threads);
+    ok(descriptors_most <= descriptors + 30,
+       "%s, workers %u: never more than 30 descriptors (%d)", bed.name,
+       workers, descriptors_most - descriptors);
+}
+
+/* Every signal that can be blocked: all but KILL, STOP and the two that
+ * the C library keeps for itself. */
+static int deaf(const struct proc_thread *thread)
+{
+    int number;
+
+    for (number = 1; number <= 64; number++) {
+        if (number == SIGKILL || number == SIGSTOP || number == 32 ||
+            number == 33)
+            continue;
+        if (!(thread->blocked >> (number - 1) & 1)) {
+            diag("%s hears signal %d", thread->name, number);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void threads_are_named_and_deaf(uint32_t workers,
+                                       uint32_t completion)
+{
+    static struct proc_thread before[THREADS_MAX], after[THREADS_MAX];
+    blkalign_open_options options = options_of(0, completion);
+    int i, j, count, old, ours = 0, named = 0, blocked = 0;
+    blkalign_handle *handle;
+
+    options.workers = workers;
+    old = proc_threads(before, THREADS_MAX);
+    handle = bed_open(&bed, &options);
+    some_io(handle);
+    sleep_ms(100);      /* a new thread gives itself its name */
+    count = proc_threads(after, THREADS_MAX);
+    for (i = 0; i < count && i < THREADS_MAX; i++) {
+        int known = after[i].id == (int)getpid();
+
+        /* One of the shared pool may be older than this handle. */
+        for (j = 0; j < old && j < THREADS_MAX; j++)
+            known |= before[j].id == after[i].id &&
+                     strncmp(after[i].name, "blkalign", 8) != 0;
+        if (known)
+            continue;
+        ours++;
+        named += strncmp(after[i].name, "blkalign", 8) == 0;
+        blocked += deaf(&after[i]);
+    }
+    ok(ours > 0, "workers %u: the library has threads (%d)", workers, ours);
+    is_int(named, ours, "workers %u: all are named blkalign", workers);
+    is_int(blocked, ours, "workers %u: all block every signal", workers);
+    is_int(proc_inheritable(), inherited,
+           "workers %u: descriptors are close-on-exec", workers);
+    is_int(blkalign_close(handle), 0, "close");
+}
+
+static void opening_alone_starts_no_thread(void)
+{
+    int before = proc_threads(NULL, 0);
+    blkalign_handle *handle = bed_open(&bed, NULL);
+
+    is_int(proc_threads(NULL, 0), before,
+           "opening a handle starts no thread");
+    is_int(blkalign_pread(handle, 1, 100, buf, 0), 0, "pread");
+    is_int(proc_threads(NULL, 0), before, "nor does a synchronous read");
+    is_int(blkalign_pwrite(handle, 1, 100, buf, 0), 0, "pwrite");
+    is_int(proc_threads(NULL, 0), before,
+           "nor does a synchronous write without conflict");
+    is_int(blkalign_flush(handle), 0, "flush");
+    is_int(proc_threads(NULL, 0), before, "nor does a synchronous flush");
+    is_int(blkalign_close(handle), 0, "close");
+}
+
+int main(void)
+{
+    inherited = proc_inheritable();
+    run_begin(120);
+    buf = aligned_memory(BLOCK);
+    if (bed_make(&bed, BED_FILE, 16 * BLOCK))
+        skip_all("%s", bed.why_not);
+    opening_alone_starts_no_thread();
+    threads_are_named_and_deaf(0, BLKALIGN_COMPLETION_SERIAL);
+    threads_are_named_and_deaf(2, BLKALIGN_COMPLETION_SERIAL);
+    threads_are_named_and_deaf(3, BLKALIGN_COMPLETION_CONCURRENT);
+    ok(proc_threads_settle(1, GRACE_SECONDS) == 1,
+       "idle threads end by themselves");
+    a_thousand_rounds(0, 1000);
+    a_thousand_rounds(2, 200);
+    bed_remove(&bed);
+    if (bed_make(&bed, BED_SIM_SYNC, 16 * BLOCK) == 0) {
+        a_thousand_rounds(0, 300);
+        bed_remove(&bed);
+    }
+    free(buf);
+    return done_testing();
+}

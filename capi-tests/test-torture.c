@@ -1,0 +1,292 @@
+/*
+ * Four threads, two handles, any offset and length, at once, for some
+ * seconds a bed.  The disk is cut into extents of whole 64-byte cells, so
+ * that neighbours share blocks; each extent has one writer, which knows
+ * every byte of it.
+ *
+ * BLKALIGN_SEED replays the requests, BLKALIGN_TEST_SECONDS lengthens it.
+ */
+#include "common_aio.h"
+#include "common_disk.h"
+#include "common_run.h"
+#include "tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CELL 64
+#define CELLS 4096
+#define DISK_BYTES (CELL * CELLS)
+#define THREADS 4
+#define BATCH 5
+#define LONGEST_READ (5 * 4096)
+
+struct extent {
+    int64_t offset;
+    size_t bytes;
+    int owner;
+    int busy;                   /* only its owner looks at this */
+};
+
+struct torture {
+    struct bed *bed;
+    blkalign_handle *handles[2];
+    struct extent extents[CELLS];
+    int extents_count;
+    uint8_t *model;             /* each byte changed by its owner only */
+    uint8_t owners[CELLS];
+    int64_t end_ms;
+};
+
+struct worker {
+    struct torture *torture;
+    int number;
+    uint64_t random, requests, errors, wrong;
+    int64_t first_wrong;
+    uint8_t *read_buf, *write_bufs[BATCH];
+    pthread_t thread;
+};
+
+/* Mostly short extents, some of several blocks. */
+static void cut_extents(struct torture *torture, uint64_t *random)
+{
+    size_t cell = 0, cells, i;
+
+    torture->extents_count = 0;
+    while (cell < CELLS) {
+        struct extent *extent =
+            &torture->extents[torture->extents_count++];
+
+        cells = 1 + random_below(random, random_below(random, 4) ? 12 : 200);
+        if (cells > CELLS - cell)
+            cells = CELLS - cell;
+        extent->offset = (int64_t)cell * CELL;
+        extent->bytes = cells * CELL;
+        extent->owner = (int)random_below(random, THREADS);
+        extent->busy = 0;
+        for (i = 0; i < cells; i++)
+            torture->owners[cell + i] = (uint8_t)extent->owner;
+        cell += cells;
+    }
+}
+
+static struct extent *own_extent(struct worker *worker)
+{
+    struct torture *torture = worker->torture;
+    int attempt;
+
+    for (attempt = 0; attempt < 1000; attempt++) {
+        struct extent *extent = &torture->extents[random_below(
+            &worker->random, (uint64_t)torture->extents_count)];
+
+        if (extent->owner == worker->number && !extent->busy)
+            return extent;
+    }
+    return NULL;
+}
+
+static blkalign_handle *some_handle(struct worker *worker)
+{
+    return worker->torture->handles[random_below(&worker->random, 2)];
+}
+
+/* A random part of an extent of its own; the extent, marked busy. */
+static struct extent *submit_write(struct worker *worker, int number,
+                                   struct answer *answer)
+{
+    struct extent *extent = own_extent(worker);
+    uint8_t *buf = worker->write_bufs[number];
+    uint32_t flags;
+    size_t start, bytes;
+
+    if (!extent)
+        return NULL;
+    start = random_below(&worker->random, extent->bytes);
+    bytes = 1 + random_below(&worker->random, extent->bytes - start);
+    if (random_below(&worker->random, 2)) {
+        start = 0;
+        bytes = extent->bytes;
+    }
+    buf += random_below(&worker->random, 3) ? 0 : 7;
+    extent->busy = 1;
+    pattern_fill(buf, random_next(&worker->random), 0, bytes);
+    memcpy(worker->torture->model + extent->offset + start, buf, bytes);
+    flags = random_below(&worker->random, 50) ? 0 : BLKALIGN_REQ_FUA;
+    aio_write(some_handle(worker), extent->offset + (int64_t)start, buf,
+              bytes, flags, answer);
+    worker->requests++;
+    return extent;
+}
+
+/* What was read of its own extents that no write of this batch touched. */
+static void check_read(struct worker *worker, int64_t offset, size_t bytes,
+                       struct extent *const *batch)
+{
+    const struct torture *torture = worker->torture;
+    size_t i;
+    int j;
+
+    for (i = 0; i < bytes; i++) {
+        int64_t at = offset + (int64_t)i;
+        int skipped = torture->owners[at / CELL] != worker->number;
+
+        for (j = 0; j < BATCH && !skipped; j++)
+            skipped = batch[j] && at >= batch[j]->offset &&
+                      at < batch[j]->offset + (int64_t)batch[j]->bytes;
+        if (skipped || worker->read_buf[i] == torture->model[at])
+            continue;
+        if (worker->wrong++ == 0)
+            worker->first_wrong = at;
+    }
+}
+
+static void one_batch(struct worker *worker)
+{
+    struct extent *batch[BATCH] = { NULL };
+    struct answer answers[BATCH], read_answer;
+    size_t bytes = 1 + random_below(&worker->random, LONGEST_READ);
+    int64_t offset = (int64_t)random_below(&worker->random,
+                                           DISK_BYTES - bytes + 1);
+    int i, count = (int)random_below(&worker->random, BATCH + 1);
+
+    for (i = 0; i < count; i++)
+        batch[i] = submit_write(worker, i, &answers[i]);
+    aio_read(some_handle(worker), offset, worker->read_buf, bytes,
+             &read_answer);
+    worker->requests++;
+    for (i = 0; i < count; i++)
+        worker->errors += batch[i] && answer_wait(&answers[i]) != 0;
+    worker->errors += answer_wait(&read_answer) != 0;
+    check_read(worker, offset, bytes, batch);
+    for (i = 0; i < count; i++)
+        if (batch[i])
+            batch[i]->busy = 0;
+    if (random_below(&worker->random, 200) == 0)
+        worker->errors += blkalign_flush(some_handle(worker)) != 0;
+}
+
+/* The same by a synchronous call: here a busy extent cannot be in the way,
+ * so the whole read is checked. */
+static void one_synchronous(struct worker *worker)
+{
+    struct extent *none[BATCH] = { NULL };
+    struct extent *extent = own_extent(worker);
+    int64_t offset, bytes;
+
+    if (!extent)
+        return;
+    offset = extent->offset;
+    bytes = (int64_t)extent->bytes;
+    if (random_below(&worker->random, 2)) {
+        pattern_fill(worker->torture->model + offset,
+                     random_next(&worker->random), 0, (size_t)bytes);
+        worker->errors += blkalign_pwrite(some_handle(worker), offset,
+                                          bytes,
+                                          worker->torture->model + offset,
+                                          0) != 0;
+    }
+    worker->errors += blkalign_pread(some_handle(worker), offset, bytes,
+                                     worker->read_buf, 0) != 0;
+    check_read(worker, offset, (size_t)bytes, none);
+    worker->requests += 2;
+}
+
+static void *work(void *opaque)
+{
+    struct worker *worker = opaque;
+
+    while (now_ms() < worker->torture->end_ms && !worker->wrong &&
+           !worker->errors) {
+        one_batch(worker);
+        one_synchronous(worker);
+    }
+    return NULL;
+}
+
+static void run_workers(struct torture *torture, uint64_t seed)
+{
+    uint64_t requests = 0, errors = 0, wrong = 0;
+    struct worker workers[THREADS];
+    int i, j;
+
+    memset(workers, 0, sizeof(workers));
+    for (i = 0; i < THREADS; i++) {
+        workers[i].torture = torture;
+        workers[i].number = i;
+        workers[i].random = seed + (uint64_t)i * 1000;
+        workers[i].read_buf = aligned_memory(LONGEST_READ);
+        for (j = 0; j < BATCH; j++)
+            workers[i].write_bufs[j] = aligned_memory(200 * CELL + 4096);
+        pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+    }
+    for (i = 0; i < THREADS; i++) {
+        pthread_join(workers[i].thread, NULL);
+        requests += workers[i].requests;
+        errors += workers[i].errors;
+        wrong += workers[i].wrong;
+        if (workers[i].wrong)
+            diag("thread %d: first wrong byte at %lld", i,
+                 (long long)workers[i].first_wrong);
+        free(workers[i].read_buf);
+        for (j = 0; j < BATCH; j++)
+            free(workers[i].write_bufs[j]);
+    }
+    is_int((int64_t)errors, 0, "%s: none of %llu requests failed",
+           torture->bed->name, (unsigned long long)requests);
+    is_int((int64_t)wrong, 0, "%s: every byte read was right",
+           torture->bed->name);
+}
+
+static void run(struct bed *bed, uint64_t seed, int64_t ms)
+{
+    struct torture *torture = calloc(1, sizeof(*torture));
+    uint32_t completion = (uint32_t)bed->kind % 2;
+    blkalign_open_options options = options_of(0, completion);
+    uint8_t *got = aligned_memory(DISK_BYTES);
+    int64_t i, different = 0;
+
+    torture->bed = bed;
+    torture->model = aligned_memory(DISK_BYTES);
+    cut_extents(torture, &seed);
+    pattern_fill(torture->model, seed, 0, DISK_BYTES);
+    bed_poke(bed, 0, torture->model, DISK_BYTES);
+    torture->handles[0] = bed_open(bed, &options);
+    torture->handles[1] = bed_open_again(bed, torture->handles[0],
+                                         &options);
+    torture->end_ms = now_ms() + ms;
+    run_workers(torture, seed);
+    is_int(blkalign_close(torture->handles[1]), 0, "%s: close", bed->name);
+    is_int(blkalign_close(torture->handles[0]), 0, "%s: close", bed->name);
+    bed_peek(bed, 0, got, DISK_BYTES);
+    for (i = 0; i < DISK_BYTES; i++)
+        if (got[i] != torture->model[i] && different++ == 0)
+            diag("first byte that differs: %lld", (long long)i);
+    is_int(different, 0, "%s: so is the disk in the end", bed->name);
+    if (bed->sim)
+        ok(!*sim_violation(bed->sim), "%s: nothing to refuse %s", bed->name,
+           sim_violation(bed->sim));
+    free(torture->model);
+    free(torture);
+    free(got);
+}
+
+int main(void)
+{
+    const char *given = getenv("BLKALIGN_TEST_SECONDS");
+    int64_t ms = given ? 1000 * strtoll(given, NULL, 10) : 4000;
+    struct bed bed;
+    uint64_t seed;
+    int kind;
+
+    run_begin((unsigned)(60 + BED_KINDS * ms / 500));
+    seed = run_seed();
+    for (kind = 0; kind < BED_KINDS; kind++) {
+        if (bed_make(&bed, (enum bed_kind)kind, DISK_BYTES)) {
+            skip(bed.why_not, "%s: torture", bed.name);
+            continue;
+        }
+        run(&bed, seed, ms);
+        bed_remove(&bed);
+    }
+    return done_testing();
+}

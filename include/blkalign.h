@@ -1,0 +1,636 @@
+/*
+ * blkalign: I/O of any size at any offset on storage that only takes large
+ * aligned blocks.
+ *
+ *     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
+ *     blkalign_handle *disk;
+ *
+ *     options.flags = BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT;
+ *     if (blkalign_open("/dev/sdb", &options, &disk) < 0)
+ *         errx(1, "%s", blkalign_errmsg());
+ *     blkalign_pwrite(disk, 512, 7, "example", 0);
+ *     blkalign_close(disk);
+ *
+ * Results. 0 or positive is success, negative is -errno, with words in
+ * blkalign_errmsg().
+ *
+ * Structs whose first field is `size` grow with the library. Start each from
+ * its INIT macro, which sets the size and zeroes the rest. What a shorter
+ * struct lacks counts as zero; what a longer one has beyond the library's must
+ * be zero (-E2BIG). Unknown flags are -EINVAL.
+ *
+ * Units. Offsets, lengths and alignments are bytes, everywhere.
+ *
+ * Threads. Every function may be called from any thread at any time, but
+ * nothing may use a handle once blkalign_close() has begun, and callbacks may
+ * not call what waits. Threads of the library block all signals; descriptors
+ * of the library are close-on-exec. A process that forks must not use its
+ * handles in the child.
+ *
+ * This file is generated from src/capi by `make header`.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef BLKALIGN_H
+#define BLKALIGN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* Each struct of this header starts out as its INIT macro. */
+#define BLKALIGN_OPEN_OPTIONS_INIT \
+    { sizeof(blkalign_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define BLKALIGN_REQUEST_INIT \
+    { sizeof(blkalign_request), 0, 0, 0, 0, NULL, 0, 0, NULL, NULL }
+#define BLKALIGN_LIMITS_INIT \
+    { sizeof(blkalign_limits), \
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define BLKALIGN_STATS_INIT \
+    { sizeof(blkalign_stats), \
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define BLKALIGN_DRIVER_INIT \
+    { sizeof(blkalign_driver), NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, \
+      NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+
+/**
+ * Version of this header: 0.1.0. `blkalign_version` tells the version of the
+ * library in use.
+ */
+#define BLKALIGN_VERSION_MAJOR 0
+#define BLKALIGN_VERSION_MINOR 1
+#define BLKALIGN_VERSION_PATCH 0
+
+/** Open for reading and writing. Without it a write fails with -EPERM. */
+#define BLKALIGN_O_RDWR (1 << 0)
+/**
+ * Use O_DIRECT. Opening fails where the file system has none, unless
+ * BLKALIGN_O_BUFFERED_OK.
+ */
+#define BLKALIGN_O_DIRECT (1 << 1)
+/**
+ * Where O_DIRECT is not to be had, use the page cache; blkalign_limits.direct
+ * tells.
+ */
+#define BLKALIGN_O_BUFFERED_OK (1 << 2)
+/** Create the file if it is missing. */
+#define BLKALIGN_O_CREATE (1 << 3)
+/** Writes past the end extend the file, reads past the end give zeros. */
+#define BLKALIGN_O_RESIZE (1 << 4)
+/** Let discard deallocate. */
+#define BLKALIGN_O_UNMAP (1 << 5)
+/** Every write as if it carried BLKALIGN_REQ_FUA. */
+#define BLKALIGN_O_WRITETHROUGH (1 << 6)
+/** Flush does nothing (throw-away disks). */
+#define BLKALIGN_O_NO_FLUSH (1 << 7)
+/**
+ * Copy the data of a write at submit: the guest may change its memory while
+ * it is in flight.
+ */
+#define BLKALIGN_O_STABLE_WRITES (1 << 8)
+/** Never merge queued writes of parts of one block. */
+#define BLKALIGN_O_NO_MERGE (1 << 9)
+/** Take image locks that QEMU understands (OFD byte locks). */
+#define BLKALIGN_O_LOCK (1 << 10)
+
+/** The library chooses the engine. */
+#define BLKALIGN_ENGINE_AUTO 0
+/** Worker threads. */
+#define BLKALIGN_ENGINE_THREADS 1
+/** io_uring. */
+#define BLKALIGN_ENGINE_IO_URING 2
+
+/** Callbacks one at a time per handle, on a thread of the library. */
+#define BLKALIGN_COMPLETION_SERIAL 0
+/** Callbacks on any thread of the pool, in parallel. */
+#define BLKALIGN_COMPLETION_CONCURRENT 1
+/** Callbacks only inside calls that the caller makes to collect them. */
+#define BLKALIGN_COMPLETION_EVENTFD 2
+
+/**
+ * Durable when the callback runs. Accepted without effect on a read or flush.
+ */
+#define BLKALIGN_REQ_FUA (1 << 0)
+/** Exclude every overlapping request while this one runs. */
+#define BLKALIGN_REQ_SERIALISING (1 << 1)
+/** -EBUSY instead of waiting for an overlapping request. */
+#define BLKALIGN_REQ_NO_WAIT (1 << 2)
+/** Writing zeros may deallocate. Only for requests that write zeros. */
+#define BLKALIGN_REQ_MAY_UNMAP (1 << 3)
+/**
+ * -ENOTSUP rather than writing zeros slowly. Only for requests that write
+ * zeros.
+ */
+#define BLKALIGN_REQ_NO_FALLBACK (1 << 4)
+/** The iovec lies in memory that was registered with the library. */
+#define BLKALIGN_REQ_REGISTERED_BUF (1 << 5)
+
+/** blkalign_request.op */
+#define BLKALIGN_OP_READ 1
+#define BLKALIGN_OP_WRITE 2
+#define BLKALIGN_OP_WRITE_ZEROES 3
+#define BLKALIGN_OP_DISCARD 4
+#define BLKALIGN_OP_FLUSH 5
+
+/** Who said what an alignment is: nobody, the library assumed it. */
+#define BLKALIGN_SOURCE_DEFAULT 0
+/** blkalign_open_options. */
+#define BLKALIGN_SOURCE_OVERRIDE 1
+/** statx(2): STATX_DIOALIGN, STATX_DIO_READ_ALIGN. */
+#define BLKALIGN_SOURCE_STATX 2
+/** ioctl(XFS_IOC_DIOINFO). */
+#define BLKALIGN_SOURCE_DIOINFO 3
+/** ioctl(BLKSSZGET). */
+#define BLKALIGN_SOURCE_BLKSSZGET 4
+/** Trial reads of the storage itself. */
+#define BLKALIGN_SOURCE_TRIAL 5
+/** blkalign_driver. */
+#define BLKALIGN_SOURCE_DRIVER 6
+
+/**
+ * One open storage object: a file, a block device or a driver, with its own
+ * options. Every function may be called for it from any thread at any time,
+ * but nothing may use a handle after blkalign_close() began.
+ */
+typedef struct blkalign_handle blkalign_handle;
+
+/**
+ * How to open. Start from BLKALIGN_OPEN_OPTIONS_INIT. NULL in its place means
+ * all defaults.
+ */
+typedef struct blkalign_open_options {
+    /** sizeof(blkalign_open_options) */
+    size_t size;
+    /** BLKALIGN_O_* */
+    uint32_t flags;
+    /** BLKALIGN_ENGINE_* */
+    uint32_t engine;
+    /** BLKALIGN_COMPLETION_* */
+    uint32_t completion;
+    /**
+     * Thread engine: threads of this handle alone; 0: the pool that all
+     * handles share.
+     */
+    uint32_t workers;
+    /** Requests at the storage at once; 0: the library's default. */
+    uint32_t queue_depth;
+    /**
+     * Bytes, a power of two of at most 1 MiB: overrides what the probe would
+     * find for offset and total length; 0: probe.
+     */
+    uint32_t request_alignment;
+    /** The same for addresses of memory. */
+    uint32_t mem_alignment;
+    /** The same for the length of each element of an iovec. */
+    uint32_t segment_alignment;
+    /**
+     * Bytes, a power of two: the default for requests that carry none; 0: no
+     * promise about torn reads.
+     */
+    uint32_t guest_block_size;
+    /**
+     * Bytes. The handle shows only [window_offset, window_offset +
+     * window_length) of the object. Neither needs to be aligned.
+     */
+    uint64_t window_offset;
+    /** Bytes; 0: to the end. */
+    uint64_t window_length;
+} blkalign_open_options;
+
+/**
+ * How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called
+ * exactly once for each I/O that was started, from any thread, also before
+ * the starting function has returned.
+ */
+typedef void (*blkalign_driver_done_fn)(void *token, int ret);
+
+/**
+ * A caller's own storage: another hypervisor's back end, a network client, a
+ * test. Start from BLKALIGN_DRIVER_INIT. The table is copied by
+ * blkalign_open_driver(); `name` and what `opaque` names must stay until
+ * `close`.
+ *
+ * The library promises that every offset and length it passes is a multiple
+ * of `request_alignment`, every address of `mem_alignment`, the length of
+ * every iovec element of `segment_alignment` and never 0, and that no call
+ * exceeds `max_transfer` or `max_segments`. The length of the object must be
+ * a multiple of `request_alignment`.
+ *
+ * `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and
+ * BLKALIGN_REQ_NO_FALLBACK that the request has; a driver without FUA of its
+ * own flushes instead.
+ *
+ * The functions are called from threads of the library, or from the thread
+ * that submits, many at once. `getlength`, a way to read and, for a writable
+ * handle, a way to write must be there; the others may be NULL. Without a
+ * flush function a flush succeeds.
+ */
+typedef struct blkalign_driver {
+    /** sizeof(blkalign_driver) */
+    size_t size;
+    /** For messages; may be NULL. */
+    const char *name;
+    /**
+     * Bytes, powers of two of at most 1 MiB; 0: 1. `segment_alignment` must
+     * not exceed `request_alignment`.
+     */
+    uint32_t request_alignment;
+    uint32_t mem_alignment;
+    uint32_t segment_alignment;
+    /** Bytes in one call; 0: no limit. At least `request_alignment`. */
+    uint32_t max_transfer;
+    /** Elements in one call; 0: no limit. */
+    uint32_t max_segments;
+    /** The length of the object in bytes, or -errno. Needed. */
+    int64_t (*getlength)(void *opaque);
+    /** Synchronous: moves all of `bytes` and returns 0, or returns -errno. */
+    int (*preadv)(void *opaque, int64_t offset, int64_t bytes,
+                  const struct iovec *iov, int iovcnt, uint32_t flags);
+    /** The same the other way. */
+    int (*pwritev)(void *opaque, int64_t offset, int64_t bytes,
+                   const struct iovec *iov, int iovcnt, uint32_t flags);
+    /** Makes what was written durable; 0 or -errno. */
+    int (*flush)(void *opaque);
+    int (*pdiscard)(void *opaque, int64_t offset, int64_t bytes);
+    int (*pwrite_zeroes)(void *opaque, int64_t offset, int64_t bytes,
+                         uint32_t flags);
+    int (*truncate)(void *opaque, int64_t length);
+    /**
+     * Called once, when the last handle of the object is closed; not when
+     * opening failed.
+     */
+    void (*close)(void *opaque);
+    /**
+     * Asynchronous, preferred where given: returns 0 and later calls
+     * done(token, ret) exactly once; or returns -errno and never calls
+     * `done`. `iov` is the library's and stays until `done`.
+     */
+    int (*aio_preadv)(void *opaque, int64_t offset, int64_t bytes,
+                      const struct iovec *iov, int iovcnt, uint32_t flags,
+                      blkalign_driver_done_fn done, void *token);
+    int (*aio_pwritev)(void *opaque, int64_t offset, int64_t bytes,
+                       const struct iovec *iov, int iovcnt, uint32_t flags,
+                       blkalign_driver_done_fn done, void *token);
+    int (*aio_flush)(void *opaque, blkalign_driver_done_fn done, void *token);
+} blkalign_driver;
+
+/**
+ * Is told the result of a request, 0 or -errno, exactly once and never inside
+ * the submitting call. By then the request has let go of its memory. In a
+ * callback blkalign_aio_*() and the queries are fine; blkalign_drain(),
+ * blkalign_close() and the synchronous calls are -EDEADLK, whichever handle
+ * they are for. It must not throw or longjmp.
+ */
+typedef void (*blkalign_completion_fn)(void *opaque, int ret);
+
+/**
+ * The general form of a request, for blkalign_aio_submit(). Start from
+ * BLKALIGN_REQUEST_INIT.
+ */
+typedef struct blkalign_request {
+    /** sizeof(blkalign_request) */
+    size_t size;
+    /** BLKALIGN_OP_* */
+    uint32_t op;
+    /** BLKALIGN_REQ_* */
+    uint32_t flags;
+    /** Bytes from the start of the object. A flush takes none: 0. */
+    int64_t offset;
+    /** Must equal the total of `iov` for a read or write; 0 for a flush. */
+    int64_t bytes;
+    /** The memory to read into or write from; NULL for a flush. */
+    const struct iovec *iov;
+    /** Number of elements of `iov`: any number, empty ones are fine. */
+    int iovcnt;
+    /** Torn-read promise for this request, a power of two; 0: the handle's. */
+    uint32_t guest_block_size;
+    /** Gets the result. Must not be NULL. */
+    blkalign_completion_fn cb;
+    /** Handed to `cb`. */
+    void *opaque;
+} blkalign_request;
+
+/**
+ * What one handle's storage needs and can do. Start from
+ * BLKALIGN_LIMITS_INIT. All sizes and alignments are bytes.
+ */
+typedef struct blkalign_limits {
+    /** sizeof(blkalign_limits) */
+    size_t size;
+    /** What offset and total length of every I/O are padded to. */
+    uint32_t request_alignment;
+    /** Buffer addresses that reach the storage without a copy. */
+    uint32_t mem_alignment;
+    /** Lengths of single iovec elements that do. */
+    uint32_t segment_alignment;
+    /** BLKALIGN_SOURCE_*: who said so, for each of the three. */
+    uint32_t request_alignment_source;
+    uint32_t mem_alignment_source;
+    uint32_t segment_alignment_source;
+    /** Of the device below; 0: unknown. */
+    uint32_t logical_block_size;
+    uint32_t physical_block_size;
+    /** Length of a single I/O that the storage likes best; 0: not known. */
+    uint32_t opt_transfer;
+    /** Longest single I/O; 0: no limit known. Longer requests are split. */
+    uint32_t max_transfer;
+    /**
+     * Most elements in one I/O; 0: no limit known. Requests with more are
+     * split.
+     */
+    uint32_t max_segments;
+    /** What the storage discards, or zeroes, in one piece; 0: not known. */
+    uint32_t discard_alignment;
+    uint32_t write_zeroes_alignment;
+    /** 0: the storage promises nothing beyond the logical block. */
+    uint32_t atomic_write_unit_max;
+    /** 1: O_DIRECT is in use. */
+    uint32_t direct;
+    /** BLKALIGN_ENGINE_*: the engine in use. */
+    uint32_t engine;
+} blkalign_limits;
+
+/**
+ * Counters of one handle since it was opened. Start from BLKALIGN_STATS_INIT.
+ */
+typedef struct blkalign_stats {
+    /** sizeof(blkalign_stats) */
+    size_t size;
+    /** Requests completed, by kind. */
+    uint64_t reads;
+    uint64_t writes;
+    uint64_t write_zeroes;
+    uint64_t discards;
+    uint64_t flushes;
+    /** Of the caller's own bytes. */
+    uint64_t bytes_read;
+    uint64_t bytes_written;
+    /** Requests whose every guest byte moved without a copy. */
+    uint64_t zero_copy;
+    /** Requests with at least one guest byte copied. */
+    uint64_t bounced;
+    /** Requests that needed a read-modify-write. */
+    uint64_t rmw;
+    /** Edge reads really issued. */
+    uint64_t rmw_reads;
+    /** Edge reads saved: block covered, or its bytes still at hand. */
+    uint64_t rmw_reads_skipped;
+    /** Write requests that shared another request's write. */
+    uint64_t merged;
+    /** Requests that waited for an overlapping one. */
+    uint64_t waits;
+    /** I/O operations really issued. */
+    uint64_t storage_reads;
+    uint64_t storage_writes;
+    /** Requests that failed. */
+    uint64_t errors;
+    /** Requests submitted whose callback has not been called yet. */
+    uint64_t in_flight;
+} blkalign_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif /* __cplusplus */
+
+/**
+ * Opens a file or block device.
+ *
+ * `opts` may be NULL: all defaults, that is read-only through the page cache.
+ * `*out` is written only on success. Handles of one file or device in this
+ * process know of each other, whatever path they were opened by: their writes
+ * never damage each other's neighbours.
+ *
+ * Returns 0 or -errno: what open(2) says, and
+ * -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
+ *           that is no power of two, size not set; the window passes the end;
+ *           BLKALIGN_O_DIRECT where there is none;
+ * -E2BIG    opts is of a newer version and uses what this one does not have;
+ * -ENOTSUP  opts asks for what this version does not have yet.
+ */
+int blkalign_open(const char *path, const blkalign_open_options *opts,
+                  blkalign_handle **out);
+
+/**
+ * Opens what a file descriptor refers to. The descriptor stays the caller's:
+ * the handle has its own, and flags such as O_DIRECT of the caller's one are
+ * left alone.
+ *
+ * Returns as blkalign_open(); -EBADF: fd is not open, or not open for what
+ * opts asks.
+ */
+int blkalign_open_fd(int fd, const blkalign_open_options *opts,
+                     blkalign_handle **out);
+
+/**
+ * Opens a caller's own storage. `driver_opaque` is handed to each of its
+ * functions. Each call makes an object of its own; more queues on it come
+ * from blkalign_dup().
+ *
+ * Returns 0 or -errno: what getlength says, and
+ * -EINVAL   driver or out is NULL; a function that is needed is missing;
+ *           alignments or limits that contradict each other; a length that is
+ *           no multiple of request_alignment; and what is wrong with opts, as
+ *           for blkalign_open();
+ * -E2BIG    driver or opts is of a newer version and uses what this one does
+ *           not have;
+ * -ENOTSUP  opts asks for what this version does not have yet.
+ */
+int blkalign_open_driver(const blkalign_driver *driver, void *driver_opaque,
+                         const blkalign_open_options *opts,
+                         blkalign_handle **out);
+
+/**
+ * Opens another handle (a queue of its own) on the object of `h`. Its options
+ * are its own: NULL means all defaults, not those of `h`.
+ *
+ * Returns as blkalign_open(); -EINVAL also when h is NULL.
+ */
+int blkalign_dup(blkalign_handle *h, const blkalign_open_options *opts,
+                 blkalign_handle **out);
+
+/**
+ * Waits until every request of the handle has called back, then closes it.
+ * NULL is fine.
+ *
+ * Returns 0, or -EDEADLK inside a callback: the handle is then still open.
+ * After any other result it is gone.
+ */
+int blkalign_close(blkalign_handle *h);
+
+/**
+ * Reads `bytes` bytes at `offset` into `buf`. Any offset, length and address
+ * will do.
+ *
+ * `flags` are BLKALIGN_REQ_*. Blocks until done; works in every completion
+ * mode. Nothing is ever clipped: all of `bytes` is read, or the call fails.
+ * Offset, length and their sum may reach 0x7fffffffc0000000. A zero length
+ * succeeds.
+ *
+ * Returns 0 or -errno: what the storage says, and
+ * -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and
+ *           bytes is not 0;
+ * -EIO      the range passes the end of the object;
+ * -EDEADLK  called inside a callback;
+ * -ENOTSUP  a flag that this version does not have yet.
+ */
+int blkalign_pread(blkalign_handle *h, int64_t offset, int64_t bytes,
+                   void *buf, uint32_t flags);
+
+/**
+ * Writes `bytes` bytes from `buf` at `offset`. Any offset, length and address
+ * will do; no other byte of the object changes, and its length does not
+ * change either.
+ *
+ * `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable on
+ * return. Where only a part of a block is written, its other bytes are read
+ * first; if that fails, the call fails with that error and nothing is
+ * written.
+ *
+ * Returns as blkalign_pread(); -EPERM: the handle is read-only.
+ */
+int blkalign_pwrite(blkalign_handle *h, int64_t offset, int64_t bytes,
+                    const void *buf, uint32_t flags);
+
+/**
+ * Reads at `offset` into the elements of `iov`, one after the other. Any
+ * number of elements will do, also more than IOV_MAX; empty ones are fine,
+ * and so is the same memory twice.
+ *
+ * Returns as blkalign_pread(); -EINVAL also when iovcnt is negative, iov is
+ * NULL and iovcnt is not 0, or an element is NULL and not empty.
+ */
+int blkalign_preadv(blkalign_handle *h, int64_t offset,
+                    const struct iovec *iov, int iovcnt, uint32_t flags);
+
+/**
+ * Writes the elements of `iov` at `offset`, one after the other; else as
+ * blkalign_pwrite().
+ *
+ * Returns as blkalign_preadv(); -EPERM: the handle is read-only.
+ */
+int blkalign_pwritev(blkalign_handle *h, int64_t offset,
+                     const struct iovec *iov, int iovcnt, uint32_t flags);
+
+/**
+ * Makes durable every write that completed before this call, whichever handle
+ * of the same object wrote it. After a flush has failed, every later flush of
+ * the object fails too until it is opened anew: nobody knows what was lost.
+ *
+ * Returns 0 or -errno: what the storage says; -EINVAL: h is NULL; -EDEADLK:
+ * called inside a callback.
+ */
+int blkalign_flush(blkalign_handle *h);
+
+/**
+ * Waits until nothing of this handle is in flight and every callback has
+ * returned.
+ *
+ * Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
+ * callback. The results of the requests are the callbacks' business.
+ */
+int blkalign_drain(blkalign_handle *h);
+
+/**
+ * Starts reading at `offset` into the elements of `iov`; else as
+ * blkalign_preadv().
+ *
+ * The array `iov` may go when the call has returned; the memory that it names
+ * must stay until `cb(opaque, ret)` is called. Never blocks: what the storage
+ * cannot take yet waits in the library.
+ *
+ * Returns the request's id, greater than 0, and then `cb` is called exactly
+ * once, never inside this call; or -errno, and then it is never called: what
+ * is wrong with the call itself, as for blkalign_preadv(), and -EINVAL when
+ * cb is NULL. What the storage says goes to `cb`.
+ */
+int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,
+                            const struct iovec *iov, int iovcnt,
+                            uint32_t flags, blkalign_completion_fn cb,
+                            void *opaque);
+
+/**
+ * Starts writing the elements of `iov` at `offset`; else as
+ * blkalign_pwritev(). The memory must neither go nor change until `cb` is
+ * called.
+ *
+ * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ */
+int64_t blkalign_aio_pwritev(blkalign_handle *h, int64_t offset,
+                             const struct iovec *iov, int iovcnt,
+                             uint32_t flags, blkalign_completion_fn cb,
+                             void *opaque);
+
+/**
+ * Starts a flush of the writes that have completed so far; else as
+ * blkalign_flush().
+ *
+ * Returns as blkalign_aio_preadv().
+ */
+int64_t blkalign_aio_flush(blkalign_handle *h, blkalign_completion_fn cb,
+                           void *opaque);
+
+/**
+ * Starts any request: `op` says which. `bytes` of a read or write must equal
+ * the iovec's total; a flush takes no offset, bytes or iov.
+ *
+ * Returns as the call for that kind of request; -EINVAL also for an unknown
+ * op; -E2BIG: the request is of a newer version and uses what this one does
+ * not have; -ENOTSUP: an op, a flag or a guest_block_size that this version
+ * does not have yet.
+ */
+int64_t blkalign_aio_submit(blkalign_handle *h,
+                            const blkalign_request *request);
+
+/** The version of the library in use, such as "0.1.0". */
+const char *blkalign_version(void);
+
+/**
+ * The last failure of a call on this thread, in words for a log: what failed,
+ * where and why. In a callback that is told a failure, that failure. "" if
+ * there was none; never NULL. Valid until the next failure on this thread.
+ */
+const char *blkalign_errmsg(void);
+
+/**
+ * The length of the object, or of its window, in bytes.
+ *
+ * Returns it, or -EINVAL: h is NULL.
+ */
+int64_t blkalign_getlength(blkalign_handle *h);
+
+/**
+ * Tells what the storage needs and who said so. The caller sets limits->size,
+ * best by BLKALIGN_LIMITS_INIT; no more than that is written.
+ *
+ * Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
+ * is absurd.
+ */
+int blkalign_get_limits(blkalign_handle *h, blkalign_limits *limits);
+
+/**
+ * Reads the counters of the handle. The caller sets stats->size, best by
+ * BLKALIGN_STATS_INIT; no more than that is written.
+ *
+ * Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is
+ * absurd.
+ */
+int blkalign_get_stats(blkalign_handle *h, blkalign_stats *stats);
+
+/**
+ * Allocates a buffer that the storage of `h` takes without a copy. Its bytes
+ * are not initialised. 0 bytes give a pointer that can be freed. Give it back
+ * with blkalign_free(), also after `h` has been closed.
+ *
+ * Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
+ */
+void *blkalign_memalign(blkalign_handle *h, size_t bytes);
+
+/** Gives back what blkalign_memalign() gave. NULL is fine. */
+void blkalign_free(void *buf);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif /* __cplusplus */
+
+#endif  /* BLKALIGN_H */

@@ -1,0 +1,399 @@
+/*
+ * blkalign-info: what alignments a file or block device needs, and who says
+ * so. Uses the public header only; opens read-only and writes nothing.
+ *
+ * Divisions: words for numbers, output for people, output for programs,
+ * one path, the command line.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#include <blkalign.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct choices {
+    bool json, buffered, help, version;
+};
+
+struct facts {
+    const char *path;
+    int64_t length;
+    blkalign_limits limits;
+};
+
+/* Words for numbers. */
+
+static const char *source_word(uint32_t source)
+{
+    switch (source) {
+    case BLKALIGN_SOURCE_DEFAULT:
+        return "default";
+    case BLKALIGN_SOURCE_OVERRIDE:
+        return "override";
+    case BLKALIGN_SOURCE_STATX:
+        return "statx";
+    case BLKALIGN_SOURCE_DIOINFO:
+        return "dioinfo";
+    case BLKALIGN_SOURCE_BLKSSZGET:
+        return "blksszget";
+    case BLKALIGN_SOURCE_TRIAL:
+        return "trial";
+    case BLKALIGN_SOURCE_DRIVER:
+        return "driver";
+    default:
+        return "unknown";
+    }
+}
+
+static const char *source_sentence(uint32_t source)
+{
+    switch (source) {
+    case BLKALIGN_SOURCE_DEFAULT:
+        return "assumed, nobody says";
+    case BLKALIGN_SOURCE_STATX:
+        return "says the kernel (statx)";
+    case BLKALIGN_SOURCE_DIOINFO:
+        return "says XFS (XFS_IOC_DIOINFO)";
+    case BLKALIGN_SOURCE_BLKSSZGET:
+        return "says the device (BLKSSZGET)";
+    case BLKALIGN_SOURCE_TRIAL:
+        return "found by trial reads";
+    default:
+        return source_word(source);
+    }
+}
+
+static const char *engine_word(uint32_t engine)
+{
+    switch (engine) {
+    case BLKALIGN_ENGINE_AUTO:
+        return "auto";
+    case BLKALIGN_ENGINE_THREADS:
+        return "threads";
+    case BLKALIGN_ENGINE_IO_URING:
+        return "io_uring";
+    default:
+        return "unknown";
+    }
+}
+
+/* Output for people. */
+
+/* A file may have any name, also one that would play with the terminal. */
+static void put_text(FILE *to, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+
+        putc(byte < 0x20 || byte == 0x7f ? '?' : byte, to);
+    }
+}
+
+static void put_alignment(const char *what, uint32_t bytes, uint32_t source)
+{
+    printf("  %-21s%10" PRIu32 "  %s\n", what, bytes,
+           source_sentence(source));
+}
+
+static void put_size(const char *what, uint32_t bytes, const char *if_zero)
+{
+    if (bytes)
+        printf("  %-21s%10" PRIu32 "\n", what, bytes);
+    else
+        printf("  %-21s%10s  %s\n", what, "-", if_zero);
+}
+
+static void put_facts(const struct facts *facts)
+{
+    const blkalign_limits *limits = &facts->limits;
+
+    put_text(stdout, facts->path);
+    printf("\n  %-21s%10" PRId64 "\n", "length", facts->length);
+    printf("  %-21s%10s\n", "direct I/O", limits->direct ? "yes" : "no");
+    put_alignment("request alignment", limits->request_alignment,
+                  limits->request_alignment_source);
+    put_alignment("memory alignment", limits->mem_alignment,
+                  limits->mem_alignment_source);
+    put_alignment("segment alignment", limits->segment_alignment,
+                  limits->segment_alignment_source);
+    put_size("logical block", limits->logical_block_size, "unknown");
+    put_size("physical block", limits->physical_block_size, "unknown");
+    put_size("optimal transfer", limits->opt_transfer, "unknown");
+    put_size("largest transfer", limits->max_transfer, "no limit known");
+    put_size("most segments", limits->max_segments, "no limit known");
+    put_size("discard alignment", limits->discard_alignment, "unknown");
+    put_size("zeroes alignment", limits->write_zeroes_alignment, "unknown");
+    put_size("largest atomic write", limits->atomic_write_unit_max,
+             "nothing beyond the logical block");
+    printf("  %-21s%10s\n", "engine", engine_word(limits->engine));
+}
+
+/* Output for programs. */
+
+/* Length of the UTF-8 character that begins here; 0 if none does. */
+static size_t utf8_length(const unsigned char *text)
+{
+    uint32_t character, smallest;
+    size_t length, i;
+
+    if (text[0] < 0x80)
+        return 1;
+    if (text[0] < 0xc2 || text[0] > 0xf4)
+        return 0;
+    length = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+    smallest = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
+    character = text[0] & (0x7fu >> length);
+    for (i = 1; i < length; i++) {
+        /* Stops at the terminating NUL too. */
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        character = character << 6 | (text[i] & 0x3f);
+    }
+    if (character < smallest || character > 0x10ffff ||
+        (character >= 0xd800 && character <= 0xdfff))
+        return 0;
+    return length;
+}
+
+/*
+ * A JSON string. What is not UTF-8 becomes U+FFFD; returns false if any did.
+ */
+static bool json_string(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    bool exact = true;
+    size_t length;
+
+    putchar('"');
+    for (; *at; at += length ? length : 1) {
+        length = utf8_length(at);
+        exact = exact && length;
+        if (!length)
+            fputs("\\ufffd", stdout);
+        else if (*at == '"' || *at == '\\')
+            printf("\\%c", *at);
+        else if (*at < 0x20 || *at == 0x7f)
+            printf("\\u%04x", *at);
+        else
+            fwrite(at, 1, length, stdout);
+    }
+    putchar('"');
+    return exact;
+}
+
+static void json_path(const char *path)
+{
+    fputs("  {\n    \"path\": ", stdout);
+    if (json_string(path))
+        return;
+    fputs(",\n    \"path_hex\": \"", stdout);
+    for (; *path; path++)
+        printf("%02x", (unsigned char)*path);
+    putchar('"');
+}
+
+static void json_number(const char *name, int64_t value)
+{
+    printf(",\n    \"%s\": %" PRId64, name, value);
+}
+
+static void json_word(const char *name, const char *value)
+{
+    printf(",\n    \"%s\": \"%s\"", name, value);
+}
+
+static void json_facts(const struct facts *facts)
+{
+    const blkalign_limits *limits = &facts->limits;
+
+    json_path(facts->path);
+    json_number("length", facts->length);
+    printf(",\n    \"direct\": %s", limits->direct ? "true" : "false");
+    json_number("request_alignment", limits->request_alignment);
+    json_word("request_alignment_source",
+              source_word(limits->request_alignment_source));
+    json_number("mem_alignment", limits->mem_alignment);
+    json_word("mem_alignment_source",
+              source_word(limits->mem_alignment_source));
+    json_number("segment_alignment", limits->segment_alignment);
+    json_word("segment_alignment_source",
+              source_word(limits->segment_alignment_source));
+    json_number("logical_block_size", limits->logical_block_size);
+    json_number("physical_block_size", limits->physical_block_size);
+    json_number("opt_transfer", limits->opt_transfer);
+    json_number("max_transfer", limits->max_transfer);
+    json_number("max_segments", limits->max_segments);
+    json_number("discard_alignment", limits->discard_alignment);
+    json_number("write_zeroes_alignment", limits->write_zeroes_alignment);
+    json_number("atomic_write_unit_max", limits->atomic_write_unit_max);
+    json_word("engine", engine_word(limits->engine));
+    fputs("\n  }", stdout);
+}
+
+static void json_error(const char *path, int error, const char *words)
+{
+    json_path(path);
+    json_number("errno", error);
+    fputs(",\n    \"error\": ", stdout);
+    json_string(words);
+    fputs("\n  }", stdout);
+}
+
+/* One path. */
+
+/* Returns 0 or -errno, like the library. */
+static int gather(const char *path, bool buffered, struct facts *facts)
+{
+    blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
+    blkalign_limits limits = BLKALIGN_LIMITS_INIT;
+    blkalign_handle *handle;
+    int result;
+
+    options.flags = buffered ? 0 : BLKALIGN_O_DIRECT;
+    result = blkalign_open(path, &options, &handle);
+    if (result < 0)
+        return result;
+    facts->path = path;
+    facts->limits = limits;
+    facts->length = blkalign_getlength(handle);
+    result = facts->length < 0 ? (int)facts->length : 0;
+    if (result == 0)
+        result = blkalign_get_limits(handle, &facts->limits);
+    blkalign_close(handle);
+    return result;
+}
+
+/* The library's words name the path already, as a rule. */
+static void complain(const char *path, const char *words)
+{
+    size_t length = strlen(path);
+
+    fputs("blkalign-info: ", stderr);
+    if (strncmp(words, path, length) != 0 || words[length] != ':') {
+        put_text(stderr, path);
+        fputs(": ", stderr);
+    }
+    put_text(stderr, words);
+    putc('\n', stderr);
+}
+
+static bool show(const char *path, const struct choices *choices)
+{
+    struct facts facts;
+    char words[4096];
+    int result = gather(path, choices->buffered, &facts);
+
+    if (result >= 0) {
+        if (choices->json)
+            json_facts(&facts);
+        else
+            put_facts(&facts);
+        return true;
+    }
+    snprintf(words, sizeof words, "%s", blkalign_errmsg());
+    if (!words[0])
+        snprintf(words, sizeof words, "%s", strerror(-result));
+    complain(path, words);
+    if (choices->json)
+        json_error(path, -result, words);
+    if (result == -EINVAL && !choices->buffered &&
+        gather(path, true, &facts) >= 0)
+        fputs("blkalign-info: hint: --buffered opens it without O_DIRECT\n",
+              stderr);
+    return false;
+}
+
+/* The command line. */
+
+static const char usage_line[] =
+    "Usage: blkalign-info [--json] [--buffered] PATH...\n";
+
+static const char help_text[] =
+    "Shows what alignments files and block devices need, and who says so.\n"
+    "Opens them for reading only, with O_DIRECT.\n"
+    "\n"
+    "  --buffered  open without O_DIRECT\n"
+    "  --json      an array of one object for each PATH; 0 = unknown, or no\n"
+    "              limit; a path that is not UTF-8 also as path_hex; one\n"
+    "              that failed has errno and error instead of facts\n"
+    "  --help      show this\n"
+    "  --version   show the version\n"
+    "\n"
+    "Exit status: 0, or 1 if any PATH failed, or 2 if the usage is wrong.\n";
+
+/* Returns the index of the first path, or -1. */
+static int parse(int argc, char **argv, struct choices *choices)
+{
+    int i;
+
+    for (i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+
+        if (strcmp(argument, "--") == 0)
+            return i + 1;
+        if (argument[0] != '-' || !argument[1])
+            return i;
+        if (strcmp(argument, "--json") == 0) {
+            choices->json = true;
+        } else if (strcmp(argument, "--buffered") == 0) {
+            choices->buffered = true;
+        } else if (strcmp(argument, "--help") == 0) {
+            choices->help = true;
+        } else if (strcmp(argument, "--version") == 0) {
+            choices->version = true;
+        } else {
+            fputs("blkalign-info: no such option: ", stderr);
+            put_text(stderr, argument);
+            putc('\n', stderr);
+            return -1;
+        }
+    }
+    return i;
+}
+
+/* Output that did not arrive, on a full disk for example, is a failure. */
+static int finish(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    perror("blkalign-info: standard output");
+    return EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    struct choices choices = { false, false, false, false };
+    int first = parse(argc, argv, &choices);
+    int i, status = 0;
+
+    if (first > 0 && choices.help) {
+        printf("%s%s", usage_line, help_text);
+        return finish(0);
+    }
+    if (first > 0 && choices.version) {
+        printf("blkalign-info %s\n", blkalign_version());
+        return finish(0);
+    }
+    if (first < 0 || first >= argc) {
+        if (first >= argc)
+            fputs("blkalign-info: which PATH?\n", stderr);
+        fprintf(stderr, "%s", usage_line);
+        return EXIT_USAGE;
+    }
+    for (i = first; i < argc; i++) {
+        if (choices.json)
+            fputs(i > first ? ",\n" : "[\n", stdout);
+        if (!show(argv[i], &choices))
+            status = EXIT_FAILED;
+    }
+    if (choices.json)
+        fputs("\n]\n", stdout);
+    return finish(status);
+}

@@ -1,0 +1,100 @@
+#!/bin/sh
+# Tests of blkalign-info, in TAP, for prove(1). BLKALIGN_INFO names the program.
+#
+# SPDX-License-Identifier: MIT OR Apache-2.0
+
+info=${BLKALIGN_INFO:-build/blkalign-info}
+case $info in */*) info=$(cd "$(dirname "$info")" && pwd)/${info##*/} ;; esac
+directory=$(mktemp -d) || exit 1
+trap 'rm -rf "$directory"' EXIT
+cd "$directory" || exit 1
+number=0
+
+# ok NAME COMMAND...
+ok() {
+    number=$((number + 1))
+    name=$1
+    shift
+    if "$@"; then
+        echo "ok $number - $name"
+    else
+        echo "not ok $number - $name"
+        sed 's/^/# /' out err
+    fi
+}
+
+skip() {
+    number=$((number + 1))
+    echo "ok $number - $1 # SKIP $2"
+}
+
+# run ARGUMENT...: leaves out, err and status behind
+run() {
+    "$info" "$@" >out 2>err
+    status=$?
+}
+
+exited() { [ "$status" -eq "$1" ]; }
+silent() { exited "$1" && [ ! -s "$2" ]; }
+says() { exited "$1" && grep -q -e "$3" "$2"; }
+
+head -c 10000 /dev/zero >file
+
+run --buffered file
+ok "buffered I/O needs no alignment" says 0 out "request alignment  *1 "
+ok "the length is exact" says 0 out "length  *10000$"
+ok "success is silent on standard error" silent 0 err
+
+run file
+if grep -q "no O_DIRECT" err; then
+    ok "without O_DIRECT there is a hint" says 1 err "hint: --buffered"
+else
+    ok "O_DIRECT is used" says 0 out "direct I/O  *yes$"
+fi
+
+run --buffered file missing file
+ok "a path that fails does not hide the others" says 1 out "^file$"
+ok "an error names its path once" says 1 err \
+    "^blkalign-info: missing: cannot open: No such file"
+
+run .
+ok "a directory is refused" says 1 err ": Is a directory$"
+run /dev/null
+ok "a character device is refused" says 1 err "a character device"
+
+run "$(printf 'new\nline')"
+ok "control bytes do not reach the terminal" says 1 err "new?line"
+
+run
+ok "no path is wrong usage" says 2 err "^Usage:"
+run --wrong file
+ok "an unknown option is wrong usage" says 2 err "no such option: --wrong"
+run -- --wrong
+ok "after -- everything is a path" says 1 err "^blkalign-info: --wrong: "
+run --help
+ok "help is no error" says 0 out "^Usage:"
+run --version
+ok "the version is told" says 0 out "^blkalign-info [0-9]"
+
+"$info" --buffered file >/dev/full 2>err
+status=$?
+ok "output that is lost is a failure" says 1 err "standard output"
+
+odd=$(printf 'q"\\\n\377\303\251')
+cp file "$odd"
+run --json --buffered file "$odd" missing
+if command -v python3 >/dev/null; then
+    ok "JSON is valid whatever the path" python3 -c '
+import json
+facts, odd, missing = json.load(open("out", encoding="utf-8"))
+assert facts["request_alignment"] == 1 and facts["length"] == 10000
+assert facts["direct"] is False and "path_hex" not in facts
+assert odd["path"] == "q\"\\\n\ufffd\u00e9"
+assert bytes.fromhex(odd["path_hex"]) == b"q\"\\\n\xff\xc3\xa9"
+assert missing["errno"] == 2 and missing["path"] == "missing"
+'
+else
+    skip "JSON is valid whatever the path" "no python3"
+fi
+
+echo "1..$number"
