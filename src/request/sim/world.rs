@@ -14,7 +14,7 @@ use super::scenario::{inside, Scenario};
 use super::storage::{Flight, Outcome};
 use super::subject::{SimAction, Subject};
 use super::totals::{check_stats, Counts};
-use crate::driver::{Io, Op};
+use crate::driver::{Io, IoId, Op};
 use crate::request::{Action, Completion};
 
 pub struct World<'a, S> {
@@ -27,6 +27,8 @@ pub struct World<'a, S> {
     pub ledger: Ledger,
     /// The request of each machine slot whose I/O has been seen.
     slots: Vec<(u32, usize)>,
+    /// The I/O that ended in this step: what is left of it may be asked for again.
+    ended: Option<IoId>,
     actions: Vec<SimAction>,
     rng: Rng,
     now: u64,
@@ -55,6 +57,7 @@ impl<'a, S: Subject> World<'a, S> {
             flights: Vec::new(),
             ledger: Ledger::default(),
             slots: Vec::new(),
+            ended: None,
             actions: Vec::new(),
             rng: Rng::new(scenario.seed ^ 2),
             now: 0,
@@ -70,6 +73,7 @@ impl<'a, S: Subject> World<'a, S> {
     /// Submits the next request.
     pub fn submit(&mut self) -> Checked {
         self.now += 1;
+        self.ended = None;
         let number = self.ledger.entries.len();
         let plan = &self.scenario.plans[number];
         trace!(
@@ -119,6 +123,7 @@ impl<'a, S: Subject> World<'a, S> {
     pub fn finish(&mut self, index: usize, outcome: Outcome) -> Checked {
         self.now += 1;
         let mut flight = self.flights.remove(index);
+        self.ended = Some(flight.io.id);
         let (number, io) = (flight.request, &flight.io);
         trace!(self, "ends {:?} {:?} of request {number}: {outcome:?}", io.op, io.id);
         let result = {
@@ -243,6 +248,9 @@ impl<'a, S: Subject> World<'a, S> {
             let start = io.offset.max(plan.offset) - plan.offset;
             let end = (io.offset + io.bytes).min(plan.offset + plan.bytes) - plan.offset;
             entry.issued[start as usize..end as usize].fill(true);
+        }
+        if !entry.errors.is_empty() && self.ended != Some(io.id) {
+            return Err(format!("request {number} goes on after an error: {io:x?}"));
         }
         entry.outstanding += 1;
         self.counts.issued(queue, io.op);
