@@ -57,7 +57,7 @@ const LOG_ALIGNMENTS: [u64; 10] = [0, 1, 1, 2, 2, 2, 3, 3, 4, 6];
 
 fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
     let log = u64::from(alignment.trailing_zeros());
-    let whole = length % alignment == 0;
+    let whole = length.is_multiple_of(alignment);
     let unlimited = rng.percent(40);
     QueueLimits {
         request_alignment: alignment,

@@ -105,7 +105,7 @@ impl Memory {
         // Aligned as asked and, every other time, no better than that.
         let end = BASE + self.cells.len() + 1;
         let mut address = end.next_multiple_of(alignment);
-        if address % (2 * alignment) == 0 && self.rng.percent(50) {
+        if address.is_multiple_of(2 * alignment) && self.rng.percent(50) {
             address += alignment;
         }
         let given = bytes + self.rng.index(4);

@@ -36,10 +36,10 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
         Lane::Main => {
             let whole = limits.request_alignment;
             let odd = |segment: &crate::driver::Segment| {
-                segment.address % limits.mem_alignment != 0
-                    || segment.bytes % limits.segment_alignment != 0
+                !segment.address.is_multiple_of(limits.mem_alignment)
+                    || !segment.bytes.is_multiple_of(limits.segment_alignment)
             };
-            if io.offset % whole != 0 || io.bytes % whole != 0 {
+            if !io.offset.is_multiple_of(whole) || !io.bytes.is_multiple_of(whole) {
                 return fail("misaligned on the disk");
             }
             match io.segments.iter().any(odd) {

@@ -106,7 +106,7 @@ impl Scenario {
         }
         let limits = &self.limits[queue];
         let end = offset + bytes;
-        let whole = offset % limits.granule == 0 && end % limits.granule == 0;
+        let whole = offset.is_multiple_of(limits.granule) && end.is_multiple_of(limits.granule);
         let exclusive = op == Op::Write && bytes > 0 && !(whole && end <= limits.last_block);
         let tracked = if exclusive { pad(&(offset..end), limits.granule) } else { offset..end };
         let padded = padded(&(offset..end), limits);
@@ -203,7 +203,7 @@ fn edges(range: &Range<u64>, limits: &QueueLimits) -> [Option<Range<u64>>; 2] {
     if range.start >= end {
         return [None, None];
     }
-    let edge = |at: u64| (at % block != 0).then(|| pad(&(at..at + 1), block));
+    let edge = |at: u64| (!at.is_multiple_of(block)).then(|| pad(&(at..at + 1), block));
     [edge(range.start), edge(end)]
 }
 
