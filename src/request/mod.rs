@@ -2,8 +2,10 @@
 //! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
 //! no unsafe; addresses are numbers to it.
 
+mod batch;
 mod entry;
 mod machine;
+mod merge;
 mod moving;
 #[cfg(test)]
 mod sim;
@@ -42,6 +44,8 @@ pub struct QueueLimits {
     pub granule: u64,
     /// Flushes succeed and do nothing.
     pub no_flush: bool,
+    /// Sub-block writes are never merged.
+    pub no_merge: bool,
 }
 
 /// A request as it enters. Segments hold no empty element and add up to `bytes`.

@@ -32,9 +32,37 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.emit(slot, io, actions);
     }
 
+    /// Takes in the writes that can be done with this one, and reads the edges if they have to
+    /// be read.
+    pub(super) fn begin_write(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        if self.block_of(slot).is_none() {
+            return self.read_edges(slot, actions);
+        }
+        self.absorb_writes(slot);
+        let entry = self.entry(slot);
+        let (queue, requests) = (entry.queue, 1 + entry.members.len() as u64);
+        let inherited = entry.image_inherited;
+        if requests > 1 && self.covers_block(slot) {
+            self.queue(queue).stats.rmw_reads_skipped += requests;
+            if !inherited && self.take_image(slot).is_none() {
+                self.entry(slot).error = Some(libc::ENOMEM);
+                return;
+            }
+            return self.begin_moving(slot, actions);
+        }
+        self.queue(queue).stats.rmw += requests - 1;
+        self.queue(queue).stats.rmw_reads_skipped += requests - 1;
+        if inherited {
+            self.queue(queue).stats.rmw += 1;
+            self.queue(queue).stats.rmw_reads_skipped += 1;
+            return self.begin_moving(slot, actions);
+        }
+        self.read_edges(slot, actions);
+    }
+
     /// Reads the blocks that a write covers only in part; nothing is written before all of them
     /// are there.
-    pub(super) fn read_edges(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+    fn read_edges(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let limits = self.limits_of(slot).clone();
         let block = limits.request_alignment;
         let entry = self.entry(slot);
@@ -105,8 +133,21 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn begin_moving(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let limits = self.limits_of(slot);
         let (block, last_block) = (limits.request_alignment, limits.last_block);
+        self.entry(slot).phase = Phase::Moving;
+        if self.block_of(slot).is_some() {
+            let before = self.entry(slot).members.len();
+            self.absorb_writes(slot);
+            let entry = self.entry(slot);
+            let (joined, queue) = ((entry.members.len() - before) as u64, entry.queue);
+            let image = entry.head_image.or(entry.tail_image);
+            let shared = !entry.members.is_empty();
+            self.queue(queue).stats.rmw += joined;
+            self.queue(queue).stats.rmw_reads_skipped += joined;
+            if let (true, Some(image)) = (shared, image) {
+                return self.issue_shared(slot, image, actions);
+            }
+        }
         let entry = self.entry(slot);
-        entry.phase = Phase::Moving;
         let start = entry.request.offset;
         entry.cursor.position =
             if start < last_block { splice::round_down(start, block) } else { start };
@@ -143,6 +184,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             entry.parts.push((id.part, scratch));
         }
         entry.bounced |= !layout.copies.is_empty();
+        entry.image_is_whole = entry.images.as_ref().is_some_and(|images| {
+            let whole = Segment { address: images.address, bytes: layout.bytes as usize };
+            layout.bytes == limits.request_alignment && layout.segments[..] == [whole]
+        });
         let io = Io {
             id,
             op: entry.request.op,
@@ -156,14 +201,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.emit(slot, io, actions);
     }
 
-    fn next_part(&mut self, slot: u32) -> IoId {
+    pub(super) fn next_part(&mut self, slot: u32) -> IoId {
         let entry = self.entry(slot);
         let part = entry.parts_issued;
         entry.parts_issued += 1;
         IoId { slot, part }
     }
 
-    fn emit(&mut self, slot: u32, io: Io, actions: &mut Vec<Action<Q, T>>) {
+    pub(super) fn emit(&mut self, slot: u32, io: Io, actions: &mut Vec<Action<Q, T>>) {
         let entry = self.entry(slot);
         entry.outstanding += 1;
         let queue = entry.queue;
