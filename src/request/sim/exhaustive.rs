@@ -92,6 +92,7 @@ fn limits(block: u64, depth: usize) -> QueueLimits {
         last_block: u64::MAX,
         granule: block,
         no_flush: false,
+        no_merge: true,
     }
 }
 

@@ -118,6 +118,7 @@ mod tests {
             last_block: u64::MAX,
             granule: 4,
             no_flush: false,
+            no_merge: true,
         };
         let mut scenario = Scenario::empty(vec![limits], 16, 0);
         for &(start, end) in writes {
