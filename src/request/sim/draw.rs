@@ -69,7 +69,7 @@ fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
         last_block: if whole && rng.percent(80) { u64::MAX } else { length & !(alignment - 1) },
         granule: if rng.percent(80) { alignment } else { alignment << rng.between(1, 2) },
         no_flush: rng.percent(5),
-        no_merge: true,
+        no_merge: rng.percent(30),
     }
 }
 

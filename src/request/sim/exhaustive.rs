@@ -92,8 +92,12 @@ fn limits(block: u64, depth: usize) -> QueueLimits {
         last_block: u64::MAX,
         granule: block,
         no_flush: false,
-        no_merge: true,
+        no_merge: false,
     }
+}
+
+fn without_merging(limits: QueueLimits) -> QueueLimits {
+    QueueLimits { no_merge: true, ..limits }
 }
 
 fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
@@ -195,9 +199,10 @@ const BOTH: [Op; 2] = [Op::Read, Op::Write];
 #[test]
 fn every_path_of_every_pair_keeps_every_promise() {
     let (mut sets, mut paths) = (0, 0);
-    // One queue, one with a single place, and two whose blocks differ.
+    // One queue, with and without merging, one with a single place, and two whose blocks differ.
     let queues = [
         vec![limits(2, 64)],
+        vec![without_merging(limits(2, 64))],
         vec![limits(2, 1)],
         vec![limits(2, 64), limits(2, 64)],
         vec![limits(2, 64), limits(1, 64)],
@@ -225,16 +230,17 @@ fn every_path_of_every_pair_keeps_every_promise() {
 #[test]
 fn every_path_of_every_triple_keeps_every_promise() {
     let (mut sets, mut paths, mut failing) = (0, 0, 0);
-    let limits = [limits(BLOCK, 64)];
     let all = shapes(0, &BOTH);
-    for &first in &all {
-        for &second in &all {
-            for &third in &all {
-                let scenario = scenario(&limits, &[first, second, third]);
-                paths += walk(&scenario, Moves::ReadsEarly, false);
-                paths += walk(&scenario, Moves::WritesEarly, false);
-                sets += 1;
-                failing += walk(&scenario, Moves::ReadsEarly, true);
+    for limits in [[limits(BLOCK, 64)], [without_merging(limits(BLOCK, 64))]] {
+        for &first in &all {
+            for &second in &all {
+                for &third in &all {
+                    let scenario = scenario(&limits, &[first, second, third]);
+                    paths += walk(&scenario, Moves::ReadsEarly, false);
+                    paths += walk(&scenario, Moves::WritesEarly, false);
+                    failing += walk(&scenario, Moves::ReadsEarly, true);
+                    sets += 1;
+                }
             }
         }
     }

@@ -92,17 +92,20 @@ impl Ledger {
         self.in_flight |= bit(number);
     }
 
-    pub fn is_blocked(&self, number: usize) -> bool {
-        self.entries[number].blockers & self.in_flight != 0
+    /// Whether it has to wait for somebody who is not one of `sharers`.
+    pub fn is_blocked(&self, number: usize, sharers: Set) -> bool {
+        self.entries[number].blockers & self.in_flight & !sharers != 0
     }
 
-    /// Takes the request out; whether it may end with this result at this moment.
+    /// Takes the request out; whether it may end with this result at this moment. `led`: a request
+    /// that it may have been merged with has just ended in the same way.
     pub fn completed(
         &mut self,
         scenario: &Scenario,
         number: usize,
         result: Result<(), i32>,
         denied: u32,
+        led: bool,
     ) -> Checked {
         if number >= self.entries.len() {
             return Err(format!("request {number} completes before it is submitted"));
@@ -117,7 +120,9 @@ impl Ledger {
         self.completed |= bit(number);
         let moves = scenario.plans[number].bytes > 0;
         let own = self.entries[number].errors.contains(&libc::ENOMEM);
-        if result == Err(libc::ENOMEM) && moves && !own {
+        if led && result.is_err() {
+            // A failure before its own bytes were named by any I/O.
+        } else if result == Err(libc::ENOMEM) && moves && !own {
             self.without_memory += 1;
             if self.without_memory > denied {
                 return Err(format!("request {number} fails with ENOMEM out of nothing"));
@@ -174,7 +179,7 @@ impl Ledger {
     /// Notes who need not wait any more.
     pub fn update_ready(&mut self, now: u64) {
         for number in members(self.in_flight) {
-            if self.entries[number].ready_at.is_none() && !self.is_blocked(number) {
+            if self.entries[number].ready_at.is_none() && !self.is_blocked(number, 0) {
                 self.entries[number].ready_at = Some(now);
             }
         }

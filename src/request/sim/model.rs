@@ -118,7 +118,7 @@ mod tests {
             last_block: u64::MAX,
             granule: 4,
             no_flush: false,
-            no_merge: true,
+            no_merge: false,
         };
         let mut scenario = Scenario::empty(vec![limits], 16, 0);
         for &(start, end) in writes {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn succeed(ledger: &mut Ledger, scenario: &Scenario, number: usize) {
-        ledger.completed(scenario, number, Ok(()), 0).expect("may succeed");
+        ledger.completed(scenario, number, Ok(()), 0, false).expect("may succeed");
     }
 
     fn label(scenario: &Scenario, number: usize, offset: u64) -> Label {
@@ -217,7 +217,7 @@ mod tests {
         submit(&mut ledger, &scenario);
         ledger.entries[0].issued[1] = false;
         ledger.entries[0].errors.push(libc::EIO);
-        ledger.completed(&scenario, 0, Err(libc::EIO), 0).expect("may fail");
+        ledger.completed(&scenario, 0, Err(libc::EIO), 0, false).expect("may fail");
         let look = Look::new(&scenario, &ledger, ledger.completed);
         assert_eq!(look.check(1, initial(1)), Ok(()), "failed writes need not have an effect");
         assert_eq!(look.check(1, label(&scenario, 0, 1)), Ok(()), "but may");

@@ -127,6 +127,7 @@ fn random_schedules_keep_every_promise() {
     assert_eq!(violations, 0, "run again with one of the seeds above for every step of it");
     if schedules >= 1000 {
         assert!(total.waits > 0 && total.rmw > 0 && total.bounced > 0 && total.zero_copy > 0);
+        assert!(total.merged > 0);
         assert!(total.errors > 0 && total.shorts > 0 && total.interrupts > 0 && total.denied > 0);
     }
 }

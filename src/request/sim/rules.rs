@@ -1,6 +1,6 @@
 //! What every single I/O must be like, whatever else is going on.
 
-use super::ledger::Checked;
+use super::ledger::{bit, Checked, Set};
 use super::memory::Memory;
 use super::scenario::{inside, Scenario};
 use crate::driver::{Copy, Io, Lane, Op};
@@ -77,7 +77,7 @@ pub fn check_memory(
     io: &Io,
     addresses: &[usize],
     scenario: &Scenario,
-    number: usize,
+    (number, sharers): (usize, Set),
     memory: &Memory,
 ) -> Checked {
     let plan = &scenario.plans[number];
@@ -102,23 +102,18 @@ pub fn check_memory(
         }
         at += segment.bytes;
     }
-    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, number, memory))
+    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, sharers, memory))
 }
 
-fn check_copy(
-    io: &Io,
-    copy: &Copy,
-    scenario: &Scenario,
-    number: usize,
-    memory: &Memory,
-) -> Checked {
+fn check_copy(io: &Io, copy: &Copy, scenario: &Scenario, sharers: Set, memory: &Memory) -> Checked {
     let (guest, scratch) = match io.op {
         Op::Read => (copy.to, copy.from),
         _ => (copy.from, copy.to),
     };
-    let theirs = (guest..guest + copy.bytes).all(|at| scenario.owner_of_memory(at) == Some(number));
+    let theirs = (guest..guest + copy.bytes)
+        .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
     if copy.bytes == 0 || !theirs {
-        return Err(format!("copy of request {number} with foreign memory: {copy:x?} of {io:x?}"));
+        return Err(format!("copy with foreign memory: {copy:x?} of {io:x?}"));
     }
     match memory.is_taken(scratch, copy.bytes) {
         true => Ok(()),

@@ -155,6 +155,18 @@ impl Scenario {
         super::memory::source(*self.guest.get(address.checked_sub(BASE)?)?)
     }
 
+    /// Whether two requests may share one I/O.
+    pub fn may_merge(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.plans[a], &self.plans[b]);
+        let limits = &self.limits[a.queue];
+        let block = a.part_of_block(limits);
+        a.queue == b.queue
+            && (a.op, b.op) == (Op::Write, Op::Write)
+            && !limits.no_merge
+            && block.is_some()
+            && block == b.part_of_block(limits)
+    }
+
     /// Of two requests, whether the later one has to wait until the earlier one is over.
     pub fn conflict(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
@@ -168,6 +180,15 @@ impl Scenario {
 }
 
 impl Plan {
+    /// The block that it covers a part of, if it touches no other and none that is special.
+    pub fn part_of_block(&self, limits: &QueueLimits) -> Option<u64> {
+        let block = limits.request_alignment;
+        let at = self.offset & !(block - 1);
+        let end = self.offset + self.bytes;
+        (self.bytes > 0 && self.bytes < block && end <= at + block && end <= limits.last_block)
+            .then_some(at)
+    }
+
     pub fn covers(&self, offset: u64) -> bool {
         self.offset <= offset && offset < self.offset + self.bytes
     }

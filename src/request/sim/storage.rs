@@ -3,6 +3,7 @@
 //! An I/O moves its bytes unit by unit, at whatever moments and in whatever order the schedule
 //! says: other I/Os see it half done.
 
+use super::ledger::{bit, Set};
 use super::memory::{Label, Memory, POISON};
 use super::rng::Rng;
 use crate::driver::{Io, Op};
@@ -22,6 +23,8 @@ pub struct Flight {
     pub io: Io,
     pub queue: usize,
     pub request: usize,
+    /// It and those that share its I/O.
+    pub sharers: Set,
     /// Of every byte.
     pub addresses: Vec<usize>,
     /// Where the units begin that have not moved yet.
@@ -33,8 +36,9 @@ pub struct Flight {
 impl Flight {
     pub fn new(io: Io, queue: usize, request: usize, addresses: Vec<usize>, unit: u64) -> Self {
         let unit = unit as usize;
+        let sharers = bit(request);
         let pending = (0..addresses.len()).step_by(unit).collect();
-        Flight { io, queue, request, addresses, pending, unit, copied: false }
+        Flight { io, queue, request, sharers, addresses, pending, unit, copied: false }
     }
 
     /// How many units have not moved yet.

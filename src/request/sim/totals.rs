@@ -17,6 +17,7 @@ pub struct Counts {
     pub denied: u64,
     pub failed_requests: u64,
     pub rmw: u64,
+    pub merged: u64,
     pub zero_copy: u64,
     pub bounced: u64,
     /// Reads, writes and flushes issued, by queue.
@@ -46,6 +47,7 @@ impl Counts {
         self.denied += other.denied;
         self.failed_requests += other.failed_requests;
         self.rmw += other.rmw;
+        self.merged += other.merged;
         self.zero_copy += other.zero_copy;
         self.bounced += other.bounced;
         self.ios.resize(self.ios.len().max(1), [0; 3]);
@@ -58,7 +60,7 @@ impl std::fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} requests ({} failed), {} I/Os, {} waits, {} read-modify-writes, \
-             {} zero-copy, {} bounced; injected: {} errors, {} short, {} interrupted, {} without \
+             {} merged, {} zero-copy, {} bounced; injected: {} errors, {} short, {} interrupted, {} without \
              scratch",
             self.schedules,
             self.requests,
@@ -66,6 +68,7 @@ impl std::fmt::Display for Counts {
             self.ios(),
             self.waits,
             self.rmw,
+            self.merged,
             self.zero_copy,
             self.bounced,
             self.errors,
@@ -120,9 +123,10 @@ pub fn check_stats(
             && copied <= moving
             && copied + errors >= moving
             && stats.rmw <= requests[1]
-            && stats.rmw <= stats.rmw_reads
+            && stats.rmw <= stats.rmw_reads + stats.rmw_reads_skipped
             && stats.rmw_reads <= 2 * stats.rmw
-            && stats.rmw_reads <= reads;
+            && stats.rmw_reads <= reads
+            && stats.merged <= requests[1];
         if !plausible {
             return Err(format!(
                 "queue {queue}: {stats:?}; seen: {requests:?} requests, {bytes:?} bytes, \
@@ -131,6 +135,7 @@ pub fn check_stats(
         }
         counts.waits += stats.waits;
         counts.rmw += stats.rmw;
+        counts.merged += stats.merged;
         counts.zero_copy += stats.zero_copy;
         counts.bounced += stats.bounced;
         counts.failed_requests += errors;

@@ -29,6 +29,8 @@ pub struct World<'a, S> {
     slots: Vec<(u32, usize)>,
     /// The I/O that ended in this step: what is left of it may be asked for again.
     ended: Option<IoId>,
+    /// Who completed in this step.
+    gone: Vec<usize>,
     actions: Vec<SimAction>,
     rng: Rng,
     now: u64,
@@ -58,6 +60,7 @@ impl<'a, S: Subject> World<'a, S> {
             ledger: Ledger::default(),
             slots: Vec::new(),
             ended: None,
+            gone: Vec::new(),
             actions: Vec::new(),
             rng: Rng::new(scenario.seed ^ 2),
             now: 0,
@@ -128,7 +131,8 @@ impl<'a, S: Subject> World<'a, S> {
         trace!(self, "ends {:?} {:?} of request {number}: {outcome:?}", io.op, io.id);
         let result = {
             let memory = &mut self.memory.borrow_mut();
-            rules::check_memory(io, &flight.addresses, self.scenario, number, memory)?;
+            let owners = (number, flight.sharers);
+            rules::check_memory(io, &flight.addresses, self.scenario, owners, memory)?;
             flight.end(outcome, &mut self.disk, memory, &mut self.rng)
         };
         self.note_outcome(&flight, outcome);
@@ -157,24 +161,28 @@ impl<'a, S: Subject> World<'a, S> {
 
     fn note_outcome(&mut self, flight: &Flight, outcome: Outcome) {
         let edge = self.is_edge_read(flight);
-        let limits = &self.scenario.limits[flight.queue];
-        let entry = &mut self.ledger.entries[flight.request];
-        entry.outstanding -= 1;
+        let block = self.scenario.limits[flight.queue].request_alignment;
+        let flush = flight.io.op == Op::Flush;
         match outcome {
-            Outcome::Full => entry.flushed |= flight.io.op == Op::Flush,
-            Outcome::Short(moved) => {
-                self.counts.shorts += 1;
-                entry.stalls += u32::from(moved < limits.request_alignment);
-            }
-            Outcome::Failed(libc::EINTR) => {
-                self.counts.interrupts += 1;
-                entry.stalls += 1;
-            }
-            Outcome::Failed(errno) => {
+            Outcome::Full => {}
+            Outcome::Short(_) => self.counts.shorts += 1,
+            Outcome::Failed(libc::EINTR) => self.counts.interrupts += 1,
+            Outcome::Failed(_) => {
                 self.counts.errors += 1;
-                entry.errors.push(errno);
-                entry.edge_failed |= edge;
-                self.ledger.flush_failed |= flight.io.op == Op::Flush;
+                self.ledger.flush_failed |= flush;
+            }
+        }
+        for number in members(flight.sharers) {
+            let entry = &mut self.ledger.entries[number];
+            entry.outstanding -= 1;
+            match outcome {
+                Outcome::Full => entry.flushed |= flush,
+                Outcome::Short(moved) => entry.stalls += u32::from(moved < block),
+                Outcome::Failed(libc::EINTR) => entry.stalls += 1,
+                Outcome::Failed(errno) => {
+                    entry.errors.push(errno);
+                    entry.edge_failed |= edge;
+                }
             }
         }
     }
@@ -182,6 +190,7 @@ impl<'a, S: Subject> World<'a, S> {
     /// Completions first: what an action list tells at one moment is true at that moment.
     fn process(&mut self, mut actions: Vec<SimAction>) -> Checked {
         let mut asked = Vec::new();
+        self.gone.clear();
         for action in actions.drain(..) {
             match action {
                 Action::Complete(completion) => self.complete(completion)?,
@@ -192,7 +201,7 @@ impl<'a, S: Subject> World<'a, S> {
         self.ledger.update_ready(self.now);
         let mut started: Set = 0;
         for (queue, io) in asked {
-            started |= bit(self.issue(queue, io)?);
+            started |= self.issue(queue, io)?;
         }
         self.check_places(started)?;
         match self.memory.borrow_mut().misuse.take() {
@@ -205,7 +214,13 @@ impl<'a, S: Subject> World<'a, S> {
         let number = done.token;
         trace!(self, "completes {number}: {:?}", done.result);
         let denied = self.memory.borrow().denied;
-        self.ledger.completed(self.scenario, number, done.result, denied)?;
+        let led = self.gone.iter().any(|&leader| {
+            leader < number
+                && self.scenario.may_merge(leader, number)
+                && self.ledger.entries[leader].result == Some(done.result)
+        });
+        self.ledger.completed(self.scenario, number, done.result, denied, led)?;
+        self.gone.push(number);
         let plan = &self.scenario.plans[number];
         let told = (done.id, done.op, done.offset, done.bytes);
         if told != (self.ledger.entries[number].id, plan.op, plan.offset, plan.bytes) {
@@ -219,24 +234,41 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     /// Takes an I/O that the machine asks for to the storage, and says whose it is.
-    fn issue(&mut self, queue: usize, io: Io) -> Checked<usize> {
+    fn issue(&mut self, queue: usize, io: Io) -> Checked<Set> {
         rules::check_shape(&io, &self.scenario.limits[queue], self.scenario.length)?;
-        let number = self.owner(queue, &io)?;
-        trace!(self, "  I/O of request {number}: {io:x?}");
-        let plan = &self.scenario.plans[number];
-        if self.ledger.in_flight & bit(number) == 0 || plan.queue != queue {
-            return Err(format!("I/O for request {number}, which is not in flight there: {io:x?}"));
-        }
-        if self.ledger.is_blocked(number) {
-            return Err(format!("request {number} does not wait for an earlier one: {io:x?}"));
-        }
+        let (leader, sharers) = self.owners(queue, &io)?;
+        trace!(self, "  I/O of {:?}: {io:x?}", members(sharers).collect::<Vec<_>>());
         if self.flights.iter().any(|flight| flight.io.id == io.id) {
             return Err(format!("two I/Os with one name: {io:x?}"));
         }
         let mut addresses = Vec::with_capacity(io.bytes as usize);
         io.segments.iter().for_each(|s| addresses.extend(s.address..s.address + s.bytes));
-        rules::check_range(&io, self.scenario, number)?;
-        rules::check_memory(&io, &addresses, self.scenario, number, &self.memory.borrow())?;
+        for number in members(sharers) {
+            if number != leader && !self.scenario.may_merge(leader, number) {
+                return Err(format!("requests {leader} and {number} share {io:x?}"));
+            }
+            self.issue_for(number, sharers, queue, &io)?;
+        }
+        let owners = (leader, sharers);
+        rules::check_memory(&io, &addresses, self.scenario, owners, &self.memory.borrow())?;
+        self.counts.issued(queue, io.op);
+        let unit = self.scenario.unit;
+        let mut flight = Flight::new(io, queue, leader, addresses, unit);
+        flight.sharers = sharers;
+        self.flights.push(flight);
+        Ok(sharers)
+    }
+
+    /// Notes the I/O for one of those that share it.
+    fn issue_for(&mut self, number: usize, sharers: Set, queue: usize, io: &Io) -> Checked {
+        let plan = &self.scenario.plans[number];
+        if self.ledger.in_flight & bit(number) == 0 || plan.queue != queue {
+            return Err(format!("I/O for request {number}, which is not in flight there: {io:x?}"));
+        }
+        if self.ledger.is_blocked(number, sharers) {
+            return Err(format!("request {number} does not wait for an earlier one: {io:x?}"));
+        }
+        rules::check_range(io, self.scenario, number)?;
         let entry = &mut self.ledger.entries[number];
         if io.op == Op::Write {
             if entry.edge_failed {
@@ -253,38 +285,36 @@ impl<'a, S: Subject> World<'a, S> {
             return Err(format!("request {number} goes on after an error: {io:x?}"));
         }
         entry.outstanding += 1;
-        self.counts.issued(queue, io.op);
-        let unit = self.scenario.unit;
-        self.flights.push(Flight::new(io, queue, number, addresses, unit));
-        Ok(number)
+        Ok(())
     }
 
-    /// Whose I/O this is: told by the guest memory that it names, else by its slot; and the first
-    /// I/O of a slot that names only scratch is an edge read, or a flush, of the first request
-    /// that can have one.
-    fn owner(&mut self, queue: usize, io: &Io) -> Checked<usize> {
+    /// Whose I/O this is, and who shares it: told by the guest memory that it names, and by its
+    /// slot; and the first I/O of a slot that names only scratch is an edge read, or a flush, of
+    /// the first request that can have one.
+    fn owners(&mut self, queue: usize, io: &Io) -> Checked<(usize, Set)> {
         let memory = self.memory.borrow();
         let guest = io.segments.iter().map(|segment| segment.address);
         let guest = guest.chain(io.copies.iter().flat_map(|copy| [copy.from, copy.to]));
         let named = guest
             .filter(|&address| memory.is_guest(address))
-            .find_map(|address| self.scenario.owner_of_memory(address));
+            .filter_map(|address| self.scenario.owner_of_memory(address))
+            .fold(0, |set, number| set | bit(number));
         let slot = io.id.slot;
         let bound = self.slots.iter().find(|(known, _)| *known == slot).map(|(_, number)| *number);
-        let owner = match (named, bound) {
-            (Some(named), Some(bound)) if named != bound => {
-                return Err(format!("slot {slot} is of request {bound}, not {named}: {io:x?}"));
+        let leader = match (members(named).next(), bound) {
+            (Some(_), Some(bound)) if named & bit(bound) == 0 => {
+                return Err(format!("slot {slot} is of request {bound}: {io:x?}"));
             }
-            (Some(number), _) | (None, Some(number)) => number,
+            (_, Some(number)) | (Some(number), None) => number,
             (None, None) => members(self.ledger.in_flight)
                 .filter(|&number| !self.slots.iter().any(|&(_, known)| known == number))
                 .find(|&number| self.may_be_first(number, queue, io))
                 .ok_or_else(|| format!("nobody's I/O: {io:x?}"))?,
         };
         if bound.is_none() {
-            self.slots.push((slot, owner));
+            self.slots.push((slot, leader));
         }
-        Ok(owner)
+        Ok((leader, named | bit(leader)))
     }
 
     fn may_be_first(&self, number: usize, queue: usize, io: &Io) -> bool {
@@ -306,8 +336,15 @@ impl<'a, S: Subject> World<'a, S> {
         for (queue, limits) in self.scenario.limits.iter().enumerate() {
             let here = members(self.ledger.in_flight)
                 .filter(|&number| self.scenario.plans[number].queue == queue);
-            let waiting = here.clone().filter(idle).filter(|&n| !self.ledger.is_blocked(n));
-            let active = here.filter(|number| !idle(number)).count();
+            let waiting = here.clone().filter(idle).filter(|&n| !self.ledger.is_blocked(n, 0));
+            // Those that share an I/O share a place.
+            let at_storage = here.filter(|number| !idle(number));
+            let led = |number: usize| {
+                self.flights
+                    .iter()
+                    .any(|flight| flight.request != number && flight.sharers & bit(number) != 0)
+            };
+            let active = at_storage.filter(|&number| !led(number)).count();
             if active > limits.depth {
                 return Err(format!("{active} requests of queue {queue} at the storage"));
             }
