@@ -137,7 +137,7 @@ fn run(scenario: &Scenario, moves: Moves, failing: bool, path: &mut Path, trace:
     let mut may_fail = failing;
     let mut events = Vec::new();
     loop {
-        move_early(&mut world, moves);
+        move_early(&mut world, moves)?;
         events.clear();
         list_events(&world, moves, may_fail, &mut events);
         if events.is_empty() {
@@ -145,7 +145,7 @@ fn run(scenario: &Scenario, moves: Moves, failing: bool, path: &mut Path, trace:
         }
         match events[path.choose(events.len())] {
             Event::Submit => world.submit()?,
-            Event::Move(index, unit) => world.advance_one(index, unit),
+            Event::Move(index, unit) => world.advance_one(index, unit)?,
             Event::End(index) => world.finish(index, Outcome::Full)?,
             Event::Fail(index) => {
                 may_fail = false;
@@ -155,17 +155,18 @@ fn run(scenario: &Scenario, moves: Moves, failing: bool, path: &mut Path, trace:
     }
 }
 
-fn move_early(world: &mut World<'_, RealMachine>, moves: Moves) {
+fn move_early(world: &mut World<'_, RealMachine>, moves: Moves) -> Checked {
     let early = match moves {
         Moves::ReadsEarly => Op::Read,
         Moves::WritesEarly => Op::Write,
-        Moves::Apart => return,
+        Moves::Apart => return Ok(()),
     };
     for index in 0..world.flights.len() {
         if world.flights[index].io.op == early && world.flights[index].pending() > 0 {
-            world.advance(index, 100);
+            world.advance(index, 100)?;
         }
     }
+    Ok(())
 }
 
 fn list_events(

@@ -21,7 +21,7 @@ fn every_flaw_is_found() {
     let flaws = [
         (Flaw::NoWait, "does not wait"),
         (Flaw::NoWaitForOtherQueues, "does not wait"),
-        (Flaw::NoTailRead, "nobody wrote there"),
+        (Flaw::NoTailRead, "changes its neighbour"),
         (Flaw::IgnoredEdgeError, "though an edge read failed"),
         (Flaw::CompletesBeforeItsLastWrite, "not in flight"),
         (Flaw::CompletesTwice, "completes twice"),

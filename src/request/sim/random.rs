@@ -66,7 +66,7 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
         _ => rng.index(flights),
     };
     if world.flights[index].pending() > 0 && rng.percent(scenario.advance_percent) {
-        world.advance(index, rng.pick(&[25, 50, 100]));
+        world.advance(index, rng.pick(&[25, 50, 100]))?;
         return Ok(true);
     }
     let outcome = outcome(scenario, rng, &world.flights[index]);

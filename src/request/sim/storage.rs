@@ -4,7 +4,7 @@
 //! says: other I/Os see it half done.
 
 use super::ledger::{bit, Set};
-use super::memory::{Label, Memory, POISON};
+use super::memory::{source, Label, Memory, POISON};
 use super::rng::Rng;
 use crate::driver::{Io, Op};
 
@@ -31,6 +31,8 @@ pub struct Flight {
     pending: Vec<usize>,
     unit: usize,
     copied: bool,
+    /// A byte that belongs to none of the sharers got another value.
+    pub changed_neighbour: Option<u64>,
 }
 
 impl Flight {
@@ -38,7 +40,17 @@ impl Flight {
         let unit = unit as usize;
         let sharers = bit(request);
         let pending = (0..addresses.len()).step_by(unit).collect();
-        Flight { io, queue, request, sharers, addresses, pending, unit, copied: false }
+        Flight {
+            io,
+            queue,
+            request,
+            sharers,
+            addresses,
+            pending,
+            unit,
+            copied: false,
+            changed_neighbour: None,
+        }
     }
 
     /// How many units have not moved yet.
@@ -114,7 +126,13 @@ impl Flight {
             Op::Write => {
                 self.copy(memory);
                 for at in start..end {
-                    disk[self.io.offset as usize + at] = memory.get(self.addresses[at]);
+                    let offset = self.io.offset + at as u64;
+                    let label = memory.get(self.addresses[at]);
+                    let old = std::mem::replace(&mut disk[offset as usize], label);
+                    let theirs = source(label).is_some_and(|n| self.sharers & bit(n) != 0);
+                    if label != old && !theirs {
+                        self.changed_neighbour = Some(offset);
+                    }
                 }
             }
             Op::Read => {

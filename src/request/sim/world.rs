@@ -101,21 +101,23 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     /// Lets some of the bytes of the I/O at `index` move.
-    pub fn advance(&mut self, index: usize, percent: u64) {
+    pub fn advance(&mut self, index: usize, percent: u64) -> Checked {
         self.now += 1;
         let Flight { io, request, .. } = &self.flights[index];
         trace!(self, "  moves {percent}% of {:?} {:?} of request {request}", io.op, io.id);
         let memory = &mut self.memory.borrow_mut();
         self.flights[index].advance(&mut self.disk, memory, percent, &mut self.rng);
+        check_neighbours(&self.flights[index])
     }
 
     /// Lets one unit of those that have not moved yet move.
-    pub fn advance_one(&mut self, index: usize, unit: usize) {
+    pub fn advance_one(&mut self, index: usize, unit: usize) -> Checked {
         self.now += 1;
         let Flight { io, request, .. } = &self.flights[index];
         trace!(self, "  moves unit {unit} of {:?} {:?} of request {request}", io.op, io.id);
         let memory = &mut self.memory.borrow_mut();
         self.flights[index].advance_one(unit, &mut self.disk, memory);
+        check_neighbours(&self.flights[index])
     }
 
     fn is_edge_read(&self, flight: &Flight) -> bool {
@@ -135,6 +137,7 @@ impl<'a, S: Subject> World<'a, S> {
             rules::check_memory(io, &flight.addresses, self.scenario, owners, memory)?;
             flight.end(outcome, &mut self.disk, memory, &mut self.rng)
         };
+        check_neighbours(&flight)?;
         self.note_outcome(&flight, outcome);
         let mut actions = std::mem::take(&mut self.actions);
         self.subject.io_done(flight.io, result, &mut actions);
@@ -363,5 +366,13 @@ impl<'a, S: Subject> World<'a, S> {
             }
         }
         Ok(())
+    }
+}
+
+/// A write may rewrite the bytes around its own only with what they are.
+fn check_neighbours(flight: &Flight) -> Checked {
+    match flight.changed_neighbour {
+        None => Ok(()),
+        Some(byte) => Err(format!("request {} changes its neighbour, byte {byte}", flight.request)),
     }
 }
