@@ -36,7 +36,7 @@ pub struct Entry<T> {
     pub tail_image: Option<usize>,
     /// The image needs no reading: it came from the write before, whole.
     pub image_inherited: bool,
-    /// Once this request is done the image is the whole block as the storage has it.
+    /// The image has every byte that is written, not only those that were read.
     pub image_is_whole: bool,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[u32; 8]>,
@@ -77,6 +77,11 @@ impl<T> Entry<T> {
 
     pub fn end(&self) -> u64 {
         self.request.offset + self.request.bytes
+    }
+
+    /// Where the image of the one block is that a merged request writes a part of.
+    pub fn block_image(&self) -> Option<usize> {
+        self.head_image.or(self.tail_image)
     }
 
     pub fn scratch_bytes(&self) -> usize {

@@ -8,8 +8,8 @@
 //! there was. A write joins only if it waits for nobody but the member before it: what lies
 //! between them in the order of submission cannot overlap either.
 //!
-//! When a shared write is done its image holds the whole block as the storage has it, and the
-//! next write in line inherits it instead of reading the block again.
+//! When such a write is done and another is in line, the image is made to hold the whole block as
+//! the storage has it, and that one inherits it instead of reading the block again.
 
 use super::entry::{Entry, Phase};
 use super::machine::Machine;
@@ -153,7 +153,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// A write to one block is done: the next in line gets its image, if it can start at once.
     pub(super) fn bequeath_image(&mut self, entry: &mut Entry<T>, slot: u32) {
         let last = entry.members.last().copied().unwrap_or(slot);
-        if !entry.image_is_whole || entry.error.is_some() {
+        let Some(image) = entry.block_image() else { return };
+        if entry.request.op != Op::Write || entry.error.is_some() {
             return;
         }
         // Images are held by requests with a place at the storage; this one's becomes free.
@@ -166,13 +167,20 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             other.is_some_and(|other| other.queue == entry.queue)
                 && self.block_of(heir) == Some(block)
         });
-        if let Some(heir) = heir {
-            let image = entry.images.take();
-            let heir = self.entry(heir);
-            heir.head_image = image.as_ref().map(|image| image.address);
-            heir.images = image;
-            heir.image_inherited = true;
+        let Some(heir) = heir else { return };
+        if !entry.image_is_whole {
+            // What went out straight from the guest's memory, which is still the request's own.
+            let mut at = image + (entry.request.offset - block) as usize;
+            for &Segment { address, bytes } in &entry.request.segments {
+                self.scratch.copy(Copy { from: address, to: at, bytes });
+                at += bytes;
+            }
         }
+        let images = entry.images.take();
+        let heir = self.entry(heir);
+        heir.images = images;
+        heir.head_image = Some(image);
+        heir.image_inherited = true;
     }
 }
 

@@ -14,7 +14,7 @@ mod tracker;
 
 pub use machine::Machine;
 
-use crate::driver::{Io, Op, Segments};
+use crate::driver::{Copy, Io, Op, Segments};
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
@@ -84,6 +84,8 @@ pub struct Completion<T> {
 pub trait ScratchPool {
     fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
     fn give(&mut self, scratch: Scratch);
+    /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
+    fn copy(&mut self, copy: Copy);
 }
 
 /// Scratch memory: owned by whoever holds the value, until it is given back.

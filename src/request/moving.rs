@@ -134,20 +134,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let limits = self.limits_of(slot);
         let (block, last_block) = (limits.request_alignment, limits.last_block);
         self.entry(slot).phase = Phase::Moving;
-        if self.block_of(slot).is_some() {
-            let before = self.entry(slot).members.len();
-            self.absorb_writes(slot);
-            let entry = self.entry(slot);
-            let (joined, queue) = ((entry.members.len() - before) as u64, entry.queue);
-            let image = entry.head_image.or(entry.tail_image);
-            let shared = !entry.members.is_empty();
-            self.queue(queue).stats.rmw += joined;
-            self.queue(queue).stats.rmw_reads_skipped += joined;
-            if let (true, Some(image)) = (shared, image) {
-                return self.issue_shared(slot, image, actions);
-            }
-        }
         let entry = self.entry(slot);
+        if let (false, Some(image)) = (entry.members.is_empty(), entry.block_image()) {
+            return self.issue_shared(slot, image, actions);
+        }
         let start = entry.request.offset;
         entry.cursor.position =
             if start < last_block { splice::round_down(start, block) } else { start };
@@ -184,10 +174,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             entry.parts.push((id.part, scratch));
         }
         entry.bounced |= !layout.copies.is_empty();
-        entry.image_is_whole = entry.images.as_ref().is_some_and(|images| {
-            let whole = Segment { address: images.address, bytes: layout.bytes as usize };
-            layout.bytes == limits.request_alignment && layout.segments[..] == [whole]
-        });
         let io = Io {
             id,
             op: entry.request.op,
