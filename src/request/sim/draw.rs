@@ -78,7 +78,7 @@ fn mood(rng: &mut Rng, length: u64) -> Mood {
         write_percent: rng.pick(&[30, 50, 70, 90, 100]),
         flush_percent: rng.pick(&[0, 0, 5, 15]),
         aligned_percent: rng.pick(&[0, 20, 50, 90]),
-        hot_percent: rng.pick(&[0, 30, 80]),
+        hot_percent: rng.pick(&[0, 30, 80, 100]),
         hot: rng.below(length),
         blocks_max: rng.pick(&[1, 1, 2, 3, 8]),
         neat_percent: rng.pick(&[0, 30, 70, 100]),

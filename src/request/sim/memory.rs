@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::rng::Rng;
+use crate::driver::Copy;
 use crate::request::{Scratch, ScratchPool};
 
 pub type Label = u32;
@@ -114,6 +115,15 @@ impl Memory {
         Some(Scratch { address, bytes: given, alignment })
     }
 
+    fn copy_in(&mut self, copy: Copy) {
+        let Copy { from, to, bytes } = copy;
+        if !self.is_guest(from + bytes - 1) || !self.is_taken(to, bytes) {
+            self.misuse.get_or_insert(format!("copies what it may not: {copy:x?}"));
+            return;
+        }
+        self.cells.copy_within(from - BASE..from - BASE + bytes, to - BASE);
+    }
+
     fn give(&mut self, scratch: &Scratch) {
         let known = self.blocks.iter_mut().find(|block| block.address == scratch.address);
         match known {
@@ -144,5 +154,9 @@ impl ScratchPool for Pool {
 
     fn give(&mut self, scratch: Scratch) {
         self.0.borrow_mut().give(&scratch);
+    }
+
+    fn copy(&mut self, copy: Copy) {
+        self.0.borrow_mut().copy_in(copy);
     }
 }
