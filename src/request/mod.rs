@@ -7,6 +7,8 @@ mod entry;
 mod machine;
 mod merge;
 mod moving;
+#[cfg(test)]
+mod sim;
 mod splice;
 mod tracker;
 

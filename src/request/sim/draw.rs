@@ -1,0 +1,155 @@
+//! Draws a scenario from a seed: small blocks, so that requests meet; alignments in every order
+//! of size; vectors from one element to one per byte.
+
+use super::rng::Rng;
+use super::scenario::{Faults, Order, Scenario, REQUESTS_MAX};
+use crate::driver::{Op, Segment, Segments};
+use crate::request::QueueLimits;
+
+/// What all requests of a scenario have in common.
+struct Mood {
+    write_percent: u64,
+    flush_percent: u64,
+    /// Chance that a request starts and ends on block boundaries.
+    aligned_percent: u64,
+    /// Chance that it lies near the hot spot.
+    hot_percent: u64,
+    hot: u64,
+    blocks_max: u64,
+    /// Chance that a buffer suits the storage.
+    neat_percent: u64,
+    elements_max: usize,
+    /// Chance that an element repeats memory of an earlier one.
+    repeat_percent: u64,
+}
+
+impl Scenario {
+    pub fn draw(rng: &mut Rng, seed: u64) -> Self {
+        let queues = rng.pick(&[1, 1, 1, 2, 2, 3]);
+        let alignments: Vec<u64> = (0..queues).map(|_| 1 << rng.pick(&LOG_ALIGNMENTS)).collect();
+        let largest = alignments.iter().copied().max().unwrap_or(1);
+        let mut length = largest * rng.between(1, if largest > 16 { 4 } else { 8 });
+        if rng.percent(40) {
+            length += rng.below(largest);
+        }
+        let limits = alignments.iter().map(|&alignment| limits(rng, alignment, length)).collect();
+        let mut scenario = Scenario::empty(limits, length, seed);
+        if rng.percent(30) {
+            scenario.unit = 1;
+        }
+        scenario.submit_percent = rng.pick(&[10, 30, 50, 70, 90, 100]);
+        scenario.advance_percent = rng.pick(&[0, 0, 20, 40, 60]);
+        scenario.order = rng.pick(&[Order::Any, Order::MostlyNewest, Order::MostlyOldest]);
+        let requests = match rng.percent(30) {
+            true => rng.between(1, 6),
+            false => rng.between(4, REQUESTS_MAX as u64),
+        };
+        let mood = mood(rng, length);
+        for _ in 0..requests {
+            add_request(&mut scenario, rng, &mood);
+        }
+        scenario.faults = Faults::draw(rng, requests as usize);
+        scenario
+    }
+}
+
+const LOG_ALIGNMENTS: [u64; 10] = [0, 1, 1, 2, 2, 2, 3, 3, 4, 6];
+
+fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
+    let log = u64::from(alignment.trailing_zeros());
+    let whole = length.is_multiple_of(alignment);
+    let unlimited = rng.percent(40);
+    QueueLimits {
+        request_alignment: alignment,
+        mem_alignment: 1 << rng.between(0, log + 2),
+        segment_alignment: 1 << rng.between(0, log),
+        max_transfer: if unlimited { 1 << 30 } else { alignment * rng.between(1, 4) },
+        max_segments: if unlimited { 1024 } else { rng.between(1, 5) as usize },
+        depth: rng.pick(&[1, 2, 3, 5, 64]),
+        last_block: if whole && rng.percent(80) { u64::MAX } else { length & !(alignment - 1) },
+        granule: if rng.percent(80) { alignment } else { alignment << rng.between(1, 2) },
+        no_flush: rng.percent(5),
+        no_merge: rng.percent(30),
+    }
+}
+
+fn mood(rng: &mut Rng, length: u64) -> Mood {
+    Mood {
+        write_percent: rng.pick(&[30, 50, 70, 90, 100]),
+        flush_percent: rng.pick(&[0, 0, 5, 15]),
+        aligned_percent: rng.pick(&[0, 20, 50, 90]),
+        hot_percent: rng.pick(&[0, 30, 80, 100]),
+        hot: rng.below(length),
+        blocks_max: rng.pick(&[1, 1, 2, 3, 8]),
+        neat_percent: rng.pick(&[0, 30, 70, 100]),
+        elements_max: rng.pick(&[1, 2, 4, 16, 40]),
+        repeat_percent: rng.pick(&[0, 0, 0, 10]),
+    }
+}
+
+fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
+    let queue = rng.index(scenario.limits.len());
+    if rng.percent(mood.flush_percent) {
+        return scenario.add(queue, Op::Flush, false, 0, Segments::new());
+    }
+    let op = if rng.percent(mood.write_percent) { Op::Write } else { Op::Read };
+    let block = scenario.limits[queue].request_alignment;
+    let length = scenario.length;
+    let mut start = match rng.percent(mood.hot_percent) {
+        true => (mood.hot + rng.below(block + 1)).saturating_sub(rng.below(block + 1)),
+        false => rng.below(length),
+    };
+    start = start.min(length - 1);
+    let most = if rng.percent(50) { block } else { block * mood.blocks_max };
+    let mut end = (start + rng.between(1, most)).min(length);
+    if rng.percent(mood.aligned_percent) {
+        start &= !(block - 1);
+        end = end.next_multiple_of(block).min(length);
+    }
+    if rng.percent(1) {
+        // Nothing to move, anywhere.
+        end = start;
+    }
+    let segments = vector(scenario, rng, mood, queue, (end - start) as usize);
+    scenario.add(queue, op, op == Op::Write && rng.percent(10), start, segments);
+}
+
+/// A vector of `bytes` in memory that suits the queue's storage, or does not, or only in part.
+fn vector(
+    scenario: &mut Scenario,
+    rng: &mut Rng,
+    mood: &Mood,
+    queue: usize,
+    mut bytes: usize,
+) -> Segments {
+    let mem = scenario.limits[queue].mem_alignment;
+    let unit = scenario.limits[queue].segment_alignment;
+    let mut segments = Segments::new();
+    let elements = 1 + rng.index(mood.elements_max);
+    while bytes > 0 {
+        let neat = rng.percent(mood.neat_percent);
+        let last = segments.len() + 1 >= elements;
+        let mut length = if last { bytes } else { 1 + rng.index(bytes) };
+        if neat && !last {
+            length = length.next_multiple_of(unit).min(bytes);
+        }
+        let repeated = (!segments.is_empty() && rng.percent(mood.repeat_percent))
+            .then(|| segments[rng.index(segments.len())]);
+        let segment = match repeated {
+            Some(Segment { address, bytes }) => Segment { address, bytes: bytes.min(length) },
+            None if !segments.is_empty() && rng.percent(20) => {
+                // Right behind the element before, as pieces of one buffer are.
+                let address = super::memory::BASE + scenario.guest.len();
+                scenario.guest.resize(scenario.guest.len() + length, super::memory::POISON);
+                Segment { address, bytes: length }
+            }
+            None => {
+                let skew = if neat { 0 } else { rng.index(2 * mem) };
+                Segment { address: scenario.reserve(length, mem, skew), bytes: length }
+            }
+        };
+        bytes -= segment.bytes;
+        segments.push(segment);
+    }
+    segments
+}

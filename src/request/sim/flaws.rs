@@ -1,0 +1,49 @@
+//! Proves the checker: a request machine with one mistake in it is found out, each for a right
+//! reason, and the same machine without it is not.
+
+use super::random::run_schedule;
+use super::reference::{Flaw, Reference};
+
+/// The first complaint about a machine with this flaw, among `seeds` schedules.
+fn complaint(flaw: Flaw, seeds: u64) -> Option<String> {
+    (1..=seeds).find_map(|seed| {
+        run_schedule(seed, false, |pool, scenario| Reference::new(pool, scenario, flaw)).err()
+    })
+}
+
+#[test]
+fn a_machine_without_flaw_passes() {
+    assert_eq!(complaint(Flaw::None, 3000), None);
+}
+
+#[test]
+fn every_flaw_is_found() {
+    let flaws = [
+        (Flaw::NoWait, "does not wait"),
+        (Flaw::NoWaitForOtherQueues, "does not wait"),
+        (Flaw::NoTailRead, "changes its neighbour"),
+        (Flaw::IgnoredEdgeError, "though an edge read failed"),
+        (Flaw::CompletesBeforeItsLastWrite, "not in flight"),
+        (Flaw::CompletesTwice, "completes twice"),
+        (Flaw::NeverCompletes, "waits for nothing"),
+        (Flaw::CopiesOneByteLess, "byte"),
+        (Flaw::ShortWriteNotResumed, "is lost"),
+        (Flaw::ShortReadNotResumed, "byte"),
+        (Flaw::ResumesMisaligned, "misaligned"),
+        (Flaw::ScratchLeaked, "not given back"),
+        (Flaw::ScratchGivenTooEarly, "not taken"),
+        (Flaw::NoDepthLimit, "at the storage"),
+        (Flaw::ReadsWait, "waits for nothing|overtakes"),
+        (Flaw::LastBlockIsDirect, "passes the end"),
+        (Flaw::IgnoredWriteError, "succeeds though"),
+        (Flaw::FailedFlushForgotten, "after a flush has failed"),
+        (Flaw::InterruptedFlushIsDone, "without having flushed"),
+        (Flaw::FuaForgotten, "FUA"),
+    ];
+    for (flaw, words) in flaws {
+        let found = complaint(flaw, 5000);
+        let right = |found: &String| words.split('|').any(|words| found.contains(words));
+        let right = found.as_ref().is_some_and(right);
+        assert!(right, "{flaw:?} should be found because of '{words}': {found:?}");
+    }
+}

@@ -1,0 +1,187 @@
+//! What is known of every request of a schedule, and who came before whom.
+//!
+//! Sets of requests are bit masks: request n is bit n, and requests are submitted in the order of
+//! their numbers.
+
+use super::scenario::Scenario;
+use crate::driver::Op;
+use crate::request::RequestId;
+
+pub type Set = u32;
+pub type Checked<T = ()> = Result<T, String>;
+
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    pub id: RequestId,
+    /// Those that conflict with it and were in flight when it was submitted.
+    pub blockers: Set,
+    /// Those that were over when it was submitted.
+    pub over: Set,
+    /// Those that took their whole effect before it began: known once it is over.
+    pub before: Set,
+    pub result: Option<Result<(), i32>>,
+    /// When it stopped waiting for others.
+    pub ready_at: Option<u64>,
+    pub outstanding: u32,
+    /// Which of its bytes a write I/O was issued for.
+    pub issued: Vec<bool>,
+    /// Errors that its I/Os ended with.
+    pub errors: Vec<i32>,
+    /// One of its edge reads failed.
+    pub edge_failed: bool,
+    /// Results that moved no whole block and were no errors.
+    pub stalls: u32,
+    /// A flush I/O of it succeeded.
+    pub flushed: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub entries: Vec<Entry>,
+    /// Submitted and not completed.
+    pub in_flight: Set,
+    /// Completed with success.
+    pub succeeded: Set,
+    pub completed: Set,
+    /// A flush I/O has failed, on whatever queue.
+    pub flush_failed: bool,
+    /// Flushes submitted after a failed flush completed: they must fail.
+    pub doomed: Set,
+    flush_failure_told: bool,
+    /// Requests that failed with ENOMEM.
+    pub without_memory: u32,
+    pub contended: u64,
+}
+
+pub fn bit(number: usize) -> Set {
+    1 << number
+}
+
+pub fn members(set: Set) -> impl Iterator<Item = usize> + Clone {
+    let mut rest = set;
+    std::iter::from_fn(move || {
+        (rest != 0).then(|| {
+            let number = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            number
+        })
+    })
+}
+
+impl Ledger {
+    /// Request `entries.len()` is about to be submitted.
+    pub fn submitted(&mut self, scenario: &Scenario, now: u64) {
+        let number = self.entries.len();
+        let plan = &scenario.plans[number];
+        let blockers = members(self.in_flight)
+            .filter(|&earlier| scenario.conflict(earlier, number))
+            .fold(0, |set, earlier| set | bit(earlier));
+        if blockers != 0 {
+            self.contended += 1;
+        }
+        if plan.op == Op::Flush && self.flush_failure_told {
+            self.doomed |= bit(number);
+        }
+        self.entries.push(Entry {
+            blockers,
+            over: self.completed,
+            ready_at: (blockers == 0).then_some(now),
+            issued: vec![false; if plan.op == Op::Write { plan.bytes as usize } else { 0 }],
+            ..Entry::default()
+        });
+        self.in_flight |= bit(number);
+    }
+
+    /// Whether it has to wait for somebody who is not one of `sharers`.
+    pub fn is_blocked(&self, number: usize, sharers: Set) -> bool {
+        self.entries[number].blockers & self.in_flight & !sharers != 0
+    }
+
+    /// Takes the request out; whether it may end with this result at this moment. `led`: a request
+    /// that it may have been merged with has just ended in the same way.
+    pub fn completed(
+        &mut self,
+        scenario: &Scenario,
+        number: usize,
+        result: Result<(), i32>,
+        denied: u32,
+        led: bool,
+    ) -> Checked {
+        if number >= self.entries.len() {
+            return Err(format!("request {number} completes before it is submitted"));
+        }
+        if self.entries[number].result.is_some() {
+            return Err(format!("request {number} completes twice"));
+        }
+        if self.entries[number].outstanding > 0 {
+            return Err(format!("request {number} completes with I/O outstanding"));
+        }
+        self.in_flight &= !bit(number);
+        self.completed |= bit(number);
+        let moves = scenario.plans[number].bytes > 0;
+        let own = self.entries[number].errors.contains(&libc::ENOMEM);
+        if led && result.is_err() {
+            // A failure before its own bytes were named by any I/O.
+        } else if result == Err(libc::ENOMEM) && moves && !own {
+            self.without_memory += 1;
+            if self.without_memory > denied {
+                return Err(format!("request {number} fails with ENOMEM out of nothing"));
+            }
+        } else {
+            self.check_result(scenario, number, result)?;
+        }
+        if result.is_ok() {
+            self.succeeded |= bit(number);
+        } else if scenario.plans[number].op == Op::Flush {
+            self.flush_failure_told = true;
+        }
+        let entry = &self.entries[number];
+        let mut before = entry.over | entry.blockers;
+        // Who waited for a request that did its work knows that the request's own predecessors
+        // have done theirs. One that failed may have left early.
+        for earlier in members(entry.blockers & self.succeeded) {
+            before |= self.entries[earlier].before;
+        }
+        self.entries[number].before = before;
+        self.entries[number].result = Some(result);
+        Ok(())
+    }
+
+    fn check_result(&self, scenario: &Scenario, number: usize, result: Result<(), i32>) -> Checked {
+        let entry = &self.entries[number];
+        let plan = &scenario.plans[number];
+        let flush = plan.op == Op::Flush;
+        let real_flush = flush && !scenario.limits[plan.queue].no_flush;
+        match result {
+            Ok(()) if !entry.errors.is_empty() => Err(format!(
+                "request {number} succeeds though its I/O failed with {:?}",
+                entry.errors
+            )),
+            Ok(()) if real_flush && self.doomed & bit(number) != 0 => {
+                Err(format!("flush {number} succeeds after a flush has failed"))
+            }
+            Ok(()) if real_flush && !entry.flushed => {
+                Err(format!("flush {number} succeeds without having flushed"))
+            }
+            Ok(()) => Ok(()),
+            Err(errno) => {
+                let own = entry.errors.contains(&errno);
+                let stalled = errno == libc::EIO && entry.stalls > 1;
+                let sticky = flush && self.flush_failed;
+                match own || stalled || sticky {
+                    true => Ok(()),
+                    false => Err(format!("request {number} fails with {errno} out of nothing")),
+                }
+            }
+        }
+    }
+
+    /// Notes who need not wait any more.
+    pub fn update_ready(&mut self, now: u64) {
+        for number in members(self.in_flight) {
+            if self.entries[number].ready_at.is_none() && !self.is_blocked(number, 0) {
+                self.entries[number].ready_at = Some(now);
+            }
+        }
+    }
+}

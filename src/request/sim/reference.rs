@@ -1,0 +1,316 @@
+//! A request machine that is small instead of fast: everything is bounced, one I/O after the
+//! other, conflicts by comparing with every request. It exists to be broken: `flaws.rs` puts one
+//! mistake at a time into it and sees that the checker finds each.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::memory::Pool;
+use super::scenario::Scenario;
+use super::subject::{SimAction, Subject};
+use crate::driver::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
+use crate::request::{Action, Completion, Request, RequestId, Scratch, ScratchPool, Stats};
+
+const STALLS_MAX: u32 = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    None,
+    NoWait,
+    NoWaitForOtherQueues,
+    NoTailRead,
+    IgnoredEdgeError,
+    CompletesBeforeItsLastWrite,
+    CompletesTwice,
+    NeverCompletes,
+    CopiesOneByteLess,
+    ShortWriteNotResumed,
+    ShortReadNotResumed,
+    ResumesMisaligned,
+    ScratchLeaked,
+    ScratchGivenTooEarly,
+    NoDepthLimit,
+    ReadsWait,
+    LastBlockIsDirect,
+    IgnoredWriteError,
+    FailedFlushForgotten,
+    InterruptedFlushIsDone,
+    FuaForgotten,
+}
+
+struct Entry {
+    id: RequestId,
+    number: usize,
+    active: bool,
+    scratch: Option<Scratch>,
+    /// I/Os still to be issued, last first.
+    todo: Vec<Io>,
+    /// Results that were short.
+    stalls: u32,
+    error: Option<i32>,
+}
+
+pub struct Reference {
+    scenario: Rc<Scenario>,
+    pool: Pool,
+    flaw: Flaw,
+    entries: Vec<Entry>,
+    last_id: RequestId,
+    flush_failed: Option<i32>,
+}
+
+impl Reference {
+    pub fn new(pool: Pool, scenario: &Scenario, flaw: Flaw) -> Self {
+        Reference {
+            scenario: Rc::new(scenario.clone()),
+            pool,
+            flaw,
+            entries: Vec::new(),
+            last_id: 0,
+            flush_failed: None,
+        }
+    }
+
+    fn waits(&self, at: usize) -> bool {
+        let number = self.entries[at].number;
+        let plan = |number: usize| &self.scenario.plans[number];
+        self.entries[..at].iter().any(|earlier| {
+            let other_queue = plan(earlier.number).queue != plan(number).queue;
+            let (a, b) = (plan(earlier.number), plan(number));
+            match self.flaw {
+                Flaw::NoWait => false,
+                Flaw::NoWaitForOtherQueues if other_queue => false,
+                Flaw::ReadsWait if b.op == Op::Read && a.exclusive => {
+                    a.tracked.start < b.offset + b.bytes && b.offset < a.tracked.end
+                }
+                _ => self.scenario.conflict(earlier.number, number),
+            }
+        })
+    }
+
+    /// Starts what can start, oldest first.
+    fn run(&mut self, actions: &mut Vec<SimAction>) {
+        let mut at = 0;
+        while at < self.entries.len() {
+            let queue = self.scenario.plans[self.entries[at].number].queue;
+            let active =
+                |entry: &&Entry| entry.active && self.scenario.plans[entry.number].queue == queue;
+            let places = self.scenario.limits[queue].depth;
+            let full = self.entries.iter().filter(active).count() >= places;
+            let full = full && self.flaw != Flaw::NoDepthLimit;
+            if self.entries[at].active || full || self.waits(at) {
+                at += 1;
+                continue;
+            }
+            self.entries[at].active = true;
+            self.plan_ios(at);
+            self.go_on(at, actions);
+            at = 0;
+        }
+    }
+
+    /// All I/Os of a request: edges, then whole blocks, then the last block.
+    fn plan_ios(&mut self, at: usize) {
+        let number = self.entries[at].number;
+        let plan = &self.scenario.plans[number];
+        let limits = &self.scenario.limits[plan.queue];
+        if plan.op == Op::Flush && limits.no_flush {
+            return;
+        }
+        if plan.op == Op::Flush {
+            if self.flush_failed.is_some() && self.flaw != Flaw::FailedFlushForgotten {
+                self.entries[at].error = self.flush_failed;
+            } else {
+                let io = self.io(at, Op::Flush, Lane::Main, 0, 0, 0);
+                self.entries[at].todo.push(io);
+            }
+            return;
+        }
+        if plan.bytes == 0 {
+            return;
+        }
+        // One block an I/O, each at a place in scratch that the storage takes.
+        let block = limits.request_alignment;
+        let stride = (block as usize).next_multiple_of(limits.mem_alignment);
+        let end = plan.padded.end;
+        let blocks = (end - plan.padded.start).div_ceil(block) as usize;
+        let Some(scratch) = self.pool.take(blocks * stride, limits.mem_alignment) else {
+            self.entries[at].error = Some(libc::ENOMEM);
+            return;
+        };
+        let mut place = self.entries[at].scratch.insert(scratch).address;
+        let (mut ios, mut reads) = (Vec::new(), Vec::new());
+        let mut offset = plan.padded.start;
+        while offset < end {
+            let main = offset < limits.last_block || self.flaw == Flaw::LastBlockIsDirect;
+            let lane = if main { Lane::Main } else { Lane::LastBlock };
+            let bytes = if main { block } else { end - offset };
+            ios.push(self.io(at, plan.op, lane, offset, bytes, place));
+            let edge = |edge: &Range<u64>| main && edge.start == offset;
+            let head = plan.edges[0].as_ref().is_some_and(edge);
+            let tail = plan.edges[1].as_ref().is_some_and(edge);
+            if head || (tail && self.flaw != Flaw::NoTailRead) {
+                reads.push(self.io(at, Op::Read, lane, offset, bytes, place));
+            }
+            place += stride;
+            offset += bytes;
+        }
+        reads.append(&mut ios);
+        reads.reverse();
+        self.entries[at].todo = reads;
+    }
+
+    fn io(&self, at: usize, op: Op, lane: Lane, offset: u64, bytes: u64, address: usize) -> Io {
+        let entry = &self.entries[at];
+        let plan = &self.scenario.plans[entry.number];
+        let mut copies = Copies::new();
+        for byte in offset..offset + bytes {
+            if op == plan.op && plan.covers(byte) {
+                let scratch = address + (byte - offset) as usize;
+                let guest = plan.address_at(byte);
+                let (from, to) = if op == Op::Read { (scratch, guest) } else { (guest, scratch) };
+                match copies.last_mut() {
+                    Some(Copy { from: f, to: t, bytes })
+                        if *f + *bytes == from && *t + *bytes == to =>
+                    {
+                        *bytes += 1
+                    }
+                    _ => copies.push(Copy { from, to, bytes: 1 }),
+                }
+            }
+        }
+        if self.flaw == Flaw::CopiesOneByteLess {
+            copies.last_mut().into_iter().for_each(|copy| copy.bytes -= 1);
+            copies.retain(|copy| copy.bytes > 0);
+        }
+        let segment = Segment { address, bytes: bytes as usize };
+        let segments = if bytes > 0 { vec![segment].into() } else { Segments::new() };
+        let fua = plan.fua && self.flaw != Flaw::FuaForgotten;
+        let id =
+            IoId { slot: entry.id as u32, part: (offset * 2) as u32 + (op == Op::Read) as u32 };
+        Io { id, op, lane, fua, offset, bytes, segments, copies }
+    }
+
+    fn go_on(&mut self, at: usize, actions: &mut Vec<SimAction>) {
+        let entry = &mut self.entries[at];
+        let queue = self.scenario.plans[entry.number].queue;
+        let next = if entry.error.is_none() { entry.todo.pop() } else { None };
+        if let Some(io) = next {
+            let last = entry.todo.is_empty() && io.op == Op::Write;
+            if entry.todo.is_empty() && self.flaw == Flaw::ScratchGivenTooEarly {
+                entry.scratch.take().into_iter().for_each(|scratch| self.pool.give(scratch));
+            }
+            actions.push(Action::Io(queue, io));
+            if !(last && self.flaw == Flaw::CompletesBeforeItsLastWrite) {
+                return;
+            }
+        }
+        if self.flaw == Flaw::NeverCompletes && self.entries[at].id % 16 == 15 {
+            return;
+        }
+        self.complete(at, actions);
+    }
+
+    fn complete(&mut self, at: usize, actions: &mut Vec<SimAction>) {
+        let entry = self.entries.remove(at);
+        if let (Some(scratch), false) = (entry.scratch, self.flaw == Flaw::ScratchLeaked) {
+            self.pool.give(scratch);
+        }
+        let Request { op, offset, bytes, token, .. } = self.scenario.request(entry.number);
+        let result = match entry.error {
+            Some(errno) => Err(errno),
+            None => Ok(()),
+        };
+        let times = if self.flaw == Flaw::CompletesTwice && entry.id % 8 == 7 { 2 } else { 1 };
+        for _ in 0..times {
+            let id = entry.id;
+            let done = Completion { id, token, op, offset, bytes, result };
+            actions.push(Action::Complete(done));
+        }
+    }
+
+    /// What is left of a short I/O, if anything.
+    fn rest(&self, mut io: Io, moved: u64) -> Option<Io> {
+        let given_up = match io.op {
+            Op::Write => self.flaw == Flaw::ShortWriteNotResumed,
+            Op::Read => self.flaw == Flaw::ShortReadNotResumed,
+            Op::Flush => false,
+        };
+        if moved == io.bytes || given_up {
+            return None;
+        }
+        if self.flaw == Flaw::ResumesMisaligned {
+            io.offset += moved;
+            io.bytes -= moved;
+            io.segments[0].address += moved as usize;
+            io.segments[0].bytes -= moved as usize;
+        }
+        Some(io)
+    }
+}
+
+impl Subject for Reference {
+    fn submit(
+        &mut self,
+        _queue: usize,
+        request: Request<usize>,
+        actions: &mut Vec<SimAction>,
+    ) -> RequestId {
+        self.last_id += 1;
+        self.entries.push(Entry {
+            id: self.last_id,
+            number: request.token,
+            active: false,
+            scratch: None,
+            todo: Vec::new(),
+            stalls: 0,
+            error: None,
+        });
+        self.run(actions);
+        self.last_id
+    }
+
+    fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>) {
+        let Some(at) = self.entries.iter().position(|entry| entry.id as u32 == io.id.slot) else {
+            return;
+        };
+        let number = self.entries[at].number;
+        let queue = self.scenario.plans[number].queue;
+        let edge = io.op != self.scenario.plans[number].op;
+        let ignored = (edge && self.flaw == Flaw::IgnoredEdgeError)
+            || (io.op == Op::Write && self.flaw == Flaw::IgnoredWriteError);
+        match result {
+            Err(libc::EINTR) => {
+                let done = io.op == Op::Flush && self.flaw == Flaw::InterruptedFlushIsDone;
+                if !done {
+                    return actions.push(Action::Io(queue, io));
+                }
+            }
+            Err(errno) => {
+                if !ignored {
+                    self.entries[at].error = Some(errno);
+                }
+                if io.op == Op::Flush {
+                    self.flush_failed = Some(errno);
+                }
+            }
+            Ok(moved) => {
+                if let Some(rest) = self.rest(io, moved) {
+                    self.entries[at].stalls += 1;
+                    if self.entries[at].stalls < STALLS_MAX {
+                        return actions.push(Action::Io(queue, rest));
+                    }
+                    self.entries[at].error = Some(libc::EIO);
+                }
+            }
+        }
+        self.go_on(at, actions);
+        self.run(actions);
+    }
+
+    fn stats(&self, _queue: usize) -> Option<Stats> {
+        None
+    }
+
+    fn retire(&mut self) {}
+}

@@ -1,0 +1,122 @@
+//! What every single I/O must be like, whatever else is going on.
+
+use super::ledger::{bit, Checked, Set};
+use super::memory::Memory;
+use super::scenario::{inside, Scenario};
+use crate::driver::{Copy, Io, Lane, Op};
+use crate::request::QueueLimits;
+
+/// Shape: what the storage of the queue takes.
+pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
+    let fail = |what: &str| Err(format!("{what}: {io:x?}"));
+    if io.op == Op::Flush {
+        return match io.bytes == 0 && io.segments.is_empty() && io.copies.is_empty() {
+            true => Ok(()),
+            false => fail("a flush moves bytes"),
+        };
+    }
+    let sum: usize = io.segments.iter().map(|segment| segment.bytes).sum();
+    if io.bytes == 0 || sum as u64 != io.bytes || io.segments.iter().any(|s| s.bytes == 0) {
+        return fail("segments do not add up");
+    }
+    if io.segments.len() > limits.max_segments {
+        return fail("too many segments");
+    }
+    if io.bytes > limits.max_transfer {
+        return fail("too many bytes");
+    }
+    let end = io.offset + io.bytes;
+    if end > length {
+        return fail("passes the end");
+    }
+    match io.lane {
+        Lane::LastBlock if io.offset < limits.last_block => fail("last-block I/O too low"),
+        Lane::LastBlock => Ok(()),
+        Lane::Main if end > limits.last_block => fail("direct I/O in the last block"),
+        Lane::Main => {
+            let whole = limits.request_alignment;
+            let odd = |segment: &crate::driver::Segment| {
+                !segment.address.is_multiple_of(limits.mem_alignment)
+                    || !segment.bytes.is_multiple_of(limits.segment_alignment)
+            };
+            if !io.offset.is_multiple_of(whole) || !io.bytes.is_multiple_of(whole) {
+                return fail("misaligned on the disk");
+            }
+            match io.segments.iter().any(odd) {
+                true => fail("misaligned in memory"),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+/// Range: a request's I/O keeps to the blocks that it touches, and a write reads its edges only.
+pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
+    let plan = &scenario.plans[number];
+    let range = io.offset..io.offset + io.bytes;
+    match (plan.op, io.op) {
+        (Op::Flush, Op::Flush) => Ok(()),
+        (Op::Read, Op::Read) | (Op::Write, Op::Write) => match inside(&range, &plan.padded) {
+            true => Ok(()),
+            false => Err(format!("I/O of request {number} beyond {:?}: {io:x?}", plan.padded)),
+        },
+        (Op::Write, Op::Read) => {
+            let in_edge = |offset: u64| plan.edges.iter().flatten().any(|e| e.contains(&offset));
+            match range.clone().all(in_edge) && io.copies.is_empty() {
+                true => Ok(()),
+                false => Err(format!("write {number} reads more than its edges: {io:x?}")),
+            }
+        }
+        (op, _) => Err(format!("{op:?} request {number} issues {io:x?}")),
+    }
+}
+
+/// Memory: scratch that is taken, or exactly the guest memory that belongs to these bytes.
+/// `addresses` are those of the I/O, byte by byte.
+pub fn check_memory(
+    io: &Io,
+    addresses: &[usize],
+    scenario: &Scenario,
+    (number, sharers): (usize, Set),
+    memory: &Memory,
+) -> Checked {
+    let plan = &scenario.plans[number];
+    let mut at = 0;
+    for segment in &io.segments {
+        if memory.is_guest(segment.address) {
+            let start = io.offset + at as u64;
+            let end = start + segment.bytes as u64;
+            let theirs = plan.op == io.op
+                && plan.offset <= start
+                && end <= plan.offset + plan.bytes
+                && addresses[at..at + segment.bytes]
+                    == plan.addresses[(start - plan.offset) as usize..][..segment.bytes];
+            if !theirs {
+                return Err(format!(
+                    "guest memory {:x?} is not what request {number} has for byte {start}: {io:x?}",
+                    segment
+                ));
+            }
+        } else if !memory.is_taken(segment.address, segment.bytes) {
+            return Err(format!("scratch that is not taken: {segment:x?} of {io:x?}"));
+        }
+        at += segment.bytes;
+    }
+    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, sharers, memory))
+}
+
+fn check_copy(io: &Io, copy: &Copy, scenario: &Scenario, sharers: Set, memory: &Memory) -> Checked {
+    let (guest, scratch) = match io.op {
+        Op::Read => (copy.to, copy.from),
+        _ => (copy.from, copy.to),
+    };
+    let theirs = (guest..guest + copy.bytes)
+        .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
+    if copy.bytes == 0 || !theirs {
+        return Err(format!("copy with foreign memory: {copy:x?} of {io:x?}"));
+    }
+    match memory.is_taken(scratch, copy.bytes) {
+        true => Ok(()),
+        false => Err(format!("copy with scratch that is not taken: {copy:x?} of {io:x?}")),
+    }
+}

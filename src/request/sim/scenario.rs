@@ -1,0 +1,257 @@
+//! What happens in one schedule: queues, requests and faults, all drawn from one seed; and the
+//! ground rules that follow from the plan alone (who excludes whom, which blocks are edges).
+
+use std::ops::Range;
+
+use super::memory::{written, Label, BASE, POISON};
+use super::rng::Rng;
+use crate::driver::{Op, Segment, Segments};
+use crate::request::{QueueLimits, Request};
+
+/// One bit per request in the checker's sets.
+pub const REQUESTS_MAX: usize = 32;
+
+/// A request to come.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub queue: usize,
+    pub op: Op,
+    pub fua: bool,
+    pub offset: u64,
+    pub bytes: u64,
+    pub segments: Segments,
+    /// Where each of its bytes lies in the guest's memory.
+    pub addresses: Vec<usize>,
+    /// No address occurs twice.
+    pub distinct: bool,
+    /// What other writes must keep out of while it runs: its range, padded if it is exclusive.
+    pub tracked: Range<u64>,
+    pub exclusive: bool,
+    /// Its range padded to whole blocks of the storage, cut at the last block.
+    pub padded: Range<u64>,
+    /// The blocks that it writes only in part: the only ones it may read.
+    pub edges: [Option<Range<u64>>; 2],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Chances in percent that an I/O ends so.
+    pub short_percent: u64,
+    pub interrupted_percent: u64,
+    pub error_percent: u64,
+    /// Chance in percent that the scratch pool is empty.
+    pub no_scratch_percent: u64,
+    /// The I/O of this request never moves a byte.
+    pub wedged: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub limits: Vec<QueueLimits>,
+    /// Bytes of the disk.
+    pub length: u64,
+    pub plans: Vec<Plan>,
+    pub faults: Faults,
+    /// The most that the storage moves at one moment; multi-block states are seen torn.
+    pub unit: u64,
+    /// Chance in percent that the next request is submitted before anything else happens.
+    pub submit_percent: u64,
+    /// Chance in percent that an I/O moves a part of its bytes instead of ending.
+    pub advance_percent: u64,
+    /// Whether rather the newest or the oldest I/O ends, or any.
+    pub order: Order,
+    /// The guest's memory: every byte of a request's buffers has a label of its own.
+    pub guest: Vec<Label>,
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    Any,
+    MostlyNewest,
+    MostlyOldest,
+}
+
+impl Scenario {
+    /// A scenario without requests or faults; `add` puts the requests in.
+    pub fn empty(limits: Vec<QueueLimits>, length: u64, seed: u64) -> Self {
+        let unit = limits.iter().map(|limits| limits.request_alignment).min().unwrap_or(1);
+        Scenario {
+            limits,
+            length,
+            plans: Vec::new(),
+            faults: Faults::default(),
+            unit,
+            submit_percent: 50,
+            advance_percent: 30,
+            order: Order::Any,
+            guest: Vec::new(),
+            seed,
+        }
+    }
+
+    /// Adds a request whose vector lies at `segments`, in memory reserved by `reserve`.
+    pub fn add(&mut self, queue: usize, op: Op, fua: bool, offset: u64, segments: Segments) {
+        assert!(self.plans.len() < REQUESTS_MAX);
+        let addresses: Vec<usize> =
+            segments.iter().flat_map(|s| s.address..s.address + s.bytes).collect();
+        let bytes = addresses.len() as u64;
+        let number = self.plans.len();
+        let mut distinct = true;
+        for &address in &addresses {
+            let cell = &mut self.guest[address - BASE];
+            distinct &= *cell == POISON;
+            // Positions start over with each request's memory, which is no longer than a label's.
+            *cell = written(number, (address - BASE) & 0xffff);
+        }
+        let limits = &self.limits[queue];
+        let end = offset + bytes;
+        let whole = offset.is_multiple_of(limits.granule) && end.is_multiple_of(limits.granule);
+        let exclusive = op == Op::Write && bytes > 0 && !(whole && end <= limits.last_block);
+        let tracked = if exclusive { pad(&(offset..end), limits.granule) } else { offset..end };
+        let padded = padded(&(offset..end), limits);
+        let edges = match op {
+            Op::Write if bytes > 0 => edges(&(offset..end), limits),
+            _ => [None, None],
+        };
+        self.plans.push(Plan {
+            queue,
+            op,
+            fua,
+            offset,
+            bytes,
+            segments,
+            addresses,
+            distinct,
+            tracked,
+            exclusive,
+            padded,
+            edges,
+        });
+    }
+
+    /// Guest memory for the next request: `bytes` from an address that is `skew` beyond a multiple
+    /// of `alignment`. Between two reservations lies a gap.
+    pub fn reserve(&mut self, bytes: usize, alignment: usize, skew: usize) -> usize {
+        let address = (BASE + self.guest.len() + 1).next_multiple_of(alignment) + skew;
+        self.guest.resize(address - BASE + bytes, POISON);
+        address
+    }
+
+    pub fn request(&self, number: usize) -> Request<usize> {
+        let plan = &self.plans[number];
+        Request {
+            op: plan.op,
+            fua: plan.fua,
+            offset: plan.offset,
+            bytes: plan.bytes,
+            segments: plan.segments.clone(),
+            token: number,
+        }
+    }
+
+    /// Which request's buffers hold this guest address.
+    pub fn owner_of_memory(&self, address: usize) -> Option<usize> {
+        super::memory::source(*self.guest.get(address.checked_sub(BASE)?)?)
+    }
+
+    /// Whether two requests may share one I/O.
+    pub fn may_merge(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.plans[a], &self.plans[b]);
+        let limits = &self.limits[a.queue];
+        let block = a.part_of_block(limits);
+        a.queue == b.queue
+            && (a.op, b.op) == (Op::Write, Op::Write)
+            && !limits.no_merge
+            && block.is_some()
+            && block == b.part_of_block(limits)
+    }
+
+    /// Of two requests, whether the later one has to wait until the earlier one is over.
+    pub fn conflict(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.plans[a], &self.plans[b]);
+        a.op == Op::Write
+            && b.op == Op::Write
+            && a.bytes > 0
+            && b.bytes > 0
+            && (a.exclusive || b.exclusive)
+            && overlap(&a.tracked, &b.tracked)
+    }
+}
+
+impl Plan {
+    /// The block that it covers a part of, if it touches no other and none that is special.
+    pub fn part_of_block(&self, limits: &QueueLimits) -> Option<u64> {
+        let block = limits.request_alignment;
+        let at = self.offset & !(block - 1);
+        let end = self.offset + self.bytes;
+        (self.bytes > 0 && self.bytes < block && end <= at + block && end <= limits.last_block)
+            .then_some(at)
+    }
+
+    pub fn covers(&self, offset: u64) -> bool {
+        self.offset <= offset && offset < self.offset + self.bytes
+    }
+
+    pub fn address_at(&self, offset: u64) -> usize {
+        self.addresses[(offset - self.offset) as usize]
+    }
+}
+
+pub fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+pub fn inside(inner: &Range<u64>, outer: &Range<u64>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+fn pad(range: &Range<u64>, alignment: u64) -> Range<u64> {
+    range.start & !(alignment - 1)..range.end.next_multiple_of(alignment)
+}
+
+/// Whole blocks below the last block, exact bytes from there on.
+fn padded(range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
+    let blocks = pad(range, limits.request_alignment);
+    let start = if range.start < limits.last_block { blocks.start } else { range.start };
+    let end = if range.end <= limits.last_block { blocks.end } else { range.end };
+    start..end
+}
+
+fn edges(range: &Range<u64>, limits: &QueueLimits) -> [Option<Range<u64>>; 2] {
+    let block = limits.request_alignment;
+    let end = range.end.min(limits.last_block);
+    if range.start >= end {
+        return [None, None];
+    }
+    let edge = |at: u64| (!at.is_multiple_of(block)).then(|| pad(&(at..at + 1), block));
+    [edge(range.start), edge(end)]
+}
+
+/// A buffer of one element, for tests that do not care where it lies.
+pub fn one_segment(address: usize, bytes: usize) -> Segments {
+    Segments::from_slice(&[Segment { address, bytes }])
+}
+
+impl Faults {
+    pub fn draw(rng: &mut Rng, requests: usize) -> Self {
+        if rng.percent(50) {
+            return Faults::default();
+        }
+        let mut rate = |chance: u64, most: u64| match rng.percent(chance) {
+            true => rng.between(1, most),
+            false => 0,
+        };
+        let mut faults = Faults {
+            short_percent: rate(60, 50),
+            interrupted_percent: rate(50, 30),
+            error_percent: rate(60, 20),
+            no_scratch_percent: rate(20, 30),
+            wedged: None,
+        };
+        if rng.percent(2) {
+            faults.wedged = Some(rng.index(requests));
+        }
+        faults
+    }
+}

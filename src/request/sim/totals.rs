@@ -1,0 +1,150 @@
+//! What a schedule adds up to, and whether the machine's own statistics agree.
+
+use super::ledger::{bit, Checked, Ledger};
+use super::scenario::{Plan, Scenario};
+use crate::driver::Op;
+use crate::request::Stats;
+
+#[derive(Debug, Default, Clone)]
+pub struct Counts {
+    pub schedules: u64,
+    pub requests: u64,
+    pub waits: u64,
+    pub errors: u64,
+    pub shorts: u64,
+    pub interrupts: u64,
+    /// Scratch that the pool did not give.
+    pub denied: u64,
+    pub failed_requests: u64,
+    pub rmw: u64,
+    pub merged: u64,
+    pub zero_copy: u64,
+    pub bounced: u64,
+    /// Reads, writes and flushes issued, by queue.
+    ios: Vec<[u64; 3]>,
+}
+
+impl Counts {
+    pub fn new(queues: usize) -> Self {
+        Counts { schedules: 1, ios: vec![[0; 3]; queues], ..Counts::default() }
+    }
+
+    pub fn issued(&mut self, queue: usize, op: Op) {
+        self.ios[queue][kind(op)] += 1;
+    }
+
+    pub fn ios(&self) -> u64 {
+        self.ios.iter().flatten().sum()
+    }
+
+    pub fn add(&mut self, other: &Counts) {
+        self.schedules += other.schedules;
+        self.requests += other.requests;
+        self.waits += other.waits;
+        self.errors += other.errors;
+        self.shorts += other.shorts;
+        self.interrupts += other.interrupts;
+        self.denied += other.denied;
+        self.failed_requests += other.failed_requests;
+        self.rmw += other.rmw;
+        self.merged += other.merged;
+        self.zero_copy += other.zero_copy;
+        self.bounced += other.bounced;
+        self.ios.resize(self.ios.len().max(1), [0; 3]);
+        self.ios[0][0] += other.ios();
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} schedules, {} requests ({} failed), {} I/Os, {} waits, {} read-modify-writes, \
+             {} merged, {} zero-copy, {} bounced; injected: {} errors, {} short, {} interrupted, {} without \
+             scratch",
+            self.schedules,
+            self.requests,
+            self.failed_requests,
+            self.ios(),
+            self.waits,
+            self.rmw,
+            self.merged,
+            self.zero_copy,
+            self.bounced,
+            self.errors,
+            self.shorts,
+            self.interrupts,
+            self.denied
+        )
+    }
+}
+
+fn kind(op: Op) -> usize {
+    match op {
+        Op::Read => 0,
+        Op::Write => 1,
+        Op::Flush => 2,
+    }
+}
+
+/// Compares the machine's counters, queue by queue, with what was seen.
+pub fn check_stats(
+    scenario: &Scenario,
+    ledger: &Ledger,
+    counts: &mut Counts,
+    all: impl Iterator<Item = Option<Stats>>,
+) -> Checked {
+    counts.requests += scenario.plans.len() as u64;
+    for (queue, stats) in all.enumerate() {
+        let Some(stats) = stats else { return Ok(()) };
+        let mut requests = [0; 3];
+        let mut bytes = [0; 3];
+        let mut errors = 0;
+        for (number, plan) in scenario.plans.iter().enumerate() {
+            if plan.queue == queue {
+                let ok = ledger.succeeded & bit(number) != 0;
+                requests[kind(plan.op)] += 1;
+                bytes[kind(plan.op)] += if ok { plan.bytes } else { 0 };
+                errors += u64::from(!ok);
+            }
+        }
+        let [reads, writes, _] = counts.ios[queue];
+        let told = [stats.reads, stats.writes, stats.flushes];
+        let moved = [stats.bytes_read, stats.bytes_written, 0];
+        let storage = [stats.storage_reads, stats.storage_writes];
+        let here = |plan: &&Plan| plan.queue == queue && plan.bytes > 0;
+        let moving = scenario.plans.iter().filter(here).count() as u64;
+        let copied = stats.zero_copy + stats.bounced;
+        let plausible = told == requests
+            && moved == bytes
+            && storage == [reads, writes]
+            && stats.errors == errors
+            && stats.in_flight == 0
+            && copied <= moving
+            && copied + errors >= moving
+            && stats.rmw <= requests[1]
+            && stats.rmw <= stats.rmw_reads + stats.rmw_reads_skipped
+            && stats.rmw_reads <= 2 * stats.rmw
+            && stats.rmw_reads <= reads
+            && stats.merged <= requests[1];
+        if !plausible {
+            return Err(format!(
+                "queue {queue}: {stats:?}; seen: {requests:?} requests, {bytes:?} bytes, \
+                 {reads} reads, {writes} writes, {errors} errors"
+            ));
+        }
+        counts.waits += stats.waits;
+        counts.rmw += stats.rmw;
+        counts.merged += stats.merged;
+        counts.zero_copy += stats.zero_copy;
+        counts.bounced += stats.bounced;
+        counts.failed_requests += errors;
+    }
+    if counts.waits != ledger.contended {
+        return Err(format!(
+            "{} requests waited, {} had somebody to wait for",
+            counts.waits, ledger.contended
+        ));
+    }
+    Ok(())
+}
