@@ -103,10 +103,10 @@ impl Storage {
         let bytes: usize = iov.iter().map(|element| element.iov_len).sum();
         let in_hole = self.stretch(offset).is_none();
         let element = |element: &libc::iovec| {
-            element.iov_base as usize % self.needs_mem == 0
-                && element.iov_len % self.needs_segment == 0
+            (element.iov_base as usize).is_multiple_of(self.needs_mem)
+                && element.iov_len.is_multiple_of(self.needs_segment)
         };
-        let request = (offset | bytes as u64) % self.needs_request == 0;
+        let request = (offset | bytes as u64).is_multiple_of(self.needs_request);
         in_hole || (request && iov.iter().all(element))
     }
 
