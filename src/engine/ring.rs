@@ -38,7 +38,7 @@ use parking_lot::Mutex;
 
 use super::ring_setup;
 use super::ring_slots::{File, Slots};
-use super::ring_submission::{Kernel, Submission, WAKE_UP};
+use super::ring_submission::{Kernel, Reaped, Submission, WAKE_UP};
 use crate::driver::{Io, Lane};
 use crate::sys::{Errno, Error};
 
@@ -50,8 +50,8 @@ const RETRY: Duration = Duration::from_millis(1);
 pub struct Ring {
     kernel: ManuallyDrop<Kernel>,
     submission: Mutex<Submission>,
-    /// Slots of completions taken off the queue; empty while nobody has the lock.
-    completion: Mutex<Vec<u32>>,
+    /// Empty while nobody has the lock.
+    completion: Mutex<Reaped>,
     /// Threads in `wait`.
     waiters: AtomicUsize,
     /// `wake` was called, and no `wait` has returned since.
@@ -86,7 +86,10 @@ impl Ring {
         let kernel = Kernel { ring, file, slots: Slots::new(entries) };
         Ok(Ring {
             submission: Mutex::new(Submission::new(&kernel)),
-            completion: Mutex::new(Vec::with_capacity(entries)),
+            completion: Mutex::new(Reaped {
+                freed: Vec::with_capacity(entries),
+                repeat: Vec::new(),
+            }),
             kernel: ManuallyDrop::new(kernel),
             waiters: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
@@ -128,7 +131,7 @@ impl Ring {
         let mut woke_up = false;
         let mut entries = 0;
         {
-            let mut freed = self.completion.lock();
+            let mut reaped = self.completion.lock();
             // SAFETY: under the lock of the completion queue, and dropped before it.
             let mut queue = unsafe { self.kernel.ring.completion_shared() };
             while done.len() - before < max {
@@ -138,19 +141,23 @@ impl Ring {
                     continue;
                 }
                 let slot = entry.user_data() as u32;
+                if entry.result() == -libc::EFAULT && self.kernel.slots.must_repeat(slot) {
+                    reaped.repeat.push(slot);
+                    continue;
+                }
                 // SAFETY: this is the completion of the slot's I/O, and the lock lets only one
                 // thread take it.
                 let io = unsafe { self.kernel.slots.take(slot) };
                 done.push((io, result_of(entry.result())));
-                freed.push(slot);
+                reaped.freed.push(slot);
             }
             drop(queue);
             // Relaxed: whoever sets one of these then sees to it that somebody comes here.
             let put_off = self.put_off.load(Ordering::Relaxed);
             let broken = self.broken.load(Ordering::Relaxed);
-            if woke_up || put_off || broken || !freed.is_empty() {
+            if woke_up || put_off || broken || !reaped.is_empty() {
                 let mut submission = self.submission.lock();
-                entries = submission.free(&mut freed, &self.kernel);
+                entries = submission.free(&mut reaped, &self.kernel);
                 if woke_up {
                     submission.woke_up();
                 }

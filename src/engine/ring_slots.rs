@@ -26,6 +26,8 @@ struct Slot {
     /// There is an I/O in it. Release when it is put in, Acquire when it is taken out: the two
     /// threads also meet in the kernel, which the language's rules do not know about.
     full: AtomicBool,
+    /// It is at the kernel for the second time. Relaxed: the slot's owner only.
+    repeated: AtomicBool,
 }
 
 // SAFETY: a slot is touched by its owner only, see above, and an `Io` may change threads.
@@ -33,8 +35,11 @@ unsafe impl Sync for Slots {}
 
 impl Slots {
     pub fn new(count: usize) -> Slots {
-        let slot =
-            |_| Slot { io: UnsafeCell::new(MaybeUninit::uninit()), full: AtomicBool::new(false) };
+        let slot = |_| Slot {
+            io: UnsafeCell::new(MaybeUninit::uninit()),
+            full: AtomicBool::new(false),
+            repeated: AtomicBool::new(false),
+        };
         Slots { slots: (0..count).map(slot).collect() }
     }
 
@@ -52,8 +57,29 @@ impl Slots {
         // SAFETY: nobody else has the slot.
         let io = unsafe { (*place.io.get()).write(io) };
         let entry = entry(io, file).user_data(u64::from(slot));
+        place.repeated.store(false, Ordering::Relaxed);
         place.full.store(true, Ordering::Release);
         entry
+    }
+
+    /// Whether an I/O that ended with EFAULT must be sent to the kernel again. That may mean bad
+    /// memory; or that the I/O was buffered and had to wait for a page, and that the thread that
+    /// submitted it ended meanwhile. The second time tells.
+    pub fn must_repeat(&self, slot: u32) -> bool {
+        !self.slots[slot as usize].repeated.swap(true, Ordering::Relaxed)
+    }
+
+    /// What the kernel is to be told the second time: to use a thread of its own, which does not
+    /// end.
+    ///
+    /// # Safety
+    /// There is an I/O in the slot, and the kernel has done with it.
+    pub unsafe fn repeat(&self, slot: u32, file: File) -> squeue::Entry {
+        let place = &self.slots[slot as usize];
+        assert!(place.full.load(Ordering::Acquire) && place.repeated.load(Ordering::Relaxed));
+        // SAFETY: there is one, and it stays where it is.
+        let io = unsafe { (*place.io.get()).assume_init_ref() };
+        entry(io, file).user_data(u64::from(slot)).flags(squeue::Flags::ASYNC)
     }
 
     /// Takes the I/O out again.

@@ -36,6 +36,20 @@ pub struct Submission {
     refused: VecDeque<Io>,
 }
 
+/// What a thread took off the completion queue and has not brought to the `Submission` yet.
+pub struct Reaped {
+    /// Slots that are empty now.
+    pub freed: Vec<u32>,
+    /// Slots whose I/O must go to the kernel again.
+    pub repeat: Vec<u32>,
+}
+
+impl Reaped {
+    pub fn is_empty(&self) -> bool {
+        self.freed.is_empty() && self.repeat.is_empty()
+    }
+}
+
 impl Submission {
     pub fn new(kernel: &Kernel) -> Submission {
         let slots = kernel.slots.count();
@@ -74,14 +88,23 @@ impl Submission {
         }
     }
 
-    /// These slots are free now, and what waited goes into them. Answers like `take_in`.
-    pub fn free(&mut self, freed: &mut Vec<u32>, kernel: &Kernel) -> usize {
-        self.free.append(freed);
+    /// What was reaped goes to the kernel again or leaves its slots free, and what waited goes
+    /// into those. Answers like `take_in`.
+    pub fn free(&mut self, reaped: &mut Reaped, kernel: &Kernel) -> usize {
+        self.free.append(&mut reaped.freed);
+        if self.broken.is_some() {
+            reaped.repeat.drain(..).for_each(|slot| self.refuse(slot, kernel));
+        }
         let starting = self.free.len().min(self.waiting.len());
-        if starting == 0 {
+        if starting + reaped.repeat.len() == 0 {
             return 0;
         }
         let mut queue = self.queue(kernel);
+        for slot in reaped.repeat.drain(..) {
+            // SAFETY: it was just reaped, and not taken out.
+            let entry = unsafe { kernel.slots.repeat(slot, kernel.file) };
+            self.push(u64::from(slot), entry, &mut queue);
+        }
         for _ in 0..starting {
             let io = self.waiting.pop_front().expect("counted above");
             self.put_in(io, &mut queue, kernel);
@@ -130,10 +153,7 @@ impl Submission {
                 self.waking = false;
                 continue;
             }
-            let slot = name as u32;
-            // SAFETY: the entry was never submitted, and from now on nothing is.
-            self.refused.push_back(unsafe { kernel.slots.take(slot) });
-            self.free.push(slot);
+            self.refuse(name as u32, kernel);
         }
         self.refused.append(&mut self.waiting);
     }
@@ -157,6 +177,13 @@ impl Submission {
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.refused.clear();
+    }
+
+    /// The I/O in `slot` is not with the kernel, and never will be.
+    fn refuse(&mut self, slot: u32, kernel: &Kernel) {
+        // SAFETY: both callers make sure of the line above.
+        self.refused.push_back(unsafe { kernel.slots.take(slot) });
+        self.free.push(slot);
     }
 
     fn put_in(&mut self, io: Io, queue: &mut SubmissionQueue, kernel: &Kernel) {
