@@ -2,8 +2,18 @@
 
 mod copy;
 mod pool;
+mod ring;
+#[cfg(test)]
+mod ring_bench;
+mod ring_setup;
+mod ring_slots;
+mod ring_submission;
+#[cfg(test)]
+mod ring_tests;
 mod scratch;
 
 pub use copy::run_copies;
 pub use pool::{Job, Pool, PoolOwner, POOL_THREADS_MAX};
+#[expect(unused_imports, reason = "not yet wired to the node")]
+pub use ring::Ring;
 pub use scratch::ScratchCache;

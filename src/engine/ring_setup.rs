@@ -1,0 +1,38 @@
+//! Asks the kernel for a ring, and says why where it gives none.
+
+use io_uring::IoUring;
+
+use crate::sys::{Errno, Error};
+
+/// A ring for at least `entries` I/Os at once. The kernel closes it on exec.
+pub fn open(entries: u32) -> Result<IoUring, Error> {
+    let mut builder = IoUring::builder();
+    // A child after fork has no part of the ring's memory: better dead than in its parent's queue.
+    builder.dontfork();
+    let plain = builder.clone();
+    // One bad I/O does not hold up those behind it in a batch (Linux 5.18).
+    builder.setup_submit_all();
+    let ring = match builder.build(entries) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(entries),
+        result => result,
+    };
+    let ring = ring.map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        Error::new(errno, format!("setting up io_uring ({})", reason(errno)))
+    })?;
+    // Both by Linux 5.11: a time limit for waiting, and no completion is ever dropped.
+    if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
+        return Err(Error::new(libc::ENOSYS, "setting up io_uring (before Linux 5.11)"));
+    }
+    Ok(ring)
+}
+
+fn reason(errno: Errno) -> &'static str {
+    match errno {
+        libc::ENOSYS => "the kernel has none, or a seccomp filter hides it",
+        libc::EPERM | libc::EACCES => "forbidden by seccomp or by sysctl kernel.io_uring_disabled",
+        libc::ENOMEM => "no memory, or more than RLIMIT_MEMLOCK",
+        libc::EMFILE | libc::ENFILE => "no descriptor left",
+        _ => "refused by the kernel",
+    }
+}

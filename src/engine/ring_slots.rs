@@ -1,0 +1,137 @@
+//! Where a ring's I/Os lie while the kernel has them. Knows nothing of locks and queues.
+//!
+//! Each slot has one owner at a time, and ownership goes round in a circle: the list of free
+//! slots, the thread that puts an I/O in, the kernel, the thread that took the slot's completion
+//! off the ring, the list again. An I/O does not move while it is in its slot, so the kernel may
+//! read the vector of segments there, which a short vector keeps inside the `Io` itself.
+
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use io_uring::{opcode, squeue, types};
+
+use crate::driver::{Io, Op, Segment};
+
+/// Most bytes that Linux moves with one call (MAX_RW_COUNT); the rest is a short result.
+const TRANSFER_MAX: usize = 0x7fff_f000;
+
+pub struct Slots {
+    slots: Box<[Slot]>,
+}
+
+struct Slot {
+    io: UnsafeCell<MaybeUninit<Io>>,
+    /// There is an I/O in it. Release when it is put in, Acquire when it is taken out: the two
+    /// threads also meet in the kernel, which the language's rules do not know about.
+    full: AtomicBool,
+    /// It is at the kernel for the second time. Relaxed: the slot's owner only.
+    repeated: AtomicBool,
+}
+
+// SAFETY: a slot is touched by its owner only, see above, and an `Io` may change threads.
+unsafe impl Sync for Slots {}
+
+impl Slots {
+    pub fn new(count: usize) -> Slots {
+        let slot = |_| Slot {
+            io: UnsafeCell::new(MaybeUninit::uninit()),
+            full: AtomicBool::new(false),
+            repeated: AtomicBool::new(false),
+        };
+        Slots { slots: (0..count).map(slot).collect() }
+    }
+
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Puts `io` in, and gives what the kernel is to be told of it.
+    ///
+    /// # Safety
+    /// The slot is empty and the caller's: it came from the list of free ones.
+    pub unsafe fn put(&self, slot: u32, io: Io, file: File) -> squeue::Entry {
+        let place = &self.slots[slot as usize];
+        assert!(!place.full.load(Ordering::Relaxed), "a slot in use was free");
+        // SAFETY: nobody else has the slot.
+        let io = unsafe { (*place.io.get()).write(io) };
+        let entry = entry(io, file).user_data(u64::from(slot));
+        place.repeated.store(false, Ordering::Relaxed);
+        place.full.store(true, Ordering::Release);
+        entry
+    }
+
+    /// Whether an I/O that ended with EFAULT must be sent to the kernel again. That may mean bad
+    /// memory; or that the I/O was buffered and had to wait for a page, and that the thread that
+    /// submitted it ended meanwhile. The second time tells.
+    pub fn must_repeat(&self, slot: u32) -> bool {
+        !self.slots[slot as usize].repeated.swap(true, Ordering::Relaxed)
+    }
+
+    /// What the kernel is to be told the second time: to use a thread of its own, which does not
+    /// end.
+    ///
+    /// # Safety
+    /// There is an I/O in the slot, and the kernel has done with it.
+    pub unsafe fn repeat(&self, slot: u32, file: File) -> squeue::Entry {
+        let place = &self.slots[slot as usize];
+        assert!(place.full.load(Ordering::Acquire) && place.repeated.load(Ordering::Relaxed));
+        // SAFETY: there is one, and it stays where it is.
+        let io = unsafe { (*place.io.get()).assume_init_ref() };
+        entry(io, file).user_data(u64::from(slot)).flags(squeue::Flags::ASYNC)
+    }
+
+    /// Takes the I/O out again.
+    ///
+    /// # Safety
+    /// The kernel has done with the slot or never got it, and the caller alone knows that.
+    pub unsafe fn take(&self, slot: u32) -> Io {
+        let place = &self.slots[slot as usize];
+        assert!(place.full.load(Ordering::Acquire), "an I/O was done twice");
+        // SAFETY: there is an I/O, and nobody else has the slot.
+        let io = unsafe { (*place.io.get()).assume_init_read() };
+        place.full.store(false, Ordering::Relaxed);
+        io
+    }
+}
+
+/// How the kernel is told which file.
+#[derive(Clone, Copy)]
+pub enum File {
+    /// The only one in the ring's table of files.
+    Registered,
+    Plain(RawFd),
+}
+
+/// `io` in the kernel's words; those point into `io`.
+fn entry(io: &Io, file: File) -> squeue::Entry {
+    let (fd, flags) = match file {
+        // The number of a registered file is its place in the table.
+        File::Registered => (types::Fd(0), squeue::Flags::FIXED_FILE),
+        File::Plain(fd) => (types::Fd(fd), squeue::Flags::empty()),
+    };
+    let vector = io.segments.as_ptr().cast::<libc::iovec>();
+    const _: () = assert!(size_of::<Segment>() == size_of::<libc::iovec>());
+    let count = io.segments.len() as u32;
+    let dsync = if io.fua { libc::RWF_DSYNC } else { 0 };
+    let entry = match (io.op, io.segments.as_slice()) {
+        (Op::Read, &[segment]) => {
+            let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
+            opcode::Read::new(fd, segment.address as *mut u8, bytes).offset(io.offset).build()
+        }
+        (Op::Write, &[segment]) => {
+            let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
+            opcode::Write::new(fd, segment.address as *const u8, bytes)
+                .offset(io.offset)
+                .rw_flags(dsync)
+                .build()
+        }
+        (Op::Read, _) => opcode::Readv::new(fd, vector, count).offset(io.offset).build(),
+        (Op::Write, _) => {
+            opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(dsync).build()
+        }
+        (Op::Flush, _) => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
+    };
+    entry.flags(flags)
+}
