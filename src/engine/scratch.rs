@@ -4,6 +4,8 @@
 
 use std::alloc::{alloc, dealloc, Layout};
 
+use super::copy::run_copies;
+use crate::driver::Copy;
 use crate::request::{Scratch, ScratchPool};
 
 /// Most bytes kept for reuse while requests are in flight, and when none is.
@@ -45,6 +47,10 @@ impl ScratchPool for ScratchCache {
             self.kept_bytes -= piece.bytes;
             release(piece);
         }
+    }
+
+    fn copy(&mut self, copy: Copy) {
+        run_copies(&[copy]);
     }
 }
 

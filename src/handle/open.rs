@@ -139,6 +139,7 @@ fn queue_limits(
         // but not with a direct handle of the same file.
         granule: if in_page_cache { page } else { request_alignment },
         no_flush: options.no_flush,
+        no_merge: options.no_merge,
     }
 }
 

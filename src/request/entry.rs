@@ -7,6 +7,8 @@ use super::{QueueId, Request, RequestId, Scratch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// In a batch that is not submitted yet.
+    Held,
     /// Conflicting requests that came before it have not left yet.
     Waiting,
     /// May start as soon as its queue's depth allows.
@@ -15,6 +17,8 @@ pub enum Phase {
     Edges,
     /// Its own bytes are moving.
     Moving,
+    /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
+    Member,
 }
 
 #[derive(Debug)]
@@ -30,6 +34,12 @@ pub struct Entry<T> {
     pub images: Option<Scratch>,
     pub head_image: Option<usize>,
     pub tail_image: Option<usize>,
+    /// The image needs no reading: it came from the write before, whole.
+    pub image_inherited: bool,
+    /// The image has every byte that is written, not only those that were read.
+    pub image_is_whole: bool,
+    /// Requests that share this one's I/O, in order of submission.
+    pub members: SmallVec<[u32; 8]>,
     /// I/Os at the storage, and the scratch that each of them holds.
     pub outstanding: u32,
     pub parts: SmallVec<[(u32, Scratch); 2]>,
@@ -53,6 +63,9 @@ impl<T> Entry<T> {
             images: None,
             head_image: None,
             tail_image: None,
+            image_inherited: false,
+            image_is_whole: false,
+            members: SmallVec::new(),
             outstanding: 0,
             parts: SmallVec::new(),
             parts_issued: 0,
@@ -64,6 +77,11 @@ impl<T> Entry<T> {
 
     pub fn end(&self) -> u64 {
         self.request.offset + self.request.bytes
+    }
+
+    /// Where the image of the one block is that a merged request writes a part of.
+    pub fn block_image(&self) -> Option<usize> {
+        self.head_image.or(self.tail_image)
     }
 
     pub fn scratch_bytes(&self) -> usize {

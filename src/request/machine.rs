@@ -13,7 +13,7 @@
 //! A request that has a place among its queue's `depth` never waits for another request, so
 //! places always come free again. Scratch is taken only by requests that have a place.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Entry, Phase};
 use super::splice;
@@ -29,14 +29,17 @@ pub(super) struct Queue<Q> {
     /// Requests that have a place at the storage.
     active: usize,
     /// Requests that conflict with nothing and want a place, in order.
-    queued: VecDeque<u32>,
+    pub(super) queued: VecDeque<u32>,
+    /// How many `plug`s are open, and what they hold back, in order.
+    pub(super) plugged: u32,
+    pub(super) held: Vec<u32>,
 }
 
 pub struct Machine<Q, T, S> {
     pub(super) queues: Vec<Option<Queue<Q>>>,
     pub(super) entries: Vec<Option<Entry<T>>>,
     free: Vec<u32>,
-    tracker: Tracker,
+    pub(super) tracker: Tracker,
     pub(super) scratch: S,
     last_id: RequestId,
     /// The errno of the first flush that failed.
@@ -45,6 +48,8 @@ pub struct Machine<Q, T, S> {
     runnable: Vec<QueueId>,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
     freed: Vec<u32>,
+    /// While a batch of reads is looked through: the first read of each block.
+    pub(super) read_leaders: HashMap<u64, u32>,
 }
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
@@ -59,6 +64,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             flush_failed: None,
             runnable: Vec::new(),
             freed: Vec::new(),
+            read_leaders: HashMap::new(),
         }
     }
 
@@ -71,8 +77,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(limits.max_transfer >= limits.request_alignment);
         assert!(limits.granule >= limits.request_alignment);
         assert!(limits.depth > 0 && limits.max_segments > 0);
-        let queue =
-            Queue { owner, limits, stats: Stats::default(), active: 0, queued: VecDeque::new() };
+        let queue = Queue {
+            owner,
+            limits,
+            stats: Stats::default(),
+            active: 0,
+            queued: VecDeque::new(),
+            plugged: 0,
+            held: Vec::new(),
+        };
         match self.queues.iter().position(Option::is_none) {
             Some(unused) => {
                 self.queues[unused] = Some(queue);
@@ -98,24 +111,30 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         request: Request<T>,
         actions: &mut Vec<Action<Q, T>>,
     ) -> RequestId {
-        self.last_id += 1;
-        let id = self.last_id;
-        let home = self.queue(queue);
-        home.stats.in_flight += 1;
-        match request.op {
-            Op::Read => home.stats.reads += 1,
-            Op::Write => home.stats.writes += 1,
-            Op::Flush => home.stats.flushes += 1,
+        if self.queue(queue).plugged == 0 {
+            return self.submit_now(queue, request, actions);
         }
-        let moves_bytes = request.bytes > 0;
-        let write = request.op == Op::Write;
-        let slot = self.place(Entry::new(id, queue, request));
-        if write && moves_bytes {
-            self.track(slot);
-        }
-        if self.entry(slot).phase != Phase::Waiting {
-            self.enqueue(slot);
-        }
+        let slot = self.place(queue, request);
+        let entry = self.entry(slot);
+        entry.phase = Phase::Held;
+        let id = entry.id;
+        self.queue(queue).held.push(slot);
+        id
+    }
+
+    /// As `submit`, plugged or not; what is held back goes first.
+    pub fn submit_now(
+        &mut self,
+        queue: QueueId,
+        request: Request<T>,
+        actions: &mut Vec<Action<Q, T>>,
+    ) -> RequestId {
+        self.submit_held(queue, actions);
+        let slot = self.place(queue, request);
+        self.admit(slot);
+        let entry = self.entry(slot);
+        let (id, waits) = (entry.id, entry.phase == Phase::Waiting);
+        self.queue(queue).stats.waits += u64::from(waits);
         self.run(actions);
         id
     }
@@ -159,23 +178,44 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     // ----- entering and leaving -----
 
-    fn place(&mut self, entry: Entry<T>) -> u32 {
+    fn place(&mut self, queue: QueueId, request: Request<T>) -> u32 {
+        self.last_id += 1;
+        let id = self.last_id;
+        let stats = &mut self.queue(queue).stats;
+        stats.in_flight += 1;
+        match request.op {
+            Op::Read => stats.reads += 1,
+            Op::Write => stats.writes += 1,
+            Op::Flush => stats.flushes += 1,
+        }
+        let entry = Some(Entry::new(id, queue, request));
         match self.free.pop() {
             Some(slot) => {
-                self.entries[slot as usize] = Some(entry);
+                self.entries[slot as usize] = entry;
                 slot
             }
             None => {
-                self.entries.push(Some(entry));
+                self.entries.push(entry);
                 (self.entries.len() - 1) as u32
             }
+        }
+    }
+
+    /// Enters a request into the order of things.
+    pub(super) fn admit(&mut self, slot: u32) {
+        let request = &self.entry(slot).request;
+        if request.op == Op::Write && request.bytes > 0 {
+            self.track(slot);
+        }
+        if self.entry(slot).phase != Phase::Waiting {
+            self.enqueue(slot);
         }
     }
 
     /// Puts a write where conflicting ones can see it, and has it wait for those before it.
     fn track(&mut self, slot: u32) {
         let entry = self.entries[slot as usize].as_mut().expect("just placed");
-        let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
+        let queue = self.queues[entry.queue as usize].as_ref().expect("an open queue");
         let QueueLimits { granule, last_block, .. } = queue.limits;
         let (start, end) = (entry.request.offset, entry.end());
         let aligned = start.is_multiple_of(granule) && end.is_multiple_of(granule);
@@ -188,7 +228,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.tracked = true;
         if !self.tracker.insert(slot, start, end, access) {
             entry.phase = Phase::Waiting;
-            queue.stats.waits += 1;
         }
     }
 
@@ -201,7 +240,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// Starts what can be started.
-    fn run(&mut self, actions: &mut Vec<Action<Q, T>>) {
+    pub(super) fn run(&mut self, actions: &mut Vec<Action<Q, T>>) {
         while let Some(id) = self.runnable.pop() {
             loop {
                 let queue = self.queue(id);
@@ -215,17 +254,40 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
     }
 
-    /// The request leaves: first the tracker, then to its owner.
+    /// The request and its members leave: first the tracker, then to their owners.
     fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let mut entry = self.entries[slot as usize].take().expect("a request in flight");
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
+        self.bequeath_image(&mut entry, slot);
         if let Some(images) = entry.images.take() {
             self.scratch.give(images);
         }
+        self.queue(entry.queue).active -= 1;
+        self.runnable.push(entry.queue);
+        let members = std::mem::take(&mut entry.members);
+        let (error, bounced) = (entry.error, entry.bounced);
+        self.leave(slot, entry, &members, actions);
+        for &member in &members {
+            let mut entry = self.entries[member as usize].take().expect("a member in flight");
+            entry.error = error;
+            entry.bounced = bounced;
+            self.leave(member, entry, &members, actions);
+        }
+    }
+
+    /// One request leaves. Those of `members` that it sets free leave with it, or after it.
+    fn leave(
+        &mut self,
+        slot: u32,
+        entry: Entry<T>,
+        members: &[u32],
+        actions: &mut Vec<Action<Q, T>>,
+    ) {
         if entry.tracked {
             let mut freed = std::mem::take(&mut self.freed);
             self.tracker.remove(slot, &mut freed);
-            freed.drain(..).for_each(|waiter| self.enqueue(waiter));
+            let others = freed.drain(..).filter(|waiter| !members.contains(waiter));
+            others.for_each(|waiter| self.enqueue(waiter));
             self.freed = freed;
         }
         self.free.push(slot);
@@ -234,10 +296,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Some(errno) => Err(errno),
         };
         let queue = self.queue(entry.queue);
-        queue.active -= 1;
         queue.stats.in_flight -= 1;
         count_result(&mut queue.stats, &entry, result);
-        self.runnable.push(entry.queue);
         actions.push(Action::Complete(completion(entry, result)));
     }
 
@@ -255,8 +315,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
             Op::Flush => self.issue_flush(slot, actions),
             _ if entry.request.bytes == 0 => {}
+            Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
             Op::Read => self.begin_moving(slot, actions),
-            Op::Write => self.read_edges(slot, actions),
+            Op::Write => self.begin_write(slot, actions),
         }
         self.go_on(slot, actions);
     }

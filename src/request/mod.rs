@@ -2,15 +2,17 @@
 //! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
 //! no unsafe; addresses are numbers to it.
 
+mod batch;
 mod entry;
 mod machine;
+mod merge;
 mod moving;
 mod splice;
 mod tracker;
 
 pub use machine::Machine;
 
-use crate::driver::{Io, Op, Segments};
+use crate::driver::{Copy, Io, Op, Segments};
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
@@ -40,6 +42,8 @@ pub struct QueueLimits {
     pub granule: u64,
     /// Flushes succeed and do nothing.
     pub no_flush: bool,
+    /// Sub-block writes are never merged.
+    pub no_merge: bool,
 }
 
 /// A request as it enters. Segments hold no empty element and add up to `bytes`.
@@ -78,6 +82,8 @@ pub struct Completion<T> {
 pub trait ScratchPool {
     fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
     fn give(&mut self, scratch: Scratch);
+    /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
+    fn copy(&mut self, copy: Copy);
 }
 
 /// Scratch memory: owned by whoever holds the value, until it is given back.

@@ -32,9 +32,37 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.emit(slot, io, actions);
     }
 
+    /// Takes in the writes that can be done with this one, and reads the edges if they have to
+    /// be read.
+    pub(super) fn begin_write(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        if self.block_of(slot).is_none() {
+            return self.read_edges(slot, actions);
+        }
+        self.absorb_writes(slot);
+        let entry = self.entry(slot);
+        let (queue, requests) = (entry.queue, 1 + entry.members.len() as u64);
+        let inherited = entry.image_inherited;
+        if requests > 1 && self.covers_block(slot) {
+            self.queue(queue).stats.rmw_reads_skipped += requests;
+            if !inherited && self.take_image(slot).is_none() {
+                self.entry(slot).error = Some(libc::ENOMEM);
+                return;
+            }
+            return self.begin_moving(slot, actions);
+        }
+        self.queue(queue).stats.rmw += requests - 1;
+        self.queue(queue).stats.rmw_reads_skipped += requests - 1;
+        if inherited {
+            self.queue(queue).stats.rmw += 1;
+            self.queue(queue).stats.rmw_reads_skipped += 1;
+            return self.begin_moving(slot, actions);
+        }
+        self.read_edges(slot, actions);
+    }
+
     /// Reads the blocks that a write covers only in part; nothing is written before all of them
     /// are there.
-    pub(super) fn read_edges(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+    fn read_edges(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let limits = self.limits_of(slot).clone();
         let block = limits.request_alignment;
         let entry = self.entry(slot);
@@ -105,8 +133,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn begin_moving(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let limits = self.limits_of(slot);
         let (block, last_block) = (limits.request_alignment, limits.last_block);
+        self.entry(slot).phase = Phase::Moving;
         let entry = self.entry(slot);
-        entry.phase = Phase::Moving;
+        if let (false, Some(image)) = (entry.members.is_empty(), entry.block_image()) {
+            return self.issue_shared(slot, image, actions);
+        }
         let start = entry.request.offset;
         entry.cursor.position =
             if start < last_block { splice::round_down(start, block) } else { start };
@@ -156,14 +187,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.emit(slot, io, actions);
     }
 
-    fn next_part(&mut self, slot: u32) -> IoId {
+    pub(super) fn next_part(&mut self, slot: u32) -> IoId {
         let entry = self.entry(slot);
         let part = entry.parts_issued;
         entry.parts_issued += 1;
         IoId { slot, part }
     }
 
-    fn emit(&mut self, slot: u32, io: Io, actions: &mut Vec<Action<Q, T>>) {
+    pub(super) fn emit(&mut self, slot: u32, io: Io, actions: &mut Vec<Action<Q, T>>) {
         let entry = self.entry(slot);
         entry.outstanding += 1;
         let queue = entry.queue;

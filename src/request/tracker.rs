@@ -97,6 +97,13 @@ impl Tracker {
         }
     }
 
+    /// Those that may start as soon as `slot` leaves, oldest first.
+    pub fn waiting_only_for(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
+        let dependents = self.tracked.get(slot as usize).map(|tracked| &tracked.dependents);
+        let alone = |&dependent: &Slot| self.tracked[dependent as usize].blockers == 1;
+        dependents.into_iter().flatten().copied().filter(alone)
+    }
+
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
