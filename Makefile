@@ -64,7 +64,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-asan check-tsan \
         check-valgrind lint setup tests install install-tools uninstall demo \
-        clean dist-clean FORCE
+        bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -245,6 +245,11 @@ check-tsan:
 check-valgrind: $(TESTS)
 	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec \
 	    'valgrind -q --error-exitcode=99 --leak-check=full' $(TESTS)
+
+## bench-tracker: what the request machine costs, with few and many in flight
+bench-tracker:
+	$(CARGO) bench --locked -p blkalign-bench-internals --bench tracker \
+	    --target-dir $(TARGET)
 
 ## demo: the library's main job on a disk of 4096-byte blocks, in a minute
 demo: all
