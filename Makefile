@@ -64,7 +64,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-asan check-tsan \
         check-valgrind lint setup tests install install-tools uninstall demo \
-        bench-tracker clean dist-clean FORCE
+        bench bench-smoke bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -183,6 +183,7 @@ check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
 	$(MAKE) check-c
+	$(MAKE) bench-smoke
 
 setup:
 	scripts/setup
@@ -245,6 +246,14 @@ check-tsan:
 check-valgrind: $(TESTS)
 	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec \
 	    'valgrind -q --error-exitcode=99 --leak-check=full' $(TESTS)
+
+## bench: speed beside qemu-img bench and fio, as root, some minutes
+bench: build/tools/blkalign-bench
+	BLKALIGN_BENCH=$< scripts/bench
+
+## bench-smoke: a moment of it, to show that it runs
+bench-smoke: build/tools/blkalign-bench
+	BLKALIGN_BENCH=$< scripts/bench --smoke
 
 ## bench-tracker: what the request machine costs, with few and many in flight
 bench-tracker:
