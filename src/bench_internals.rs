@@ -12,8 +12,25 @@ use crate::request::{Action, Machine, QueueId, QueueLimits, Request, Scratch, Sc
 const BLOCK: u64 = 4096;
 /// Of the disk that there is not; a power of two.
 const BLOCKS: u64 = 1 << 24;
-/// Odd, so that it goes through all blocks: neighbours in time are none on the disk.
-const STRIDE: u64 = 0x9e_3779 | 1;
+
+/// Where the writes go, one after the other.
+#[derive(Clone, Copy)]
+pub enum Order {
+    /// Each to the block after the last one.
+    Sequential,
+    /// Neighbours in time are none on the disk: the harder one for what is sorted by offset.
+    Scattered,
+}
+
+impl Order {
+    /// Odd, so that it goes through all blocks.
+    fn stride(self) -> u64 {
+        match self {
+            Order::Sequential => 1,
+            Order::Scattered => 0x9e_3779,
+        }
+    }
+}
 
 /// Hands out numbers as if they were addresses.
 #[derive(Default)]
@@ -47,11 +64,12 @@ pub struct Load {
     actions: Vec<Action<(), ()>>,
     write_bytes: u64,
     next_block: u64,
+    stride: u64,
 }
 
 impl Load {
     /// Writes of `write_bytes` at the beginning of a block; those of 4096 have no edges.
-    pub fn new(write_bytes: u64, in_flight: usize) -> Self {
+    pub fn new(write_bytes: u64, order: Order, in_flight: usize) -> Self {
         assert!(write_bytes > 0 && write_bytes <= BLOCK);
         let mut machine = Machine::new(Numbers::default());
         let limits = QueueLimits {
@@ -69,7 +87,8 @@ impl Load {
         let queue = machine.add_queue((), limits);
         let ios = VecDeque::with_capacity(in_flight + 1);
         let actions = Vec::with_capacity(16);
-        let mut load = Load { machine, queue, ios, actions, write_bytes, next_block: 0 };
+        let stride = order.stride();
+        let mut load = Load { machine, queue, ios, actions, write_bytes, next_block: 0, stride };
         (0..in_flight).for_each(|_| load.submit());
         // A full turn: from here on memory that is kept for reuse is there.
         load.requests(2 * in_flight);
@@ -87,7 +106,7 @@ impl Load {
 
     fn submit(&mut self) {
         let block = self.next_block;
-        self.next_block = (block + STRIDE) % BLOCKS;
+        self.next_block = (block + self.stride) % BLOCKS;
         let bytes = self.write_bytes;
         let memory = Segment { address: 1 << 40, bytes: bytes as usize };
         let request = Request {
@@ -133,7 +152,7 @@ mod tests {
     #[test]
     fn the_load_stays_constant_and_never_waits() {
         for (write_bytes, reads_per_write) in [(BLOCK, 0), (512, 1)] {
-            let mut load = Load::new(write_bytes, 64);
+            let mut load = Load::new(write_bytes, Order::Scattered, 64);
             load.requests(1000);
             let stats = load.machine.stats(load.queue);
             assert_eq!(stats.in_flight, 64);

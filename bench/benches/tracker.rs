@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use blkalign::bench_internals::Load;
+use blkalign::bench_internals::{Load, Order};
 use divan::counter::ItemsCount;
 use divan::Bencher;
 
@@ -17,17 +17,26 @@ const ROUNDS: usize = 51;
 const GOAL: f64 = 1.5;
 
 #[divan::bench(args = IN_FLIGHT)]
-fn aligned_write(bencher: Bencher, in_flight: usize) {
-    measure(bencher, 4096, in_flight);
+fn aligned_sequential(bencher: Bencher, in_flight: usize) {
+    measure(bencher, Load::new(4096, Order::Sequential, in_flight));
 }
 
 #[divan::bench(args = IN_FLIGHT)]
-fn sub_block_write(bencher: Bencher, in_flight: usize) {
-    measure(bencher, 512, in_flight);
+fn aligned_scattered(bencher: Bencher, in_flight: usize) {
+    measure(bencher, Load::new(4096, Order::Scattered, in_flight));
 }
 
-fn measure(bencher: Bencher, write_bytes: u64, in_flight: usize) {
-    let mut load = Load::new(write_bytes, in_flight);
+#[divan::bench(args = IN_FLIGHT)]
+fn sub_block_sequential(bencher: Bencher, in_flight: usize) {
+    measure(bencher, Load::new(512, Order::Sequential, in_flight));
+}
+
+#[divan::bench(args = IN_FLIGHT)]
+fn sub_block_scattered(bencher: Bencher, in_flight: usize) {
+    measure(bencher, Load::new(512, Order::Scattered, in_flight));
+}
+
+fn measure(bencher: Bencher, mut load: Load) {
     bencher.counter(ItemsCount::new(REQUESTS)).bench_local(|| load.requests(REQUESTS));
 }
 
@@ -42,8 +51,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn ratio(name: &str, write_bytes: u64) {
-    let (mut few, mut many) = (Load::new(write_bytes, 16), Load::new(write_bytes, 4096));
+fn ratio(name: &str, write_bytes: u64, order: Order) {
+    let mut few = Load::new(write_bytes, order, 16);
+    let mut many = Load::new(write_bytes, order, 4096);
     let rounds: Vec<_> =
         (0..ROUNDS).map(|_| (nanoseconds(&mut few), nanoseconds(&mut many))).collect();
     let ratio = median(rounds.iter().map(|(few, many)| many / few).collect());
@@ -61,7 +71,9 @@ fn main() {
     // `cargo test` and `--list` run benchmarks too, without measuring.
     if std::env::args().any(|argument| argument == "--bench") {
         println!();
-        ratio("aligned write", 4096);
-        ratio("sub-block write", 512);
+        ratio("aligned writes, sequential", 4096, Order::Sequential);
+        ratio("aligned writes, scattered", 4096, Order::Scattered);
+        ratio("sub-block writes, sequential", 512, Order::Sequential);
+        ratio("sub-block writes, scattered", 512, Order::Scattered);
     }
 }
