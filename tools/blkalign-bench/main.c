@@ -43,7 +43,8 @@ void run_fail_request(struct submitter *submitter, const char *what,
     if (words[0])
         run_fail(submitter->run, "%s", words);
     else
-        run_fail(submitter->run, "%s at %lld: %s", what, (long long)offset,
+        run_fail(submitter->run, "%s: %s at %lld: %s",
+                 submitter->run->settings->path, what, (long long)offset,
                  strerror(-result));
 }
 
