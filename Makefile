@@ -25,6 +25,7 @@ HOST     = $(shell rustc -vV | sed -n 's/^host: //p')
 STRICT     := -std=c99 -Wall -Wextra -Werror -pedantic
 STRICT_CXX := -std=c++11 -Wall -Wextra -Werror -pedantic
 OUR_CFLAGS  = $(CFLAGS) $(STRICT) -Iinclude
+TOOL_CFLAGS = $(OUR_CFLAGS) -D_GNU_SOURCE -Itools/common
 # In the build tree programs find the library where it was built.
 OUR_LDFLAGS = $(LDFLAGS) -Lbuild -Wl,-rpath,$(CURDIR)/build
 LIBS        = -lblkalign -lpthread
@@ -37,7 +38,12 @@ TEST_SCRIPTS := $(wildcard tools/*.t) \
                 $(filter-out %/install.sh capi-tests/common%,\
                              $(wildcard capi-tests/*.sh)) \
                 $(wildcard capi-tests/install.sh)
-TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+# A tool is tools/NAME.c, or all of tools/NAME/; each is linked with common.
+TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c)) \
+                $(patsubst tools/%/main.c,%,$(wildcard tools/*/main.c))
+TOOL_SOURCES := $(wildcard tools/*.c tools/*/*.c)
+TOOL_HEADERS := $(wildcard tools/*/*.h)
+tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c)
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
 
@@ -58,7 +64,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-asan check-tsan \
         check-valgrind lint setup tests install install-tools uninstall demo \
-        clean dist-clean FORCE
+        bench bench-smoke bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -126,9 +132,14 @@ $(TESTS): %: %.o $(TEST_OBJECTS) $(TEST_SHARED)
 
 tests: $(TESTS)
 
-build/tools/%: tools/%.c include/blkalign.h build/libblkalign.so
-	@mkdir -p $(@D)
-	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
+define tool_rule
+build/tools/$(1): $(call tool_sources,$(1)) $(TOOL_HEADERS) \
+                  include/blkalign.h build/libblkalign.so
+	@mkdir -p $$(@D)
+	$$(CC) $$(TOOL_CFLAGS) $$(filter %.c,$$^) -o $$@ $$(OUR_LDFLAGS) $$(LIBS)
+
+endef
+$(foreach tool,$(TOOL_NAMES),$(eval $(call tool_rule,$(tool))))
 
 build/examples/%: examples/%.c $(wildcard examples/*) include/blkalign.h \
                   build/libblkalign.so
@@ -159,9 +170,9 @@ install: all build/blkalign.pc install-tools
 # Linked anew: the ones of the build tree look for the library there.
 install-tools: $(TOOLS)
 	$(if $(TOOL_NAMES),$(INSTALL) -d $(DESTDIR)$(bindir))
-	$(foreach tool,$(TOOL_NAMES),$(CC) $(OUR_CFLAGS) tools/$(tool).c \
-	    -o $(DESTDIR)$(bindir)/$(tool) $(LDFLAGS) -Lbuild \
-	    $(TOOL_RPATH) $(LIBS) &&) :
+	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) \
+	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
+	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) &&) :
 
 ## uninstall: remove what install put there, with the same variables
 uninstall:
@@ -174,6 +185,7 @@ check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
 	$(MAKE) check-c
+	$(MAKE) bench-smoke
 
 setup:
 	scripts/setup
@@ -184,9 +196,9 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets \
 	    --target-dir $(TARGET) -- -D warnings
 	scripts/lint
-	for source in $(TEST_SOURCES) $(TEST_COMMON) $(wildcard tools/*.c) \
+	for source in $(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    $(wildcard examples/*.c); do \
-	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests \
+	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests -Itools/common \
 	        -fsyntax-only $$source || exit 1; \
 	done
 
@@ -198,6 +210,7 @@ check-rust:
 check-c: all $(TESTS)
 	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
+	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
 
 # The library for a sanitizer, and the tests linked with it into build/$(1).
@@ -235,6 +248,19 @@ check-tsan:
 check-valgrind: $(TESTS)
 	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec \
 	    'valgrind -q --error-exitcode=99 --leak-check=full' $(TESTS)
+
+## bench: speed beside qemu-img bench and fio, as root, some minutes
+bench: build/tools/blkalign-bench
+	BLKALIGN_BENCH=$< scripts/bench
+
+## bench-smoke: a moment of it, to show that it runs
+bench-smoke: build/tools/blkalign-bench
+	BLKALIGN_BENCH=$< scripts/bench --smoke
+
+## bench-tracker: what the request machine costs, with few and many in flight
+bench-tracker:
+	$(CARGO) bench --locked -p blkalign-bench-internals --bench tracker \
+	    --target-dir $(TARGET)
 
 ## demo: the library's main job on a disk of 4096-byte blocks, in a minute
 demo: all

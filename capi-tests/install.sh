@@ -77,8 +77,9 @@ pkg_config_version() {
 
 tools_run() {
     local tool
-    for tool in "$root"/tools/*.c; do
+    for tool in "$root"/tools/*.c "$root"/tools/*/main.c; do
         [ -e "$tool" ] || continue
+        [ "${tool##*/}" != main.c ] || tool=${tool%/main.c}
         tool=$1/$(basename "$tool" .c)
         LD_LIBRARY_PATH=$2 "$tool" --help || return
         ! readelf -d "$tool" | grep -F "$root" || return

@@ -4,6 +4,10 @@
 //! (docs/DESIGN.md has the picture): `capi`, `handle`, `node`, `request`, `engine` and
 //! `completion`, `driver`, `probe`, `sys`.
 
+// For bench/ alone.
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_internals;
 // Public for the test of the C interface; the library's users see `<blkalign.h>`.
 #[doc(hidden)]
 pub mod capi;

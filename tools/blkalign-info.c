@@ -10,6 +10,8 @@
 
 #include <blkalign.h>
 
+#include "text.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -86,16 +88,6 @@ static const char *engine_word(uint32_t engine)
 
 /* Output for people. */
 
-/* A file may have any name, also one that would play with the terminal. */
-static void put_text(FILE *to, const char *text)
-{
-    for (; *text; text++) {
-        unsigned char byte = (unsigned char)*text;
-
-        putc(byte < 0x20 || byte == 0x7f ? '?' : byte, to);
-    }
-}
-
 static void put_alignment(const char *what, uint32_t bytes, uint32_t source)
 {
     printf("  %-21s%10" PRIu32 "  %s\n", what, bytes,
@@ -137,68 +129,6 @@ static void put_facts(const struct facts *facts)
 
 /* Output for programs. */
 
-/* Length of the UTF-8 character that begins here; 0 if none does. */
-static size_t utf8_length(const unsigned char *text)
-{
-    uint32_t character, smallest;
-    size_t length, i;
-
-    if (text[0] < 0x80)
-        return 1;
-    if (text[0] < 0xc2 || text[0] > 0xf4)
-        return 0;
-    length = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-    smallest = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
-    character = text[0] & (0x7fu >> length);
-    for (i = 1; i < length; i++) {
-        /* Stops at the terminating NUL too. */
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-        character = character << 6 | (text[i] & 0x3f);
-    }
-    if (character < smallest || character > 0x10ffff ||
-        (character >= 0xd800 && character <= 0xdfff))
-        return 0;
-    return length;
-}
-
-/*
- * A JSON string. What is not UTF-8 becomes U+FFFD; returns false if any did.
- */
-static bool json_string(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    bool exact = true;
-    size_t length;
-
-    putchar('"');
-    for (; *at; at += length ? length : 1) {
-        length = utf8_length(at);
-        exact = exact && length;
-        if (!length)
-            fputs("\\ufffd", stdout);
-        else if (*at == '"' || *at == '\\')
-            printf("\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f)
-            printf("\\u%04x", *at);
-        else
-            fwrite(at, 1, length, stdout);
-    }
-    putchar('"');
-    return exact;
-}
-
-static void json_path(const char *path)
-{
-    fputs("  {\n    \"path\": ", stdout);
-    if (json_string(path))
-        return;
-    fputs(",\n    \"path_hex\": \"", stdout);
-    for (; *path; path++)
-        printf("%02x", (unsigned char)*path);
-    putchar('"');
-}
-
 static void json_number(const char *name, int64_t value)
 {
     printf(",\n    \"%s\": %" PRId64, name, value);
@@ -213,7 +143,8 @@ static void json_facts(const struct facts *facts)
 {
     const blkalign_limits *limits = &facts->limits;
 
-    json_path(facts->path);
+    fputs("  {\n", stdout);
+    json_path(facts->path, "    ");
     json_number("length", facts->length);
     printf(",\n    \"direct\": %s", limits->direct ? "true" : "false");
     json_number("request_alignment", limits->request_alignment);
@@ -239,7 +170,8 @@ static void json_facts(const struct facts *facts)
 
 static void json_error(const char *path, int error, const char *words)
 {
-    json_path(path);
+    fputs("  {\n", stdout);
+    json_path(path, "    ");
     json_number("errno", error);
     fputs(",\n    \"error\": ", stdout);
     json_string(words);

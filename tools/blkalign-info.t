@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
-info=${BLKALIGN_INFO:-build/blkalign-info}
+info=${BLKALIGN_INFO:-build/tools/blkalign-info}
 case $info in */*) info=$(cd "$(dirname "$info")" && pwd)/${info##*/} ;; esac
 directory=$(mktemp -d) || exit 1
 trap 'rm -rf "$directory"' EXIT

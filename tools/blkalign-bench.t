@@ -1,0 +1,230 @@
+#!/bin/sh
+# Tests of blkalign-bench, in TAP, for prove(1). BLKALIGN_BENCH names the
+# program. None of them is about speed.
+#
+# SPDX-License-Identifier: MIT OR Apache-2.0
+
+bench=${BLKALIGN_BENCH:-build/tools/blkalign-bench}
+case $bench in */*) bench=$(cd "$(dirname "$bench")" && pwd)/${bench##*/} ;; esac
+CC=${CC:-cc}
+directory=$(mktemp -d) || exit 1
+trap 'rm -rf "$directory"' EXIT
+cd "$directory" || exit 1
+number=0
+
+# ok NAME COMMAND...
+ok() {
+    number=$((number + 1))
+    name=$1
+    shift
+    if "$@"; then
+        echo "ok $number - $name"
+    else
+        echo "not ok $number - $name"
+        sed 's/^/# /' out err
+    fi
+}
+
+skip() {
+    number=$((number + 1))
+    echo "ok $number - $1 # SKIP $2"
+}
+
+# run ARGUMENT...: leaves out, err and status behind
+run() {
+    "$bench" "$@" >out 2>err
+    status=$?
+}
+
+exited() { [ "$status" -eq "$1" ]; }
+silent() { exited "$1" && [ ! -s "$2" ]; }
+says() { exited "$1" && grep -q -e "$3" "$2"; }
+# only ERR: wrong usage, with these words, and nothing on standard output
+refused() { exited 2 && grep -q -e "$1" err && [ ! -s out ]; }
+# byte OFFSET VALUE: of the file `disk`
+byte() { [ "$(od -An -tu1 -j "$1" -N 1 disk | tr -d ' ')" = "$2" ]; }
+
+head -c 1048576 /dev/zero >disk
+
+# ---- the command line ----
+
+run
+ok "no FILE is wrong usage" refused "which FILE"
+run disk disk
+ok "two FILEs are wrong usage" refused "only one FILE"
+run --wrong disk
+ok "an unknown option is named" refused "no such option: --wrong"
+run disk -c
+ok "a missing argument is named" refused "^blkalign-bench: -c wants an"
+run -c 1x disk
+ok "a number must be one" refused "-c: '1x' is not a number"
+run -s 99999999999999999999 disk
+ok "a number must fit" refused "-s: '9*' is not from 1 to"
+run -s 9000000T disk
+ok "a number must fit with its suffix" refused "is not from 1 to"
+run --order sideways disk
+ok "an unknown word shows the known ones" refused "seq random same zipf"
+run -i native disk
+ok "an engine that is not there is refused" refused "auto threads io_uring"
+run -f qcow2 disk
+ok "only raw files" refused "only raw, not 'qcow2'"
+run --handles 2 disk
+ok "handles need threads" refused "2 handles, but only 1 threads"
+run --threads 4 -d 2 disk
+ok "threads need depth" refused "4 threads cannot share a depth of 2"
+run --batch 33 -d 32 disk
+ok "a batch must fit into the depth" refused "a batch of 33 does not fit"
+run --flush-interval 10 disk
+ok "reads need no flush" refused "is for writes"
+run --help
+ok "help is no error" says 0 out "^Usage:"
+run --version
+ok "the version is told" says 0 out "^blkalign-bench [0-9]"
+
+# ---- what cannot be done ----
+
+run missing
+ok "a missing file is named" says 1 err "missing: .*No such file"
+run -o 1048576 disk
+ok "a first request past the end is refused" says 1 err "pass its end"
+run -s 2M disk
+ok "a request larger than the disk is refused" says 1 err "pass its end"
+"$bench" -c 1 disk >/dev/full 2>err
+status=$?
+ok "output that is lost is a failure" says 1 err "standard output"
+
+# ---- what is printed ----
+
+run -n -U -f raw -i auto -c 100 -d 8 -s 512 -S 4k -o 1k disk
+ok "the first line is that of qemu-img" says 0 out "^Sending 100 read requests, 512 bytes each, 8 in parallel (starting at offset 1024, step size 4096)$"
+closing() {
+    exited 0 && tail -n 1 out |
+        grep -qE '^Run completed in [0-9]+\.[0-9]{3} seconds\.$'
+}
+ok "the closing line is that of qemu-img" closing
+ok "the statistics explain it" says 0 out "^  storage  *[0-9]"
+ok "without a terminal there is no progress line" silent 0 err
+run -q -c 100 disk
+quiet() { closing && [ "$(wc -l <out)" -eq 1 ]; }
+ok "-q leaves the closing line alone" quiet
+run --latency -c 100 disk
+ok "percentiles come when asked for" says 0 out "99.9 %: [0-9.]* us"
+
+if command -v python3 >/dev/null; then
+    cp disk 'q"\'
+    run --json --latency -w --mix 50 -c 200 -s 512 --threads 2 --handles 2 \
+        --align 4096 --flush-interval 50 'q"\'
+    ok "JSON is valid, and it adds up" python3 -c '
+import json
+facts = json.load(open("out", encoding="utf-8"))
+assert facts["path"] == "q\"\\"
+assert facts["count"] == facts["reads"] + facts["writes"] == 200
+assert facts["flushes"] == 4 and facts["seconds"] > 0
+assert facts["request_alignment"] == 4096
+assert facts["latency_ns"]["longest"] >= facts["latency_ns"]["50"] > 0
+'
+else
+    skip "JSON is valid, and it adds up" "no python3"
+fi
+
+# ---- what is written, and where ----
+
+fresh() { head -c "$1" /dev/zero >disk; }
+
+fresh 10000
+run -w --pattern=7 -c 4 -d 1 -s 512 -S 4096 disk
+at_the_steps() {
+    exited 0 && byte 0 7 && byte 511 7 && byte 512 0 && byte 4096 7 &&
+        byte 8192 7 && byte 2287 0 && byte 2288 7 && byte 2799 7 &&
+        byte 2800 0
+}
+ok "offsets wrap modulo the length" at_the_steps
+fresh 10000
+run -w --pattern=7 -c 2 -d 1 -s 512 -S 9700 disk
+ok "what does not fit before the end begins at 0" \
+    eval "exited 0 && byte 0 7 && byte 9700 0"
+fresh 10000
+run -w --pattern=0xfe -o 4096 --order same -c 100 -s 7 disk
+ok "the same place again and again" \
+    eval "exited 0 && byte 4095 0 && byte 4096 254 && byte 4103 0"
+
+# Two programs, one meaning.
+as_qemu() {
+    qemu-img bench -f raw -w "$@" theirs >out 2>err &&
+        "$bench" -f raw -w "$@" disk >>out 2>>err && cmp disk theirs >>out
+}
+if command -v qemu-img >/dev/null; then
+    for options in "-c 10 -s 512 -S 4096" "-c 300 -s 1024 -d 3 -o 2048" \
+        "-c 20 -s 8k -S 1M -o 4k"; do
+        head -c 262144 /dev/zero | tee theirs >disk
+        # shellcheck disable=SC2086
+        ok "writes where qemu-img bench does: $options" \
+            as_qemu $options --pattern=9
+    done
+else
+    skip "writes where qemu-img bench does" "no qemu-img"
+fi
+
+# ---- --verify ----
+
+for completion in serial concurrent eventfd sync; do
+    head -c 262144 /dev/urandom >disk
+    run --verify --completion $completion --mix 40 -c 2000 -d 16 -s 700 \
+        -S 600 --align 4096 --order random --threads 3 --handles 2 \
+        --flush-interval 100 disk
+    ok "verified: $completion" says 0 out "verified"
+done
+head -c 262144 /dev/urandom >disk
+cp disk before
+run --verify -c 500 -s 512 --order zipf disk
+ok "verified: reading changes nothing" eval "exited 0 && cmp disk before"
+
+# A library that writes one byte further now and then, or reads there.
+cat >damage.c <<'CODE'
+#include <blkalign.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t moved(const char *what, int64_t offset)
+{
+    static int calls;
+    const char *damage = getenv("DAMAGE");
+
+    return damage && !strcmp(damage, what) && ++calls == 77 ? offset + 1
+                                                            : offset;
+}
+
+#define MOVED(name, what) \
+    int64_t name(blkalign_handle *h, int64_t offset, \
+                 const struct iovec *iov, int iovcnt, uint32_t flags, \
+                 blkalign_completion_fn cb, void *opaque) \
+    { \
+        __typeof__(&name) next; \
+        *(void **)&next = dlsym(RTLD_NEXT, #name); \
+        return next(h, moved(what, offset), iov, iovcnt, flags, cb, \
+                    opaque); \
+    }
+MOVED(blkalign_aio_preadv, "read")
+MOVED(blkalign_aio_pwritev, "write")
+CODE
+root=$(cd "$(dirname "$bench")/../.." && pwd)
+if $CC -D_GNU_SOURCE -shared -fPIC -I"$root/include" damage.c -o damage.so \
+    -ldl 2>err; then
+    head -c 262144 /dev/urandom >disk
+    DAMAGE=write LD_PRELOAD=./damage.so "$bench" --verify -w -s 512 -S 4096 \
+        -c 500 --align 4096 disk >out 2>err
+    status=$?
+    # The 77th goes to 12 * 4096 the second time: 76 % 64 == 12.
+    ok "verify finds a neighbour that was damaged" says 1 err \
+        "disk: damage: 1 bytes are wrong, the first at 49664, where the run did not write"
+    DAMAGE=read LD_PRELOAD=./damage.so "$bench" --verify -s 512 -S 4096 \
+        -c 500 -d 8 disk >out 2>err
+    status=$?
+    ok "verify finds a read that is wrong" says 1 err \
+        "damage: the read of 512 bytes at 49152 got a wrong byte"
+else
+    skip "verify finds what was damaged" "no C compiler"
+fi
+
+echo "1..$number"

@@ -1,0 +1,199 @@
+/*
+ * What the pages of blkalign-bench share.
+ *
+ *     main.c       the order of things
+ *     options.c    the command line
+ *     aims.c       which request comes next
+ *     submitter.c  the measured loop, asynchronous
+ *     inbox.c      how completed requests come back to their submitter
+ *     blocking.c   the measured loop, one blocking call after the other
+ *     content.c    --verify: is every byte what it should be?
+ *     latency.c    how long requests took
+ *     report.c     what is printed
+ *
+ * The measured loops allocate nothing, and ask no clock unless --latency.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <blkalign.h>
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* ---- options.c ---- */
+
+enum order { ORDER_SEQ, ORDER_RANDOM, ORDER_SAME, ORDER_ZIPF };
+
+/* Beyond BLKALIGN_COMPLETION_*: blocking calls, no completions at all. */
+enum { COMPLETION_SYNC = 100 };
+
+struct settings {
+    const char *path;
+    int64_t count;
+    int64_t request_bytes;
+    int64_t step_bytes;
+    int64_t start_offset;
+    int64_t flush_interval;     /* requests; 0: none */
+    uint64_t seed;
+    uint32_t open_flags;        /* BLKALIGN_O_* */
+    uint32_t engine;            /* BLKALIGN_ENGINE_* */
+    uint32_t completion;        /* BLKALIGN_COMPLETION_* or _SYNC */
+    uint32_t alignment;         /* 0: probed */
+    unsigned depth;             /* of all submitters together */
+    unsigned batch;             /* requests; 0: what has completed */
+    unsigned threads;
+    unsigned handles;
+    unsigned read_percent;
+    enum order order;
+    unsigned char pattern;
+    bool drain_on_flush, verify, latency, json, quiet;
+};
+
+/* Returns -1 to go on, or the exit status. */
+int parse_options(int argc, char **argv, struct settings *settings);
+const char *order_word(enum order order);
+const char *completion_word(uint32_t completion);
+const char *engine_word(uint32_t engine);
+
+/* ---- aims.c ---- */
+
+/* A submitter's sequence of requests. A copy repeats it. */
+struct aims {
+    enum order order;
+    uint64_t random;
+    uint64_t read_below;        /* of 2^32: smaller draws are reads */
+    bool mixed;
+    int64_t offset;             /* ORDER_SEQ: of the next request */
+    int64_t start, step, stride, length, last;
+    uint64_t positions, scatter;
+};
+
+struct aim {
+    int64_t offset;
+    bool read;
+};
+
+void aims_init(struct aims *aims, const struct settings *settings,
+               int64_t length, unsigned submitter);
+struct aim aims_next(struct aims *aims);
+
+/* ---- latency.c ---- */
+
+enum { LATENCY_FINE_BITS = 5, LATENCY_BUCKETS = 60 << LATENCY_FINE_BITS };
+
+struct latency {
+    uint64_t requests, longest_ns;
+    uint64_t buckets[LATENCY_BUCKETS];
+};
+
+uint64_t clock_ns(void);
+void latency_add(struct latency *latency, uint64_t ns);
+void latency_merge(struct latency *into, const struct latency *from);
+/* The time within which `share` (0 to 1) of the requests were done. */
+uint64_t latency_percentile(const struct latency *latency, double share);
+
+/* ---- content.c ---- */
+
+struct content;
+struct run;
+
+/* Before the run; false: it failed, and said so. */
+bool content_open(struct run *run);
+void content_stamp(const struct content *content, unsigned char *to,
+                   int64_t offset, int64_t bytes);
+/* Returns -1 if what was read is right, or where it is wrong. */
+int64_t content_damage(const struct content *content,
+                       const unsigned char *got, int64_t offset,
+                       int64_t bytes);
+/* After the run: the whole region; false: damage, and it said so. */
+bool content_check(struct run *run);
+void content_close(struct content *content);
+
+/* ---- submitter.c, inbox.c, blocking.c ---- */
+
+struct submitter;
+
+struct slot {
+    struct iovec iov;
+    struct submitter *owner;
+    struct slot *next;          /* in a list of completed or free ones */
+    int64_t offset;
+    bool read;
+    uint64_t started_ns, ended_ns;      /* --latency only */
+};
+
+struct submitter {
+    struct run *run;
+    blkalign_handle *handle;
+    blkalign_completion_fn read_or_write_done;
+    struct aims aims;
+    pthread_t thread;
+    unsigned number, slot_count;
+    /* The one that polls for its handle; and whether for others, too. */
+    bool polls, shared;
+
+    struct slot *slots, *free;
+    struct slot flush;
+    unsigned free_count, in_flight;
+    int64_t unsent, until_flush;
+    bool flushing;
+
+    struct slot *inbox;         /* atomic unless only this thread polls */
+    struct slot asleep;         /* in the inbox: wake me up */
+    sem_t wake;
+
+    int64_t done;               /* atomic, for the progress line */
+    uint64_t started_ns, ended_ns;
+    struct latency *latency;    /* NULL: not asked for */
+};
+
+struct run {
+    const struct settings *settings;
+    int64_t length;
+    blkalign_handle **handles;
+    struct submitter *submitters;
+    struct content *content;    /* NULL: not asked for */
+    pthread_barrier_t start;
+    unsigned finished;          /* atomic: submitters */
+    bool stop;                  /* atomic: something failed */
+    pthread_mutex_t failure_lock;
+    char failure[1024];         /* the first; under failure_lock */
+};
+
+bool submitter_open(struct run *run, unsigned number);
+void submitter_close(struct submitter *submitter);
+void *submitter_run(void *submitter);
+
+void inbox_choose(struct submitter *submitter);
+/* Waits for completed requests: a list of at least one, or NULL if there is
+ * nothing to wait for any more, or the wait is to be repeated. */
+struct slot *inbox_wait(struct submitter *submitter);
+
+void blocking_loop(struct submitter *submitter);
+
+void slot_aim(struct slot *slot);
+void slot_check(struct slot *slot);
+/* Keeps the first failure, for main to tell, and stops the run. */
+void run_fail(struct run *run, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void run_fail_request(struct submitter *submitter, const char *what,
+                      int64_t offset, int result);
+
+/* ---- report.c ---- */
+
+void report_start(const struct settings *settings);
+void report_progress(const struct run *run, double seconds);
+void report_progress_end(void);
+void report(const struct run *run, const blkalign_stats *stats,
+            const blkalign_limits *limits);
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,247 @@
+/*
+ * blkalign-bench: how fast requests of any size are, on any storage, and why.
+ * Options, meaning and closing line of `qemu-img bench`, and more. Uses the
+ * public header only.
+ *
+ * Divisions: failures, handles, the run, main. bench.h lists the other files.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#include "bench.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- failures ---- */
+
+void run_fail(struct run *run, const char *format, ...)
+{
+    va_list arguments;
+
+    pthread_mutex_lock(&run->failure_lock);
+    if (!run->failure[0]) {
+        va_start(arguments, format);
+        vsnprintf(run->failure, sizeof run->failure, format, arguments);
+        va_end(arguments);
+    }
+    pthread_mutex_unlock(&run->failure_lock);
+    __atomic_store_n(&run->stop, true, __ATOMIC_RELAXED);
+}
+
+void run_fail_request(struct submitter *submitter, const char *what,
+                      int64_t offset, int result)
+{
+    const char *words = blkalign_errmsg();
+
+    if (words[0])
+        run_fail(submitter->run, "%s", words);
+    else
+        run_fail(submitter->run, "%s: %s at %lld: %s",
+                 submitter->run->settings->path, what, (long long)offset,
+                 strerror(-result));
+}
+
+/* ---- handles ---- */
+
+static bool open_handle(struct run *run, unsigned number)
+{
+    const struct settings *settings = run->settings;
+    blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
+    int result;
+
+    options.flags = settings->open_flags;
+    options.engine = settings->engine;
+    options.request_alignment = settings->alignment;
+    if (settings->completion != COMPLETION_SYNC)
+        options.completion = settings->completion;
+    if (number == 0)
+        result = blkalign_open(settings->path, &options, &run->handles[0]);
+    else
+        result = blkalign_dup(run->handles[0], &options,
+                              &run->handles[number]);
+    if (result == 0)
+        return true;
+    complain("%s", blkalign_errmsg());
+    if (result == -EINVAL && options.flags & BLKALIGN_O_DIRECT)
+        complain("hint: -t writeback does without O_DIRECT");
+    return false;
+}
+
+static bool open_handles(struct run *run)
+{
+    const struct settings *settings = run->settings;
+    unsigned i;
+
+    for (i = 0; i < settings->handles; i++) {
+        if (!open_handle(run, i))
+            return false;
+    }
+    run->length = blkalign_getlength(run->handles[0]);
+    if (run->length < 0) {
+        complain("%s", blkalign_errmsg());
+        return false;
+    }
+    if (settings->request_bytes > run->length ||
+        settings->start_offset > run->length - settings->request_bytes) {
+        complain("%s: %lld bytes at %lld pass its end, %lld", settings->path,
+                 (long long)settings->request_bytes,
+                 (long long)settings->start_offset, (long long)run->length);
+        return false;
+    }
+    return true;
+}
+
+static void close_all(struct run *run)
+{
+    unsigned i;
+
+    for (i = 0; i < run->settings->handles; i++)
+        blkalign_close(run->handles[i]);
+    for (i = 0; i < run->settings->threads; i++)
+        submitter_close(&run->submitters[i]);
+    content_close(run->content);
+    free(run->submitters);
+    free(run->handles);
+}
+
+/* Adds up what the handles counted. */
+static void gather_stats(const struct run *run, blkalign_stats *sum)
+{
+    unsigned i;
+
+    for (i = 0; i < run->settings->handles; i++) {
+        blkalign_stats stats = BLKALIGN_STATS_INIT;
+
+        blkalign_get_stats(run->handles[i], &stats);
+        sum->reads += stats.reads;
+        sum->writes += stats.writes;
+        sum->flushes += stats.flushes;
+        sum->zero_copy += stats.zero_copy;
+        sum->bounced += stats.bounced;
+        sum->rmw += stats.rmw;
+        sum->rmw_reads += stats.rmw_reads;
+        sum->rmw_reads_skipped += stats.rmw_reads_skipped;
+        sum->merged += stats.merged;
+        sum->waits += stats.waits;
+        sum->storage_reads += stats.storage_reads;
+        sum->storage_writes += stats.storage_writes;
+    }
+}
+
+/* ---- the run ---- */
+
+static bool start_threads(struct run *run)
+{
+    unsigned i;
+    int error;
+
+    for (i = 0; i < run->settings->threads; i++) {
+        error = pthread_create(&run->submitters[i].thread, NULL,
+                               submitter_run, &run->submitters[i]);
+        if (error) {
+            /* Those that wait at the barrier end with the process. */
+            complain("cannot start thread %u: %s", i + 1, strerror(error));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void join_threads(struct run *run, bool progress)
+{
+    double started = (double)clock_ns() / 1e9;
+    struct timespec until;
+    unsigned i;
+
+    for (i = 0; i < run->settings->threads; i++) {
+        for (;;) {
+            clock_gettime(CLOCK_REALTIME, &until);
+            until.tv_nsec += 250000000;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+            if (!progress) {
+                pthread_join(run->submitters[i].thread, NULL);
+                break;
+            }
+            if (pthread_timedjoin_np(run->submitters[i].thread, NULL,
+                                     &until) == 0)
+                break;
+            report_progress(run, (double)clock_ns() / 1e9 - started);
+        }
+    }
+    if (progress)
+        report_progress_end();
+}
+
+static bool carry_out(struct run *run)
+{
+    const struct settings *settings = run->settings;
+    bool progress = !settings->quiet && !settings->json && isatty(2);
+    unsigned i;
+
+    for (i = 0; i < settings->threads; i++) {
+        if (!submitter_open(run, i))
+            return false;
+    }
+    if (settings->verify && !content_open(run))
+        return false;
+    report_start(settings);
+    pthread_barrier_init(&run->start, NULL, settings->threads);
+    if (!start_threads(run))
+        _exit(EXIT_FAILED);
+    join_threads(run, progress);
+    pthread_barrier_destroy(&run->start);
+    for (i = 0; i < settings->handles; i++)
+        blkalign_drain(run->handles[i]);
+    if (run->failure[0]) {
+        complain("%s", run->failure);
+        return false;
+    }
+    return !run->content || content_check(run);
+}
+
+/* ---- main ---- */
+
+/* Output that did not arrive, on a full disk for example, is a failure. */
+static int finish(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    perror("blkalign-bench: standard output");
+    return EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = {
+        .count = 75000, .depth = 64, .request_bytes = 4096, .threads = 1,
+        .handles = 1, .read_percent = 100, .drain_on_flush = true,
+    };
+    struct run run = { .settings = &settings };
+    blkalign_stats stats = BLKALIGN_STATS_INIT;
+    blkalign_limits limits = BLKALIGN_LIMITS_INIT;
+    int status = parse_options(argc, argv, &settings);
+
+    if (status >= 0)
+        return finish(status);
+    pthread_mutex_init(&run.failure_lock, NULL);
+    run.handles = calloc(settings.handles, sizeof *run.handles);
+    run.submitters = calloc(settings.threads, sizeof *run.submitters);
+    status = EXIT_FAILED;
+    if (run.handles && run.submitters && open_handles(&run) &&
+        carry_out(&run)) {
+        gather_stats(&run, &stats);
+        blkalign_get_limits(run.handles[0], &limits);
+        report(&run, &stats, &limits);
+        status = 0;
+    }
+    close_all(&run);
+    return finish(status);
+}
