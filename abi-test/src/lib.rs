@@ -6,8 +6,16 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 7] =
-    ["constants.rs", "types.rs", "driver.rs", "open.rs", "sync.rs", "aio.rs", "query.rs"];
+const SOURCES: [&str; 7] = [
+    "constants.rs",
+    "types.rs",
+    "driver.rs",
+    "open.rs",
+    "sync.rs",
+    "aio.rs",
+    "events.rs",
+    "query.rs",
+];
 
 /// The folder of the library.
 pub fn root() -> &'static Path {

@@ -93,9 +93,9 @@ impl Events {
     }
 
     /// After a look that may have left something: it stays readable.
-    pub fn end_look(&self, more: bool) {
+    pub fn end_look(&self) {
         let state = self.state.lock();
-        if let (Some(fd), true) = (&state.fd, more || !state.due.is_empty()) {
+        if let (Some(fd), false) = (&state.fd, state.due.is_empty()) {
             fd.signal();
         }
     }

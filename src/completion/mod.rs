@@ -64,7 +64,9 @@ struct Due {
 
 impl Completions {
     pub fn request_taken_in(&self) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
+        // SeqCst: a submitter that counts its request and then looks whether somebody takes the
+        // ring's results in, and one who stops doing so and then looks here, see each other.
+        self.pending.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The request's callback has returned, or its caller has its result.
@@ -79,7 +81,7 @@ impl Completions {
     }
 
     pub fn is_drained(&self) -> bool {
-        self.pending.load(Ordering::Acquire) == 0
+        self.pending.load(Ordering::SeqCst) == 0
     }
 
     /// Waits until nothing is pending.
@@ -118,7 +120,7 @@ impl Completions {
         let ret = match &delivery.result {
             Ok(()) => 0,
             Err(error) => {
-                FAILURE_HOOK.get().inspect(|hook| hook(error));
+                report(error);
                 -error.errno
             }
         };
@@ -156,6 +158,11 @@ pub fn inside_callback() -> bool {
 pub fn outside_callback<R>(code: impl FnOnce() -> R) -> R {
     let _back = Inside(INSIDE_CALLBACK.replace(false));
     code()
+}
+
+/// Tells the words of a failure that no result tells.
+pub fn report(error: &Error) {
+    FAILURE_HOOK.get().inspect(|hook| hook(error));
 }
 
 /// Told about each failure on the thread that runs its callback, just before it runs.

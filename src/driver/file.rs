@@ -111,7 +111,6 @@ impl FileDriver {
     }
 
     /// The descriptor of a lane; it lives as long as the driver.
-    #[cfg(test)]
     pub fn raw_fd(&self, lane: Lane) -> Result<RawFd, Error> {
         self.descriptor(lane).map(Descriptor::raw)
     }

@@ -14,6 +14,5 @@ mod scratch;
 
 pub use copy::run_copies;
 pub use pool::{Job, Pool, PoolOwner, POOL_THREADS_MAX};
-#[expect(unused_imports, reason = "not yet wired to the node")]
 pub use ring::Ring;
 pub use scratch::ScratchCache;

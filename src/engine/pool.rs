@@ -150,7 +150,7 @@ impl<J: Job> Pool<J> {
         }
         let working = state.threads.len().saturating_sub(state.outside);
         let room =
-            working < self.shared.threads_max && state.threads.len() < 2 * self.shared.threads_max;
+            working < self.shared.threads_max && state.threads.len() <= 2 * self.shared.threads_max;
         if state.jobs.len() > state.idle && room {
             // Without the means for one more thread the others do the job, a little later; for
             // the first one see `push`.

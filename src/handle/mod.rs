@@ -1,6 +1,7 @@
 //! One open handle: its options, its statistics, its engine and completion mode. Requests are
 //! checked here against what the handle may do, and handed to the node.
 
+mod events;
 mod open;
 mod options;
 mod pools;
@@ -54,6 +55,9 @@ impl Handle {
         let Handle { queue, storage, pool, .. } = *self;
         queue.node.remove_queue(queue.id());
         drop(storage);
+        if let Some(engine) = &queue.ring {
+            engine.stop();
+        }
         // A thread that ran the last callback may still be on its way out with its reference.
         // The storage, and a caller's `close`, are to be gone when this returns.
         while Arc::strong_count(&queue) > 1 {
@@ -86,13 +90,6 @@ impl Handle {
         }
     }
 
-    /// Returns when nothing is in flight and every callback has returned. EDEADLK in a callback.
-    pub fn drain(&self) -> Result<(), Error> {
-        self.check_may_wait("drain or close")?;
-        self.queue.completions.drain();
-        Ok(())
-    }
-
     pub fn length(&self) -> u64 {
         self.queue.node.length()
     }
@@ -102,7 +99,11 @@ impl Handle {
     }
 
     pub fn engine(&self) -> EngineKind {
-        EngineKind::Threads
+        if self.queue.ring.is_some() {
+            EngineKind::IoUring
+        } else {
+            EngineKind::Threads
+        }
     }
 
     pub fn stats(&self) -> Stats {

@@ -5,10 +5,11 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::pools::pool_for;
-use super::{CompletionMode, Handle, Options, Storage};
-use crate::completion::Mode;
-use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver};
-use crate::node::{node_of, Node, Queue};
+use super::{CompletionMode, EngineKind, Handle, Options, Storage};
+use crate::completion::{report, Mode};
+use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, Lane};
+use crate::engine::Ring;
+use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::QueueLimits;
 use crate::sys::{page_bytes, Error};
@@ -99,12 +100,13 @@ impl Handle {
             CompletionMode::Concurrent => Mode::Concurrent,
             CompletionMode::Eventfd => Mode::Event,
         };
+        let ring = ring_for(&storage, &name, mode, options);
         let (cache_unit, in_page_cache) = match &storage {
             Storage::File(driver) => (driver.cache_unit(), !limits.direct),
             Storage::Callbacks(_) => (page_bytes(), false),
         };
         let queue_limits = queue_limits(&limits, node.length(), cache_unit, in_page_cache, options);
-        let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), mode, name));
+        let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), ring, mode, name));
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
         Handle {
             queue,
@@ -113,6 +115,25 @@ impl Handle {
             writable: options.writable,
             writethrough: options.writethrough,
             pool,
+        }
+    }
+}
+
+/// The io_uring engine, unless threads were asked for or the system refuses it: then the reason is
+/// in `blkalign_errmsg`, and the limits name the engine.
+fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Option<RingEngine> {
+    let Storage::File(driver) = storage else { return None };
+    if options.engine == EngineKind::Threads {
+        return None;
+    }
+    let depth = options.depth();
+    let ring = driver.raw_fd(Lane::Main).and_then(|fd| Ring::new(fd, depth));
+    match ring {
+        Ok(ring) => Some(RingEngine::new(ring)),
+        Err(error) => {
+            let words = format!("{name}: threads instead of io_uring: {}", error.words);
+            report(&Error::new(error.errno, words));
+            None
         }
     }
 }

@@ -59,8 +59,6 @@ impl Options {
             (self.unmap, "BLKALIGN_O_UNMAP"),
             (self.stable_writes, "BLKALIGN_O_STABLE_WRITES"),
             (self.lock, "BLKALIGN_O_LOCK"),
-            (self.engine == EngineKind::IoUring, "BLKALIGN_ENGINE_IO_URING"),
-            (self.completion == CompletionMode::Eventfd, "BLKALIGN_COMPLETION_EVENTFD"),
             (self.guest_block_size != 0, "guest_block_size"),
             (self.window_offset != 0 || self.window_length != 0, "a window"),
         ];

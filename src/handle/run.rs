@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::{Handle, Submission};
-use crate::node::{dispatch, failure, perform, Action, Actions, Owner, Waiter};
+use crate::completion::Mode;
+use crate::node::{dispatch, failure, perform, Action, Actions, Owner, Waiter, Work};
 use crate::sys::Error;
 
 impl Handle {
@@ -49,7 +50,21 @@ impl Handle {
             }
         }
         dispatch(actions);
+        if waiter.get().is_none() {
+            self.have_others_polled(waiter);
+        }
         Some(waiter.wait())
+    }
+
+    /// What we wait for may be on a ring whose results only its caller's thread takes in, and that
+    /// thread may be ours: until we have our result the pool does it.
+    fn have_others_polled(&self, waiter: &Arc<Waiter>) {
+        for queue in self.queue.node.queues() {
+            if queue.mode == Mode::Event && queue.ring.is_some() {
+                let pool = queue.pool.clone();
+                pool.push(Work::ReapFor(queue, waiter.clone()));
+            }
+        }
     }
 
     /// Whether this thread can carry `action` out as part of its own request.

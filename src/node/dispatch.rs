@@ -15,33 +15,70 @@ use crate::sys::Error;
 
 /// Does all of `actions`; nothing blocks, and no callback runs in here.
 pub fn dispatch(actions: Actions) {
+    let mut batch = RingBatch::default();
     for action in actions {
-        if let Some((pool, work)) = work_for(action) {
+        if let Some((pool, work)) = work_for(action, &mut batch) {
             pool.push(work);
         }
     }
+    batch.submit();
 }
 
 /// As `dispatch`, on a thread of `pool`: gives one piece of work back that this thread should
 /// go on with, which saves waking another.
 pub fn dispatch_keeping_one(actions: Actions, pool: &Pool<Work>) -> Option<Work> {
     let mut kept = None;
+    let mut batch = RingBatch::default();
     for action in actions {
-        match work_for(action) {
+        match work_for(action, &mut batch) {
             Some((its_pool, work)) if kept.is_none() && its_pool.is(pool) => kept = Some(work),
             Some((its_pool, work)) => its_pool.push(work),
             None => {}
         }
     }
+    batch.submit();
     kept
 }
 
+/// I/Os of one handle for its ring: one system call for all of them.
+#[derive(Default)]
+struct RingBatch {
+    queue: Option<Arc<Queue>>,
+    ios: Vec<Io>,
+}
+
+impl RingBatch {
+    fn add(&mut self, queue: Arc<Queue>, io: Io) {
+        if io.op == Op::Write {
+            run_copies(&io.copies);
+        }
+        if !self.queue.as_ref().is_some_and(|its| Arc::ptr_eq(its, &queue)) {
+            self.submit();
+            self.queue = Some(queue);
+        }
+        self.ios.push(io);
+    }
+
+    fn submit(&mut self) {
+        let Some(queue) = self.queue.take() else { return };
+        let Some(engine) = &queue.ring else { unreachable!("added for its ring") };
+        if queue.mode != Mode::Event {
+            queue.ensure_reaper();
+        }
+        engine.ring.submit(&mut self.ios);
+    }
+}
+
 /// What a library thread has to do for `action`, if it needs one.
-fn work_for(action: Action) -> Option<(Pool<Work>, Work)> {
+fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)> {
     match action {
         Action::Io(queue, io) => {
             if queue.driver.is_asynchronous(io.op) {
                 start(queue, io);
+                return None;
+            }
+            if queue.ring_for(&io).is_some() {
+                batch.add(queue, io);
                 return None;
             }
             Some((queue.pool.clone(), Work::Io(queue, io)))
@@ -81,6 +118,9 @@ fn deliver_callback(
         }
         Mode::Event => {
             queue.completions.events.push(delivery);
+            if let Some(engine) = &queue.ring {
+                engine.wake_sleeper();
+            }
             None
         }
     }

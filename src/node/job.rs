@@ -1,10 +1,10 @@
-//! What library threads do: I/O that blocks, and callbacks.
+//! What library threads do: I/O that blocks, taking in a ring's results, and callbacks.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
-use super::{Actions, Queue};
+use super::{Actions, Queue, Waiter};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Job, Pool};
@@ -15,6 +15,10 @@ pub enum Work {
     Callbacks(Arc<Queue>),
     /// CONCURRENT: one of them.
     Callback(Arc<Queue>, Delivery),
+    /// Taking a ring's results in.
+    Reap(Arc<Queue>),
+    /// EVENTFD: the same, while a synchronous call waits.
+    ReapFor(Arc<Queue>, Arc<Waiter>),
 }
 
 impl Job for Work {
@@ -27,6 +31,8 @@ impl Job for Work {
             }
             Work::Callbacks(queue) => pool.outside(|| queue.completions.run_serially()),
             Work::Callback(queue, delivery) => pool.outside(|| queue.completions.run(delivery)),
+            Work::Reap(queue) => pool.outside(|| queue.reap_until_idle()),
+            Work::ReapFor(queue, waiter) => pool.outside(|| queue.reap_for(&waiter)),
         }
         None
     }
@@ -47,8 +53,13 @@ pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
 
 /// An I/O is over: brings a read's bounced bytes home, then tells the machine.
 pub fn io_done(queue: &Queue, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
+    bring_home(&io, result);
+    queue.node.io_done([(io, result)], actions);
+}
+
+/// Copies what a read has brought into scratch to the guest, if it brought all of it.
+pub fn bring_home(io: &Io, result: Result<u64, i32>) {
     if io.op == Op::Read && result == Ok(io.bytes) {
         run_copies(&io.copies);
     }
-    queue.node.io_done([(io, result)], actions);
 }

@@ -9,11 +9,13 @@ mod dispatch;
 mod job;
 mod queue;
 mod registry;
+mod ring;
 
 pub use dispatch::{dispatch, failure};
 pub use job::{perform, Work};
 pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;
+pub use ring::RingEngine;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +63,11 @@ impl Node {
 
     pub fn remove_queue(&self, queue: QueueId) {
         self.core.lock().machine.remove_queue(queue);
+    }
+
+    /// The handles that are open.
+    pub fn queues(&self) -> Vec<Arc<Queue>> {
+        self.core.lock().machine.owners().cloned().collect()
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {

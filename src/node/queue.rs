@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Node, Work};
+use super::{Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
 use crate::driver::Driver;
 use crate::engine::Pool;
 
 pub struct Queue {
+    /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
+    pub ring: Option<RingEngine>,
     pub node: Arc<Node>,
     pub driver: Arc<dyn Driver>,
     pub pool: Pool<Work>,
@@ -26,11 +28,12 @@ impl Queue {
         node: Arc<Node>,
         driver: Arc<dyn Driver>,
         pool: Pool<Work>,
+        ring: Option<RingEngine>,
         mode: Mode,
         name: String,
     ) -> Queue {
         let completions = Completions::default();
-        Queue { node, driver, pool, completions, mode, name, id: AtomicU32::new(0) }
+        Queue { node, driver, pool, ring, completions, mode, name, id: AtomicU32::new(0) }
     }
 
     /// The machine's name for this queue; set once, before the first request.

@@ -172,6 +172,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         failed
     }
 
+    pub fn owners(&self) -> impl Iterator<Item = &Q> {
+        self.queues.iter().flatten().map(|queue| &queue.owner)
+    }
+
     pub fn stats(&self, queue: QueueId) -> Stats {
         self.queues[queue as usize].as_ref().expect("an open queue").stats
     }

@@ -1,0 +1,104 @@
+//! Batches, and callbacks on the caller's own thread.
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::Handle;
+use crate::completion::Mode;
+use crate::node::{dispatch, Actions};
+use crate::sys::Error;
+
+/// Most callbacks between two looks at what they have submitted.
+const BATCH_MAX: usize = 64;
+/// How often a drain looks again whether another thread has run the last callback.
+const DRAIN_SLICE: Duration = Duration::from_millis(5);
+
+impl Handle {
+    /// Holds back what is submitted from here on; nests.
+    pub fn plug(&self) {
+        self.queue.node.plug(self.queue.id());
+    }
+
+    /// The outermost one submits what was held back, as one batch.
+    pub fn unplug(&self) {
+        let mut actions = Actions::new();
+        self.queue.node.unplug(self.queue.id(), &mut actions);
+        dispatch(actions);
+    }
+
+    /// Returns when nothing is in flight and every callback has returned. EDEADLK in a callback.
+    pub fn drain(&self) -> Result<(), Error> {
+        self.check_may_wait("drain or close")?;
+        let mut actions = Actions::new();
+        self.queue.node.submit_held(self.queue.id(), &mut actions);
+        dispatch(actions);
+        if self.queue.mode != Mode::Event {
+            self.queue.completions.drain();
+            return Ok(());
+        }
+        while !self.queue.completions.is_drained() {
+            if self.run_due(BATCH_MAX) == 0 {
+                self.queue.sleep(Some(Instant::now() + DRAIN_SLICE));
+            }
+        }
+        Ok(())
+    }
+
+    /// A descriptor that is readable whenever `poll` may have something to do.
+    pub fn event_fd(&self) -> Result<RawFd, Error> {
+        self.check_event_mode()?;
+        let (fd, new) = self.queue.completions.events.descriptor()?;
+        if let (true, Some(engine)) = (new, &self.queue.ring) {
+            engine.ring.register_eventfd(fd)?;
+        }
+        Ok(fd)
+    }
+
+    /// Runs up to `max` callbacks on this thread; if none is due waits for one, up to `timeout`
+    /// (None: without end). Returns how many ran. EDEADLK inside a callback.
+    pub fn poll(&self, max: usize, timeout: Option<Duration>) -> Result<usize, Error> {
+        self.check_event_mode()?;
+        self.check_may_wait("poll")?;
+        let ran = self.run_due(max);
+        if ran > 0 || timeout == Some(Duration::ZERO) {
+            return Ok(ran);
+        }
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            self.queue.sleep(until);
+            let ran = self.run_due(max);
+            if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(ran);
+            }
+        }
+    }
+
+    /// Runs up to `max` of the callbacks that are due. What they submit goes out as batches.
+    fn run_due(&self, max: usize) -> usize {
+        let events = &self.queue.completions.events;
+        events.begin_look();
+        while self.queue.reap() {}
+        let mut ran = 0;
+        let mut batch = Vec::new();
+        while ran < max {
+            events.take(BATCH_MAX.min(max - ran), &mut batch);
+            if batch.is_empty() {
+                break;
+            }
+            ran += batch.len();
+            self.plug();
+            batch.drain(..).for_each(|delivery| self.queue.completions.run(delivery));
+            self.unplug();
+        }
+        events.end_look();
+        ran
+    }
+
+    fn check_event_mode(&self) -> Result<(), Error> {
+        if self.queue.mode == Mode::Event {
+            return Ok(());
+        }
+        let words = format!("{}: not opened with BLKALIGN_COMPLETION_EVENTFD", self.queue.name);
+        Err(Error::new(libc::EINVAL, words))
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a ring's results are taken in: by the caller's thread that polls, or by a job on the
+//! pool that stays as long as there is something to wait for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::dispatch::dispatch;
+use super::job::{bring_home, Work};
+use super::queue::Waiter;
+use super::{Actions, Queue};
+use crate::driver::{Io, Lane};
+use crate::engine::Ring;
+
+/// Most results taken in at once.
+const REAP_MAX: usize = 256;
+/// How long a job stays when nothing is in flight any more.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long one thread sleeps at most where another may take its results in.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// A handle's ring, and who takes its results in.
+pub struct RingEngine {
+    pub ring: Ring,
+    /// A job on the pool does, or will.
+    reaping: AtomicBool,
+    /// The handle is closing: that job is to end.
+    stopping: AtomicBool,
+    /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere.
+    sleeper: Mutex<()>,
+}
+
+impl RingEngine {
+    pub fn new(ring: Ring) -> RingEngine {
+        let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        RingEngine { ring, reaping, stopping, sleeper: Mutex::new(()) }
+    }
+
+    /// Nothing is in flight, and nothing will be: no job is to hold on to the ring.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ring.wake();
+    }
+
+    /// EVENTFD: something became due while a thread may be asleep. Whoever pushed it did so under
+    /// the lock of what is due, and a sleeper takes that lock after the one looked at here: one of
+    /// the two sees the other.
+    pub fn wake_sleeper(&self) {
+        if self.sleeper.is_locked() {
+            self.ring.wake();
+        }
+    }
+}
+
+impl Queue {
+    /// Whether `io` is carried out by the handle's ring.
+    pub fn ring_for(&self, io: &Io) -> Option<&RingEngine> {
+        self.ring.as_ref().filter(|_| io.lane == Lane::Main)
+    }
+
+    /// Takes in what the ring has done. Callbacks do not run in here. False: there was nothing.
+    pub fn reap(self: &Arc<Self>) -> bool {
+        let Some(engine) = &self.ring else { return false };
+        let mut results = Vec::new();
+        if engine.ring.reap(&mut results, REAP_MAX) == 0 {
+            return false;
+        }
+        let mut at = 0;
+        while at < results.len() {
+            let (io, result) = &results[at];
+            if needs_fallback(io, *result) {
+                let (io, _) = results.swap_remove(at);
+                self.pool.push(Work::Io(self.clone(), io));
+                continue;
+            }
+            bring_home(io, *result);
+            at += 1;
+        }
+        let mut actions = Actions::new();
+        self.node.io_done(results, &mut actions);
+        dispatch(actions);
+        true
+    }
+
+    /// EVENTFD: sleeps until there may be something to do, or it is `until`.
+    pub fn sleep(&self, until: Option<Instant>) {
+        let events = &self.completions.events;
+        let Some(engine) = &self.ring else { return events.wait(until) };
+        match engine.sleeper.try_lock() {
+            Some(_sleeper) if events.anything_due() => {}
+            Some(_sleeper) => {
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                engine.ring.wait(left);
+            }
+            None => {
+                let slice = Instant::now() + SLICE;
+                events.wait(Some(until.map_or(slice, |until| until.min(slice))));
+            }
+        }
+    }
+
+    /// SERIAL and CONCURRENT: sees to it that a job takes the ring's results in.
+    pub fn ensure_reaper(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        // SeqCst: see `reap_until_idle`.
+        if !engine.reaping.swap(true, Ordering::SeqCst) {
+            self.pool.push(Work::Reap(self.clone()));
+        }
+    }
+
+    /// The job: takes results in until there has been nothing in flight for a while.
+    pub fn reap_until_idle(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        let mut idle_since = None;
+        loop {
+            if self.reap() {
+                idle_since = None;
+                continue;
+            }
+            if engine.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            engine.ring.wait(Some(LINGER));
+            if !self.completions.is_drained() {
+                idle_since = None;
+                continue;
+            }
+            if idle_since.get_or_insert_with(Instant::now).elapsed() < LINGER {
+                continue;
+            }
+            // Either this sees the request that a submitter has just counted, or the submitter
+            // sees that nobody reaps any more.
+            engine.reaping.store(false, Ordering::SeqCst);
+            if self.completions.is_drained() || engine.reaping.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// EVENTFD: takes results in for a synchronous call that waits, because nobody else may.
+    pub fn reap_for(self: &Arc<Self>, waiter: &Waiter) {
+        let Some(engine) = &self.ring else { return };
+        while waiter.get().is_none() {
+            if !self.reap() {
+                engine.ring.wait(Some(SLICE));
+            }
+        }
+    }
+}
+
+/// Storage that does not know the flag for durable writes: the pool has another way.
+fn needs_fallback(io: &Io, result: Result<u64, i32>) -> bool {
+    io.fua && matches!(result, Err(libc::EOPNOTSUPP | libc::EINVAL))
+}
