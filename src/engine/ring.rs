@@ -23,7 +23,7 @@
 //! interrupt this thread, in user mode and in most system calls that sleep: results do not depend
 //! on what it does next, but it may see system calls of its own end with EINTR. `new_polled` has
 //! it interrupted in system calls only, which saves much where completions come from another
-//! processor: 1.9 times the reads a second on zram. A thread that computes would hold up its
+//! processor: twice the reads a second on zram. A thread that computes would hold up its
 //! results there until the next tick of the clock; so only the one that polls submits, and others
 //! hand their I/Os over to it. A submitting thread may also end: what then comes back cancelled
 //! is reported as EINTR, which asks for the I/O again.
