@@ -2,14 +2,18 @@
 
 mod copy;
 mod pool;
+#[cfg_attr(not(test), expect(dead_code, reason = "not yet wired to the node"))]
 mod ring;
 #[cfg(test)]
 mod ring_bench;
+mod ring_enter;
 mod ring_setup;
 mod ring_slots;
 mod ring_submission;
 #[cfg(test)]
 mod ring_tests;
+#[cfg(test)]
+mod ring_thread_tests;
 mod scratch;
 
 pub use copy::run_copies;

@@ -19,21 +19,26 @@
 //! The completion queue cannot overflow: it is longer than the slots are many, and under way are
 //! at most one I/O for each slot, and one wake-up.
 //!
-//! The kernel completes an I/O on the thread that submitted it, which it interrupts for that: in
-//! user mode, and out of sleep in most system calls. So results do not depend on what that thread
-//! calls next; it may see system calls of its own end with EINTR. It may also end itself: what
-//! then comes back cancelled is reported as EINTR, which asks for the I/O again.
+//! The kernel completes an I/O on the thread that entered it for that. `new` has the kernel
+//! interrupt this thread, in user mode and in most system calls that sleep: results do not depend
+//! on what it does next, but it may see system calls of its own end with EINTR. `new_polled` has
+//! it interrupted in system calls only, which saves much where completions come from another
+//! processor: twice the reads a second on zram. A thread that computes would hold up its
+//! results there until the next tick of the clock; so only the one that polls submits, and others
+//! hand their I/Os over to it. A submitting thread may also end: what then comes back cancelled
+//! is reported as EINTR, which asks for the I/O again.
+//!
+//! `ring_enter.rs` has the system calls.
 //!
 //! After fork a child must not use the ring; dropping it there does nothing.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::EnterFlags;
+use io_uring::types::CancelBuilder;
 use parking_lot::Mutex;
 
 use super::ring_setup;
@@ -44,40 +49,54 @@ use crate::sys::{Errno, Error};
 
 /// Most I/Os at once.
 const ENTRIES_MAX: usize = 4096;
-/// How long to wait before asking a kernel that is short of memory again.
-const RETRY: Duration = Duration::from_millis(1);
 
 pub struct Ring {
-    kernel: ManuallyDrop<Kernel>,
-    submission: Mutex<Submission>,
+    pub(super) kernel: ManuallyDrop<Kernel>,
+    pub(super) submission: Mutex<Submission>,
     /// Empty while nobody has the lock.
     completion: Mutex<Reaped>,
     /// Threads in `wait`.
-    waiters: AtomicUsize,
+    pub(super) waiters: AtomicUsize,
     /// `wake` was called, and no `wait` has returned since.
     woken: AtomicBool,
-    /// Submitting has failed in a way that passes, so that entries may lie in the submission
-    /// queue that no thread is about to submit.
-    put_off: AtomicBool,
+    /// Entries may lie in the submission queue that no thread is about to submit: doing so failed
+    /// in a way that passes, or they were handed over to the polling thread.
+    pub(super) put_off: AtomicBool,
     /// Submitting has failed for good: `enter` makes no more calls.
-    broken: AtomicBool,
+    pub(super) broken: AtomicBool,
     /// Threads in `enter`.
-    entering: AtomicUsize,
+    pub(super) entering: AtomicUsize,
     /// Signalled when something can be reaped; -1: none.
-    event_fd: AtomicI32,
+    pub(super) event_fd: AtomicI32,
+    polled: bool,
+    /// The thread that was in `reap` last, by its `thread_number`. Relaxed: only a thread's own
+    /// number matters to it, and that it has written itself.
+    reaper: AtomicUsize,
     process: u32,
     /// For tests: the errno that the next attempts to submit end with, 0 for none.
     #[cfg(test)]
-    fault: AtomicI32,
+    pub(super) fault: AtomicI32,
 }
 
 impl Ring {
     /// `main`: the handle's descriptor, open as long as the ring. `entries`: how many I/Os go to
     /// the storage at once, at least 1.
     pub fn new(main: RawFd, entries: usize) -> Result<Ring, Error> {
+        Ring::open(main, entries, false)
+    }
+
+    /// For a program that registers an eventfd, and reaps when it is signalled: from one thread
+    /// mostly, which is best the one that submits, and which goes on to a system call before long.
+    /// The I/Os of other threads are submitted when that one reaps; the eventfd is signalled for
+    /// it.
+    pub fn new_polled(main: RawFd, entries: usize) -> Result<Ring, Error> {
+        Ring::open(main, entries, true)
+    }
+
+    fn open(main: RawFd, entries: usize, polled: bool) -> Result<Ring, Error> {
         assert!(entries > 0);
         let entries = entries.min(ENTRIES_MAX);
-        let ring = ring_setup::open((entries + 1).next_power_of_two() as u32)?;
+        let ring = ring_setup::open((entries + 1).next_power_of_two() as u32, polled)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
         let file = match ring.submitter().register_files(&[main]) {
             Ok(()) => File::Registered,
@@ -97,6 +116,8 @@ impl Ring {
             broken: AtomicBool::new(false),
             entering: AtomicUsize::new(0),
             event_fd: AtomicI32::new(-1),
+            polled,
+            reaper: AtomicUsize::new(0),
             process: std::process::id(),
             #[cfg(test)]
             fault: AtomicI32::new(0),
@@ -110,11 +131,22 @@ impl Ring {
             return;
         }
         debug_assert!(ios.iter().all(|io| io.lane == Lane::Main));
-        let entries = {
+        let hand_over = self.must_hand_over();
+        let (entries, handed_over) = {
             let mut submission = self.submission.lock();
-            submission.take_in(ios, &self.kernel)
+            let entries = submission.take_in(ios, &self.kernel);
+            // SeqCst: as in `put_off`.
+            let before = hand_over && entries > 0 && self.put_off.swap(true, Ordering::SeqCst);
+            (entries, before)
         };
-        self.start(entries);
+        if hand_over && self.waiters.load(Ordering::SeqCst) == 0 {
+            // Whoever handed over before us has signalled, and nobody has come yet.
+            if entries > 0 && !handed_over {
+                self.signal_eventfd();
+            }
+        } else {
+            self.start(entries);
+        }
         if self.broken.load(Ordering::Relaxed) {
             self.signal_eventfd();
         }
@@ -127,6 +159,18 @@ impl Ring {
     /// EINTR also stands for ECANCELED and EAGAIN, which say the same: nothing has happened yet,
     /// ask again.
     pub fn reap(&self, done: &mut Vec<(Io, Result<u64, i32>)>, max: usize) -> usize {
+        self.reaper.store(thread_number(), Ordering::Relaxed);
+        let count = self.reap_posted(done, max);
+        if count == 0 && self.polled && self.submission.lock().has_taskrun(&self.kernel) {
+            // Something is done, and only our entering the kernel is missing: a program that
+            // polls in a loop may not make any other system call.
+            let _ = self.enter();
+            return self.reap_posted(done, max);
+        }
+        count
+    }
+
+    fn reap_posted(&self, done: &mut Vec<(Io, Result<u64, i32>)>, max: usize) -> usize {
         let before = done.len();
         let mut woke_up = false;
         let mut entries = 0;
@@ -199,7 +243,6 @@ impl Ring {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the eventfd mode is not there yet"))]
     /// From now on `fd`, an eventfd that outlives the ring, is signalled when something can be
     /// reaped; also if that was so before. At times without reason.
     pub fn register_eventfd(&self, fd: RawFd) -> Result<(), Error> {
@@ -220,93 +263,11 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether `reap` has something to give.
-    fn is_ready(&self) -> bool {
-        let _lock = self.completion.lock();
-        // SAFETY: under the lock of the completion queue, and dropped before it.
-        let completed = unsafe { !self.kernel.ring.completion_shared().is_empty() };
-        completed || self.submission.lock().has_refused()
-    }
-
-    /// Submits, `entries` being in the submission queue with our own as the last of them.
-    fn start(&self, entries: usize) {
-        let mut left = entries;
-        while left > 0 {
-            match self.enter() {
-                // The queue is empty: others took ours along.
-                Ok(0) => return,
-                Ok(submitted) => left = left.saturating_sub(submitted),
-                Err(libc::EINTR) => {}
-                Err(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {
-                    if !self.put_off() {
-                        return;
-                    }
-                    sleep(RETRY);
-                }
-                Err(errno) => return self.break_down(errno),
-            }
-        }
-    }
-
-    /// io_uring_enter for submitting all that is there. Gives how many entries the kernel took.
-    fn enter(&self) -> Result<usize, Errno> {
-        // SeqCst, here and in `break_down`: of a thread that counts itself and then looks at
-        // `broken`, and one that sets `broken` and then looks at the count, one sees the other.
-        self.entering.fetch_add(1, Ordering::SeqCst);
-        let result = if self.broken.load(Ordering::SeqCst) { Ok(0) } else { self.submit_all() };
-        self.entering.fetch_sub(1, Ordering::SeqCst);
-        result
-    }
-
-    fn submit_all(&self) -> Result<usize, Errno> {
-        #[cfg(test)]
-        match self.fault.load(Ordering::Relaxed) {
-            0 => {}
-            errno => return Err(errno),
-        }
-        let result = self.kernel.ring.submit();
-        result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
-    }
-
-    /// The kernel is short of memory. What was not submitted stays in the queue for the next
-    /// `submit`, `reap` or `wait`; one of them comes, since the storage has something of ours, or
-    /// the eventfd is signalled. True: only a thread that sleeps in `wait` could come, and nothing
-    /// would wake it; try again.
-    fn put_off(&self) -> bool {
-        let in_flight = {
-            let submission = self.submission.lock();
-            // SeqCst: as in `wait`, of `put_off` and the count of waiters.
-            self.put_off.store(true, Ordering::SeqCst);
-            submission.in_flight(&self.kernel)
-        };
-        if in_flight > 0 {
-            return false;
-        }
-        self.signal_eventfd();
-        self.waiters.load(Ordering::SeqCst) > 0
-    }
-
-    /// How many entries are in the submission queue, if any was put off. Under the lock: either
-    /// `put_off` sees there that nothing is in flight, or we see here that something was put off.
-    fn take_put_off(&self, submission: &Submission) -> usize {
-        if self.put_off.swap(false, Ordering::SeqCst) {
-            submission.unsubmitted(&self.kernel)
-        } else {
-            0
-        }
-    }
-
-    /// The kernel will not take anything any more: the program has closed the ring's descriptor,
-    /// or has forbidden io_uring by seccomp after we opened it. What the kernel has not got comes
-    /// out of `reap` with `errno`.
-    fn break_down(&self, errno: Errno) {
-        self.broken.store(true, Ordering::SeqCst);
-        // Calls that began before this may yet submit something; they do not take long.
-        while self.entering.load(Ordering::SeqCst) > 0 {
-            sleep(RETRY);
-        }
-        self.submission.lock().break_down(errno, &self.kernel);
-        self.signal_eventfd();
+    /// Whether what this thread submits is left to the one that polls.
+    fn must_hand_over(&self) -> bool {
+        self.polled
+            && self.event_fd.load(Ordering::Relaxed) >= 0
+            && self.reaper.load(Ordering::Relaxed) != thread_number()
     }
 
     fn interrupt_waiters(&self) {
@@ -314,38 +275,12 @@ impl Ring {
         self.start(entries);
     }
 
-    /// Sleeps in the kernel until there is a completion.
-    fn sleep(&self, timeout: Option<Duration>) {
-        let pause = timeout.map_or(RETRY, |timeout| timeout.min(RETRY));
-        if self.put_off.load(Ordering::SeqCst) {
-            let entries = self.take_put_off(&self.submission.lock());
-            self.start(entries);
-            return sleep(pause);
-        }
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        let time = timeout.map(Timespec::from);
-        let mut arguments = SubmitArgs::new();
-        if let Some(time) = &time {
-            arguments = arguments.timespec(time);
-        }
-        let submitter = self.kernel.ring.submitter();
-        // SAFETY: the argument is what EXT_ARG promises, and lives through the call.
-        let result = unsafe { submitter.enter(0, 1, flags.bits(), Some(&arguments)) };
-        match result.map_err(|error| error.raw_os_error()) {
-            Ok(_) | Err(Some(libc::EINTR | libc::ETIME)) => {}
-            // Nothing can be waited for, and somebody would wait in a loop.
-            Err(_) => sleep(pause),
-        }
-    }
-
-    fn signal_eventfd(&self) {
-        let fd = self.event_fd.load(Ordering::Relaxed);
-        if fd >= 0 {
-            let one = 1u64;
-            // SAFETY: reads the eight bytes of `one`. A failure means that the eventfd is
-            // signalled to the brim.
-            let _ = unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
-        }
+    /// Whether `reap` has something to give.
+    fn is_ready(&self) -> bool {
+        let _lock = self.completion.lock();
+        // SAFETY: under the lock of the completion queue, and dropped before it.
+        let completed = unsafe { !self.kernel.ring.completion_shared().is_empty() };
+        completed || self.submission.lock().has_refused()
     }
 }
 
@@ -356,12 +291,9 @@ impl Drop for Ring {
         if std::process::id() != self.process {
             return;
         }
-        debug_assert!(
-            thread::panicking() || self.submission.lock().is_idle(&self.kernel),
-            "a ring was dropped with I/O in it"
-        );
-        self.submission.lock().clear();
-        if !self.submission.lock().is_idle(&self.kernel) {
+        let idle = self.submission.lock().is_idle(&self.kernel);
+        if !idle {
+            self.submission.lock().clear();
             // A help for the rare storage that can cancel; the others finish by themselves.
             let any = CancelBuilder::any();
             let _ = self.kernel.ring.submitter().register_sync_cancel(None, any);
@@ -375,7 +307,14 @@ impl Drop for Ring {
         let _ = self.kernel.ring.submitter().unregister_files();
         // SAFETY: never used again, and the kernel has done with what is in it.
         unsafe { ManuallyDrop::drop(&mut self.kernel) };
+        debug_assert!(idle || thread::panicking(), "a ring was dropped with I/O in it");
     }
+}
+
+/// Different for each thread that lives, and never 0.
+fn thread_number() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// What the kernel answered, as engines report it.

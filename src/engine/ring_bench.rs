@@ -4,7 +4,8 @@
 //! ```text
 //! BLKALIGN_BENCH_DISK=/dev/zram0 cargo test --release ring_bench -- --ignored --nocapture
 //! ```
-//! `BLKALIGN_BENCH_SUBMITTERS` (1) sets how many threads submit, each with 32 of its own.
+//! `BLKALIGN_BENCH_SUBMITTERS` (1) sets how many threads submit, each with 32 of its own,
+//! `BLKALIGN_BENCH_POLLED` (0) whether the ring is `new_polled`, `BLKALIGN_BENCH_SECONDS` how long.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,6 +20,7 @@ use crate::driver::{Io, Op};
 
 const BLOCK: u64 = 4096;
 const DEPTH: usize = 32;
+/// What one of many submitters submits at once.
 const BATCH: usize = 16;
 
 fn number(name: &str, default: usize) -> usize {
@@ -38,7 +40,9 @@ fn ring_bench_reads_4096() {
         .unwrap();
     let seconds = Duration::from_secs(number("BLKALIGN_BENCH_SECONDS", 3) as u64);
     let submitters = number("BLKALIGN_BENCH_SUBMITTERS", 1);
-    let ring = Ring::new(disk.as_raw_fd(), DEPTH * submitters).unwrap();
+    let polled = number("BLKALIGN_BENCH_POLLED", 0) != 0;
+    let open = if polled { Ring::new_polled } else { Ring::new };
+    let ring = open(disk.as_raw_fd(), DEPTH * submitters).unwrap();
     let begin = Instant::now();
     let count = if submitters == 1 {
         one_thread(&ring, blocks, begin + seconds)
@@ -80,11 +84,9 @@ fn one_thread(ring: &Ring, blocks: u64, end: Instant) -> usize {
                 start.push(io);
             }
         }
-        // As fio with iodepth_batch_submit=16: what comes in single file goes out in batches.
-        if start.len() >= BATCH || in_flight == 0 {
-            in_flight += start.len();
-            ring.submit(&mut start);
-        }
+        // As fio does: never waits with something left to submit.
+        in_flight += start.len();
+        ring.submit(&mut start);
     }
     count
 }

@@ -4,14 +4,19 @@ use io_uring::IoUring;
 
 use crate::sys::{Errno, Error};
 
-/// A ring for at least `entries` I/Os at once. The kernel closes it on exec.
-pub fn open(entries: u32) -> Result<IoUring, Error> {
+/// A ring for at least `entries` I/Os at once. The kernel closes it on exec. `cooperative`: the
+/// kernel may wait with completions until the submitting thread enters it by itself.
+pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     let mut builder = IoUring::builder();
     // A child after fork has no part of the ring's memory: better dead than in its parent's queue.
     builder.dontfork();
     let plain = builder.clone();
     // One bad I/O does not hold up those behind it in a batch (Linux 5.18).
     builder.setup_submit_all();
+    if cooperative {
+        // Linux 5.19.
+        builder.setup_coop_taskrun().setup_taskrun_flag();
+    }
     let ring = match builder.build(entries) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(entries),
         result => result,

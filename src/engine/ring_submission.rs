@@ -133,6 +133,11 @@ impl Submission {
         self.queue(kernel).len()
     }
 
+    /// The kernel has completions that it posts when the thread that submitted them enters it.
+    pub fn has_taskrun(&self, kernel: &Kernel) -> bool {
+        self.queue(kernel).taskrun()
+    }
+
     /// How many I/Os and wake-ups the kernel has, or has done without their being reaped.
     pub fn in_flight(&self, kernel: &Kernel) -> usize {
         let slots = kernel.slots.count() - self.free.len();

@@ -4,7 +4,6 @@ use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use smallvec::smallvec;
@@ -32,7 +31,7 @@ impl Memory {
         Segment { address: self.address + from, bytes }
     }
 
-    fn all(&self) -> Segment {
+    pub fn all(&self) -> Segment {
         self.segment(0, self.layout.size())
     }
 
@@ -42,7 +41,7 @@ impl Memory {
         unsafe { std::ptr::copy(bytes.as_ptr(), self.address as *mut u8, bytes.len()) };
     }
 
-    fn get(&self) -> Vec<u8> {
+    pub fn get(&self) -> Vec<u8> {
         // SAFETY: all of it was zeroed, and no I/O is under way there.
         unsafe { std::slice::from_raw_parts(self.address as *const u8, self.layout.size()) }
             .to_vec()
@@ -70,7 +69,7 @@ pub fn io(slot: u32, op: Op, offset: u64, segments: Segments) -> Io {
 }
 
 /// A file that is gone after the test.
-fn file(contents: &[u8]) -> File {
+pub fn file(contents: &[u8]) -> File {
     let directory = std::ffi::CString::new(std::env::temp_dir().to_str().unwrap()).unwrap();
     let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
     // SAFETY: a C string.
@@ -82,18 +81,18 @@ fn file(contents: &[u8]) -> File {
     file
 }
 
-fn byte_of(at: usize) -> u8 {
+pub fn byte_of(at: usize) -> u8 {
     (at / 512 % 251) as u8
 }
 
-fn pattern(bytes: usize) -> Vec<u8> {
+pub fn pattern(bytes: usize) -> Vec<u8> {
     (0..bytes).map(byte_of).collect()
 }
 
-type Done = Vec<(Io, Result<u64, i32>)>;
+pub type Done = Vec<(Io, Result<u64, i32>)>;
 
 /// Reaps until there are `count`.
-fn reap(ring: &Ring, count: usize) -> Done {
+pub fn reap(ring: &Ring, count: usize) -> Done {
     let mut done = Done::new();
     let begin = Instant::now();
     while done.len() < count {
@@ -107,7 +106,7 @@ fn reap(ring: &Ring, count: usize) -> Done {
 }
 
 /// One I/O, from beginning to end.
-fn run(ring: &Ring, io: Io) -> Result<u64, i32> {
+pub fn run(ring: &Ring, io: Io) -> Result<u64, i32> {
     ring.submit(&mut vec![io]);
     reap(ring, 1)[0].1
 }
@@ -249,53 +248,11 @@ fn a_wake_before_the_wait_is_not_lost() {
     ring.wait(None);
 }
 
-#[test]
-fn no_wake_is_lost_between_threads() {
-    const ROUNDS: usize = 20_000;
-    let file = file(&[]);
-    let ring = Ring::new(file.as_raw_fd(), 1).unwrap();
-    let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut done = Done::new();
-            for round in 1..=ROUNDS {
-                while asked.load(Ordering::SeqCst) < round {
-                    ring.wait(None);
-                    ring.reap(&mut done, usize::MAX);
-                }
-                answered.store(round, Ordering::SeqCst);
-            }
-        });
-        // Takes wake-ups off the ring before the waiter sees them.
-        scope.spawn(|| {
-            let mut done = Done::new();
-            while !stop.load(Ordering::Relaxed) {
-                ring.reap(&mut done, usize::MAX);
-                std::thread::yield_now();
-            }
-        });
-        for round in 1..=ROUNDS {
-            asked.store(round, Ordering::SeqCst);
-            ring.wake();
-            let begin = Instant::now();
-            while answered.load(Ordering::SeqCst) < round {
-                std::thread::yield_now();
-                if begin.elapsed() > Duration::from_secs(20) {
-                    eprintln!("round {round}: lost");
-                    std::process::abort();
-                }
-            }
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-}
-
 /// An eventfd.
-struct Event(File);
+pub struct Event(pub File);
 
 impl Event {
-    fn new() -> Event {
+    pub fn new() -> Event {
         // SAFETY: plain numbers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         assert!(fd >= 0);
@@ -304,14 +261,14 @@ impl Event {
     }
 
     /// Waits until it is signalled, and takes the signal.
-    fn wait(&self) {
+    pub fn wait(&self) {
         let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd.
         while unsafe { libc::poll(&mut poll, 1, 20_000) } < 0 {}
         assert!(self.take(), "not signalled in time");
     }
 
-    fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         use std::io::Read;
         (&self.0).read(&mut [0; 8]).is_ok()
     }
@@ -341,99 +298,4 @@ fn the_eventfd_is_signalled_for_each_thing_to_reap() {
     second.wait();
     assert_eq!(ring.reap(&mut done, 9), 1);
     assert!(ring.register_eventfd(-1).is_err());
-}
-
-#[test]
-fn four_submitters_and_one_reaper_lose_nothing() {
-    const SUBMITTERS: usize = 4;
-    const ROUNDS: usize = 600;
-    const BATCH: usize = 5;
-    let file = file(&pattern(512 * 1000));
-    let ring = Ring::new(file.as_raw_fd(), 6).unwrap();
-    let memories: Vec<_> =
-        (0..SUBMITTERS).map(|_| Memory::new(ROUNDS * BATCH * 512, 512)).collect();
-    std::thread::scope(|scope| {
-        for (me, memory) in memories.iter().enumerate() {
-            let ring = &ring;
-            scope.spawn(move || {
-                for round in 0..ROUNDS {
-                    let read = |i: usize| {
-                        let at = round * BATCH + i;
-                        let offset = (at * 7 + me) % 1000 * 512;
-                        let segments = match i {
-                            0 => smallvec![memory.segment(at * 512, 512)],
-                            _ => smallvec![
-                                memory.segment(at * 512, 100),
-                                memory.segment(at * 512 + 100, 412)
-                            ],
-                        };
-                        io((me * ROUNDS * BATCH + at) as u32, Op::Read, offset as u64, segments)
-                    };
-                    let mut ios: Vec<_> = (0..BATCH).map(read).collect();
-                    ring.submit(&mut ios);
-                }
-            });
-        }
-        let mut seen = vec![false; SUBMITTERS * ROUNDS * BATCH];
-        for (io, result) in reap(&ring, seen.len()) {
-            assert_eq!(result, Ok(512));
-            assert!(!std::mem::replace(&mut seen[io.id.slot as usize], true), "done twice");
-        }
-        assert!(seen.into_iter().all(|seen| seen));
-    });
-    for (me, memory) in memories.iter().enumerate() {
-        for (at, block) in memory.get().chunks(512).enumerate() {
-            let byte = byte_of((at * 7 + me) % 1000 * 512);
-            assert!(block.iter().all(|b| *b == byte));
-        }
-    }
-}
-
-/// Reads the whole file again and again from threads that end at once; what comes back as EINTR
-/// is read again here, as the request machine does it.
-fn submit_and_exit(file: &File, prepare: impl Fn()) {
-    const PIECES: usize = 64;
-    let ring = Ring::new(file.as_raw_fd(), PIECES).unwrap();
-    for _ in 0..50 {
-        prepare();
-        let memory = Memory::new(PIECES * 4096, 4096);
-        let read = |i: usize| {
-            let segments = smallvec![memory.segment(i * 4096, 4096)];
-            io(i as u32, Op::Read, i as u64 * 4096, segments)
-        };
-        let mut ios: Vec<Io> = (0..PIECES).map(read).collect();
-        let flush = io(PIECES as u32, Op::Flush, 0, smallvec![]);
-        ios.push(flush);
-        std::thread::scope(|scope| {
-            scope.spawn(|| ring.submit(&mut ios));
-        });
-        let mut left = PIECES + 1;
-        while left > 0 {
-            let mut again = Vec::new();
-            for (io, result) in reap(&ring, 1) {
-                match result {
-                    Ok(bytes) => {
-                        assert_eq!(bytes, io.bytes);
-                        left -= 1;
-                    }
-                    Err(libc::EINTR) => again.push(io),
-                    Err(errno) => panic!("{io:?}: {errno}"),
-                }
-            }
-            ring.submit(&mut again);
-        }
-        assert!(memory.get() == pattern(PIECES * 4096));
-    }
-}
-
-#[test]
-fn a_submitting_thread_may_end_at_once() {
-    let file = file(&pattern(64 * 4096));
-    submit_and_exit(&file, || {});
-    // Out of the page cache, so that reads have to wait for the disk.
-    submit_and_exit(&file, || {
-        file.sync_all().unwrap();
-        // SAFETY: plain numbers.
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    });
 }
