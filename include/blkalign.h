@@ -582,6 +582,43 @@ int64_t blkalign_aio_flush(blkalign_handle *h, blkalign_completion_fn cb,
 int64_t blkalign_aio_submit(blkalign_handle *h,
                             const blkalign_request *request);
 
+/**
+ * Holds back the asynchronous requests of this handle that follow, until
+ * blkalign_unplug() submits them as one batch: one system call where the
+ * storage can be asked for several things at once, writes that share a block
+ * become one write (with nothing read where they cover it), and reads that
+ * share a block one read. Nests. blkalign_drain(), blkalign_close() and
+ * synchronous calls first submit what is held back, in order.
+ */
+void blkalign_plug(blkalign_handle *h);
+
+/** Ends a blkalign_plug(); the outermost one submits what was held back. */
+void blkalign_unplug(blkalign_handle *h);
+
+/**
+ * A descriptor for poll(2), epoll(7) and the like: while it is readable,
+ * blkalign_poll() may have callbacks to run. It may be readable without
+ * reason; do not read from it. It belongs to the handle and is closed with
+ * it.
+ *
+ * Returns the descriptor or -errno: -EINVAL: h is NULL, or was not opened
+ * with BLKALIGN_COMPLETION_EVENTFD; what eventfd(2) says.
+ */
+int blkalign_get_event_fd(blkalign_handle *h);
+
+/**
+ * Runs callbacks that are due, on this thread, at most `max`. If none is due
+ * it waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
+ * without end if negative. What callbacks submit goes out in batches, as if
+ * between blkalign_plug() and blkalign_unplug().
+ *
+ * Returns how many ran, 0 when the time was over, or -errno:
+ * -EINVAL   h is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;
+ *           max is not greater than 0;
+ * -EDEADLK  called inside a callback.
+ */
+int blkalign_poll(blkalign_handle *h, int max, int timeout_ms);
+
 /** The version of the library in use, such as "0.1.0". */
 const char *blkalign_version(void);
 

@@ -6,7 +6,7 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "constants.rs",
     "types.rs",
     "driver.rs",

@@ -2,7 +2,6 @@
 
 mod copy;
 mod pool;
-#[cfg_attr(not(test), expect(dead_code, reason = "not yet wired to the node"))]
 mod ring;
 #[cfg(test)]
 mod ring_bench;

@@ -127,7 +127,10 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
         return None;
     }
     let depth = options.depth();
-    let ring = driver.raw_fd(Lane::Main).and_then(|fd| Ring::new(fd, depth));
+    let ring = driver.raw_fd(Lane::Main).and_then(|fd| match mode {
+        Mode::Event => Ring::new_polled(fd, depth),
+        Mode::Serial | Mode::Concurrent => Ring::new(fd, depth),
+    });
     match ring {
         Ok(ring) => Some(RingEngine::new(ring)),
         Err(error) => {
