@@ -16,6 +16,6 @@ mod ring_thread_tests;
 mod scratch;
 
 pub use copy::run_copies;
-pub use pool::{Job, Pool, PoolOwner, POOL_THREADS_MAX};
+pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::Ring;
 pub use scratch::ScratchCache;

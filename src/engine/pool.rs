@@ -1,10 +1,10 @@
 //! The thread engine: a bounded pool of library threads. Knows jobs; what a job does is the
 //! business of the room that made it.
 //!
-//! Threads are started when a job finds none idle, and end after `IDLE` without work. A job may
-//! say that it is about to run a caller's callback (`outside`): its thread then no longer counts
-//! against the bound for work, so that callbacks that block cannot keep I/O from moving. Hence
-//! never more than `threads_max` threads at work, nor more than that again in callbacks.
+//! Threads are started when a job finds none idle, and end after `IDLE` without work. What a job
+//! is (`Kind`) says which bound it counts against: callbacks that block cannot keep I/O from
+//! moving, and neither can the watchers of rings, which stay for long. Hence never more than
+//! `threads_max` threads at work, as many in callbacks, and one for each watcher.
 //!
 //! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
 
@@ -23,7 +23,20 @@ const IDLE: Duration = Duration::from_secs(4);
 /// How long to wait before asking the system for a first thread again.
 const RETRY: Duration = Duration::from_millis(10);
 
+/// What a job is, for the bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Moves I/O.
+    Work,
+    /// Runs a caller's code, which may block.
+    Callback,
+    /// Stays as long as a ring is busy. Whoever pushes it sees to it that there are few.
+    Watcher,
+}
+
 pub trait Job: Send + Sized + 'static {
+    fn kind(&self) -> Kind;
+
     /// Does it, and returns a job that is best done next by the same thread, if there is one.
     fn run(self, pool: &Pool<Self>) -> Option<Self>;
 }
@@ -45,14 +58,39 @@ struct Shared<J> {
 }
 
 struct State<J> {
-    jobs: VecDeque<J>,
+    /// By `Kind`: jobs that wait, and threads that have one in their hands.
+    jobs: [VecDeque<J>; 3],
+    busy: [usize; 3],
     /// Threads that wait for a job.
     idle: usize,
     threads: Vec<(ThreadId, JoinHandle<()>)>,
-    /// Threads inside a caller's callback.
-    outside: usize,
     closing: bool,
 }
+
+impl<J> State<J> {
+    /// How many jobs of a kind could be begun now, had they threads.
+    fn runnable_of(&self, kind: Kind, threads_max: usize) -> usize {
+        let waiting = self.jobs[kind as usize].len();
+        match kind {
+            Kind::Work | Kind::Callback => {
+                waiting.min(threads_max.saturating_sub(self.busy[kind as usize]))
+            }
+            Kind::Watcher => waiting,
+        }
+    }
+
+    fn runnable(&self, threads_max: usize) -> usize {
+        KINDS.iter().map(|&kind| self.runnable_of(kind, threads_max)).sum()
+    }
+
+    /// Threads with nothing in their hands; some may not have come to wait yet.
+    fn spare(&self) -> usize {
+        self.threads.len().saturating_sub(self.busy.iter().sum())
+    }
+}
+
+/// In the order in which they are looked at.
+const KINDS: [Kind; 3] = [Kind::Watcher, Kind::Work, Kind::Callback];
 
 impl<J: Job> Clone for Pool<J> {
     fn clone(&self) -> Self {
@@ -63,10 +101,10 @@ impl<J: Job> Clone for Pool<J> {
 impl<J: Job> PoolOwner<J> {
     pub fn new(threads_max: usize) -> PoolOwner<J> {
         let state = Mutex::new(State {
-            jobs: VecDeque::new(),
+            jobs: Default::default(),
+            busy: [0; 3],
             idle: 0,
             threads: Vec::new(),
-            outside: 0,
             closing: false,
         });
         let shared = Arc::new(Shared { threads_max, state, wake: Condvar::new() });
@@ -110,31 +148,16 @@ impl<J: Job> Pool<J> {
 
     pub fn push(&self, job: J) {
         let mut state = self.shared.state.lock();
-        state.jobs.push_back(job);
+        state.jobs[job.kind() as usize].push_back(job);
         self.wake_for_jobs(&mut state);
-        // Rare: no thread is left and the system gives none. The job must not be lost, and there
-        // is nobody to tell.
-        while state.threads.is_empty() && !state.jobs.is_empty() {
+        // Rare: no thread is left that comes by, and the system gives none. The job must not be
+        // lost, and there is nobody to tell.
+        while state.threads.len() == state.busy[Kind::Watcher as usize]
+            && state.runnable(self.shared.threads_max) > 0
+        {
             MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
             self.wake_for_jobs(&mut state);
         }
-    }
-
-    /// Runs a caller's code on a thread of this pool.
-    pub fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
-        struct Back<'a, J: Job>(&'a Shared<J>);
-        impl<J: Job> Drop for Back<'_, J> {
-            fn drop(&mut self) {
-                self.0.state.lock().outside -= 1;
-            }
-        }
-        {
-            let mut state = self.shared.state.lock();
-            state.outside += 1;
-            self.wake_for_jobs(&mut state);
-        }
-        let _back = Back(&self.shared);
-        code()
     }
 
     pub fn is(&self, other: &Pool<J>) -> bool {
@@ -142,16 +165,14 @@ impl<J: Job> Pool<J> {
     }
 
     fn wake_for_jobs(&self, state: &mut State<J>) {
-        if state.jobs.is_empty() {
+        let runnable = state.runnable(self.shared.threads_max);
+        if runnable == 0 {
             return;
         }
         if state.idle > 0 {
             self.shared.wake.notify_one();
         }
-        let working = state.threads.len().saturating_sub(state.outside);
-        let room =
-            working < self.shared.threads_max && state.threads.len() <= 2 * self.shared.threads_max;
-        if state.jobs.len() > state.idle && room {
+        if runnable > state.spare() {
             // Without the means for one more thread the others do the job, a little later; for
             // the first one see `push`.
             let _ = self.start_thread(state);
@@ -171,20 +192,53 @@ impl<J: Job> Pool<J> {
     }
 
     fn work(&self) {
-        while let Some(job) = self.next_job() {
-            let mut next = Some(job);
+        let mut done = None;
+        while let Some(job) = self.next_job(done) {
+            let mut kind = job.kind();
+            let mut next = job.run(self);
             while let Some(job) = next {
+                if job.kind() != kind && !self.change(kind, job.kind()) {
+                    self.push(job);
+                    break;
+                }
+                kind = job.kind();
                 next = job.run(self);
             }
+            done = Some(kind);
         }
     }
 
-    /// Waits for a job; None: end, nobody counts on this thread any more.
-    fn next_job(&self) -> Option<J> {
+    /// A thread that had a job of kind `from` goes on with one of kind `to`, if the bound for
+    /// those allows it.
+    fn change(&self, from: Kind, to: Kind) -> bool {
         let mut state = self.shared.state.lock();
+        if to != Kind::Watcher && state.busy[to as usize] >= self.shared.threads_max {
+            return false;
+        }
+        state.busy[from as usize] -= 1;
+        state.busy[to as usize] += 1;
+        self.wake_for_jobs(&mut state);
+        true
+    }
+
+    /// Waits for a job, the one before, of kind `done`, being over; None: end, nobody counts on
+    /// this thread any more.
+    fn next_job(&self, done: Option<Kind>) -> Option<J> {
+        let threads_max = self.shared.threads_max;
+        let mut state = self.shared.state.lock();
+        if let Some(kind) = done {
+            state.busy[kind as usize] -= 1;
+        }
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            let kind = KINDS.into_iter().find(|&kind| state.runnable_of(kind, threads_max) > 0);
+            if let Some(kind) = kind {
+                let job = state.jobs[kind as usize].pop_front();
+                state.busy[kind as usize] += 1;
+                if done.is_some_and(|done| done != kind) {
+                    // Room for a job of the other kind, which we did not take.
+                    self.wake_for_jobs(&mut state);
+                }
+                return job;
             }
             if state.closing {
                 return None;
@@ -192,11 +246,62 @@ impl<J: Job> Pool<J> {
             state.idle += 1;
             let timed_out = self.shared.wake.wait_for(&mut state, IDLE).timed_out();
             state.idle -= 1;
-            if timed_out && state.jobs.is_empty() && !state.closing {
+            if timed_out && state.runnable(threads_max) == 0 && !state.closing {
                 let me = thread::current().id();
                 state.threads.retain(|(id, _)| *id != me);
                 return None;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, Receiver, Sender};
+
+    use super::*;
+
+    enum Test {
+        /// Blocks until told.
+        Block(Kind, Receiver<()>),
+        Say(Sender<()>),
+    }
+
+    impl Job for Test {
+        fn kind(&self) -> Kind {
+            match self {
+                Test::Block(kind, _) => *kind,
+                Test::Say(_) => Kind::Work,
+            }
+        }
+
+        fn run(self, _pool: &Pool<Test>) -> Option<Test> {
+            match self {
+                Test::Block(_, told) => drop(told.recv()),
+                Test::Say(done) => done.send(()).unwrap(),
+            }
+            None
+        }
+    }
+
+    #[test]
+    fn jobs_that_block_keep_no_work_from_being_done() {
+        for kind in [Kind::Callback, Kind::Watcher] {
+            let owner = PoolOwner::new(2);
+            let blocked: Vec<Sender<()>> = (0..9)
+                .map(|_| {
+                    let (tell, told) = channel();
+                    owner.pool().push(Test::Block(kind, told));
+                    tell
+                })
+                .collect();
+            let (say, said) = channel();
+            owner.pool().push(Test::Say(say));
+            let done = said.recv_timeout(Duration::from_secs(10));
+            assert_eq!(done, Ok(()), "{kind:?}");
+            let threads = owner.pool().shared.state.lock().threads.len();
+            assert!(threads <= if kind == Kind::Callback { 2 + 2 } else { 9 + 2 }, "{threads}");
+            drop(blocked);
         }
     }
 }

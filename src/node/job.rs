@@ -7,7 +7,7 @@ use super::dispatch::dispatch_keeping_one;
 use super::{Actions, Queue, Waiter};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
-use crate::engine::{run_copies, Job, Pool};
+use crate::engine::{run_copies, Job, Kind, Pool};
 
 pub enum Work {
     Io(Arc<Queue>, Io),
@@ -22,6 +22,14 @@ pub enum Work {
 }
 
 impl Job for Work {
+    fn kind(&self) -> Kind {
+        match self {
+            Work::Io(..) => Kind::Work,
+            Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
+            Work::Reap(_) | Work::ReapFor(..) => Kind::Watcher,
+        }
+    }
+
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
         match self {
             Work::Io(queue, io) => {
@@ -29,10 +37,10 @@ impl Job for Work {
                 perform(&queue, io, &mut actions);
                 return dispatch_keeping_one(actions, pool);
             }
-            Work::Callbacks(queue) => pool.outside(|| queue.completions.run_serially()),
-            Work::Callback(queue, delivery) => pool.outside(|| queue.completions.run(delivery)),
-            Work::Reap(queue) => pool.outside(|| queue.reap_until_idle()),
-            Work::ReapFor(queue, waiter) => pool.outside(|| queue.reap_for(&waiter)),
+            Work::Callbacks(queue) => queue.completions.run_serially(),
+            Work::Callback(queue, delivery) => queue.completions.run(delivery),
+            Work::Reap(queue) => queue.reap_until_idle(),
+            Work::ReapFor(queue, waiter) => queue.reap_for(&waiter),
         }
         None
     }
