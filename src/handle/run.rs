@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Handle, Submission};
 use crate::completion::Mode;
-use crate::node::{dispatch, failure, perform, Action, Actions, Owner, Waiter, Work};
+use crate::node::{dispatch, failure, perform, Action, Actions, Owner, Waiter};
 use crate::sys::Error;
 
 impl Handle {
@@ -60,9 +60,8 @@ impl Handle {
     /// thread may be ours: until we have our result the pool does it.
     fn have_others_polled(&self, waiter: &Arc<Waiter>) {
         for queue in self.queue.node.queues() {
-            if queue.mode == Mode::Event && queue.ring.is_some() {
-                let pool = queue.pool.clone();
-                pool.push(Work::ReapFor(queue, waiter.clone()));
+            if queue.mode == Mode::Event {
+                queue.ensure_reaper_for(waiter);
             }
         }
     }

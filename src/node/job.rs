@@ -4,7 +4,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
-use super::{Actions, Queue, Waiter};
+use super::{Actions, Queue};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Job, Kind, Pool};
@@ -17,8 +17,8 @@ pub enum Work {
     Callback(Arc<Queue>, Delivery),
     /// Taking a ring's results in.
     Reap(Arc<Queue>),
-    /// EVENTFD: the same, while a synchronous call waits.
-    ReapFor(Arc<Queue>, Arc<Waiter>),
+    /// EVENTFD: the same, while synchronous calls wait.
+    ReapForWaiters(Arc<Queue>),
 }
 
 impl Job for Work {
@@ -26,7 +26,7 @@ impl Job for Work {
         match self {
             Work::Io(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
-            Work::Reap(_) | Work::ReapFor(..) => Kind::Watcher,
+            Work::Reap(_) | Work::ReapForWaiters(_) => Kind::Watcher,
         }
     }
 
@@ -40,7 +40,7 @@ impl Job for Work {
             Work::Callbacks(queue) => queue.completions.run_serially(),
             Work::Callback(queue, delivery) => queue.completions.run(delivery),
             Work::Reap(queue) => queue.reap_until_idle(),
-            Work::ReapFor(queue, waiter) => queue.reap_for(&waiter),
+            Work::ReapForWaiters(queue) => queue.reap_for_waiters(),
         }
         None
     }
