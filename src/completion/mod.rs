@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -84,11 +85,13 @@ impl Completions {
         self.pending.load(Ordering::SeqCst) == 0
     }
 
-    /// Waits until nothing is pending.
-    pub fn drain(&self) {
+    /// Waits until nothing is pending, or it is `until`.
+    pub fn wait_drained(&self, until: Instant) {
         let mut guard = self.drained_lock.lock();
         while self.pending.load(Ordering::Acquire) > 0 {
-            self.drained.wait(&mut guard);
+            if self.drained.wait_until(&mut guard, until).timed_out() {
+                return;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Batches, and callbacks on the caller's own thread.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Handle;
@@ -10,7 +11,8 @@ use crate::sys::Error;
 
 /// Most callbacks between two looks at what they have submitted.
 const BATCH_MAX: usize = 64;
-/// How often a drain looks again whether another thread has run the last callback.
+/// How often a drain looks again: whether another thread has run the last callback, or has left
+/// something behind that nobody else will move.
 const DRAIN_SLICE: Duration = Duration::from_millis(5);
 
 impl Handle {
@@ -29,19 +31,35 @@ impl Handle {
     /// Returns when nothing is in flight and every callback has returned. EDEADLK in a callback.
     pub fn drain(&self) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
-        let mut actions = Actions::new();
-        self.queue.node.submit_held(self.queue.id(), &mut actions);
-        dispatch(actions);
-        if self.queue.mode != Mode::Event {
-            self.queue.completions.drain();
-            return Ok(());
+        loop {
+            // Again each time: whoever plugged may be the one who waits here, while callbacks
+            // submit more.
+            let mut actions = Actions::new();
+            self.queue.node.submit_held(self.queue.id(), &mut actions);
+            dispatch(actions);
+            let until = Instant::now() + DRAIN_SLICE;
+            if self.queue.mode != Mode::Event {
+                self.queue.completions.wait_drained(until);
+            } else if self.run_due(BATCH_MAX) > 0 {
+                continue;
+            } else if !self.queue.completions.is_drained() {
+                self.queue.sleep(Some(until));
+            }
+            if self.queue.completions.is_drained() {
+                return Ok(());
+            }
+            self.take_in_for_others();
         }
-        while !self.queue.completions.is_drained() {
-            if self.run_due(BATCH_MAX) == 0 {
-                self.queue.sleep(Some(Instant::now() + DRAIN_SLICE));
+    }
+
+    /// What we wait for may wait for requests on rings of other handles, whose results only
+    /// their callers take in; these may be waiting here.
+    fn take_in_for_others(&self) {
+        for queue in self.queue.node.queues() {
+            if queue.mode == Mode::Event && !Arc::ptr_eq(&queue, &self.queue) {
+                queue.reap();
             }
         }
-        Ok(())
     }
 
     /// A descriptor that is readable whenever `poll` may have something to do.

@@ -1,0 +1,154 @@
+/* Faults that were found once, each by the least that shows it. */
+#include "common_aio.h"
+#include "common_run.h"
+#include "tap.h"
+
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK 4096
+#define FILE_BYTES (64 * BLOCK)
+#define HANDLES 300
+
+static char path[] = "/tmp/blkalign-regressions-XXXXXX";
+static uint8_t *buf;
+
+static blkalign_handle *open_file(uint32_t completion, uint32_t workers)
+{
+    blkalign_open_options options = options_of(BLKALIGN_O_RDWR, completion);
+    blkalign_handle *handle;
+
+    options.request_alignment = BLOCK;
+    options.workers = workers;
+    if (blkalign_open(path, &options, &handle))
+        bail("open: %s", blkalign_errmsg());
+    return handle;
+}
+
+/* Each ring had a thread of the pool to watch it, and the last thread. */
+static void more_handles_than_threads_of_the_pool(void)
+{
+    static blkalign_handle *handles[HANDLES];
+    static struct answer answers[HANDLES];
+    int i, came = 0;
+
+    for (i = 0; i < HANDLES; i++)
+        handles[i] = open_file(BLKALIGN_COMPLETION_SERIAL, 0);
+    for (i = 0; i < HANDLES; i++)
+        aio_read(handles[i], 0, buf, BLOCK, &answers[i]);
+    for (i = 0; i < HANDLES; i++)
+        came += answer_wait(&answers[i]) == 0;
+    is_int(came, HANDLES, "requests of many handles at once complete");
+    for (i = 0; i < HANDLES; i++)
+        blkalign_close(handles[i]);
+}
+
+static sem_t go;
+
+static void block(void *opaque, int ret)
+{
+    (void)ret;
+    answer_done(opaque, 0);
+    while (sem_wait(&go))
+        ;
+}
+
+/* Two edges apart: one of them is read by the pool. */
+static void callbacks_that_block(void)
+{
+    blkalign_open_options options = options_of(BLKALIGN_O_RDWR,
+                                               BLKALIGN_COMPLETION_CONCURRENT);
+    struct iovec iov = { buf, BLOCK };
+    struct answer answers[6], write;
+    blkalign_handle *handle;
+    int i;
+
+    memset(answers, 0, sizeof(answers));
+    options.workers = 1;
+    options.engine = BLKALIGN_ENGINE_THREADS;
+    options.request_alignment = BLOCK;
+    if (blkalign_open(path, &options, &handle))
+        bail("open: %s", blkalign_errmsg());
+    sem_init(&go, 0, 0);
+    for (i = 0; i < 6; i++)
+        blkalign_aio_preadv(handle, i * BLOCK, &iov, 1, 0, block,
+                            &answers[i]);
+    sleep_ms(200);
+    aio_write(handle, 100, buf, 3 * BLOCK, 0, &write);
+    for (i = 0; i < 200; i++) {
+        if (blkalign_getlength(handle) && stats_of(handle).bytes_written)
+            break;
+        sleep_ms(20);
+    }
+    is_int((int64_t)stats_of(handle).bytes_written, 3 * BLOCK,
+           "blocked callbacks do not keep a write from the storage");
+    for (i = 0; i < 6; i++)
+        sem_post(&go);
+    blkalign_close(handle);
+}
+
+struct chain {
+    blkalign_handle *handle;
+    struct answer answer;
+};
+
+static void submit_another(void *opaque, int ret)
+{
+    struct chain *chain = opaque;
+
+    (void)ret;
+    aio_write(chain->handle, 0, buf, 512, 0, &chain->answer);
+}
+
+static void drain_of_a_plugged_handle(uint32_t completion)
+{
+    struct chain chain = { open_file(completion, 0), { 0, 0, 0, 0 } };
+    struct iovec iov = { buf, 512 };
+
+    blkalign_plug(chain.handle);
+    blkalign_aio_pwritev(chain.handle, 0, &iov, 1, 0, submit_another,
+                         &chain);
+    is_int(blkalign_drain(chain.handle), 0, "drain while plugged");
+    is_int(answer_calls(&chain.answer), 1,
+           "what callbacks submit meanwhile is done, mode %u", completion);
+    blkalign_close(chain.handle);
+}
+
+static void drain_behind_a_handle_that_nobody_polls(uint32_t completion)
+{
+    blkalign_handle *first = open_file(BLKALIGN_COMPLETION_EVENTFD, 0);
+    blkalign_handle *second = open_file(completion, 0);
+    struct answer before, after;
+
+    aio_write(first, 0, buf, 512, 0, &before);
+    aio_write(second, 512, buf, 512, 0, &after);
+    is_int(blkalign_drain(second), 0, "drain");
+    is_int(answer_calls(&after), 1, "came behind a write of a handle "
+           "that nobody polls, mode %u", completion);
+    is_int(answer_calls(&before), 0, "whose callback waits for its caller");
+    blkalign_close(first);
+    blkalign_close(second);
+}
+
+int main(void)
+{
+    int fd;
+
+    run_begin(120);
+    buf = aligned_memory(FILE_BYTES);
+    fd = mkstemp(path);
+    if (fd < 0 || write(fd, buf, FILE_BYTES) != FILE_BYTES)
+        bail("no file in /tmp");
+    close(fd);
+    janitor_tell("file", path);
+    more_handles_than_threads_of_the_pool();
+    callbacks_that_block();
+    drain_of_a_plugged_handle(BLKALIGN_COMPLETION_SERIAL);
+    drain_of_a_plugged_handle(BLKALIGN_COMPLETION_EVENTFD);
+    drain_behind_a_handle_that_nobody_polls(BLKALIGN_COMPLETION_SERIAL);
+    drain_behind_a_handle_that_nobody_polls(BLKALIGN_COMPLETION_EVENTFD);
+    return done_testing();
+}
