@@ -3,6 +3,7 @@
 #include "common_run.h"
 #include "tap.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -133,6 +134,44 @@ static void drain_behind_a_handle_that_nobody_polls(uint32_t completion)
     blkalign_close(second);
 }
 
+static int64_t small_length(void *opaque)
+{
+    (void)opaque;
+    return FILE_BYTES;
+}
+
+static int read_zeros(void *opaque, int64_t offset, int64_t bytes,
+                      const struct iovec *iov, int iovcnt, uint32_t flags)
+{
+    int i;
+
+    (void)opaque, (void)offset, (void)bytes, (void)flags;
+    for (i = 0; i < iovcnt; i++)
+        memset(iov[i].iov_base, 0, iov[i].iov_len);
+    return 0;
+}
+
+static void what_a_driver_cannot_do(void)
+{
+    blkalign_driver driver = BLKALIGN_DRIVER_INIT;
+    blkalign_open_options options = options_of(0, 0);
+    blkalign_handle *handle, *second;
+
+    driver.request_alignment = BLOCK;
+    driver.max_transfer = BLOCK;
+    driver.getlength = small_length;
+    driver.preadv = read_zeros;
+    options.request_alignment = 2 * BLOCK;
+    is_int(blkalign_open_driver(&driver, NULL, &options, &handle), -EINVAL,
+           "an override above the driver's max_transfer");
+    if (blkalign_open_driver(&driver, NULL, NULL, &handle))
+        bail("open_driver: %s", blkalign_errmsg());
+    options = options_of(BLKALIGN_O_RDWR, 0);
+    is_int(blkalign_dup(handle, &options, &second), -EINVAL,
+           "dup for writing of a driver that cannot write");
+    blkalign_close(handle);
+}
+
 int main(void)
 {
     int fd;
@@ -150,5 +189,6 @@ int main(void)
     drain_of_a_plugged_handle(BLKALIGN_COMPLETION_EVENTFD);
     drain_behind_a_handle_that_nobody_polls(BLKALIGN_COMPLETION_SERIAL);
     drain_behind_a_handle_that_nobody_polls(BLKALIGN_COMPLETION_EVENTFD);
+    what_a_driver_cannot_do();
     return done_testing();
 }

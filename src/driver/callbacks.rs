@@ -100,6 +100,10 @@ impl CallbackDriver {
         &self.limits
     }
 
+    pub fn can_write(&self) -> bool {
+        self.table.pwritev.is_some() || self.table.aio_pwritev.is_some()
+    }
+
     /// The handle is open: `close` is owed to the caller.
     pub fn set_opened(&self) {
         self.opened.store(true, Ordering::Relaxed);

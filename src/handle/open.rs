@@ -82,6 +82,17 @@ impl Handle {
             );
             return Err(Error::new(libc::EINVAL, words));
         }
+        if limits.max_transfer != 0 && limits.max_transfer < limits.request_alignment {
+            let words = format!(
+                "{name}: the driver's max_transfer {} is below the request alignment {block}",
+                limits.max_transfer
+            );
+            return Err(Error::new(libc::EINVAL, words));
+        }
+        if options.writable && !driver.can_write() {
+            let words = format!("{name}: the driver has neither pwritev nor aio_pwritev");
+            return Err(Error::new(libc::EINVAL, words));
+        }
         let storage = Storage::Callbacks(driver.clone());
         Ok(Handle::new(storage, driver, node, name, limits, options))
     }
