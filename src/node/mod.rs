@@ -131,9 +131,11 @@ impl Node {
         actions: &mut Actions,
     ) {
         self.with_machine(actions, |machine, actions| {
+            let first = actions.len();
             for (io, result) in done {
                 machine.io_done(io, result, actions);
             }
+            machine.join(first, actions);
         });
     }
 
