@@ -3,9 +3,11 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::Handle;
-use crate::completion::Mode;
-use crate::node::{dispatch, Actions};
+use crate::completion::{Delivery, Mode};
+use crate::node::{dispatch, with_actions};
 use crate::sys::Error;
 
 /// Most callbacks between two looks at what they have submitted.
@@ -21,17 +23,19 @@ impl Handle {
 
     /// The outermost one submits what was held back, as one batch.
     pub fn unplug(&self) {
-        let mut actions = Actions::new();
-        self.queue.node.unplug(self.queue.id(), &mut actions);
-        dispatch(actions);
+        with_actions(|actions| {
+            self.queue.node.unplug(self.queue.id(), actions);
+            dispatch(actions);
+        });
     }
 
     /// Returns when nothing is in flight and every callback has returned. EDEADLK in a callback.
     pub fn drain(&self) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
-        let mut actions = Actions::new();
-        self.queue.node.submit_held(self.queue.id(), &mut actions);
-        dispatch(actions);
+        with_actions(|actions| {
+            self.queue.node.submit_held(self.queue.id(), actions);
+            dispatch(actions);
+        });
         if self.queue.mode != Mode::Event {
             self.queue.completions.drain();
             return Ok(());
@@ -79,7 +83,7 @@ impl Handle {
         events.begin_look();
         while self.queue.reap() {}
         let mut ran = 0;
-        let mut batch = Vec::new();
+        let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {
             events.take(BATCH_MAX.min(max - ran), &mut batch);
             if batch.is_empty() {

@@ -1,6 +1,7 @@
 //! Where a ring's results are taken in: by the caller's thread that polls, or by a job on the
 //! pool that stays as long as there is something to wait for.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 use super::dispatch::dispatch;
 use super::job::{bring_home, Work};
 use super::queue::Waiter;
-use super::{Actions, Queue};
+use super::{with_actions, Queue};
 use crate::driver::{Io, Lane};
 use crate::engine::Ring;
 
@@ -30,6 +31,11 @@ pub struct RingEngine {
     stopping: AtomicBool,
     /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere.
     sleeper: Mutex<()>,
+}
+
+thread_local! {
+    /// Kept for the next time, as the list of actions is.
+    static SPARE_RESULTS: RefCell<Vec<(Io, Result<u64, i32>)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl RingEngine {
@@ -63,10 +69,8 @@ impl Queue {
     /// Takes in what the ring has done. Callbacks do not run in here. False: there was nothing.
     pub fn reap(self: &Arc<Self>) -> bool {
         let Some(engine) = &self.ring else { return false };
-        let mut results = Vec::new();
-        if engine.ring.reap(&mut results, REAP_MAX) == 0 {
-            return false;
-        }
+        let mut results = SPARE_RESULTS.take();
+        let reaped = engine.ring.reap(&mut results, REAP_MAX);
         let mut at = 0;
         while at < results.len() {
             let (io, result) = &results[at];
@@ -78,10 +82,14 @@ impl Queue {
             bring_home(io, *result);
             at += 1;
         }
-        let mut actions = Actions::new();
-        self.node.io_done(results, &mut actions);
-        dispatch(actions);
-        true
+        if reaped > 0 {
+            with_actions(|actions| {
+                self.node.io_done(results.drain(..), actions);
+                dispatch(actions);
+            });
+        }
+        SPARE_RESULTS.set(results);
+        reaped > 0
     }
 
     /// EVENTFD: sleeps until there may be something to do, or it is `until`.
