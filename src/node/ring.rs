@@ -21,6 +21,8 @@ const REAP_MAX: usize = 256;
 const LINGER: Duration = Duration::from_millis(500);
 /// How long one thread sleeps at most where another may take its results in.
 const SLICE: Duration = Duration::from_millis(5);
+/// How often a job looks whether a synchronous call has its result from somebody else.
+const NAP: Duration = Duration::from_micros(200);
 
 /// A handle's ring, and who takes its results in.
 pub struct RingEngine {
@@ -29,8 +31,12 @@ pub struct RingEngine {
     reaping: AtomicBool,
     /// The handle is closing: that job is to end.
     stopping: AtomicBool,
-    /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere.
+    /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere, or
+    /// one would take the wake-up of another that has not gone to sleep yet.
     sleeper: Mutex<()>,
+    /// EVENTFD: synchronous calls for which a job takes results in, as long as there are any.
+    /// Nothing else is taken while it is held but a waiter's own lock.
+    waiting: Mutex<Vec<Arc<Waiter>>>,
 }
 
 thread_local! {
@@ -41,7 +47,8 @@ thread_local! {
 impl RingEngine {
     pub fn new(ring: Ring) -> RingEngine {
         let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        RingEngine { ring, reaping, stopping, sleeper: Mutex::new(()) }
+        let (sleeper, waiting) = (Mutex::new(()), Mutex::default());
+        RingEngine { ring, reaping, stopping, sleeper, waiting }
     }
 
     /// Nothing is in flight, and nothing will be: no job is to hold on to the ring.
@@ -147,12 +154,35 @@ impl Queue {
         }
     }
 
-    /// EVENTFD: takes results in for a synchronous call that waits, because nobody else may.
-    pub fn reap_for(self: &Arc<Self>, waiter: &Waiter) {
+    /// EVENTFD: sees to it that a job takes results in until `waiter` has its own, because nobody
+    /// else may.
+    pub fn ensure_reaper_for(self: &Arc<Self>, waiter: &Arc<Waiter>) {
         let Some(engine) = &self.ring else { return };
-        while waiter.get().is_none() {
-            if !self.reap() {
-                engine.ring.wait(Some(SLICE));
+        let mut waiting = engine.waiting.lock();
+        waiting.push(waiter.clone());
+        if waiting.len() == 1 {
+            self.pool.push(Work::ReapForWaiters(self.clone()));
+        }
+    }
+
+    /// The job.
+    pub fn reap_for_waiters(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        loop {
+            if self.reap() {
+                continue;
+            }
+            {
+                let mut waiting = engine.waiting.lock();
+                waiting.retain(|waiter| waiter.get().is_none());
+                if waiting.is_empty() {
+                    return;
+                }
+            }
+            match engine.sleeper.try_lock() {
+                Some(_sleeper) => engine.ring.wait(Some(SLICE)),
+                // Whoever sleeps in the ring takes its results in.
+                None => std::thread::sleep(NAP),
             }
         }
     }

@@ -13,7 +13,8 @@ const JOINED_BYTES_MAX: u64 = 64 << 10;
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// Joins what can be joined among the actions from `first` on.
     pub fn join(&mut self, first: usize, actions: &mut Vec<Action<Q, T>>) {
-        if actions.len() - first < 2 {
+        let io = |action: &&Action<Q, T>| matches!(action, Action::Io(..));
+        if actions[first..].iter().filter(io).count() < 2 {
             return;
         }
         let mut whole: Option<(Q, Io)> = None;
