@@ -52,10 +52,8 @@ unsafe fn allocations_of_rounds(handle: *mut blkalign_handle, memory: *mut u8, w
         }
         for i in 0..DEPTH {
             // SAFETY: `memory` has a block for each request.
-            let iov = libc::iovec {
-                iov_base: unsafe { memory.add(i * BLOCK) }.cast(),
-                iov_len: BLOCK,
-            };
+            let iov =
+                libc::iovec { iov_base: unsafe { memory.add(i * BLOCK) }.cast(), iov_len: BLOCK };
             // Apart, so that nothing is joined.
             let offset = (2 * i * BLOCK) as i64;
             // SAFETY: an open handle, and memory that stays.

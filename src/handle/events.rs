@@ -41,7 +41,7 @@ impl Handle {
             return Ok(());
         }
         while !self.queue.completions.is_drained() {
-            if self.run_due(BATCH_MAX) == 0 {
+            if self.run_due(BATCH_MAX, true) == 0 {
                 self.queue.sleep(Some(Instant::now() + DRAIN_SLICE));
             }
         }
@@ -63,14 +63,15 @@ impl Handle {
     pub fn poll(&self, max: usize, timeout: Option<Duration>) -> Result<usize, Error> {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
-        let ran = self.run_due(max);
+        let waits = timeout.is_none();
+        let ran = self.run_due(max, waits);
         if ran > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ran);
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             self.queue.sleep(until);
-            let ran = self.run_due(max);
+            let ran = self.run_due(max, waits);
             if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ran);
             }
@@ -78,10 +79,11 @@ impl Handle {
     }
 
     /// Runs up to `max` of the callbacks that are due. What they submit goes out as batches.
-    fn run_due(&self, max: usize) -> usize {
+    /// `waits`: the caller will wait without end if none is.
+    fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.queue.completions.events;
         events.begin_look();
-        while self.queue.reap() {}
+        while self.queue.reap(waits && !events.anything_due()) {}
         let mut ran = 0;
         let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {

@@ -79,7 +79,7 @@ impl RingBatch {
         if queue.mode != Mode::Event {
             queue.ensure_reaper();
         }
-        engine.ring.submit(&mut self.ios);
+        engine.submit(&mut self.ios);
     }
 }
 

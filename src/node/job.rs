@@ -17,8 +17,8 @@ pub enum Work {
     Callback(Arc<Queue>, Delivery),
     /// Taking a ring's results in.
     Reap(Arc<Queue>),
-    /// EVENTFD: the same, while synchronous calls wait.
-    ReapForWaiters(Arc<Queue>),
+    /// EVENTFD: the same, while a synchronous call waits.
+    ReapFor(Arc<Queue>, Arc<Waiter>),
 }
 
 impl Job for Work {

@@ -2,16 +2,16 @@
 //! pool that stays as long as there is something to wait for.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::dispatch::dispatch;
-use super::job::{bring_home, Work};
+use super::job::{bring_home, perform, Work};
 use super::queue::Waiter;
-use super::{with_actions, Queue};
+use super::{with_actions, Action, Actions, Queue};
 use crate::driver::{Io, Lane};
 use crate::engine::Ring;
 
@@ -21,22 +21,18 @@ const REAP_MAX: usize = 256;
 const LINGER: Duration = Duration::from_millis(500);
 /// How long one thread sleeps at most where another may take its results in.
 const SLICE: Duration = Duration::from_millis(5);
-/// How often a job looks whether a synchronous call has its result from somebody else.
-const NAP: Duration = Duration::from_micros(200);
 
 /// A handle's ring, and who takes its results in.
 pub struct RingEngine {
     pub ring: Ring,
+    /// I/Os that the ring has.
+    inside: AtomicUsize,
     /// A job on the pool does, or will.
     reaping: AtomicBool,
     /// The handle is closing: that job is to end.
     stopping: AtomicBool,
-    /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere, or
-    /// one would take the wake-up of another that has not gone to sleep yet.
+    /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere.
     sleeper: Mutex<()>,
-    /// EVENTFD: synchronous calls for which a job takes results in, as long as there are any.
-    /// Nothing else is taken while it is held but a waiter's own lock.
-    waiting: Mutex<Vec<Arc<Waiter>>>,
 }
 
 thread_local! {
@@ -47,8 +43,13 @@ thread_local! {
 impl RingEngine {
     pub fn new(ring: Ring) -> RingEngine {
         let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (sleeper, waiting) = (Mutex::new(()), Mutex::default());
-        RingEngine { ring, reaping, stopping, sleeper, waiting }
+        let inside = AtomicUsize::new(0);
+        RingEngine { ring, inside, reaping, stopping, sleeper: Mutex::new(()) }
+    }
+
+    pub fn submit(&self, ios: &mut Vec<Io>) {
+        self.inside.fetch_add(ios.len(), Ordering::Relaxed);
+        self.ring.submit(ios);
     }
 
     /// Nothing is in flight, and nothing will be: no job is to hold on to the ring.
@@ -74,7 +75,9 @@ impl Queue {
     }
 
     /// Takes in what the ring has done. Callbacks do not run in here. False: there was nothing.
-    pub fn reap(self: &Arc<Self>) -> bool {
+    /// `waits`: the caller is about to wait for whatever comes next; if that is one I/O, and the
+    /// ring has no other, it is done here and now, which spares handing it over and back.
+    pub fn reap(self: &Arc<Self>, waits: bool) -> bool {
         let Some(engine) = &self.ring else { return false };
         let mut results = SPARE_RESULTS.take();
         let reaped = engine.ring.reap(&mut results, REAP_MAX);
@@ -92,11 +95,27 @@ impl Queue {
         if reaped > 0 {
             with_actions(|actions| {
                 self.node.io_done(results.drain(..), actions);
+                // Relaxed: a hint. Whoever is seen late only shares its wait.
+                let before = engine.inside.fetch_sub(reaped, Ordering::Relaxed);
+                if waits && before == reaped {
+                    self.perform_only(actions);
+                }
                 dispatch(actions);
             });
         }
         SPARE_RESULTS.set(results);
         reaped > 0
+    }
+
+    /// Carries out the I/O that is asked for, on this thread, as long as it is the only one.
+    fn perform_only(self: &Arc<Self>, actions: &mut Actions) {
+        while let [Action::Io(queue, _)] = actions.as_slice() {
+            if !Arc::ptr_eq(queue, self) {
+                return;
+            }
+            let Some(Action::Io(_, io)) = actions.pop() else { return };
+            perform(self, io, actions);
+        }
     }
 
     /// EVENTFD: sleeps until there may be something to do, or it is `until`.
@@ -130,7 +149,7 @@ impl Queue {
         let Some(engine) = &self.ring else { return };
         let mut idle_since = None;
         loop {
-            if self.reap() {
+            if self.reap(false) {
                 idle_since = None;
                 continue;
             }
@@ -154,35 +173,12 @@ impl Queue {
         }
     }
 
-    /// EVENTFD: sees to it that a job takes results in until `waiter` has its own, because nobody
-    /// else may.
-    pub fn ensure_reaper_for(self: &Arc<Self>, waiter: &Arc<Waiter>) {
+    /// EVENTFD: takes results in for a synchronous call that waits, because nobody else may.
+    pub fn reap_for(self: &Arc<Self>, waiter: &Waiter) {
         let Some(engine) = &self.ring else { return };
-        let mut waiting = engine.waiting.lock();
-        waiting.push(waiter.clone());
-        if waiting.len() == 1 {
-            self.pool.push(Work::ReapForWaiters(self.clone()));
-        }
-    }
-
-    /// The job.
-    pub fn reap_for_waiters(self: &Arc<Self>) {
-        let Some(engine) = &self.ring else { return };
-        loop {
-            if self.reap() {
-                continue;
-            }
-            {
-                let mut waiting = engine.waiting.lock();
-                waiting.retain(|waiter| waiter.get().is_none());
-                if waiting.is_empty() {
-                    return;
-                }
-            }
-            match engine.sleeper.try_lock() {
-                Some(_sleeper) => engine.ring.wait(Some(SLICE)),
-                // Whoever sleeps in the ring takes its results in.
-                None => std::thread::sleep(NAP),
+        while waiter.get().is_none() {
+            if !self.reap(false) {
+                engine.ring.wait(Some(SLICE));
             }
         }
     }
