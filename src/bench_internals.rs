@@ -81,6 +81,7 @@ impl Load {
             depth: in_flight,
             last_block: u64::MAX,
             granule: BLOCK,
+            copy_edges: false,
             no_flush: false,
             no_merge: false,
         };

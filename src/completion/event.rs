@@ -39,7 +39,7 @@ impl Events {
     }
 
     /// Appends up to `max` of what is due to `taken`, oldest first.
-    pub fn take(&self, max: usize, taken: &mut Vec<Delivery>) {
+    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) {
         let mut state = self.state.lock();
         let count = state.due.len().min(max);
         taken.extend(state.due.drain(..count));

@@ -49,6 +49,7 @@ pub fn io(op: Op, lane: Lane, offset: u64, memory: &[u8]) -> Io {
         bytes: memory.len() as u64,
         segments: smallvec![segment],
         copies: smallvec![],
+        joined: Vec::new(),
     }
 }
 

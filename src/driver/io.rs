@@ -60,4 +60,6 @@ pub struct Io {
     pub bytes: u64,
     pub segments: Segments,
     pub copies: Copies,
+    /// The I/Os that this one stands for, if they are several; only the request machine cares.
+    pub joined: Vec<Io>,
 }

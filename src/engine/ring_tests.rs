@@ -65,6 +65,7 @@ pub fn io(slot: u32, op: Op, offset: u64, segments: Segments) -> Io {
         bytes: segments.iter().map(|segment| segment.bytes as u64).sum(),
         segments,
         copies: Default::default(),
+        joined: Vec::new(),
     }
 }
 

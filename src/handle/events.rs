@@ -4,9 +4,11 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::Handle;
-use crate::completion::Mode;
-use crate::node::{dispatch, Actions};
+use crate::completion::{Delivery, Mode};
+use crate::node::{dispatch, with_actions};
 use crate::sys::Error;
 
 /// Most callbacks between two looks at what they have submitted.
@@ -23,9 +25,10 @@ impl Handle {
 
     /// The outermost one submits what was held back, as one batch.
     pub fn unplug(&self) {
-        let mut actions = Actions::new();
-        self.queue.node.unplug(self.queue.id(), &mut actions);
-        dispatch(actions);
+        with_actions(|actions| {
+            self.queue.node.unplug(self.queue.id(), actions);
+            dispatch(actions);
+        });
     }
 
     /// Returns when nothing is in flight and every callback has returned. EDEADLK in a callback.
@@ -34,13 +37,14 @@ impl Handle {
         loop {
             // Again each time: whoever plugged may be the one who waits here, while callbacks
             // submit more.
-            let mut actions = Actions::new();
-            self.queue.node.submit_held(self.queue.id(), &mut actions);
-            dispatch(actions);
+            with_actions(|actions| {
+                self.queue.node.submit_held(self.queue.id(), actions);
+                dispatch(actions);
+            });
             let until = Instant::now() + DRAIN_SLICE;
             if self.queue.mode != Mode::Event {
                 self.queue.completions.wait_drained(until);
-            } else if self.run_due(BATCH_MAX) > 0 {
+            } else if self.run_due(BATCH_MAX, true) > 0 {
                 continue;
             } else if !self.queue.completions.is_drained() {
                 self.queue.sleep(Some(until));
@@ -57,7 +61,7 @@ impl Handle {
     fn take_in_for_others(&self) {
         for queue in self.queue.node.queues() {
             if queue.mode == Mode::Event && !Arc::ptr_eq(&queue, &self.queue) {
-                queue.reap();
+                queue.reap(false);
             }
         }
     }
@@ -77,14 +81,15 @@ impl Handle {
     pub fn poll(&self, max: usize, timeout: Option<Duration>) -> Result<usize, Error> {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
-        let ran = self.run_due(max);
+        let waits = timeout.is_none();
+        let ran = self.run_due(max, waits);
         if ran > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ran);
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             self.queue.sleep(until);
-            let ran = self.run_due(max);
+            let ran = self.run_due(max, waits);
             if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ran);
             }
@@ -92,12 +97,13 @@ impl Handle {
     }
 
     /// Runs up to `max` of the callbacks that are due. What they submit goes out as batches.
-    fn run_due(&self, max: usize) -> usize {
+    /// `waits`: the caller will wait without end if none is.
+    fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.queue.completions.events;
         events.begin_look();
-        while self.queue.reap() {}
+        while self.queue.reap(waits && !events.anything_due()) {}
         let mut ran = 0;
-        let mut batch = Vec::new();
+        let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {
             events.take(BATCH_MAX.min(max - ran), &mut batch);
             if batch.is_empty() {

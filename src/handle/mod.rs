@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::completion::inside_callback;
 use crate::driver::{CallbackDriver, FileDriver, Op, Segments};
 use crate::engine::PoolOwner;
-use crate::node::{dispatch, Actions, Owner, Queue, Work};
+use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
 use crate::request::{Request, Stats};
 use crate::sys::Error;
@@ -74,20 +74,17 @@ impl Handle {
         self.check(&submission)?;
         self.queue.pool.ensure_thread()?;
         let owner = Owner::Callback(self.queue.clone(), callback);
-        let mut actions = Actions::new();
         self.queue.completions.request_taken_in();
         let request = self.request(submission, owner);
-        let id = self.queue.node.submit(self.queue.id(), request, &mut actions);
-        match id {
-            Some(id) => {
-                dispatch(actions);
-                Ok(id)
-            }
-            None => {
-                self.queue.completions.request_over();
-                Err(self.poisoned())
-            }
-        }
+        let id = with_actions(|actions| {
+            let id = self.queue.node.submit(self.queue.id(), request, actions);
+            dispatch(actions);
+            id
+        });
+        id.ok_or_else(|| {
+            self.queue.completions.request_over();
+            self.poisoned()
+        })
     }
 
     pub fn length(&self) -> u64 {

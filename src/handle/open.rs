@@ -12,7 +12,7 @@ use crate::engine::Ring;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::QueueLimits;
-use crate::sys::{page_bytes, Error};
+use crate::sys::Error;
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
 const TRANSFER_MAX: u64 = 1 << 30;
@@ -112,11 +112,11 @@ impl Handle {
             CompletionMode::Eventfd => Mode::Event,
         };
         let ring = ring_for(&storage, &name, mode, options);
-        let (cache_unit, in_page_cache) = match &storage {
-            Storage::File(driver) => (driver.cache_unit(), !limits.direct),
-            Storage::Callbacks(_) => (page_bytes(), false),
+        let cache_unit = match &storage {
+            Storage::File(driver) => Some(driver.cache_unit()),
+            Storage::Callbacks(_) => None,
         };
-        let queue_limits = queue_limits(&limits, node.length(), cache_unit, in_page_cache, options);
+        let queue_limits = queue_limits(&limits, node.length(), cache_unit, options);
         let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), ring, mode, name));
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
         Handle {
@@ -152,15 +152,16 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
     }
 }
 
+/// `cache_unit`: what the page cache works in, for a file or device; None for a caller's driver.
 fn queue_limits(
     limits: &Limits,
     length: u64,
-    cache_unit: u64,
-    in_page_cache: bool,
+    cache_unit: Option<u64>,
     options: &Options,
 ) -> QueueLimits {
     let request_alignment = u64::from(limits.request_alignment);
-    let unit = cache_unit.max(request_alignment);
+    let unit = cache_unit.unwrap_or(request_alignment).max(request_alignment);
+    let in_page_cache = cache_unit.is_some() && !limits.direct;
     let transfer = match limits.max_transfer {
         0 => TRANSFER_MAX,
         bytes => u64::from(bytes).min(TRANSFER_MAX),
@@ -182,6 +183,8 @@ fn queue_limits(
         // The page cache itself reads, modifies and writes whole units. Alone it would get along,
         // but not with a direct handle of the same file.
         granule: if in_page_cache { unit } else { request_alignment },
+        // The kernel pins and maps one page more for each element.
+        copy_edges: cache_unit.is_some(),
         no_flush: options.no_flush,
         no_merge: options.no_merge,
     }
@@ -213,13 +216,13 @@ mod tests {
 
     #[test]
     fn the_last_block_and_the_granule_are_whole_units_of_the_page_cache() {
-        let limits = Limits { request_alignment: 512, ..Limits::default() };
-        let of = |length, in_page_cache| {
-            let limits = queue_limits(&limits, length, 16384, in_page_cache, &Options::default());
+        let of = |length, direct| {
+            let limits = Limits { request_alignment: 512, direct, ..Limits::default() };
+            let limits = queue_limits(&limits, length, Some(16384), &Options::default());
             (limits.last_block, limits.granule)
         };
-        assert_eq!(of(50000, false), (49152, 512));
-        assert_eq!(of(50000, true), (49152, 16384));
-        assert_eq!(of(51200, false), (u64::MAX, 512));
+        assert_eq!(of(50000, true), (49152, 512));
+        assert_eq!(of(50000, false), (49152, 16384));
+        assert_eq!(of(51200, true), (u64::MAX, 512));
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Handle, Submission};
 use crate::completion::Mode;
-use crate::node::{dispatch, failure, perform, Action, Actions, Owner, Waiter};
+use crate::node::{dispatch, failure, perform, with_actions};
+use crate::node::{Action, Actions, Owner, Waiter};
 use crate::sys::Error;
 
 impl Handle {
@@ -31,9 +32,21 @@ impl Handle {
         submission: Submission,
         waiter: &Arc<Waiter>,
     ) -> Option<Result<(), i32>> {
-        let mut actions = Actions::new();
         let request = self.request(submission, Owner::Waiter(waiter.clone()));
-        self.queue.node.submit_now(self.queue.id(), request, &mut actions)?;
+        let taken_in = with_actions(|actions| {
+            let id = self.queue.node.submit_now(self.queue.id(), request, actions);
+            self.carry_out(actions, waiter);
+            id
+        });
+        taken_in?;
+        if waiter.get().is_none() {
+            self.have_others_polled(waiter);
+        }
+        Some(waiter.wait())
+    }
+
+    /// Does what our own request needs on this thread, and hands the rest on.
+    fn carry_out(&self, actions: &mut Actions, waiter: &Arc<Waiter>) {
         // The last I/O that a submission asks for is its own, unless it has to wait: then it is
         // one of those that were plugged, which this thread can do as well.
         let slot = actions.iter().rev().find_map(|action| match action {
@@ -43,17 +56,13 @@ impl Handle {
         while let Some(at) = actions.iter().rposition(|action| self.is_own(action, slot)) {
             let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
             // What may go on beside it, such as the other edge, goes to the pool first.
-            dispatch(std::mem::take(&mut actions));
-            perform(&self.queue, io, &mut actions);
-            if waiter.get().is_some() || completes(&actions, waiter) {
+            dispatch(actions);
+            perform(&self.queue, io, actions);
+            if waiter.get().is_some() || completes(actions, waiter) {
                 break;
             }
         }
         dispatch(actions);
-        if waiter.get().is_none() {
-            self.have_others_polled(waiter);
-        }
-        Some(waiter.wait())
     }
 
     /// What we wait for may be on a ring whose results only its caller's thread takes in, and that

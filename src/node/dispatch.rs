@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::LocalKey;
 
 use super::job::{io_done, Work};
-use super::{Action, Actions, Owner, Queue};
+use super::{with_actions, Action, Actions, Owner, Queue};
 use crate::completion::{outside_callback, Callback, Delivery, Mode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
@@ -14,9 +14,9 @@ use crate::request::Completion;
 use crate::sys::Error;
 
 /// Does all of `actions`; nothing blocks, and no callback runs in here.
-pub fn dispatch(actions: Actions) {
-    let mut batch = RingBatch::default();
-    for action in actions {
+pub fn dispatch(actions: &mut Actions) {
+    let mut batch = RingBatch::new();
+    for action in actions.drain(..) {
         if let Some((pool, work)) = work_for(action, &mut batch) {
             pool.push(work);
         }
@@ -26,10 +26,10 @@ pub fn dispatch(actions: Actions) {
 
 /// As `dispatch`, on a thread of `pool`: gives one piece of work back that this thread should
 /// go on with, which saves waking another.
-pub fn dispatch_keeping_one(actions: Actions, pool: &Pool<Work>) -> Option<Work> {
+pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<Work> {
     let mut kept = None;
-    let mut batch = RingBatch::default();
-    for action in actions {
+    let mut batch = RingBatch::new();
+    for action in actions.drain(..) {
         match work_for(action, &mut batch) {
             Some((its_pool, work)) if kept.is_none() && its_pool.is(pool) => kept = Some(work),
             Some((its_pool, work)) => its_pool.push(work),
@@ -41,13 +41,27 @@ pub fn dispatch_keeping_one(actions: Actions, pool: &Pool<Work>) -> Option<Work>
 }
 
 /// I/Os of one handle for its ring: one system call for all of them.
-#[derive(Default)]
 struct RingBatch {
     queue: Option<Arc<Queue>>,
     ios: Vec<Io>,
 }
 
+thread_local! {
+    static SPARE_IOS: RefCell<Vec<Io>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for RingBatch {
+    fn drop(&mut self) {
+        // Kept for the next time, as the list of actions is.
+        SPARE_IOS.set(std::mem::take(&mut self.ios));
+    }
+}
+
 impl RingBatch {
+    fn new() -> RingBatch {
+        RingBatch { queue: None, ios: SPARE_IOS.take() }
+    }
+
     fn add(&mut self, queue: Arc<Queue>, io: Io) {
         if io.op == Op::Write {
             run_copies(&io.copies);
@@ -65,7 +79,7 @@ impl RingBatch {
         if queue.mode != Mode::Event {
             queue.ensure_reaper();
         }
-        engine.ring.submit(&mut self.ios);
+        engine.submit(&mut self.ios);
     }
 }
 
@@ -175,9 +189,10 @@ fn start(queue: Arc<Queue>, io: Io) {
         let driver = queue.driver.clone();
         let done = Box::new(move |io: Io, result| {
             let _later = Marked::new(&LATER, STARTING.get() > 0);
-            let mut actions = Actions::new();
-            io_done(&queue, io, result, &mut actions);
-            dispatch(actions);
+            with_actions(|actions| {
+                io_done(&queue, io, result, actions);
+                dispatch(actions);
+            });
         });
         let _starting = Marked::new(&STARTING, STARTING.get() + 1);
         outside_callback(|| driver.start(io, done));

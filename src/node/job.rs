@@ -4,7 +4,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
-use super::{Actions, Queue};
+use super::{with_actions, Actions, Queue};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Job, Kind, Pool};
@@ -33,9 +33,10 @@ impl Job for Work {
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
         match self {
             Work::Io(queue, io) => {
-                let mut actions = Actions::new();
-                perform(&queue, io, &mut actions);
-                return dispatch_keeping_one(actions, pool);
+                return with_actions(|actions| {
+                    perform(&queue, io, actions);
+                    dispatch_keeping_one(actions, pool)
+                });
             }
             Work::Callbacks(queue) => queue.completions.run_serially(),
             Work::Callback(queue, delivery) => queue.completions.run(delivery),

@@ -17,6 +17,7 @@ pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;
 pub use ring::RingEngine;
 
+use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -29,6 +30,20 @@ use crate::request::{self, Machine, QueueId, QueueLimits, Request, Stats};
 
 pub type Action = request::Action<Arc<Queue>, Owner>;
 pub type Actions = Vec<Action>;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Actions>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `code` with an empty list of actions, which is kept for the next time on this thread: the
+/// common request is to allocate nothing.
+pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
+    let mut actions = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let result = code(&mut actions);
+    debug_assert!(actions.is_empty(), "all that the machine asked for was done");
+    SPARE.with_borrow_mut(|spare| spare.push(actions));
+    result
+}
 
 pub struct Node {
     core: Mutex<Core>,
@@ -131,9 +146,11 @@ impl Node {
         actions: &mut Actions,
     ) {
         self.with_machine(actions, |machine, actions| {
+            let first = actions.len();
             for (io, result) in done {
                 machine.io_done(io, result, actions);
             }
+            machine.join(first, actions);
         });
     }
 

@@ -1,16 +1,17 @@
 //! Where a ring's results are taken in: by the caller's thread that polls, or by a job on the
 //! pool that stays as long as there is something to wait for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::dispatch::dispatch;
-use super::job::{bring_home, Work};
+use super::job::{bring_home, perform, Work};
 use super::queue::Waiter;
-use super::{Actions, Queue};
+use super::{with_actions, Action, Actions, Queue};
 use crate::driver::{Io, Lane};
 use crate::engine::Ring;
 
@@ -26,6 +27,8 @@ const NAP: Duration = Duration::from_micros(200);
 /// A handle's ring, and who takes its results in.
 pub struct RingEngine {
     pub ring: Ring,
+    /// I/Os that the ring has.
+    inside: AtomicUsize,
     /// A job on the pool does, or will.
     reaping: AtomicBool,
     /// The handle is closing: that job is to end.
@@ -38,11 +41,22 @@ pub struct RingEngine {
     waiting: Mutex<Vec<Arc<Waiter>>>,
 }
 
+thread_local! {
+    /// Kept for the next time, as the list of actions is.
+    static SPARE_RESULTS: RefCell<Vec<(Io, Result<u64, i32>)>> = const { RefCell::new(Vec::new()) };
+}
+
 impl RingEngine {
     pub fn new(ring: Ring) -> RingEngine {
         let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        let inside = AtomicUsize::new(0);
         let (sleeper, waiting) = (Mutex::new(()), Mutex::default());
-        RingEngine { ring, reaping, stopping, sleeper, waiting }
+        RingEngine { ring, inside, reaping, stopping, sleeper, waiting }
+    }
+
+    pub fn submit(&self, ios: &mut Vec<Io>) {
+        self.inside.fetch_add(ios.len(), Ordering::Relaxed);
+        self.ring.submit(ios);
     }
 
     /// Nothing is in flight, and nothing will be: no job is to hold on to the ring.
@@ -68,12 +82,12 @@ impl Queue {
     }
 
     /// Takes in what the ring has done. Callbacks do not run in here. False: there was nothing.
-    pub fn reap(self: &Arc<Self>) -> bool {
+    /// `waits`: the caller is about to wait for whatever comes next; if that is one I/O, and the
+    /// ring has no other, it is done here and now, which spares handing it over and back.
+    pub fn reap(self: &Arc<Self>, waits: bool) -> bool {
         let Some(engine) = &self.ring else { return false };
-        let mut results = Vec::new();
-        if engine.ring.reap(&mut results, REAP_MAX) == 0 {
-            return false;
-        }
+        let mut results = SPARE_RESULTS.take();
+        let reaped = engine.ring.reap(&mut results, REAP_MAX);
         let mut at = 0;
         while at < results.len() {
             let (io, result) = &results[at];
@@ -85,10 +99,30 @@ impl Queue {
             bring_home(io, *result);
             at += 1;
         }
-        let mut actions = Actions::new();
-        self.node.io_done(results, &mut actions);
-        dispatch(actions);
-        true
+        if reaped > 0 {
+            with_actions(|actions| {
+                self.node.io_done(results.drain(..), actions);
+                // Relaxed: a hint. Whoever is seen late only shares its wait.
+                let before = engine.inside.fetch_sub(reaped, Ordering::Relaxed);
+                if waits && before == reaped {
+                    self.perform_only(actions);
+                }
+                dispatch(actions);
+            });
+        }
+        SPARE_RESULTS.set(results);
+        reaped > 0
+    }
+
+    /// Carries out the I/O that is asked for, on this thread, as long as it is the only one.
+    fn perform_only(self: &Arc<Self>, actions: &mut Actions) {
+        while let [Action::Io(queue, _)] = actions.as_slice() {
+            if !Arc::ptr_eq(queue, self) {
+                return;
+            }
+            let Some(Action::Io(_, io)) = actions.pop() else { return };
+            perform(self, io, actions);
+        }
     }
 
     /// EVENTFD: sleeps until there may be something to do, or it is `until`.
@@ -122,7 +156,7 @@ impl Queue {
         let Some(engine) = &self.ring else { return };
         let mut idle_since = None;
         loop {
-            if self.reap() {
+            if self.reap(false) {
                 idle_since = None;
                 continue;
             }
@@ -161,7 +195,7 @@ impl Queue {
     pub fn reap_for_waiters(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };
         loop {
-            if self.reap() {
+            if self.reap(false) {
                 continue;
             }
             {

@@ -35,7 +35,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                 self.admit(slot);
             }
         }
+        let first = actions.len();
         self.run(actions);
+        self.join(first, actions);
         // Those that a leader of this batch took in did not wait.
         let waits = |&slot: &u32| {
             let entry = self.entries[slot as usize].as_ref();

@@ -146,6 +146,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         result: Result<u64, i32>,
         actions: &mut Vec<Action<Q, T>>,
     ) {
+        if !io.joined.is_empty() {
+            return self.joined_done(io, result, actions);
+        }
         let error = match result {
             Ok(moved) if moved > io.bytes => Some(libc::EIO),
             Ok(moved) if moved == io.bytes => None,

@@ -126,7 +126,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.cursor.position = entry.end();
         entry.bounced = true;
         entry.image_is_whole = op == Op::Write;
-        let io = Io { id, op, lane: Lane::Main, fua, offset, bytes: block, segments, copies };
+        let (lane, joined) = (Lane::Main, Vec::new());
+        let io = Io { id, op, lane, fua, offset, bytes: block, segments, copies, joined };
         self.emit(leader, io, actions);
     }
 

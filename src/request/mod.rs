@@ -4,6 +4,7 @@
 
 mod batch;
 mod entry;
+mod join;
 mod machine;
 mod merge;
 mod moving;
@@ -42,6 +43,8 @@ pub struct QueueLimits {
     /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
     /// or the page where the page cache is in the way. Power of two.
     pub granule: u64,
+    /// Blocks that are covered only in part are bounced whole: see `splice::LaneLimits`.
+    pub copy_edges: bool,
     /// Flushes succeed and do nothing.
     pub no_flush: bool,
     /// Sub-block writes are never merged.

@@ -28,6 +28,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             bytes: 0,
             segments: Segments::new(),
             copies: Default::default(),
+            joined: Vec::new(),
         };
         self.emit(slot, io, actions);
     }
@@ -126,6 +127,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             bytes: block * images.len() as u64,
             segments: layout.segments,
             copies: Default::default(),
+            joined: Vec::new(),
         };
         self.emit(slot, io, actions);
     }
@@ -183,6 +185,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             bytes: layout.bytes,
             segments: layout.segments,
             copies: layout.copies,
+            joined: Vec::new(),
         };
         self.emit(slot, io, actions);
     }
@@ -201,7 +204,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.reissue(queue, io, actions);
     }
 
-    fn reissue(&mut self, queue: QueueId, io: Io, actions: &mut Vec<Action<Q, T>>) {
+    pub(super) fn reissue(&mut self, queue: QueueId, io: Io, actions: &mut Vec<Action<Q, T>>) {
         let queue = self.queue(queue);
         match io.op {
             Op::Read => queue.stats.storage_reads += 1,
@@ -309,6 +312,7 @@ fn main_limits(limits: &QueueLimits) -> LaneLimits {
         segment: limits.segment_alignment,
         max_transfer: limits.max_transfer,
         max_segments: limits.max_segments,
+        copy_edges: limits.copy_edges,
     }
 }
 

@@ -23,6 +23,9 @@ pub struct LaneLimits {
     pub segment: usize,
     pub max_transfer: u64,
     pub max_segments: usize,
+    /// Guest bytes in a block that is covered only in part are copied, even where they need not
+    /// be: to some storage one element more costs more than copying less than a block.
+    pub copy_edges: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +174,12 @@ impl Span<'_> {
         let fragments = self.fragments(cursor);
         let first = layout.bytes == 0;
         let home = self.home(cursor.position, layout);
-        let mut directs = self.directs(&fragments, layout);
+        let partial = cursor.position < self.start || cursor.position + block as u64 > self.end;
+        let mut directs = if self.limits.copy_edges && partial {
+            Directs::new()
+        } else {
+            self.directs(&fragments, layout)
+        };
         let mut segments = self.count(&directs, home, layout);
         if segments > self.limits.max_segments && first {
             directs.clear();

@@ -13,9 +13,12 @@
 //! Invariants: spans do not overlap; a span that names nobody does not exist; a span that names
 //! a request lies inside that request's range.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use smallvec::SmallVec;
+
+/// Requests end below this.
+const BEYOND: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -45,22 +48,41 @@ struct Tracked {
     dependents: Slots,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracker {
     spans: BTreeMap<u64, Span>,
     /// By slot; slots are small numbers that the caller reuses.
     tracked: Vec<Tracked>,
 }
 
+impl Default for Tracker {
+    fn default() -> Tracker {
+        // A span behind every offset that there can be: an ordered map that is never empty does
+        // not allocate for its first entry, again and again.
+        let beyond = Span { end: u64::MAX, exclusive: None, shared: Slots::new() };
+        Tracker { spans: BTreeMap::from([(BEYOND, beyond)]), tracked: Vec::new() }
+    }
+}
+
 impl Tracker {
     /// Takes in [start, end), which is not empty. True: it conflicts with nothing and may start.
     pub fn insert(&mut self, slot: Slot, start: u64, end: u64, access: Access) -> bool {
-        assert!(start < end);
+        assert!(start < end && end <= BEYOND);
         if self.tracked.len() <= slot as usize {
             self.tracked.resize_with(slot as usize + 1, Tracked::default);
         }
         debug_assert!(self.tracked[slot as usize].dependents.is_empty());
         self.tracked[slot as usize] = Tracked { start, end, blockers: 0, dependents: Slots::new() };
+        // Most ranges meet no other.
+        let last = self.spans.range(..end).next_back();
+        if last.is_none_or(|(_, span)| span.end <= start) {
+            let (exclusive, shared) = match access {
+                Access::Exclusive => (Some(slot), Slots::new()),
+                Access::Shared => (None, SmallVec::from_slice(&[slot])),
+            };
+            self.spans.insert(start, Span { end, exclusive, shared });
+            return true;
+        }
         self.split_at(start);
         self.split_at(end);
         match access {
@@ -75,6 +97,29 @@ impl Tracker {
         let Tracked { start, end, blockers, dependents } =
             std::mem::take(&mut self.tracked[slot as usize]);
         debug_assert_eq!(blockers, 0, "a request leaves only after it ran");
+        self.clear_spans(slot, start, end);
+        for dependent in dependents {
+            let waiting = &mut self.tracked[dependent as usize];
+            waiting.blockers -= 1;
+            if waiting.blockers == 0 {
+                ready.push(dependent);
+            }
+        }
+    }
+
+    /// No span of [start, end) names `slot` any more.
+    fn clear_spans(&mut self, slot: Slot, start: u64, end: u64) {
+        if let Entry::Occupied(span) = self.spans.entry(start) {
+            let Span { end: span_end, exclusive, shared } = span.get();
+            let alone = match exclusive {
+                Some(exclusive) => *exclusive == slot && shared.is_empty(),
+                None => shared[..] == [slot],
+            };
+            if alone && *span_end == end {
+                span.remove();
+                return;
+            }
+        }
         let mut empty: SmallVec<[u64; 4]> = SmallVec::new();
         for (&at, span) in self.spans.range_mut(start..end) {
             if span.exclusive == Some(slot) {
@@ -88,13 +133,6 @@ impl Tracker {
         for at in empty {
             self.spans.remove(&at);
         }
-        for dependent in dependents {
-            let waiting = &mut self.tracked[dependent as usize];
-            waiting.blockers -= 1;
-            if waiting.blockers == 0 {
-                ready.push(dependent);
-            }
-        }
     }
 
     /// Those that may start as soon as `slot` leaves, oldest first.
@@ -106,7 +144,7 @@ impl Tracker {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.spans.keys().eq([&BEYOND])
     }
 
     fn insert_exclusive(&mut self, slot: Slot, start: u64, end: u64) {

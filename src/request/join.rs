@@ -1,0 +1,100 @@
+//! I/Os of one batch that lie side by side go out as one. The parts stay as they are inside it: if
+//! it moves all its bytes each of them did, and if not, each goes out again by itself, so that
+//! short results and errors are those of the part that they belong to.
+
+use super::machine::Machine;
+use super::{Action, ScratchPool};
+use crate::driver::{Io, Lane, Op, Segment};
+
+/// Most bytes in a joined I/O: enough to make the cost of one I/O small, and not so much that a
+/// batch becomes a single one, with nobody busy while it is under way.
+const JOINED_BYTES_MAX: u64 = 64 << 10;
+
+impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
+    /// Joins what can be joined among the actions from `first` on.
+    pub fn join(&mut self, first: usize, actions: &mut Vec<Action<Q, T>>) {
+        let io = |action: &&Action<Q, T>| matches!(action, Action::Io(..));
+        if actions[first..].iter().filter(io).count() < 2 {
+            return;
+        }
+        let mut whole: Option<(Q, Io)> = None;
+        let tail: Vec<_> = actions.drain(first..).collect();
+        for action in tail {
+            match (action, &mut whole) {
+                (Action::Io(_, io), Some((_, whole))) if self.may_join(whole, &io) => {
+                    self.count_joined(&io);
+                    append(whole, io);
+                }
+                (Action::Io(queue, io), whole) => {
+                    let before = whole.replace((queue, io));
+                    actions.extend(before.map(|(queue, io)| Action::Io(queue, io)));
+                }
+                (complete, _) => actions.push(complete),
+            }
+        }
+        actions.extend(whole.map(|(queue, io)| Action::Io(queue, io)));
+    }
+
+    /// Whether `next` can go out as one with `whole`, right behind it.
+    fn may_join(&self, whole: &Io, next: &Io) -> bool {
+        let queue = |io: &Io| self.entries[io.id.slot as usize].as_ref().map(|entry| entry.queue);
+        let alike = whole.op == next.op
+            && whole.op != Op::Flush
+            && whole.lane == Lane::Main
+            && next.lane == Lane::Main
+            && whole.fua == next.fua
+            && whole.offset + whole.bytes == next.offset
+            && queue(whole) == queue(next);
+        let limits = self.limits_of(whole.id.slot);
+        alike
+            && whole.bytes + next.bytes <= limits.max_transfer.min(JOINED_BYTES_MAX)
+            && whole.segments.len() + next.segments.len() <= limits.max_segments
+    }
+
+    fn count_joined(&mut self, io: &Io) {
+        let queue = self.entry(io.id.slot).queue;
+        let stats = &mut self.queue(queue).stats;
+        match io.op {
+            Op::Read => stats.storage_reads -= 1,
+            Op::Write => stats.storage_writes -= 1,
+            Op::Flush => {}
+        }
+    }
+
+    /// A joined I/O is over.
+    pub(super) fn joined_done(
+        &mut self,
+        mut io: Io,
+        result: Result<u64, i32>,
+        actions: &mut Vec<Action<Q, T>>,
+    ) {
+        let first = actions.len();
+        let parts = std::mem::take(&mut io.joined);
+        if result == Ok(io.bytes) {
+            for part in parts {
+                let bytes = part.bytes;
+                self.io_done(part, Ok(bytes), actions);
+            }
+            return self.join(first, actions);
+        }
+        for part in parts {
+            let queue = self.entry(part.id.slot).queue;
+            self.reissue(queue, part, actions);
+        }
+    }
+}
+
+fn append(whole: &mut Io, next: Io) {
+    if whole.joined.is_empty() {
+        whole.joined.push(whole.clone());
+    }
+    for &Segment { address, bytes } in &next.segments {
+        match whole.segments.last_mut() {
+            Some(last) if last.address + last.bytes == address => last.bytes += bytes,
+            _ => whole.segments.push(Segment { address, bytes }),
+        }
+    }
+    whole.copies.extend_from_slice(&next.copies);
+    whole.bytes += next.bytes;
+    whole.joined.push(next);
+}
