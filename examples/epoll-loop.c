@@ -1,7 +1,7 @@
 /* epoll-loop PATH: an event loop of one thread that has a timer and a disk.
  * It keeps 32 writes of 512 bytes in flight, for a second, over what PATH
- * holds, and then looks at them.
- * SPDX-License-Identifier: MIT OR Apache-2.0 */
+ * holds, then reads them.         SPDX-License-Identifier: MIT OR Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
 #include <blkalign.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,23 +12,23 @@
 #include <unistd.h>
 
 enum { DEPTH = 32, SECTOR = 512, TICKS = 10, CALLBACKS_MAX = 64 };
+static struct job { char memory[SECTOR]; int64_t offset, rounds; } jobs[DEPTH];
 static blkalign_handle *disk;
 static int ticks, in_flight;
 
-/* What fails returns -errno, and blkalign_errmsg() has it in words. */
-static int64_t check(int64_t ret)
+static void stop(const char *why)
 {
-    if (ret < 0) {
-        fprintf(stderr, "epoll-loop: %s\n", blkalign_errmsg());
-        exit(EXIT_FAILURE);
-    }
-    return ret;
+    fprintf(stderr, "epoll-loop: %s\n", why);
+    exit(EXIT_FAILURE);
 }
 
-struct job {
-    char memory[SECTOR];
-    int64_t offset, rounds;
-};
+/* What fails returns -errno, and blkalign_errmsg() has it in words. */
+static int check(int64_t ret)
+{
+    if (ret < 0)
+        stop(blkalign_errmsg());
+    return (int)ret;
+}
 
 static void done(void *opaque, int ret);
 
@@ -47,43 +47,34 @@ static void done(void *opaque, int ret)
 {
     struct job *job = opaque;
 
-    check(ret);                         /* errmsg has its words in here */
+    check(ret);
     in_flight--;
     job->rounds++;
     if (ticks < TICKS)
         submit(job);                    /* goes out with its neighbours */
 }
 
-/* A descriptor like any other of an event loop. */
-static void add(int loop, int fd)
-{
-    struct epoll_event what = { EPOLLIN, { NULL } };
-
-    what.data.fd = fd;
-    if (epoll_ctl(loop, EPOLL_CTL_ADD, fd, &what) < 0)
-        perror("epoll-loop"), exit(EXIT_FAILURE);
-}
-
 int main(int argc, char **argv)
 {
     struct itimerspec every = { { 0, 100000000 }, { 0, 100000000 } };
+    struct epoll_event timed = { EPOLLIN, { NULL } };
+    struct epoll_event due = { EPOLLIN, { &disk } }, what;
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
-    int loop = epoll_create1(EPOLL_CLOEXEC), event_fd, i;
+    int i, loop = epoll_create1(EPOLL_CLOEXEC);
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-    static struct job jobs[DEPTH];
     char memory[SECTOR];
-    int64_t writes = 0;
-    uint64_t expired;
+    uint64_t expired, writes = 0;
 
     if (argc != 2)
-        fprintf(stderr, "usage: epoll-loop PATH\n"), exit(EXIT_FAILURE);
+        stop("usage: epoll-loop PATH");
     options.flags = BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT;
     options.completion = BLKALIGN_COMPLETION_EVENTFD;
     check(blkalign_open(argv[1], &options, &disk));
-    event_fd = (int)check(blkalign_get_event_fd(disk));
     timerfd_settime(timer, 0, &every, NULL);
-    add(loop, timer);
-    add(loop, event_fd);
+    if (epoll_ctl(loop, EPOLL_CTL_ADD, timer, &timed) < 0 ||
+        epoll_ctl(loop, EPOLL_CTL_ADD, check(blkalign_get_event_fd(disk)),
+                  &due) < 0)
+        stop("no epoll");
     blkalign_plug(disk);                /* the first 32 as one batch */
     for (i = 0; i < DEPTH; i++) {
         jobs[i].offset = (int64_t)i * SECTOR;
@@ -91,20 +82,18 @@ int main(int argc, char **argv)
     }
     blkalign_unplug(disk);
     while (ticks < TICKS || in_flight > 0) {
-        struct epoll_event what;
-
         if (epoll_wait(loop, &what, 1, -1) != 1)
-            continue;
-        if (what.data.fd == event_fd)
-            check(blkalign_poll(disk, CALLBACKS_MAX, 0));
+            continue;                   /* a signal */
+        if (what.data.ptr == &disk)
+            check(blkalign_poll(disk, CALLBACKS_MAX, 0));  /* calls done() */
         else if (read(timer, &expired, sizeof expired) > 0)
             ticks++;
     }
-    for (i = 0; i < DEPTH; writes += jobs[i++].rounds) {
+    for (i = 0; i < DEPTH; writes += (uint64_t)jobs[i++].rounds) {
         check(blkalign_pread(disk, jobs[i].offset, SECTOR, memory, 0));
         if (memcmp(memory, jobs[i].memory, SECTOR) != 0)
-            puts("a sector is not what was written"), exit(EXIT_FAILURE);
+            stop("a sector is not what was written");
     }
-    printf("%" PRId64 " writes in a second\n", writes);
-    return (int)check(blkalign_close(disk));
+    printf("%" PRIu64 " writes in a second\n", writes);
+    return check(blkalign_close(disk));
 }
