@@ -1,6 +1,6 @@
 /* epoll-loop PATH: an event loop of one thread that has a timer and a disk.
  * It keeps 32 writes of 512 bytes in flight, for a second, over what PATH
- * holds, then reads them.         SPDX-License-Identifier: MIT OR Apache-2.0 */
+ * holds, then reads.           SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 #include <blkalign.h>
 #include <inttypes.h>
