@@ -62,8 +62,8 @@ TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
-.PHONY: all help header check check-rust check-c check-asan check-tsan \
-        check-valgrind lint setup tests install install-tools uninstall demo \
+.PHONY: all help header check check-rust check-c check-matrix check-asan \
+        check-tsan check-valgrind lint setup tests install install-tools uninstall demo \
         bench bench-smoke bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
@@ -212,6 +212,21 @@ check-c: all $(TESTS)
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
+
+# Programs that hold in every mode of operation: see capi-tests/common_mode.h.
+MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \
+                        capi-tests/test-*.c)
+
+## check-matrix: the C tests of both engines with each completion mode
+check-matrix: all $(TESTS)
+	for engine in threads io_uring; do \
+	    for completion in serial concurrent eventfd; do \
+	        echo "== $$engine, $$completion"; \
+	        BLKALIGN_TEST_ENGINE=$$engine \
+	            BLKALIGN_TEST_COMPLETION=$$completion $(PROVE) --exec '' \
+	            $(MATRIX_TESTS:capi-tests/%.c=$(OUT)/%) || exit 1; \
+	    done; \
+	done
 
 # The library for a sanitizer, and the tests linked with it into build/$(1).
 # $(2) the sanitizer, $(3) how to compile C, $(4) what to link.

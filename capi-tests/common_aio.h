@@ -12,11 +12,13 @@ struct answer {
     int ret;                    /* of the latest */
     pthread_t thread;           /* that it ran on */
     int64_t id;                 /* what the submitting call returned */
+    blkalign_handle *handle;    /* to poll while waiting; NULL: just wait */
 };
 
 /* The callback for a struct answer. */
 void answer_done(void *opaque, int ret);
-/* Waits up to `ms` for a callback; whether one came. */
+/* Waits up to `ms` for a callback; whether one came.  Polls the handle
+ * meanwhile: where that is not of EVENTFD mode it just waits. */
 int answer_came(struct answer *answer, int ms);
 /* Waits ten seconds; the callback's ret, or INT_MIN if none came. */
 int answer_wait(struct answer *answer);

@@ -41,7 +41,7 @@ void bed_remove(struct bed *bed);
 int bed_is_file(const struct bed *bed);
 
 /* Opens it for reading and writing, O_DIRECT, with these options otherwise
- * (NULL: defaults).  Ends the program where that fails. */
+ * (NULL: mode_options(0)).  Ends the program where that fails. */
 blkalign_handle *bed_open(struct bed *bed,
                           const blkalign_open_options *options);
 /* A second handle: by the path again, or by dup on a simulated disk. */

@@ -1,7 +1,7 @@
 /* How a test reaches a bed, through the library and behind its back. */
 #include "common_disk.h"
 
-#include "common_aio.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -14,7 +14,7 @@
 static blkalign_open_options direct_options(
     const blkalign_open_options *options)
 {
-    blkalign_open_options direct = options_of(0, 0);
+    blkalign_open_options direct = mode_options(0);
 
     if (options)
         direct = *options;

@@ -1,6 +1,7 @@
 /* The stage for tests with the holding disk: see common_scene.h. */
 #include "common_scene.h"
 
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -9,7 +10,7 @@
 
 void scene_begin(struct scene *scene, const blkalign_open_options *options)
 {
-    blkalign_open_options writable = options_of(0, 0);
+    blkalign_open_options writable = mode_options(0);
     int ret;
 
     if (options)
@@ -66,4 +67,5 @@ void scene_end(struct scene *scene, const char *words)
     for (i = 0; i < scene->writes; i++)
         free(scene->bufs[i]);
     held_free(scene->held);
+    mode_next();
 }

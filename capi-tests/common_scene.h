@@ -23,7 +23,8 @@ struct scene {
     int writes;
 };
 
-/* Opens a disk filled with pattern 1, and dup's the handle. */
+/* Opens a disk filled with pattern 1, and dup's the handle.  Without
+ * options each scene has the completion mode after the last one's. */
 void scene_begin(struct scene *scene, const blkalign_open_options *options);
 
 /* Submits a write of pattern 2, 3, ... and lays it over scene->want; the

@@ -3,6 +3,7 @@
  * FUA reaches the write that it belongs to, and no other.
  */
 #include "common_held.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "common_scene.h"
 #include "common_sim.h"
@@ -19,7 +20,7 @@ static uint8_t *buf;
 
 static blkalign_handle *open_new(struct sim **sim, uint32_t flags)
 {
-    blkalign_open_options options = options_of(BLKALIGN_O_RDWR | flags, 0);
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR | flags);
 
     *sim = sim_new(&disk);
     return sim_open(*sim, &options);
@@ -54,6 +55,7 @@ static void flush_reaches_the_driver(void)
     is_int(flushes(sim), 2, "too");
     blkalign_pwrite(handle, 3, 5, buf, 0);
     memset(&answer, 0, sizeof(answer));
+    answer.handle = handle;
     request.op = BLKALIGN_OP_FLUSH;
     request.cb = answer_done;
     request.opaque = &answer;
@@ -174,7 +176,7 @@ static void flush_is_not_answered_by_an_older_one(void)
 
 static void run(enum sim_mode mode, const char *words)
 {
-    diag("%s", words);
+    diag("%s, %s", words, mode_words());
     disk = sim_disk_4k(DISK_BYTES, mode);
     flush_reaches_the_driver();
     fua_reaches_the_driver();
@@ -185,10 +187,15 @@ static void run(enum sim_mode mode, const char *words)
 
 int main(void)
 {
+    int round;
+
     run_begin(60);
     buf = aligned_memory(4 * BLOCK);
-    run(SIM_SYNC, "synchronous driver");
-    run(SIM_ASYNC, "asynchronous driver");
+    for (round = 0; round < 3; round++) {
+        mode_first((unsigned)round * 2);
+        run(SIM_SYNC, "synchronous driver");
+        run(SIM_ASYNC, "asynchronous driver");
+    }
     flush_is_not_answered_by_an_older_one();
     free(buf);
     return done_testing();

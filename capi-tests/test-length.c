@@ -4,6 +4,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -54,7 +55,7 @@ static void make_file(struct file *file, const struct bed *bed,
 static void open_file(struct file *file)
 {
     blkalign_open_options options =
-        options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, 0);
+        mode_options(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT);
     int ret = blkalign_open(file->path, &options, &file->handle);
 
     if (ret)
@@ -195,8 +196,8 @@ static void run_file(const struct bed *bed, int64_t bytes)
     struct file file;
     char words[100];
 
-    snprintf(words, sizeof(words), "%s, %lld bytes", bed->name,
-             (long long)bytes);
+    snprintf(words, sizeof(words), "%s, %s, %lld bytes", bed->name,
+             mode_words(), (long long)bytes);
     make_file(&file, bed, bytes);
     open_file(&file);
     is_int(blkalign_getlength(file.handle), bytes, "%s: opened", words);
@@ -227,8 +228,10 @@ int main(void)
             skip(bed.why_not, "%s: lengths", bed.name);
             continue;
         }
-        for (j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++)
-            run_file(&bed, sizes[j]);
+        for (j = 0; j < MODES * sizeof(sizes) / sizeof(sizes[0]); j++) {
+            run_file(&bed, sizes[j / MODES]);
+            mode_next();
+        }
         bed_remove(&bed);
     }
     return done_testing();

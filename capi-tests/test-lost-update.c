@@ -5,6 +5,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -24,23 +25,17 @@ struct variant {
     int two_handles;        /* odd writers use another handle */
     int shift;              /* moves the pieces off their sectors */
     int aligned;            /* aligned writers in between */
-    uint32_t completion;
 };
 
 static const struct variant variants[] = {
-    { "eight requests at once", 0, 0, 0, 0, BLKALIGN_COMPLETION_SERIAL },
-    { "eight requests at once, concurrent callbacks", 0, 0, 0, 0,
-      BLKALIGN_COMPLETION_CONCURRENT },
-    { "eight threads", 1, 0, 0, 0, BLKALIGN_COMPLETION_SERIAL },
-    { "eight threads, a second handle, an aligned neighbour", 1, 1, 0, 1,
-      BLKALIGN_COMPLETION_CONCURRENT },
-    { "two handles", 0, 1, 0, 0, BLKALIGN_COMPLETION_SERIAL },
-    { "pieces across two blocks", 0, 0, 2148, 0,
-      BLKALIGN_COMPLETION_CONCURRENT },
-    { "aligned writes in between", 0, 0, 0, 1,
-      BLKALIGN_COMPLETION_SERIAL },
+    { "eight requests at once", 0, 0, 0, 0 },
+    { "eight threads", 1, 0, 0, 0 },
+    { "eight threads, a second handle, an aligned neighbour", 1, 1, 0, 1 },
+    { "two handles", 0, 1, 0, 0 },
+    { "pieces across two blocks", 0, 0, 2148, 0 },
+    { "aligned writes in between", 0, 0, 0, 1 },
     { "two handles, pieces across two blocks, aligned writes in between", 0,
-      1, 2148, 1, BLKALIGN_COMPLETION_CONCURRENT },
+      1, 2148, 1 },
 };
 
 struct scene {
@@ -171,7 +166,7 @@ static int pieces_lost(struct scene *scene)
 
 static void run_variant(struct bed *bed, const struct variant *variant)
 {
-    blkalign_open_options options = options_of(0, variant->completion);
+    blkalign_open_options options = mode_options(0);
     struct scene scene;
     uint8_t *bufs = aligned_memory(4 * BLOCK);
     int round;
@@ -196,9 +191,10 @@ static void run_variant(struct bed *bed, const struct variant *variant)
     if (variant->two_handles)
         blkalign_close(scene.handles[1]);
     blkalign_close(scene.handles[0]);
-    is_int(scene.errors, 0, "%s: %s: no error", bed->name, variant->words);
-    is_int(pieces_lost(&scene), 0, "%s: %s: nothing lost or damaged",
-           bed->name, variant->words);
+    is_int(scene.errors, 0, "%s: %s, %s: no error", bed->name,
+           variant->words, mode_words());
+    is_int(pieces_lost(&scene), 0, "%s: %s, %s: nothing lost or damaged",
+           bed->name, variant->words, mode_words());
     free(scene.want);
     free(bufs);
 }
@@ -217,8 +213,10 @@ int main(void)
             skip(bed.why_not, "%s: no update is lost", bed.name);
             continue;
         }
-        for (i = 0; i < variants_count; i++)
+        for (i = 0; i < variants_count; i++) {
             run_variant(&bed, &variants[i]);
+            mode_next();
+        }
         if (bed.sim)
             ok(!*sim_violation(bed.sim), "%s: no refused I/O %s", bed.name,
                sim_violation(bed.sim));

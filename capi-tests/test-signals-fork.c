@@ -5,6 +5,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -81,7 +82,7 @@ static void signals_every_millisecond(void)
     int wrong;
 
     storm(1);
-    wrong = load(1500);
+    wrong = load(900);
     storm(0);
     ok(signals > 100, "%s: %d signals came", bed.name, (int)signals);
     is_int(wrong, 0, "%s: no call failed or was short", bed.name);
@@ -92,7 +93,7 @@ static void *keep_loading(void *opaque)
 {
     int *wrong = opaque;
 
-    *wrong = load(1500);
+    *wrong = load(900);
     return NULL;
 }
 
@@ -130,25 +131,28 @@ static void forks_beside_io(void)
 int main(void)
 {
     static const enum bed_kind kinds[] = { BED_LOOP, BED_FILE,
-                                           BED_SIM_SYNC };
+                                           BED_SIM_SYNC, BED_LOOP,
+                                           BED_FILE, BED_LOOP };
     unsigned i;
 
     run_begin(60);
     main_thread = pthread_self();
     buf = aligned_memory(8192);
     model = aligned_memory(DISK_BYTES);
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (bed_make(&bed, kinds[i], DISK_BYTES)) {
             skip(bed.why_not, "%s: signals and forks", bed.name);
             continue;
         }
         memset(model, 0, DISK_BYTES);
         signals = 0;
+        diag("%s: %s", bed.name, mode_words());
         handle = bed_open(&bed, NULL);
         signals_every_millisecond();
         forks_beside_io();
         is_int(blkalign_close(handle), 0, "%s: close", bed.name);
         bed_remove(&bed);
+        mode_next();
     }
     free(buf);
     free(model);

@@ -1,5 +1,6 @@
 /* The counters of a handle: each counts what its name says, once. */
 #include "common_aio.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "common_scene.h"
 #include "common_sim.h"
@@ -73,7 +74,7 @@ static void errors(void)
 
 static void each_handle_has_its_own(void)
 {
-    blkalign_open_options options = options_of(BLKALIGN_O_RDWR, 0);
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
     blkalign_stats before = stats_of(handle), after;
     blkalign_handle *second = NULL;
 
@@ -110,13 +111,12 @@ static void waiting_and_in_flight(void)
     scene_end(&scene, "five writes of one block");
 }
 
-int main(void)
+static void one_handle(enum sim_mode mode)
 {
-    struct sim_options disk = sim_disk_4k(DISK_BYTES, SIM_SYNC);
-    blkalign_open_options options = options_of(BLKALIGN_O_RDWR, 0);
+    struct sim_options disk = sim_disk_4k(DISK_BYTES, mode);
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
 
-    run_begin(60);
-    buf = aligned_memory(2 * BLOCK);
+    diag("%s", mode_words());
     sim = sim_new(&disk);
     handle = sim_open(sim, &options);
     fresh(handle, "a new handle");
@@ -125,7 +125,19 @@ int main(void)
     each_handle_has_its_own();
     is_int(blkalign_close(handle), 0, "close");
     sim_free(sim);
-    waiting_and_in_flight();
+    mode_next();
+}
+
+int main(void)
+{
+    int i;
+
+    run_begin(60);
+    buf = aligned_memory(2 * BLOCK);
+    for (i = 0; i < MODES; i++)
+        one_handle(i % 2 ? SIM_ASYNC : SIM_SYNC);
+    for (i = 0; i < 3; i++)
+        waiting_and_in_flight();
     free(buf);
     return done_testing();
 }

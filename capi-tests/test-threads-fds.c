@@ -4,6 +4,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_mode.h"
 #include "common_proc.h"
 #include "common_run.h"
 #include "tap.h"
@@ -37,10 +38,11 @@ static void some_io(blkalign_handle *handle)
 
 static void a_thousand_rounds(uint32_t workers, int rounds)
 {
-    blkalign_open_options options = options_of(0, 0);
+    blkalign_open_options options = mode_options(0);
     blkalign_handle *handle, *second;
     int i, threads, descriptors, threads_most = 0, descriptors_most = 0;
 
+    diag("%s", mode_words());
     options.workers = workers;
     threads = proc_threads(NULL, 0);
     descriptors = proc_descriptors();
@@ -135,6 +137,7 @@ static void opening_alone_starts_no_thread(void)
     int before = proc_threads(NULL, 0);
     blkalign_handle *handle = bed_open(&bed, NULL);
 
+    diag("%s", mode_words());
     is_int(proc_threads(NULL, 0), before,
            "opening a handle starts no thread");
     is_int(blkalign_pread(handle, 1, 100, buf, 0), 0, "pread");
@@ -149,21 +152,27 @@ static void opening_alone_starts_no_thread(void)
 
 int main(void)
 {
+    unsigned i;
+
     inherited = proc_inheritable();
     run_begin(120);
     buf = aligned_memory(BLOCK);
     if (bed_make(&bed, BED_FILE, 16 * BLOCK))
         skip_all("%s", bed.why_not);
-    opening_alone_starts_no_thread();
+    for (i = 0; i < MODES; i++, mode_next())
+        opening_alone_starts_no_thread();
     threads_are_named_and_deaf(0, BLKALIGN_COMPLETION_SERIAL);
     threads_are_named_and_deaf(2, BLKALIGN_COMPLETION_SERIAL);
     threads_are_named_and_deaf(3, BLKALIGN_COMPLETION_CONCURRENT);
     ok(proc_threads_settle(1, GRACE_SECONDS) == 1,
        "idle threads end by themselves");
-    a_thousand_rounds(0, 1000);
+    for (i = 0; i < MODES; i++, mode_next())
+        a_thousand_rounds(0, i < 2 ? 1000 : 300);
     a_thousand_rounds(2, 200);
     bed_remove(&bed);
     if (bed_make(&bed, BED_SIM_SYNC, 16 * BLOCK) == 0) {
+        a_thousand_rounds(0, 300);
+        mode_next();
         a_thousand_rounds(0, 300);
         bed_remove(&bed);
     }

@@ -8,6 +8,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -19,6 +20,7 @@
 #define DISK_BYTES (CELL * CELLS)
 #define THREADS 4
 #define BATCH 5
+#define TURNS 3
 #define LONGEST_READ (5 * 4096)
 
 struct extent {
@@ -148,12 +150,19 @@ static void one_batch(struct worker *worker)
     int64_t offset = (int64_t)random_below(&worker->random,
                                            DISK_BYTES - bytes + 1);
     int i, count = (int)random_below(&worker->random, BATCH + 1);
+    blkalign_handle *plugged = NULL;
 
+    if (random_below(&worker->random, 3) == 0)
+        plugged = some_handle(worker);
+    if (plugged)
+        blkalign_plug(plugged);
     for (i = 0; i < count; i++)
         batch[i] = submit_write(worker, i, &answers[i]);
     aio_read(some_handle(worker), offset, worker->read_buf, bytes,
              &read_answer);
     worker->requests++;
+    if (plugged)
+        blkalign_unplug(plugged);
     for (i = 0; i < count; i++)
         worker->errors += batch[i] && answer_wait(&answers[i]) != 0;
     worker->errors += answer_wait(&read_answer) != 0;
@@ -237,14 +246,15 @@ static void run_workers(struct torture *torture, uint64_t seed)
            torture->bed->name);
 }
 
-static void run(struct bed *bed, uint64_t seed, int64_t ms)
+static void run(struct bed *bed, uint32_t flags, uint64_t seed,
+                int64_t ms)
 {
     struct torture *torture = calloc(1, sizeof(*torture));
-    uint32_t completion = (uint32_t)bed->kind % 2;
-    blkalign_open_options options = options_of(0, completion);
+    blkalign_open_options options = mode_options(flags);
     uint8_t *got = aligned_memory(DISK_BYTES);
     int64_t i, different = 0;
 
+    diag("%s: %s%s", bed->name, mode_words(), flags ? ", no merging" : "");
     torture->bed = bed;
     torture->model = aligned_memory(DISK_BYTES);
     cut_extents(torture, &seed);
@@ -273,19 +283,25 @@ static void run(struct bed *bed, uint64_t seed, int64_t ms)
 int main(void)
 {
     const char *given = getenv("BLKALIGN_TEST_SECONDS");
-    int64_t ms = given ? 1000 * strtoll(given, NULL, 10) : 4000;
+    int64_t ms = given ? 1000 * strtoll(given, NULL, 10) : 1300;
+    unsigned turn, turns = 0;
     struct bed bed;
     uint64_t seed;
     int kind;
 
-    run_begin((unsigned)(60 + BED_KINDS * ms / 500));
+    run_begin((unsigned)(60 + BED_KINDS * TURNS * ms / 500));
     seed = run_seed();
     for (kind = 0; kind < BED_KINDS; kind++) {
         if (bed_make(&bed, (enum bed_kind)kind, DISK_BYTES)) {
             skip(bed.why_not, "%s: torture", bed.name);
             continue;
         }
-        run(&bed, seed, ms);
+        /* After the first round of modes one without merging. */
+        for (turn = 0; turn < TURNS; turn++, turns++) {
+            run(&bed, turns / MODES % 2 ? BLKALIGN_O_NO_MERGE : 0,
+                seed + turn, ms);
+            mode_next();
+        }
         bed_remove(&bed);
     }
     return done_testing();

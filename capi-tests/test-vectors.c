@@ -4,6 +4,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -179,6 +180,7 @@ int main(void)
     unsigned i;
 
     run_begin(120);
+    mode_first(1);
     disk = aligned_memory(DISK_BYTES);
     memory = aligned_memory(DISK_BYTES);
     for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -186,6 +188,7 @@ int main(void)
             skip(bed.why_not, "%s: vectors", bed.name);
             continue;
         }
+        diag("%s: %s", bed.name, mode_words());
         handle = bed_open(&bed, NULL);
         many_elements();
         empty_elements();
@@ -196,6 +199,7 @@ int main(void)
             ok(!*sim_violation(bed.sim), "%s: nothing to refuse %s",
                bed.name, sim_violation(bed.sim));
         bed_remove(&bed);
+        mode_next();
     }
     free(disk);
     free(memory);

@@ -1,0 +1,25 @@
+/*
+ * Engine and completion mode for tests that do not care: they hold in all.
+ *
+ * A program moves on to the next of them with mode_next() as often as it
+ * likes.  BLKALIGN_TEST_ENGINE (threads, io_uring) and
+ * BLKALIGN_TEST_COMPLETION (serial, concurrent, eventfd) hold one fast;
+ * `make check-matrix` goes through all six pairs.
+ */
+#ifndef COMMON_MODE_H
+#define COMMON_MODE_H
+
+#include <blkalign.h>
+
+#define MODES 6
+
+/* Where a program starts: pair 0 is threads and serial. */
+void mode_first(unsigned number);
+void mode_next(void);
+
+/* Options with these flags and with the engine and completion of now. */
+blkalign_open_options mode_options(uint32_t flags);
+/* "io_uring, eventfd", for the sentences of tests. */
+const char *mode_words(void);
+
+#endif

@@ -1,0 +1,222 @@
+/*
+ * EVENTFD mode between threads: four that submit and one that sleeps in
+ * epoll and polls.  A wake-up that is lost shows as two seconds without
+ * one while something is due.
+ */
+#include "common_event.h"
+#include "common_run.h"
+#include "tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define BLOCK 4096
+#define SUBMITTERS 4
+#define SECONDS_EACH 1
+
+struct stage {
+    struct event_bed event;
+    int epoll_fd;
+    int64_t end_ms;
+    /* Atomics: how many were submitted, ran, ran elsewhere, failed. */
+    int submitted, ran, elsewhere, failed, stop;
+    int lost, spurious, wakeups;    /* the poller's own */
+    pthread_t poller;
+    int max;
+};
+
+static struct stage stage;
+
+static void add(int *number)
+{
+    __atomic_add_fetch(number, 1, __ATOMIC_SEQ_CST);
+}
+
+static int load(int *number)
+{
+    return __atomic_load_n(number, __ATOMIC_SEQ_CST);
+}
+
+struct submitter {
+    pthread_t thread;
+    int number, in_flight;
+    uint8_t *memory;
+};
+
+static void done(void *opaque, int ret)
+{
+    struct submitter *submitter = opaque;
+
+    if (ret)
+        add(&stage.failed);
+    if (!pthread_equal(pthread_self(), stage.poller))
+        add(&stage.elsewhere);
+    __atomic_sub_fetch(&submitter->in_flight, 1, __ATOMIC_SEQ_CST);
+    add(&stage.ran);
+}
+
+static void submit_one(struct submitter *submitter, uint64_t *random)
+{
+    size_t bytes = random_below(random, 4) ? 512 : BLOCK;
+    struct iovec element = { submitter->memory, bytes };
+    int64_t offset = (int64_t)random_below(random, 63 * 8) * 512, id;
+
+    __atomic_add_fetch(&submitter->in_flight, 1, __ATOMIC_SEQ_CST);
+    add(&stage.submitted);
+    if (random_below(random, 2))
+        id = blkalign_aio_preadv(stage.event.handle, offset, &element, 1, 0,
+                                 done, submitter);
+    else
+        id = blkalign_aio_pwritev(stage.event.handle, offset, &element, 1,
+                                  0, done, submitter);
+    if (id <= 0)
+        bail("submit: %d %s", (int)id, blkalign_errmsg());
+}
+
+/* Bursts of one to eight, then it waits until all have come: so the
+ * handle becomes idle again and again. */
+static void *submit(void *opaque)
+{
+    struct submitter *submitter = opaque;
+    uint64_t random = (uint64_t)submitter->number;
+    int i, count;
+
+    while (now_ms() < stage.end_ms && !load(&stage.stop)) {
+        count = (int)random_below(&random, 8) + 1;
+        for (i = 0; i < count; i++)
+            submit_one(submitter, &random);
+        if (random_below(&random, 50) == 0)
+            blkalign_pread(stage.event.handle, 5, 5, submitter->memory, 0);
+        while (load(&submitter->in_flight) && !load(&stage.stop))
+            usleep(20);
+    }
+    return NULL;
+}
+
+static void *poll_in_epoll(void *opaque)
+{
+    struct epoll_event what;
+    int ready, ran, idle_slices = 0;
+
+    (void)opaque;
+    stage.poller = pthread_self();
+    while (!load(&stage.stop)) {
+        ready = epoll_wait(stage.epoll_fd, &what, 1, 100);
+        idle_slices = ready ? 0 : idle_slices + 1;
+        if (idle_slices == 20 && load(&stage.submitted) != load(&stage.ran)) {
+            stage.lost++;
+            __atomic_store_n(&stage.stop, 1, __ATOMIC_SEQ_CST);
+        }
+        stage.wakeups += ready == 1;
+        ran = ready == 1 ? blkalign_poll(stage.event.handle, stage.max, 0)
+                         : 0;
+        if (ran < 0 || ran > stage.max)
+            bail("poll: %d %s", ran, blkalign_errmsg());
+        stage.spurious += ready == 1 && ran == 0;
+    }
+    return NULL;
+}
+
+static void run(enum event_kind kind, int max)
+{
+    struct submitter submitters[SUBMITTERS];
+    struct epoll_event what;
+    pthread_t poller;
+    int i;
+
+    memset(&stage, 0, sizeof(stage));
+    memset(submitters, 0, sizeof(submitters));
+    event_begin(&stage.event, kind);
+    stage.max = max;
+    stage.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    memset(&what, 0, sizeof(what));
+    what.events = EPOLLIN;
+    epoll_ctl(stage.epoll_fd, EPOLL_CTL_ADD, stage.event.fd, &what);
+    stage.end_ms = now_ms() + SECONDS_EACH * 1000;
+    pthread_create(&poller, NULL, poll_in_epoll, NULL);
+    sleep_ms(10);
+    for (i = 0; i < SUBMITTERS; i++) {
+        submitters[i].number = i + 1;
+        submitters[i].memory = aligned_memory(BLOCK);
+        pthread_create(&submitters[i].thread, NULL, submit, &submitters[i]);
+    }
+    for (i = 0; i < SUBMITTERS; i++)
+        pthread_join(submitters[i].thread, NULL);
+    __atomic_store_n(&stage.stop, 1, __ATOMIC_SEQ_CST);
+    pthread_join(poller, NULL);
+    diag("%s: %d requests, %d wake-ups, %d of them for nothing",
+         stage.event.words, stage.ran, stage.wakeups, stage.spurious);
+    is_int(stage.lost, 0, "%s, max %d: no wake-up is lost",
+           stage.event.words, max);
+    is_int(stage.elsewhere, 0, "%s: all ran on the polling thread",
+           stage.event.words);
+    is_int(stage.failed, 0, "%s: none failed", stage.event.words);
+    is_int(stage.ran, stage.submitted, "%s: none is missing",
+           stage.event.words);
+    ok(stage.wakeups <= 3 * stage.ran + 100, "%s: epoll does not spin",
+       stage.event.words);
+    event_end(&stage.event);
+    close(stage.epoll_fd);
+    for (i = 0; i < SUBMITTERS; i++)
+        free(submitters[i].memory);
+}
+
+/* Several threads inside poll at once share the work. */
+static void *poll_forever(void *opaque)
+{
+    struct event_bed *event = opaque;
+
+    while (!load(&stage.stop))
+        if (blkalign_poll(event->handle, 2, 20) < 0)
+            bail("poll: %s", blkalign_errmsg());
+    return NULL;
+}
+
+static void many_pollers(enum event_kind kind)
+{
+    struct answer answers[16];
+    uint8_t *memory = aligned_memory(16 * 512);
+    pthread_t pollers[3];
+    int i, round, wrong = 0;
+
+    memset(&stage, 0, sizeof(stage));
+    event_begin(&stage.event, kind);
+    for (i = 0; i < 3; i++)
+        pthread_create(&pollers[i], NULL, poll_forever, &stage.event);
+    for (round = 0; round < 100; round++) {
+        for (i = 0; i < 16; i++) {
+            aio_write(stage.event.handle, i * 700, memory + i * 512, 512, 0,
+                      &answers[i]);
+            answers[i].handle = NULL;   /* the others poll */
+        }
+        for (i = 0; i < 16; i++)
+            wrong += answer_wait(&answers[i]) != 0;
+    }
+    is_int(blkalign_drain(stage.event.handle), 0, "%s: drain beside them",
+           stage.event.words);
+    __atomic_store_n(&stage.stop, 1, __ATOMIC_SEQ_CST);
+    for (i = 0; i < 3; i++)
+        pthread_join(pollers[i], NULL);
+    for (i = 0; i < 16; i++)
+        wrong += answer_calls(&answers[i]) != 1;
+    is_int(wrong, 0, "%s: three threads poll for a fourth",
+           stage.event.words);
+    event_end(&stage.event);
+    free(memory);
+}
+
+int main(void)
+{
+    int kind;
+
+    run_begin(120);
+    for (kind = 0; kind < EVENT_KINDS; kind++) {
+        run((enum event_kind)kind, 64);
+        many_pollers((enum event_kind)kind);
+    }
+    run(EVENT_RING, 1);
+    run(EVENT_THREADS, 1);
+    return done_testing();
+}

@@ -1,0 +1,89 @@
+/*
+ * Two handles of one disk, on one thread: what waits for the one must not
+ * hang because a request of the other, in line before it, has a result that
+ * nobody has collected yet.
+ */
+#include "common_event.h"
+#include "common_run.h"
+#include "tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BLOCK 4096
+
+enum wait { WAIT_DRAIN, WAIT_CLOSE, WAIT_POLL, WAIT_CALLBACK, WAITS };
+
+static const char *const wait_words[WAITS] = {
+    "drain", "close", "poll without end", "the other's own thread"
+};
+
+/* 0, or what went wrong. */
+static int wait_for(blkalign_handle *handle, enum wait how,
+                    struct answer *answer)
+{
+    switch (how) {
+    case WAIT_DRAIN:
+        return blkalign_drain(handle) ? 1 : !answer_calls(answer);
+    case WAIT_CLOSE:
+        return blkalign_close(handle) ? 2 : !answer_calls(answer);
+    case WAIT_POLL:
+        return blkalign_poll(handle, 8, -1) == 1 ? 0 : 3;
+    default:
+        return answer_wait(answer) ? 4 : 0;
+    }
+}
+
+/* In a child, since a library that waits for ever cannot be closed. */
+static int tried(enum event_kind kind, enum wait how)
+{
+    static uint8_t buf[BLOCK];
+    blkalign_open_options options;
+    struct answer unpolled, answer;
+    struct event_bed event;
+    blkalign_handle *other;
+    int ret;
+
+    alarm(5);
+    event_begin(&event, kind);
+    options = event_options(&event);
+    if (how == WAIT_CALLBACK)
+        options.completion = BLKALIGN_COMPLETION_SERIAL;
+    other = bed_open_again(&event.bed, event.handle, &options);
+    aio_write(event.handle, 0, buf, 512, 0, &unpolled);
+    aio_write(other, 512, buf, 512, 0, &answer);
+    ret = wait_for(other, how, &answer);
+    if (answer_calls(&unpolled))
+        ret = 5;
+    if (how != WAIT_CLOSE)
+        blkalign_close(other);
+    blkalign_close(event.handle);
+    bed_remove(&event.bed);
+    return ret;
+}
+
+int main(void)
+{
+    static const char *const kinds[] = { "threads", "io_uring",
+                                         "synchronous driver",
+                                         "asynchronous driver",
+                                         "driver that answers at once" };
+    int kind, how, status;
+    pid_t pid;
+
+    run_begin(150);
+    for (kind = 0; kind < EVENT_KINDS; kind++)
+        for (how = 0; how < WAITS; how++) {
+            pid = fork();
+            if (pid == 0)
+                _exit(tried((enum event_kind)kind, (enum wait)how));
+            waitpid(pid, &status, 0);
+            is_int(WIFEXITED(status) ? WEXITSTATUS(status)
+                                     : -WTERMSIG(status),
+                   0, "%s: behind an unpolled write: %s", kinds[kind],
+                   wait_words[how]);
+        }
+    return done_testing();
+}
