@@ -385,7 +385,7 @@ typedef struct blkalign_stats {
     uint64_t storage_writes;
     /** Requests that failed. */
     uint64_t errors;
-    /** Requests submitted whose callback has not been called yet. */
+    /** Requests submitted that are not done yet. */
     uint64_t in_flight;
 } blkalign_stats;
 
@@ -416,7 +416,7 @@ int blkalign_open(const char *path, const blkalign_open_options *opts,
  * the handle has its own, and flags such as O_DIRECT of the caller's one are
  * left alone.
  *
- * Returns as blkalign_open(); -EBADF: fd is not open, or not open for what
+ * Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
  * opts asks.
  */
 int blkalign_open_fd(int fd, const blkalign_open_options *opts,

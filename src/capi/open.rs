@@ -50,7 +50,7 @@ pub unsafe extern "C" fn blkalign_open(
 /// the handle has its own, and flags such as O_DIRECT of the caller's one are
 /// left alone.
 ///
-/// Returns as blkalign_open(); -EBADF: fd is not open, or not open for what
+/// Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
 /// opts asks.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open_fd(

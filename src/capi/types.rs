@@ -153,6 +153,6 @@ pub struct blkalign_stats {
     pub storage_writes: u64,
     /// Requests that failed.
     pub errors: u64,
-    /// Requests submitted whose callback has not been called yet.
+    /// Requests submitted that are not done yet.
     pub in_flight: u64,
 }

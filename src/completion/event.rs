@@ -85,6 +85,11 @@ impl Events {
         Ok((raw, true))
     }
 
+    /// The descriptor is of no use after all.
+    pub fn forget_descriptor(&self) {
+        self.state.lock().fd = None;
+    }
+
     /// Before looking for what is due: what comes from here on makes the descriptor readable.
     pub fn begin_look(&self) {
         if let Some(fd) = &self.state.lock().fd {

@@ -184,8 +184,8 @@ impl<J: Job> Pool<J> {
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
         let thread = sys::with_signals_blocked(|| builder.spawn(move || pool.work()));
         let thread = thread.map_err(|e| {
-            let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-            Error::new(errno, "starting a thread of the pool")
+            // EAGAIN is what the system says, but it would tell the caller to try again.
+            Error::new(libc::ENOMEM, format!("starting a thread of the pool: {e}"))
         })?;
         state.threads.push((thread.thread().id(), thread));
         Ok(())

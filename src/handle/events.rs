@@ -71,7 +71,9 @@ impl Handle {
         self.check_event_mode()?;
         let (fd, new) = self.queue.completions.events.descriptor()?;
         if let (true, Some(engine)) = (new, &self.queue.ring) {
-            engine.ring.register_eventfd(fd)?;
+            engine.ring.register_eventfd(fd).inspect_err(|_| {
+                self.queue.completions.events.forget_descriptor();
+            })?;
         }
         Ok(fd)
     }
