@@ -122,6 +122,15 @@ fn a_partial_batch_reads_its_block_once() {
 }
 
 #[test]
+fn overlapping_writes_that_leave_a_gap_read_their_block() {
+    let ranges = [(0, 2048), (0, 2048), (2049, 2047)];
+    let requests = ranges.map(|(offset, bytes)| (Op::Write, offset, bytes));
+    let (ios, stats) = run_batch(&scenario(limits(), &requests));
+    assert_eq!(ios, [Op::Read, Op::Write]);
+    assert_eq!((stats.rmw, stats.rmw_reads, stats.rmw_reads_skipped), (3, 1, 2));
+}
+
+#[test]
 fn a_batch_over_two_blocks_is_a_write_for_each() {
     let (ios, stats) = run_batch(&scenario(limits(), &sectors(Op::Write, 0..16)));
     assert_eq!(ios, [Op::Write, Op::Write]);
@@ -242,6 +251,25 @@ fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
     assert_eq!(world.ledger.completed, 0b011);
     world.unplug(0).expect("nothing left");
     assert_eq!(finish_all(&mut world).0, [Op::Write]);
+}
+
+#[test]
+fn a_drain_submits_what_is_held_and_the_plug_stays() {
+    let scenario = scenario(limits(), &sectors(Op::Write, 0..8));
+    let mut world = world(&scenario);
+    world.plug(0);
+    (0..8).for_each(|number| {
+        world.submit().expect("held");
+        if number == 6 {
+            world.submit_held(0).expect("a batch");
+        }
+    });
+    // The seven are one read-modify-write; the eighth is held still.
+    assert_eq!(finish(&mut world, Outcome::Full), Op::Read);
+    assert_eq!(finish(&mut world, Outcome::Full), Op::Write);
+    assert!(world.flights.is_empty());
+    world.unplug(0).expect("the eighth");
+    assert_eq!(finish_all(&mut world).0, [Op::Read, Op::Write]);
 }
 
 #[test]

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! To see one schedule step by step: `BLKALIGN_SIM_SEED=n cargo test sim::random -- --nocapture`.
-//! To run more or fewer of them: `BLKALIGN_SIM_SCHEDULES=n`.
+//! To run more or fewer of them, or others: `BLKALIGN_SIM_SCHEDULES=n`,
+//! `BLKALIGN_SIM_FIRST_SEED=n`.
 
 mod arrivals;
 mod directed;

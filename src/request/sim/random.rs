@@ -140,9 +140,10 @@ fn random_schedules_keep_every_promise() {
         return;
     }
     let schedules = from_environment("BLKALIGN_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+    let first = from_environment("BLKALIGN_SIM_FIRST_SEED").unwrap_or(FIRST_SEED);
     let mut total = Counts::default();
     let mut violations = 0;
-    for seed in FIRST_SEED..FIRST_SEED + schedules {
+    for seed in first..first + schedules {
         match run_schedule(seed, false, real) {
             Ok(counts) => total.add(&counts),
             Err(why) => {
