@@ -16,6 +16,8 @@ struct Mood {
     hot_percent: u64,
     hot: u64,
     blocks_max: u64,
+    /// Chance that it starts where the one before it ends.
+    follow_percent: u64,
     /// Chance that a buffer suits the storage.
     neat_percent: u64,
     elements_max: usize,
@@ -39,6 +41,11 @@ impl Scenario {
         }
         scenario.submit_percent = rng.pick(&[10, 30, 50, 70, 90, 100]);
         scenario.advance_percent = rng.pick(&[0, 0, 20, 40, 60]);
+        if rng.percent(50) {
+            scenario.plug_percent = rng.pick(&[10, 30, 60]);
+            scenario.unplug_percent = rng.pick(&[2, 5, 10, 30]);
+            scenario.now_percent = rng.pick(&[0, 0, 5, 30]);
+        }
         scenario.order = rng.pick(&[Order::Any, Order::MostlyNewest, Order::MostlyOldest]);
         let requests = match rng.percent(30) {
             true => rng.between(1, 6),
@@ -81,6 +88,7 @@ fn mood(rng: &mut Rng, length: u64) -> Mood {
         hot_percent: rng.pick(&[0, 30, 80, 100]),
         hot: rng.below(length),
         blocks_max: rng.pick(&[1, 1, 2, 3, 8]),
+        follow_percent: rng.pick(&[0, 0, 0, 50, 80]),
         neat_percent: rng.pick(&[0, 30, 70, 100]),
         elements_max: rng.pick(&[1, 2, 4, 16, 40]),
         repeat_percent: rng.pick(&[0, 0, 0, 10]),
@@ -99,6 +107,10 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
         true => (mood.hot + rng.below(block + 1)).saturating_sub(rng.below(block + 1)),
         false => rng.below(length),
     };
+    let follows = rng.percent(mood.follow_percent);
+    if let (true, Some(before)) = (follows, scenario.plans.last()) {
+        start = (before.offset + before.bytes) % length;
+    }
     start = start.min(length - 1);
     let most = if rng.percent(50) { block } else { block * mood.blocks_max };
     let mut end = (start + rng.between(1, most)).min(length);

@@ -1,6 +1,7 @@
 //! The exhaustive walk: every pair and every triple of requests over two blocks of two bytes, in
-//! every order of submissions and ends of I/O, with one I/O failing at every place, by depth-first
-//! search. The machine cannot be copied, so each path is run from its start.
+//! every order of submissions and ends of I/O, one by one and as batches, with one I/O failing at
+//! every place, by depth-first search. The machine cannot be copied, so each path is run from its
+//! start.
 
 use std::io::Write;
 
@@ -29,7 +30,8 @@ enum Moves {
 /// What may happen next.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    Submit,
+    /// So many, as one batch if more than one.
+    Submit(usize),
     Move(usize, usize),
     End(usize),
     Fail(usize),
@@ -114,16 +116,32 @@ fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
     scenario
 }
 
-/// Walks all paths of one scenario; how many there were. `failing`: also those with one failure.
+/// How a scenario is walked.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    moves: Moves,
+    /// Also the paths on which one I/O fails.
+    failing: bool,
+    /// How many requests arrive together.
+    batches: &'static [usize],
+}
+
+const ONE_BY_ONE: &[usize] = &[1, 1, 1];
+
+/// Walks all paths of one scenario, requests arriving one by one; how many there were.
 fn walk(scenario: &Scenario, moves: Moves, failing: bool) -> u64 {
+    walk_all(scenario, Walk { moves, failing, batches: ONE_BY_ONE })
+}
+
+fn walk_all(scenario: &Scenario, walk: Walk) -> u64 {
     let mut path = Path::default();
     let mut paths = 0;
     loop {
-        if let Err(why) = run(scenario, moves, failing, &mut path, false) {
+        if let Err(why) = run(scenario, walk, &mut path, false) {
             path.depth = 0;
-            let _ = run(scenario, moves, failing, &mut path, true);
+            let _ = run(scenario, walk, &mut path, true);
             let choices = &path.choices;
-            panic!("{why}\n{moves:?}, failing {failing}, {choices:?} of {:#?}", scenario.plans);
+            panic!("{why}\n{walk:?}, {choices:?} of {:#?}", scenario.plans);
         }
         paths += 1;
         if !path.advance() {
@@ -132,19 +150,28 @@ fn walk(scenario: &Scenario, moves: Moves, failing: bool) -> u64 {
     }
 }
 
-fn run(scenario: &Scenario, moves: Moves, failing: bool, path: &mut Path, trace: bool) -> Checked {
+fn run(scenario: &Scenario, walk: Walk, path: &mut Path, trace: bool) -> Checked {
+    let Walk { moves, failing, batches } = walk;
+    let mut batches = batches.iter().copied();
+    let mut next = batches.next();
     let mut world = World::new(scenario, trace, |pool| RealMachine::new(pool, &scenario.limits));
     let mut may_fail = failing;
     let mut events = Vec::new();
     loop {
         move_early(&mut world, moves)?;
         events.clear();
-        list_events(&world, moves, may_fail, &mut events);
+        if world.can_submit() {
+            events.extend(next.map(Event::Submit));
+        }
+        list_ios(&world, moves, may_fail, &mut events);
         if events.is_empty() {
             return world.conclude();
         }
         match events[path.choose(events.len())] {
-            Event::Submit => world.submit()?,
+            Event::Submit(count) => {
+                submit_batch(&mut world, count)?;
+                next = batches.next();
+            }
             Event::Move(index, unit) => world.advance_one(index, unit)?,
             Event::End(index) => world.finish(index, Outcome::Full)?,
             Event::Fail(index) => {
@@ -153,6 +180,15 @@ fn run(scenario: &Scenario, moves: Moves, failing: bool, path: &mut Path, trace:
             }
         }
     }
+}
+
+fn submit_batch(world: &mut World<'_, RealMachine>, count: usize) -> Checked {
+    if count == 1 {
+        return world.submit();
+    }
+    world.plug(0);
+    (0..count).try_for_each(|_| world.submit())?;
+    world.unplug(0)
 }
 
 fn move_early(world: &mut World<'_, RealMachine>, moves: Moves) -> Checked {
@@ -169,15 +205,7 @@ fn move_early(world: &mut World<'_, RealMachine>, moves: Moves) -> Checked {
     Ok(())
 }
 
-fn list_events(
-    world: &World<'_, RealMachine>,
-    moves: Moves,
-    may_fail: bool,
-    events: &mut Vec<Event>,
-) {
-    if world.can_submit() {
-        events.push(Event::Submit);
-    }
+fn list_ios(world: &World<'_, RealMachine>, moves: Moves, may_fail: bool, events: &mut Vec<Event>) {
     for (index, flight) in world.flights.iter().enumerate() {
         if moves == Moves::Apart && flight.pending() > 0 {
             events.extend((0..flight.pending()).map(|unit| Event::Move(index, unit)));
@@ -247,4 +275,38 @@ fn every_path_of_every_triple_keeps_every_promise() {
     }
     report("triples over two blocks", sets, paths);
     report("triples with at most one I/O that fails", sets, failing);
+}
+
+#[test]
+fn every_path_of_every_batch_of_two_or_three_keeps_every_promise() {
+    let (mut sets, mut paths) = (0, 0);
+    let all = shapes(0, &BOTH);
+    let by_batches = |scenario: &Scenario, shapes: &[&'static [usize]]| {
+        let mut paths = 0;
+        for &batches in shapes {
+            for (moves, failing) in [(Moves::ReadsEarly, true), (Moves::WritesEarly, false)] {
+                paths += walk_all(scenario, Walk { moves, failing, batches });
+            }
+        }
+        paths
+    };
+    let merging = limits(BLOCK, 64);
+    for limits in [[merging.clone()], [without_merging(merging)], [limits(4, 1)]] {
+        for &first in &all {
+            for &second in &all {
+                let pair = scenario(&limits, &[first, second]);
+                paths += by_batches(&pair, &[&[2]]);
+                sets += 1;
+                if limits[0].no_merge {
+                    continue;
+                }
+                for &third in &all {
+                    let triple = scenario(&limits, &[first, second, third]);
+                    paths += by_batches(&triple, &[&[3], &[1, 2]]);
+                    sets += 1;
+                }
+            }
+        }
+    }
+    report("batches of two and three", sets, paths);
 }

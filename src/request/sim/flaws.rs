@@ -22,7 +22,7 @@ fn every_flaw_is_found() {
         (Flaw::NoWait, "does not wait"),
         (Flaw::NoWaitForOtherQueues, "does not wait"),
         (Flaw::NoTailRead, "changes its neighbour"),
-        (Flaw::IgnoredEdgeError, "though an edge read failed"),
+        (Flaw::IgnoredEdgeError, "though an edge read failed|after an error"),
         (Flaw::CompletesBeforeItsLastWrite, "not in flight"),
         (Flaw::CompletesTwice, "completes twice"),
         (Flaw::NeverCompletes, "waits for nothing"),
@@ -39,6 +39,11 @@ fn every_flaw_is_found() {
         (Flaw::FailedFlushForgotten, "after a flush has failed"),
         (Flaw::InterruptedFlushIsDone, "without having flushed"),
         (Flaw::FuaForgotten, "FUA"),
+        (Flaw::HeldStartsAtOnce, "held"),
+        (Flaw::HeldEntersInReverse, "waits for nothing|overtakes|does not wait|more than its"),
+        (Flaw::NowOvertakesHeld, "waits for nothing|overtakes|does not wait|more than its"),
+        (Flaw::PlugDoesNotNest, "nothing was submitted"),
+        (Flaw::UnplugForgetsTheLast, "waits for nothing|slot"),
     ];
     for (flaw, words) in flaws {
         let found = complaint(flaw, 5000);

@@ -1,7 +1,8 @@
 //! What is known of every request of a schedule, and who came before whom.
 //!
 //! Sets of requests are bit masks: request n is bit n, and requests are submitted in the order of
-//! their numbers.
+//! their numbers. What is held back is admitted later; the order among requests is that of their
+//! admission, which on one queue is the same.
 
 use super::scenario::Scenario;
 use crate::driver::Op;
@@ -13,9 +14,13 @@ pub type Checked<T = ()> = Result<T, String>;
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     pub id: RequestId,
-    /// Those that conflict with it and were in flight when it was submitted.
+    /// When it entered, and with which batch; None: it is held back.
+    pub admitted: Option<Admission>,
+    /// Writes that its own has to be shared with; known from its first I/O on.
+    pub line: Option<Set>,
+    /// Those that conflict with it and were in flight when it was admitted.
     pub blockers: Set,
-    /// Those that were over when it was submitted.
+    /// Those that were over when it was admitted.
     pub over: Set,
     /// Those that took their whole effect before it began: known once it is over.
     pub before: Set,
@@ -35,22 +40,27 @@ pub struct Entry {
     pub flushed: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+pub struct Admission {
+    pub at: u64,
+    pub batch: u64,
+}
+
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub entries: Vec<Entry>,
-    /// Submitted and not completed.
+    /// Admitted and not completed.
     pub in_flight: Set,
     /// Completed with success.
     pub succeeded: Set,
     pub completed: Set,
     /// A flush I/O has failed, on whatever queue.
     pub flush_failed: bool,
-    /// Flushes submitted after a failed flush completed: they must fail.
+    /// Flushes admitted after a failed flush completed: they must fail.
     pub doomed: Set,
     flush_failure_told: bool,
     /// Requests that failed with ENOMEM.
     pub without_memory: u32,
-    pub contended: u64,
 }
 
 pub fn bit(number: usize) -> Set {
@@ -70,25 +80,28 @@ pub fn members(set: Set) -> impl Iterator<Item = usize> + Clone {
 
 impl Ledger {
     /// Request `entries.len()` is about to be submitted.
-    pub fn submitted(&mut self, scenario: &Scenario, now: u64) {
-        let number = self.entries.len();
+    pub fn submitted(&mut self, scenario: &Scenario) {
+        let plan = &scenario.plans[self.entries.len()];
+        self.entries.push(Entry {
+            issued: vec![false; if plan.op == Op::Write { plan.bytes as usize } else { 0 }],
+            ..Entry::default()
+        });
+    }
+
+    /// A submitted request is about to enter the order of things.
+    pub fn admitted(&mut self, scenario: &Scenario, number: usize, batch: u64, now: u64) {
         let plan = &scenario.plans[number];
         let blockers = members(self.in_flight)
             .filter(|&earlier| scenario.conflict(earlier, number))
             .fold(0, |set, earlier| set | bit(earlier));
-        if blockers != 0 {
-            self.contended += 1;
-        }
         if plan.op == Op::Flush && self.flush_failure_told {
             self.doomed |= bit(number);
         }
-        self.entries.push(Entry {
-            blockers,
-            over: self.completed,
-            ready_at: (blockers == 0).then_some(now),
-            issued: vec![false; if plan.op == Op::Write { plan.bytes as usize } else { 0 }],
-            ..Entry::default()
-        });
+        let entry = &mut self.entries[number];
+        entry.admitted = Some(Admission { at: now, batch });
+        entry.blockers = blockers;
+        entry.over = self.completed;
+        entry.ready_at = (blockers == 0).then_some(now);
         self.in_flight |= bit(number);
     }
 
@@ -109,6 +122,9 @@ impl Ledger {
     ) -> Checked {
         if number >= self.entries.len() {
             return Err(format!("request {number} completes before it is submitted"));
+        }
+        if self.entries[number].admitted.is_none() {
+            return Err(format!("request {number} completes while it is held back"));
         }
         if self.entries[number].result.is_some() {
             return Err(format!("request {number} completes twice"));

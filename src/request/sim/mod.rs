@@ -9,24 +9,32 @@
 //!   world  ---- subject: the machine, or the reference machine with a flaw put into it
 //!        |  \-- storage, memory: what I/O does, when, and in which pieces
 //!        |
-//!   rules, ledger, model, totals: what must hold of one I/O, of a request among the others,
-//!                        of every byte, of the numbers at the end
+//!        |  \-- arrivals: requests come in one by one, or plugged and as a batch
+//!        |
+//!   rules, owners, sharing, ledger, model, totals: what must hold of one I/O, of its place and
+//!                        of who shares it, of a request among the others, of every byte, of
+//!                        the numbers at the end
 //! ```
 //!
 //! To see one schedule step by step: `BLKALIGN_SIM_SEED=n cargo test sim::random -- --nocapture`.
-//! To run more or fewer of them: `BLKALIGN_SIM_SCHEDULES=n`.
+//! To run more or fewer of them, or others: `BLKALIGN_SIM_SCHEDULES=n`,
+//! `BLKALIGN_SIM_FIRST_SEED=n`.
 
+mod arrivals;
+mod directed;
 mod draw;
 mod exhaustive;
 mod flaws;
 mod ledger;
 mod memory;
 mod model;
+mod owners;
 mod random;
 mod reference;
 mod rng;
 mod rules;
 mod scenario;
+mod sharing;
 mod storage;
 mod subject;
 mod totals;

@@ -1,6 +1,6 @@
 //! The byte model: what a byte of the disk may be when somebody looks at it.
 //!
-//! Who looks may see the value of a write that was submitted by then, or the initial one, unless
+//! Who looks may see the value of a write that was admitted by then, or the initial one, unless
 //! a write that came after it had succeeded before he began to look. Writes that failed may have
 //! had an effect, but only where I/O was issued for them.
 
@@ -130,7 +130,9 @@ mod tests {
     }
 
     fn submit(ledger: &mut Ledger, scenario: &Scenario) {
-        ledger.submitted(scenario, 0);
+        let number = ledger.entries.len();
+        ledger.submitted(scenario);
+        ledger.admitted(scenario, number, number as u64, 0);
         ledger.entries.last_mut().expect("just submitted").issued.fill(true);
     }
 

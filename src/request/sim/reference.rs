@@ -36,6 +36,11 @@ pub enum Flaw {
     FailedFlushForgotten,
     InterruptedFlushIsDone,
     FuaForgotten,
+    HeldStartsAtOnce,
+    HeldEntersInReverse,
+    NowOvertakesHeld,
+    PlugDoesNotNest,
+    UnplugForgetsTheLast,
 }
 
 struct Entry {
@@ -55,6 +60,9 @@ pub struct Reference {
     pool: Pool,
     flaw: Flaw,
     entries: Vec<Entry>,
+    /// By queue.
+    plugged: Vec<u32>,
+    held: Vec<Vec<Entry>>,
     last_id: RequestId,
     flush_failed: Option<i32>,
 }
@@ -66,8 +74,23 @@ impl Reference {
             pool,
             flaw,
             entries: Vec::new(),
+            plugged: vec![0; scenario.limits.len()],
+            held: scenario.limits.iter().map(|_| Vec::new()).collect(),
             last_id: 0,
             flush_failed: None,
+        }
+    }
+
+    fn entry(&mut self, request: &Request<usize>) -> Entry {
+        self.last_id += 1;
+        Entry {
+            id: self.last_id,
+            number: request.token,
+            active: false,
+            scratch: None,
+            todo: Vec::new(),
+            stalls: 0,
+            error: None,
         }
     }
 
@@ -250,23 +273,62 @@ impl Reference {
 }
 
 impl Subject for Reference {
+    const SHARES: bool = false;
+
     fn submit(
         &mut self,
-        _queue: usize,
+        queue: usize,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
-        self.last_id += 1;
-        self.entries.push(Entry {
-            id: self.last_id,
-            number: request.token,
-            active: false,
-            scratch: None,
-            todo: Vec::new(),
-            stalls: 0,
-            error: None,
-        });
+        let entry = self.entry(&request);
+        if self.plugged[queue] > 0 && self.flaw != Flaw::HeldStartsAtOnce {
+            self.held[queue].push(entry);
+        } else {
+            self.entries.push(entry);
+            self.run(actions);
+        }
+        self.last_id
+    }
+
+    fn plug(&mut self, queue: usize) {
+        self.plugged[queue] += 1;
+    }
+
+    fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.plugged[queue] = self.plugged[queue].saturating_sub(1);
+        if self.plugged[queue] == 0 || self.flaw == Flaw::PlugDoesNotNest {
+            self.submit_held(queue, actions);
+        }
+    }
+
+    fn submit_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        if self.flaw == Flaw::HeldEntersInReverse {
+            self.held[queue].reverse();
+        }
+        if self.flaw == Flaw::UnplugForgetsTheLast && self.held[queue].len() > 1 {
+            self.held[queue].pop();
+        }
+        self.entries.append(&mut self.held[queue]);
         self.run(actions);
+    }
+
+    fn submit_now(
+        &mut self,
+        queue: usize,
+        request: Request<usize>,
+        actions: &mut Vec<SimAction>,
+    ) -> RequestId {
+        let entry = self.entry(&request);
+        if self.flaw == Flaw::NowOvertakesHeld {
+            self.entries.push(entry);
+            self.run(actions);
+            self.submit_held(queue, actions);
+        } else {
+            self.submit_held(queue, actions);
+            self.entries.push(entry);
+            self.run(actions);
+        }
         self.last_id
     }
 

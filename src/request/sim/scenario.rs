@@ -58,6 +58,11 @@ pub struct Scenario {
     pub submit_percent: u64,
     /// Chance in percent that an I/O moves a part of its bytes instead of ending.
     pub advance_percent: u64,
+    /// Chances in percent that a queue is plugged, or unplugged again, before anything else.
+    pub plug_percent: u64,
+    pub unplug_percent: u64,
+    /// Chance in percent that a request does not let itself be held back.
+    pub now_percent: u64,
     /// Whether rather the newest or the oldest I/O ends, or any.
     pub order: Order,
     /// The guest's memory: every byte of a request's buffers has a label of its own.
@@ -84,6 +89,9 @@ impl Scenario {
             unit,
             submit_percent: 50,
             advance_percent: 30,
+            plug_percent: 0,
+            unplug_percent: 0,
+            now_percent: 0,
             order: Order::Any,
             guest: Vec::new(),
             seed,
@@ -155,7 +163,7 @@ impl Scenario {
         super::memory::source(*self.guest.get(address.checked_sub(BASE)?)?)
     }
 
-    /// Whether two requests may share one I/O.
+    /// Whether two writes may share one I/O.
     pub fn may_merge(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
         let limits = &self.limits[a.queue];

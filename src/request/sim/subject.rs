@@ -8,6 +8,18 @@ use crate::request::{Action, Machine, QueueId, QueueLimits, Request, RequestId, 
 pub type SimAction = Action<usize, usize>;
 
 pub trait Subject {
+    /// Whether requests share I/O where they have to.
+    const SHARES: bool;
+
+    fn plug(&mut self, queue: usize);
+    fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>);
+    fn submit_held(&mut self, queue: usize, actions: &mut Vec<SimAction>);
+    fn submit_now(
+        &mut self,
+        queue: usize,
+        request: Request<usize>,
+        actions: &mut Vec<SimAction>,
+    ) -> RequestId;
     fn submit(
         &mut self,
         queue: usize,
@@ -36,6 +48,29 @@ impl RealMachine {
 }
 
 impl Subject for RealMachine {
+    const SHARES: bool = true;
+
+    fn plug(&mut self, queue: usize) {
+        self.machine.plug(self.queues[queue]);
+    }
+
+    fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.machine.unplug(self.queues[queue], actions);
+    }
+
+    fn submit_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.machine.submit_held(self.queues[queue], actions);
+    }
+
+    fn submit_now(
+        &mut self,
+        queue: usize,
+        request: Request<usize>,
+        actions: &mut Vec<SimAction>,
+    ) -> RequestId {
+        self.machine.submit_now(self.queues[queue], request, actions)
+    }
+
     fn submit(
         &mut self,
         queue: usize,

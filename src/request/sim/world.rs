@@ -10,32 +10,39 @@ use super::memory::{initial, Label, Memory, Pool};
 use super::model;
 use super::rng::Rng;
 use super::rules;
-use super::scenario::{inside, Scenario};
+use super::scenario::Scenario;
 use super::storage::{Flight, Outcome};
 use super::subject::{SimAction, Subject};
 use super::totals::{check_stats, Counts};
 use crate::driver::{Io, IoId, Op};
-use crate::request::{Action, Completion};
+use crate::request::{Action, Completion, Stats};
 
 pub struct World<'a, S> {
-    scenario: &'a Scenario,
-    subject: S,
-    memory: Rc<RefCell<Memory>>,
+    pub(super) scenario: &'a Scenario,
+    pub(super) subject: S,
+    pub(super) memory: Rc<RefCell<Memory>>,
     disk: Vec<Label>,
     /// I/Os at the storage, oldest first.
     pub flights: Vec<Flight>,
     pub ledger: Ledger,
     /// The request of each machine slot whose I/O has been seen.
-    slots: Vec<(u32, usize)>,
-    /// The I/O that ended in this step: what is left of it may be asked for again.
-    ended: Option<IoId>,
+    pub(super) slots: Vec<(u32, usize)>,
+    /// The I/O that ended in this step, and whose it was: what is left of it may be asked for
+    /// again.
+    pub(super) ended: Option<(IoId, Set)>,
     /// Who completed in this step.
     gone: Vec<usize>,
-    actions: Vec<SimAction>,
+    pub(super) actions: Vec<SimAction>,
+    /// By queue: how many plugs are open, and whom they hold back.
+    pub(super) plugs: Vec<u32>,
+    pub(super) held: Vec<Vec<usize>>,
+    pub(super) batches: u64,
+    /// Entered in this step, after everybody else had started.
+    pub(super) latecomer: Option<usize>,
     rng: Rng,
-    now: u64,
+    pub(super) now: u64,
     pub counts: Counts,
-    trace: bool,
+    pub(super) trace: bool,
 }
 
 macro_rules! trace {
@@ -62,6 +69,10 @@ impl<'a, S: Subject> World<'a, S> {
             ended: None,
             gone: Vec::new(),
             actions: Vec::new(),
+            plugs: vec![0; scenario.limits.len()],
+            held: vec![Vec::new(); scenario.limits.len()],
+            batches: 0,
+            latecomer: None,
             rng: Rng::new(scenario.seed ^ 2),
             now: 0,
             counts: Counts::new(scenario.limits.len()),
@@ -69,35 +80,13 @@ impl<'a, S: Subject> World<'a, S> {
         }
     }
 
-    pub fn can_submit(&self) -> bool {
-        self.ledger.entries.len() < self.scenario.plans.len()
+    /// What the disk holds at `offset`.
+    pub fn byte(&self, offset: u64) -> Label {
+        self.disk[offset as usize]
     }
 
-    /// Submits the next request.
-    pub fn submit(&mut self) -> Checked {
-        self.now += 1;
-        self.ended = None;
-        let number = self.ledger.entries.len();
-        let plan = &self.scenario.plans[number];
-        trace!(
-            self,
-            "submit {number}: queue {} {:?} {}..{} {:x?}",
-            plan.queue,
-            plan.op,
-            plan.offset,
-            plan.offset + plan.bytes,
-            plan.segments
-        );
-        self.ledger.submitted(self.scenario, self.now);
-        let mut actions = std::mem::take(&mut self.actions);
-        let request = self.scenario.request(number);
-        let id = self.subject.submit(plan.queue, request, &mut actions);
-        let last = number.checked_sub(1).map_or(0, |before| self.ledger.entries[before].id);
-        if id <= last {
-            return Err(format!("id {id} after id {last}"));
-        }
-        self.ledger.entries[number].id = id;
-        self.process(actions)
+    pub fn stats(&self, queue: usize) -> Option<Stats> {
+        self.subject.stats(queue)
     }
 
     /// Lets some of the bytes of the I/O at `index` move.
@@ -128,7 +117,8 @@ impl<'a, S: Subject> World<'a, S> {
     pub fn finish(&mut self, index: usize, outcome: Outcome) -> Checked {
         self.now += 1;
         let mut flight = self.flights.remove(index);
-        self.ended = Some(flight.io.id);
+        self.ended = Some((flight.io.id, flight.sharers));
+        self.latecomer = None;
         let (number, io) = (flight.request, &flight.io);
         trace!(self, "ends {:?} {:?} of request {number}: {outcome:?}", io.op, io.id);
         let result = {
@@ -155,9 +145,12 @@ impl<'a, S: Subject> World<'a, S> {
             return Err(format!("{taken} pieces of scratch were not given back"));
         }
         model::check_disk(self.scenario, &self.ledger, &self.disk)?;
+        if self.held.iter().any(|held| !held.is_empty()) {
+            return Err("the schedule leaves requests held back".into());
+        }
+        self.counts.denied += u64::from(self.memory.borrow().denied);
         let stats = (0..self.scenario.limits.len()).map(|queue| self.subject.stats(queue));
         check_stats(self.scenario, &self.ledger, &mut self.counts, stats)?;
-        self.counts.denied += u64::from(self.memory.borrow().denied);
         self.subject.retire();
         Ok(())
     }
@@ -191,7 +184,7 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     /// Completions first: what an action list tells at one moment is true at that moment.
-    fn process(&mut self, mut actions: Vec<SimAction>) -> Checked {
+    pub(super) fn process(&mut self, mut actions: Vec<SimAction>) -> Checked {
         let mut asked = Vec::new();
         self.gone.clear();
         for action in actions.drain(..) {
@@ -219,7 +212,7 @@ impl<'a, S: Subject> World<'a, S> {
         let denied = self.memory.borrow().denied;
         let led = self.gone.iter().any(|&leader| {
             leader < number
-                && self.scenario.may_merge(leader, number)
+                && self.may_share(leader, number)
                 && self.ledger.entries[leader].result == Some(done.result)
         });
         self.ledger.completed(self.scenario, number, done.result, denied, led)?;
@@ -247,11 +240,12 @@ impl<'a, S: Subject> World<'a, S> {
         let mut addresses = Vec::with_capacity(io.bytes as usize);
         io.segments.iter().for_each(|s| addresses.extend(s.address..s.address + s.bytes));
         for number in members(sharers) {
-            if number != leader && !self.scenario.may_merge(leader, number) {
+            if number != leader && !self.may_share(leader, number) {
                 return Err(format!("requests {leader} and {number} share {io:x?}"));
             }
             self.issue_for(number, sharers, queue, &io)?;
         }
+        self.check_sharing(&io, leader, sharers)?;
         let owners = (leader, sharers);
         rules::check_memory(&io, &addresses, self.scenario, owners, &self.memory.borrow())?;
         self.counts.issued(queue, io.op);
@@ -284,87 +278,10 @@ impl<'a, S: Subject> World<'a, S> {
             let end = (io.offset + io.bytes).min(plan.offset + plan.bytes) - plan.offset;
             entry.issued[start as usize..end as usize].fill(true);
         }
-        if !entry.errors.is_empty() && self.ended != Some(io.id) {
+        if !entry.errors.is_empty() && self.ended.map(|(id, _)| id) != Some(io.id) {
             return Err(format!("request {number} goes on after an error: {io:x?}"));
         }
         entry.outstanding += 1;
-        Ok(())
-    }
-
-    /// Whose I/O this is, and who shares it: told by the guest memory that it names, and by its
-    /// slot; and the first I/O of a slot that names only scratch is an edge read, or a flush, of
-    /// the first request that can have one.
-    fn owners(&mut self, queue: usize, io: &Io) -> Checked<(usize, Set)> {
-        let memory = self.memory.borrow();
-        let guest = io.segments.iter().map(|segment| segment.address);
-        let guest = guest.chain(io.copies.iter().flat_map(|copy| [copy.from, copy.to]));
-        let named = guest
-            .filter(|&address| memory.is_guest(address))
-            .filter_map(|address| self.scenario.owner_of_memory(address))
-            .fold(0, |set, number| set | bit(number));
-        let slot = io.id.slot;
-        let bound = self.slots.iter().find(|(known, _)| *known == slot).map(|(_, number)| *number);
-        let leader = match (members(named).next(), bound) {
-            (Some(_), Some(bound)) if named & bit(bound) == 0 => {
-                return Err(format!("slot {slot} is of request {bound}: {io:x?}"));
-            }
-            (_, Some(number)) | (Some(number), None) => number,
-            (None, None) => members(self.ledger.in_flight)
-                .filter(|&number| !self.slots.iter().any(|&(_, known)| known == number))
-                .find(|&number| self.may_be_first(number, queue, io))
-                .ok_or_else(|| format!("nobody's I/O: {io:x?}"))?,
-        };
-        if bound.is_none() {
-            self.slots.push((slot, leader));
-        }
-        Ok((leader, named | bit(leader)))
-    }
-
-    fn may_be_first(&self, number: usize, queue: usize, io: &Io) -> bool {
-        let plan = &self.scenario.plans[number];
-        let range = io.offset..io.offset + io.bytes;
-        plan.queue == queue
-            && match io.op {
-                Op::Flush => plan.op == Op::Flush,
-                Op::Read => plan.op == Op::Write && inside(&range, &plan.padded),
-                Op::Write => false,
-            }
-    }
-
-    /// A request waits only for conflicting ones and for a place among its queue's `depth`, and
-    /// places are given in order. `started`: who issued I/O just now.
-    fn check_places(&self, started: Set) -> Checked {
-        let entries = &self.ledger.entries;
-        let idle = |number: &usize| entries[*number].outstanding == 0;
-        for (queue, limits) in self.scenario.limits.iter().enumerate() {
-            let here = members(self.ledger.in_flight)
-                .filter(|&number| self.scenario.plans[number].queue == queue);
-            let waiting = here.clone().filter(idle).filter(|&n| !self.ledger.is_blocked(n, 0));
-            // Those that share an I/O share a place.
-            let at_storage = here.filter(|number| !idle(number));
-            let led = |number: usize| {
-                self.flights
-                    .iter()
-                    .any(|flight| flight.request != number && flight.sharers & bit(number) != 0)
-            };
-            let active = at_storage.filter(|&number| !led(number)).count();
-            if active > limits.depth {
-                return Err(format!("{active} requests of queue {queue} at the storage"));
-            }
-            if active == limits.depth {
-                let later = |&(first, other): &(usize, usize)| {
-                    other > first && entries[other].ready_at > entries[first].ready_at
-                };
-                let here = |&number: &usize| self.scenario.plans[number].queue == queue;
-                let others = || members(started).filter(here);
-                let pair = waiting.flat_map(|first| others().map(move |other| (first, other)));
-                if let Some((first, other)) = pair.clone().find(later) {
-                    return Err(format!("request {other} overtakes {first}"));
-                }
-            } else if let Some(first) = waiting.clone().next() {
-                return Err(format!("request {first} waits for nothing"));
-            }
-        }
         Ok(())
     }
 }
