@@ -25,7 +25,9 @@
  * nothing may use a handle once blkalign_close() has begun, and callbacks may
  * not call what waits. Threads of the library block all signals; descriptors
  * of the library are close-on-exec. A process that forks must not use its
- * handles in the child.
+ * handles in the child. With io_uring, unless callbacks come by
+ * BLKALIGN_COMPLETION_EVENTFD, slow system calls of a thread that submits may
+ * end with EINTR.
  *
  * This file is generated from src/capi by `make header`.
  *
@@ -76,9 +78,12 @@
 #define BLKALIGN_O_BUFFERED_OK (1 << 2)
 /** Create the file if it is missing. */
 #define BLKALIGN_O_CREATE (1 << 3)
-/** Writes past the end extend the file, reads past the end give zeros. */
+/**
+ * Writes past the end extend the file, reads past the end give zeros. Not in
+ * this version: opening is -ENOTSUP.
+ */
 #define BLKALIGN_O_RESIZE (1 << 4)
-/** Let discard deallocate. */
+/** Let discard deallocate. Not in this version: opening is -ENOTSUP. */
 #define BLKALIGN_O_UNMAP (1 << 5)
 /** Every write as if it carried BLKALIGN_REQ_FUA. */
 #define BLKALIGN_O_WRITETHROUGH (1 << 6)
@@ -86,35 +91,60 @@
 #define BLKALIGN_O_NO_FLUSH (1 << 7)
 /**
  * Copy the data of a write at submit: the guest may change its memory while
- * it is in flight.
+ * it is in flight. Not in this version: opening is -ENOTSUP.
  */
 #define BLKALIGN_O_STABLE_WRITES (1 << 8)
-/** Never merge queued writes of parts of one block. */
+/**
+ * Never merge queued writes of parts of one block. Reads of a batch still
+ * share a block, and its adjacent I/Os still go out as one.
+ */
 #define BLKALIGN_O_NO_MERGE (1 << 9)
-/** Take image locks that QEMU understands (OFD byte locks). */
+/**
+ * Take image locks that QEMU understands (OFD byte locks). Not in this
+ * version: opening is -ENOTSUP.
+ */
 #define BLKALIGN_O_LOCK (1 << 10)
 
-/** The library chooses the engine. */
+/**
+ * The library chooses the engine: io_uring for files and devices where the
+ * system lets it (Linux 5.11, no seccomp filter or sysctl against it), else
+ * threads; always threads for a blkalign_driver. Where io_uring was refused
+ * blkalign_errmsg() has the reason right after the handle was opened, and
+ * blkalign_limits.engine tells which engine it is.
+ */
 #define BLKALIGN_ENGINE_AUTO 0
 /** Worker threads. */
 #define BLKALIGN_ENGINE_THREADS 1
-/** io_uring. */
+/**
+ * io_uring where it is to be had, as for AUTO: opening does not fail for lack
+ * of it.
+ */
 #define BLKALIGN_ENGINE_IO_URING 2
 
 /** Callbacks one at a time per handle, on a thread of the library. */
 #define BLKALIGN_COMPLETION_SERIAL 0
 /** Callbacks on any thread of the pool, in parallel. */
 #define BLKALIGN_COMPLETION_CONCURRENT 1
-/** Callbacks only inside calls that the caller makes to collect them. */
+/**
+ * Callbacks only inside blkalign_poll(), blkalign_drain() and
+ * blkalign_close(), on the thread that calls these. See
+ * blkalign_get_event_fd().
+ */
 #define BLKALIGN_COMPLETION_EVENTFD 2
 
 /**
  * Durable when the callback runs. Accepted without effect on a read or flush.
  */
 #define BLKALIGN_REQ_FUA (1 << 0)
-/** Exclude every overlapping request while this one runs. */
+/**
+ * Exclude every overlapping request while this one runs. Not in this version:
+ * -ENOTSUP.
+ */
 #define BLKALIGN_REQ_SERIALISING (1 << 1)
-/** -EBUSY instead of waiting for an overlapping request. */
+/**
+ * -EBUSY instead of waiting for an overlapping request. Not in this version:
+ * -ENOTSUP.
+ */
 #define BLKALIGN_REQ_NO_WAIT (1 << 2)
 /** Writing zeros may deallocate. Only for requests that write zeros. */
 #define BLKALIGN_REQ_MAY_UNMAP (1 << 3)
@@ -123,10 +153,16 @@
  * zeros.
  */
 #define BLKALIGN_REQ_NO_FALLBACK (1 << 4)
-/** The iovec lies in memory that was registered with the library. */
+/**
+ * The iovec lies in memory that was registered with the library. Not in this
+ * version: -ENOTSUP.
+ */
 #define BLKALIGN_REQ_REGISTERED_BUF (1 << 5)
 
-/** blkalign_request.op */
+/**
+ * blkalign_request.op. WRITE_ZEROES and DISCARD are not in this version:
+ * -ENOTSUP.
+ */
 #define BLKALIGN_OP_READ 1
 #define BLKALIGN_OP_WRITE 2
 #define BLKALIGN_OP_WRITE_ZEROES 3
@@ -169,11 +205,12 @@ typedef struct blkalign_open_options {
     /** BLKALIGN_COMPLETION_* */
     uint32_t completion;
     /**
-     * Thread engine: threads of this handle alone; 0: the pool that all
-     * handles share.
+     * Threads of this handle alone, at most 1024; 0: the pool that all
+     * handles share. They do the I/O of the thread engine, what io_uring
+     * cannot do, and callbacks, except with BLKALIGN_COMPLETION_EVENTFD.
      */
     uint32_t workers;
-    /** Requests at the storage at once; 0: the library's default. */
+    /** Requests at the storage at once, at most 65536; 0: 64. */
     uint32_t queue_depth;
     /**
      * Bytes, a power of two of at most 1 MiB: overrides what the probe would
@@ -186,12 +223,13 @@ typedef struct blkalign_open_options {
     uint32_t segment_alignment;
     /**
      * Bytes, a power of two: the default for requests that carry none; 0: no
-     * promise about torn reads.
+     * promise about torn reads. Not in this version: must be 0 (-ENOTSUP).
      */
     uint32_t guest_block_size;
     /**
      * Bytes. The handle shows only [window_offset, window_offset +
-     * window_length) of the object. Neither needs to be aligned.
+     * window_length) of the object. Neither needs to be aligned. Not in this
+     * version: both must be 0 (-ENOTSUP).
      */
     uint64_t window_offset;
     /** Bytes; 0: to the end. */
@@ -303,7 +341,10 @@ typedef struct blkalign_request {
     const struct iovec *iov;
     /** Number of elements of `iov`: any number, empty ones are fine. */
     int iovcnt;
-    /** Torn-read promise for this request, a power of two; 0: the handle's. */
+    /**
+     * Torn-read promise for this request, a power of two; 0: the handle's.
+     * Not in this version: must be 0 (-ENOTSUP).
+     */
     uint32_t guest_block_size;
     /** Gets the result. Must not be NULL. */
     blkalign_completion_fn cb;
@@ -320,7 +361,10 @@ typedef struct blkalign_limits {
     size_t size;
     /** What offset and total length of every I/O are padded to. */
     uint32_t request_alignment;
-    /** Buffer addresses that reach the storage without a copy. */
+    /**
+     * Buffer addresses that reach the storage without a copy. (Of a file or
+     * device, what covers only a part of a block is copied anyway.)
+     */
     uint32_t mem_alignment;
     /** Lengths of single iovec elements that do. */
     uint32_t segment_alignment;
@@ -347,7 +391,7 @@ typedef struct blkalign_limits {
     uint32_t atomic_write_unit_max;
     /** 1: O_DIRECT is in use. */
     uint32_t direct;
-    /** BLKALIGN_ENGINE_*: the engine in use. */
+    /** BLKALIGN_ENGINE_*: the engine in use, never AUTO. */
     uint32_t engine;
 } blkalign_limits;
 
@@ -376,11 +420,17 @@ typedef struct blkalign_stats {
     uint64_t rmw_reads;
     /** Edge reads saved: block covered, or its bytes still at hand. */
     uint64_t rmw_reads_skipped;
-    /** Write requests that shared another request's write. */
+    /**
+     * Write requests that shared another request's write, which is counted
+     * for itself.
+     */
     uint64_t merged;
     /** Requests that waited for an overlapping one. */
     uint64_t waits;
-    /** I/O operations really issued. */
+    /**
+     * I/O operations really issued; adjacent ones that went out as one count
+     * once.
+     */
     uint64_t storage_reads;
     uint64_t storage_writes;
     /** Requests that failed. */
@@ -401,12 +451,18 @@ extern "C" {
  * process know of each other, whatever path they were opened by: their writes
  * never damage each other's neighbours.
  *
+ * Where io_uring was wanted and the system refuses it, the handle uses threads
+ * and blkalign_errmsg() tells why, though the call succeeds: see
+ * BLKALIGN_ENGINE_AUTO.
+ *
  * Returns 0 or -errno: what open(2) says, and
  * -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
- *           that is no power of two, size not set; the window passes the end;
- *           BLKALIGN_O_DIRECT where there is none;
+ *           that is no power of two, size not set, workers or queue_depth
+ *           too large; BLKALIGN_O_DIRECT where there is none;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
- * -ENOTSUP  opts asks for what this version does not have yet.
+ * -ENOTSUP  opts asks for what this version does not have yet:
+ *           BLKALIGN_O_RESIZE, BLKALIGN_O_UNMAP, BLKALIGN_O_STABLE_WRITES,
+ *           BLKALIGN_O_LOCK, guest_block_size, a window.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -425,7 +481,8 @@ int blkalign_open_fd(int fd, const blkalign_open_options *opts,
 /**
  * Opens a caller's own storage. `driver_opaque` is handed to each of its
  * functions. Each call makes an object of its own; more queues on it come
- * from blkalign_dup().
+ * from blkalign_dup(). The engine is always BLKALIGN_ENGINE_THREADS, whatever
+ * opts says.
  *
  * Returns 0 or -errno: what getlength says, and
  * -EINVAL   driver or out is NULL; a function that is needed is missing;
@@ -434,7 +491,8 @@ int blkalign_open_fd(int fd, const blkalign_open_options *opts,
  *           for blkalign_open();
  * -E2BIG    driver or opts is of a newer version and uses what this one does
  *           not have;
- * -ENOTSUP  opts asks for what this version does not have yet.
+ * -ENOTSUP  opts asks for what this version does not have yet, as for
+ *           blkalign_open().
  */
 int blkalign_open_driver(const blkalign_driver *driver, void *driver_opaque,
                          const blkalign_open_options *opts,
@@ -451,7 +509,7 @@ int blkalign_dup(blkalign_handle *h, const blkalign_open_options *opts,
 
 /**
  * Waits until every request of the handle has called back, then closes it.
- * NULL is fine.
+ * With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here. NULL is fine.
  *
  * Returns 0, or -EDEADLK inside a callback: the handle is then still open.
  * After any other result it is gone.
@@ -524,7 +582,7 @@ int blkalign_flush(blkalign_handle *h);
 
 /**
  * Waits until nothing of this handle is in flight and every callback has
- * returned.
+ * returned. With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here.
  *
  * Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
  * callback. The results of the requests are the callbacks' business.
@@ -586,9 +644,10 @@ int64_t blkalign_aio_submit(blkalign_handle *h,
  * Holds back the asynchronous requests of this handle that follow, until
  * blkalign_unplug() submits them as one batch: one system call where the
  * storage can be asked for several things at once, writes that share a block
- * become one write (with nothing read where they cover it), and reads that
- * share a block one read. Nests. blkalign_drain(), blkalign_close() and
- * synchronous calls first submit what is held back, in order.
+ * become one write (with nothing read where they cover it), reads that share
+ * a block one read, and adjacent I/Os one. Nests. blkalign_drain(),
+ * blkalign_close() and synchronous calls first submit what is held back, in
+ * order; blkalign_poll() does not.
  */
 void blkalign_plug(blkalign_handle *h);
 
@@ -599,7 +658,7 @@ void blkalign_unplug(blkalign_handle *h);
  * A descriptor for poll(2), epoll(7) and the like: while it is readable,
  * blkalign_poll() may have callbacks to run. It may be readable without
  * reason; do not read from it. It belongs to the handle and is closed with
- * it.
+ * it. A program that calls blkalign_poll() by itself needs none.
  *
  * Returns the descriptor or -errno: -EINVAL: h is NULL, or was not opened
  * with BLKALIGN_COMPLETION_EVENTFD; what eventfd(2) says.
@@ -611,6 +670,9 @@ int blkalign_get_event_fd(blkalign_handle *h);
  * it waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
  * without end if negative. What callbacks submit goes out in batches, as if
  * between blkalign_plug() and blkalign_unplug().
+ *
+ * Any thread may poll, several at once too: callbacks then run side by side.
+ * It is fastest on the thread that submits.
  *
  * Returns how many ran, 0 when the time was over, or -errno:
  * -EINVAL   h is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;
@@ -624,7 +686,8 @@ const char *blkalign_version(void);
 
 /**
  * The last failure of a call on this thread, in words for a log: what failed,
- * where and why. In a callback that is told a failure, that failure. "" if
+ * where and why. In a callback that is told a failure, that failure. After an
+ * open or dup that got threads because io_uring was refused, the reason. "" if
  * there was none; never NULL. Valid until the next failure on this thread.
  */
 const char *blkalign_errmsg(void);

@@ -17,51 +17,65 @@ pub const BLKALIGN_O_DIRECT: u32 = 1 << 1;
 pub const BLKALIGN_O_BUFFERED_OK: u32 = 1 << 2;
 /// Create the file if it is missing.
 pub const BLKALIGN_O_CREATE: u32 = 1 << 3;
-/// Writes past the end extend the file, reads past the end give zeros.
+/// Writes past the end extend the file, reads past the end give zeros. Not in
+/// this version: opening is -ENOTSUP.
 pub const BLKALIGN_O_RESIZE: u32 = 1 << 4;
-/// Let discard deallocate.
+/// Let discard deallocate. Not in this version: opening is -ENOTSUP.
 pub const BLKALIGN_O_UNMAP: u32 = 1 << 5;
 /// Every write as if it carried BLKALIGN_REQ_FUA.
 pub const BLKALIGN_O_WRITETHROUGH: u32 = 1 << 6;
 /// Flush does nothing (throw-away disks).
 pub const BLKALIGN_O_NO_FLUSH: u32 = 1 << 7;
 /// Copy the data of a write at submit: the guest may change its memory while
-/// it is in flight.
+/// it is in flight. Not in this version: opening is -ENOTSUP.
 pub const BLKALIGN_O_STABLE_WRITES: u32 = 1 << 8;
-/// Never merge queued writes of parts of one block.
+/// Never merge queued writes of parts of one block. Reads of a batch still
+/// share a block, and its adjacent I/Os still go out as one.
 pub const BLKALIGN_O_NO_MERGE: u32 = 1 << 9;
-/// Take image locks that QEMU understands (OFD byte locks).
+/// Take image locks that QEMU understands (OFD byte locks). Not in this
+/// version: opening is -ENOTSUP.
 pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
 
-/// The library chooses the engine.
+/// The library chooses the engine: io_uring for files and devices where the
+/// system lets it (Linux 5.11, no seccomp filter or sysctl against it), else
+/// threads; always threads for a blkalign_driver. Where io_uring was refused
+/// blkalign_errmsg() has the reason right after the handle was opened, and
+/// blkalign_limits.engine tells which engine it is.
 pub const BLKALIGN_ENGINE_AUTO: u32 = 0;
 /// Worker threads.
 pub const BLKALIGN_ENGINE_THREADS: u32 = 1;
-/// io_uring.
+/// io_uring where it is to be had, as for AUTO: opening does not fail for lack
+/// of it.
 pub const BLKALIGN_ENGINE_IO_URING: u32 = 2;
 
 /// Callbacks one at a time per handle, on a thread of the library.
 pub const BLKALIGN_COMPLETION_SERIAL: u32 = 0;
 /// Callbacks on any thread of the pool, in parallel.
 pub const BLKALIGN_COMPLETION_CONCURRENT: u32 = 1;
-/// Callbacks only inside calls that the caller makes to collect them.
+/// Callbacks only inside blkalign_poll(), blkalign_drain() and
+/// blkalign_close(), on the thread that calls these. See
+/// blkalign_get_event_fd().
 pub const BLKALIGN_COMPLETION_EVENTFD: u32 = 2;
 
 /// Durable when the callback runs. Accepted without effect on a read or flush.
 pub const BLKALIGN_REQ_FUA: u32 = 1 << 0;
-/// Exclude every overlapping request while this one runs.
+/// Exclude every overlapping request while this one runs. Not in this version:
+/// -ENOTSUP.
 pub const BLKALIGN_REQ_SERIALISING: u32 = 1 << 1;
-/// -EBUSY instead of waiting for an overlapping request.
+/// -EBUSY instead of waiting for an overlapping request. Not in this version:
+/// -ENOTSUP.
 pub const BLKALIGN_REQ_NO_WAIT: u32 = 1 << 2;
 /// Writing zeros may deallocate. Only for requests that write zeros.
 pub const BLKALIGN_REQ_MAY_UNMAP: u32 = 1 << 3;
 /// -ENOTSUP rather than writing zeros slowly. Only for requests that write
 /// zeros.
 pub const BLKALIGN_REQ_NO_FALLBACK: u32 = 1 << 4;
-/// The iovec lies in memory that was registered with the library.
+/// The iovec lies in memory that was registered with the library. Not in this
+/// version: -ENOTSUP.
 pub const BLKALIGN_REQ_REGISTERED_BUF: u32 = 1 << 5;
 
-/// blkalign_request.op
+/// blkalign_request.op. WRITE_ZEROES and DISCARD are not in this version:
+/// -ENOTSUP.
 pub const BLKALIGN_OP_READ: u32 = 1;
 pub const BLKALIGN_OP_WRITE: u32 = 2;
 pub const BLKALIGN_OP_WRITE_ZEROES: u32 = 3;

@@ -11,9 +11,10 @@ use crate::handle::Handle;
 /// Holds back the asynchronous requests of this handle that follow, until
 /// blkalign_unplug() submits them as one batch: one system call where the
 /// storage can be asked for several things at once, writes that share a block
-/// become one write (with nothing read where they cover it), and reads that
-/// share a block one read. Nests. blkalign_drain(), blkalign_close() and
-/// synchronous calls first submit what is held back, in order.
+/// become one write (with nothing read where they cover it), reads that share
+/// a block one read, and adjacent I/Os one. Nests. blkalign_drain(),
+/// blkalign_close() and synchronous calls first submit what is held back, in
+/// order; blkalign_poll() does not.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_plug(h: *mut blkalign_handle) {
     let body = |handle: &Handle| {
@@ -38,7 +39,7 @@ pub unsafe extern "C" fn blkalign_unplug(h: *mut blkalign_handle) {
 /// A descriptor for poll(2), epoll(7) and the like: while it is readable,
 /// blkalign_poll() may have callbacks to run. It may be readable without
 /// reason; do not read from it. It belongs to the handle and is closed with
-/// it.
+/// it. A program that calls blkalign_poll() by itself needs none.
 ///
 /// Returns the descriptor or -errno: -EINVAL: h is NULL, or was not opened
 /// with BLKALIGN_COMPLETION_EVENTFD; what eventfd(2) says.
@@ -52,6 +53,9 @@ pub unsafe extern "C" fn blkalign_get_event_fd(h: *mut blkalign_handle) -> c_int
 /// it waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
 /// without end if negative. What callbacks submit goes out in batches, as if
 /// between blkalign_plug() and blkalign_unplug().
+///
+/// Any thread may poll, several at once too: callbacks then run side by side.
+/// It is fastest on the thread that submits.
 ///
 /// Returns how many ran, 0 when the time was over, or -errno:
 /// -EINVAL   h is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;

@@ -19,12 +19,18 @@ use crate::sys::Error;
 /// process know of each other, whatever path they were opened by: their writes
 /// never damage each other's neighbours.
 ///
+/// Where io_uring was wanted and the system refuses it, the handle uses threads
+/// and blkalign_errmsg() tells why, though the call succeeds: see
+/// BLKALIGN_ENGINE_AUTO.
+///
 /// Returns 0 or -errno: what open(2) says, and
 /// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
-///           that is no power of two, size not set; the window passes the end;
-///           BLKALIGN_O_DIRECT where there is none;
+///           that is no power of two, size not set, workers or queue_depth
+///           too large; BLKALIGN_O_DIRECT where there is none;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
-/// -ENOTSUP  opts asks for what this version does not have yet.
+/// -ENOTSUP  opts asks for what this version does not have yet:
+///           BLKALIGN_O_RESIZE, BLKALIGN_O_UNMAP, BLKALIGN_O_STABLE_WRITES,
+///           BLKALIGN_O_LOCK, guest_block_size, a window.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open(
     path: *const c_char,
@@ -71,7 +77,8 @@ pub unsafe extern "C" fn blkalign_open_fd(
 
 /// Opens a caller's own storage. `driver_opaque` is handed to each of its
 /// functions. Each call makes an object of its own; more queues on it come
-/// from blkalign_dup().
+/// from blkalign_dup(). The engine is always BLKALIGN_ENGINE_THREADS, whatever
+/// opts says.
 ///
 /// Returns 0 or -errno: what getlength says, and
 /// -EINVAL   driver or out is NULL; a function that is needed is missing;
@@ -80,7 +87,8 @@ pub unsafe extern "C" fn blkalign_open_fd(
 ///           for blkalign_open();
 /// -E2BIG    driver or opts is of a newer version and uses what this one does
 ///           not have;
-/// -ENOTSUP  opts asks for what this version does not have yet.
+/// -ENOTSUP  opts asks for what this version does not have yet, as for
+///           blkalign_open().
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open_driver(
     driver: *const blkalign_driver,
@@ -128,7 +136,7 @@ pub unsafe extern "C" fn blkalign_dup(
 }
 
 /// Waits until every request of the handle has called back, then closes it.
-/// NULL is fine.
+/// With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here. NULL is fine.
 ///
 /// Returns 0, or -EDEADLK inside a callback: the handle is then still open.
 /// After any other result it is gone.

@@ -23,7 +23,8 @@ pub extern "C" fn blkalign_version() -> *const c_char {
 }
 
 /// The last failure of a call on this thread, in words for a log: what failed,
-/// where and why. In a callback that is told a failure, that failure. "" if
+/// where and why. In a callback that is told a failure, that failure. After an
+/// open or dup that got threads because io_uring was refused, the reason. "" if
 /// there was none; never NULL. Valid until the next failure on this thread.
 #[no_mangle]
 pub extern "C" fn blkalign_errmsg() -> *const c_char {

@@ -108,7 +108,7 @@ pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
 }
 
 /// Waits until nothing of this handle is in flight and every callback has
-/// returned.
+/// returned. With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here.
 ///
 /// Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
 /// callback. The results of the requests are the callbacks' business.

@@ -32,10 +32,11 @@ pub struct blkalign_open_options {
     pub engine: u32,
     /// BLKALIGN_COMPLETION_*
     pub completion: u32,
-    /// Thread engine: threads of this handle alone; 0: the pool that all
-    /// handles share.
+    /// Threads of this handle alone, at most 1024; 0: the pool that all
+    /// handles share. They do the I/O of the thread engine, what io_uring
+    /// cannot do, and callbacks, except with BLKALIGN_COMPLETION_EVENTFD.
     pub workers: u32,
-    /// Requests at the storage at once; 0: the library's default.
+    /// Requests at the storage at once, at most 65536; 0: 64.
     pub queue_depth: u32,
     /// Bytes, a power of two of at most 1 MiB: overrides what the probe would
     /// find for offset and total length; 0: probe.
@@ -45,10 +46,11 @@ pub struct blkalign_open_options {
     /// The same for the length of each element of an iovec.
     pub segment_alignment: u32,
     /// Bytes, a power of two: the default for requests that carry none; 0: no
-    /// promise about torn reads.
+    /// promise about torn reads. Not in this version: must be 0 (-ENOTSUP).
     pub guest_block_size: u32,
     /// Bytes. The handle shows only [window_offset, window_offset +
-    /// window_length) of the object. Neither needs to be aligned.
+    /// window_length) of the object. Neither needs to be aligned. Not in this
+    /// version: both must be 0 (-ENOTSUP).
     pub window_offset: u64,
     /// Bytes; 0: to the end.
     pub window_length: u64,
@@ -74,6 +76,7 @@ pub struct blkalign_request {
     /// Number of elements of `iov`: any number, empty ones are fine.
     pub iovcnt: c_int,
     /// Torn-read promise for this request, a power of two; 0: the handle's.
+    /// Not in this version: must be 0 (-ENOTSUP).
     pub guest_block_size: u32,
     /// Gets the result. Must not be NULL.
     pub cb: blkalign_completion_fn,
@@ -90,7 +93,8 @@ pub struct blkalign_limits {
     pub size: usize,
     /// What offset and total length of every I/O are padded to.
     pub request_alignment: u32,
-    /// Buffer addresses that reach the storage without a copy.
+    /// Buffer addresses that reach the storage without a copy. (Of a file or
+    /// device, what covers only a part of a block is copied anyway.)
     pub mem_alignment: u32,
     /// Lengths of single iovec elements that do.
     pub segment_alignment: u32,
@@ -115,7 +119,7 @@ pub struct blkalign_limits {
     pub atomic_write_unit_max: u32,
     /// 1: O_DIRECT is in use.
     pub direct: u32,
-    /// BLKALIGN_ENGINE_*: the engine in use.
+    /// BLKALIGN_ENGINE_*: the engine in use, never AUTO.
     pub engine: u32,
 }
 
@@ -144,11 +148,13 @@ pub struct blkalign_stats {
     pub rmw_reads: u64,
     /// Edge reads saved: block covered, or its bytes still at hand.
     pub rmw_reads_skipped: u64,
-    /// Write requests that shared another request's write.
+    /// Write requests that shared another request's write, which is counted
+    /// for itself.
     pub merged: u64,
     /// Requests that waited for an overlapping one.
     pub waits: u64,
-    /// I/O operations really issued.
+    /// I/O operations really issued; adjacent ones that went out as one count
+    /// once.
     pub storage_reads: u64,
     pub storage_writes: u64,
     /// Requests that failed.
