@@ -80,6 +80,9 @@ impl RingBatch {
             queue.ensure_reaper();
         }
         engine.submit(&mut self.ios);
+        if queue.is_polled() && queue.node.waits_across() {
+            queue.ensure_unpolled_progress();
+        }
     }
 }
 

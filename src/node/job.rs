@@ -19,6 +19,8 @@ pub enum Work {
     Reap(Arc<Queue>),
     /// EVENTFD: the same, while synchronous calls wait.
     ReapForWaiters(Arc<Queue>),
+    /// EVENTFD: the same, while requests of other handles wait.
+    ReapUnpolled(Arc<Queue>),
 }
 
 impl Job for Work {
@@ -26,7 +28,7 @@ impl Job for Work {
         match self {
             Work::Io(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
-            Work::Reap(_) | Work::ReapForWaiters(_) => Kind::Watcher,
+            Work::Reap(_) | Work::ReapForWaiters(_) | Work::ReapUnpolled(_) => Kind::Watcher,
         }
     }
 
@@ -42,6 +44,7 @@ impl Job for Work {
             Work::Callback(queue, delivery) => queue.completions.run(delivery),
             Work::Reap(queue) => queue.reap_until_idle(),
             Work::ReapForWaiters(queue) => queue.reap_for_waiters(),
+            Work::ReapUnpolled(queue) => queue.reap_unpolled(),
         }
         None
     }

@@ -49,6 +49,8 @@ pub struct Node {
     core: Mutex<Core>,
     length: u64,
     poisoned: AtomicBool,
+    /// A request may wait for one of another handle.
+    waits_across: AtomicBool,
 }
 
 struct Core {
@@ -64,6 +66,7 @@ impl Node {
             core: Mutex::new(Core { machine, broken: false }),
             length,
             poisoned: AtomicBool::new(false),
+            waits_across: AtomicBool::new(false),
         }
     }
 
@@ -165,13 +168,32 @@ impl Node {
         if core.broken {
             return;
         }
-        let step = AssertUnwindSafe(|| step(&mut core.machine, actions));
-        if catch_unwind(step).is_err() {
+        let first = actions.len();
+        let guarded = AssertUnwindSafe(|| step(&mut core.machine, actions));
+        if catch_unwind(guarded).is_err() {
             core.broken = true;
             self.poison();
-            actions.clear();
+            // What completed before stays so; I/O that was just asked for is not done any more.
+            let complete = |action: &Action| matches!(action, request::Action::Complete(_));
+            let kept: Actions = actions.drain(first..).filter(complete).collect();
+            actions.extend(kept);
             let failed = core.machine.abandon();
             actions.extend(failed.into_iter().map(request::Action::Complete));
+            return;
         }
+        let waits = core.machine.waits_across_queues();
+        let polled: Vec<Arc<Queue>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
+            core.machine.owners().filter(|queue| queue.is_polled()).cloned().collect()
+        } else {
+            Vec::new()
+        };
+        self.waits_across.store(waits, Ordering::SeqCst);
+        drop(core);
+        polled.iter().for_each(Queue::ensure_unpolled_progress);
+    }
+
+    /// Whether a request may wait for one of another handle, whose caller may not be polling.
+    pub fn waits_across(&self) -> bool {
+        self.waits_across.load(Ordering::SeqCst)
     }
 }

@@ -12,6 +12,7 @@ use super::dispatch::dispatch;
 use super::job::{bring_home, perform, Work};
 use super::queue::Waiter;
 use super::{with_actions, Action, Actions, Queue};
+use crate::completion::Mode;
 use crate::driver::{Io, Lane};
 use crate::engine::Ring;
 
@@ -33,6 +34,8 @@ pub struct RingEngine {
     reaping: AtomicBool,
     /// The handle is closing: that job is to end.
     stopping: AtomicBool,
+    /// EVENTFD: a job on the pool takes results in while others wait for them.
+    helping: AtomicBool,
     /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere, or
     /// one would take the wake-up of another that has not gone to sleep yet.
     sleeper: Mutex<()>,
@@ -49,13 +52,15 @@ thread_local! {
 impl RingEngine {
     pub fn new(ring: Ring) -> RingEngine {
         let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        let helping = AtomicBool::new(false);
         let inside = AtomicUsize::new(0);
         let (sleeper, waiting) = (Mutex::new(()), Mutex::default());
-        RingEngine { ring, inside, reaping, stopping, sleeper, waiting }
+        RingEngine { ring, inside, reaping, stopping, helping, sleeper, waiting }
     }
 
     pub fn submit(&self, ios: &mut Vec<Io>) {
-        self.inside.fetch_add(ios.len(), Ordering::Relaxed);
+        // SeqCst: see `ensure_unpolled_progress`.
+        self.inside.fetch_add(ios.len(), Ordering::SeqCst);
         self.ring.submit(ios);
     }
 
@@ -103,7 +108,7 @@ impl Queue {
             with_actions(|actions| {
                 self.node.io_done(results.drain(..), actions);
                 // Relaxed: a hint. Whoever is seen late only shares its wait.
-                let before = engine.inside.fetch_sub(reaped, Ordering::Relaxed);
+                let before = engine.inside.fetch_sub(reaped, Ordering::SeqCst);
                 if waits && before == reaped {
                     self.perform_only(actions);
                 }
@@ -205,11 +210,54 @@ impl Queue {
                     return;
                 }
             }
-            match engine.sleeper.try_lock() {
-                Some(_sleeper) => engine.ring.wait(Some(SLICE)),
-                // Whoever sleeps in the ring takes its results in.
-                None => std::thread::sleep(NAP),
+            engine.nap();
+        }
+    }
+
+    /// Whether only its caller's thread takes the results of its ring in.
+    pub fn is_polled(&self) -> bool {
+        self.mode == Mode::Event && self.ring.is_some()
+    }
+
+    /// EVENTFD: requests of other handles wait, maybe for I/O of this ring, and its caller may not
+    /// be polling: until the ring is empty a job takes its results in. Called when a request comes
+    /// to wait, and when I/O comes to the ring while one does: of the two events the later one
+    /// sees the other.
+    pub fn ensure_unpolled_progress(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        if engine.inside.load(Ordering::SeqCst) > 0 && !engine.helping.swap(true, Ordering::SeqCst)
+        {
+            self.pool.push(Work::ReapUnpolled(self.clone()));
+        }
+    }
+
+    /// The job.
+    pub fn reap_unpolled(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        loop {
+            if self.reap(false) {
+                continue;
             }
+            if engine.inside.load(Ordering::SeqCst) == 0 {
+                engine.helping.store(false, Ordering::SeqCst);
+                // Whoever has put I/O in since either sees that nobody helps, or is seen here.
+                let more = engine.inside.load(Ordering::SeqCst) > 0;
+                if !more || engine.helping.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+            engine.nap();
+        }
+    }
+}
+
+impl RingEngine {
+    /// A job waits for results, beside a thread that may be asleep in the ring.
+    fn nap(&self) {
+        match self.sleeper.try_lock() {
+            Some(_sleeper) => self.ring.wait(Some(SLICE)),
+            // Whoever sleeps in the ring takes its results in.
+            None => std::thread::sleep(NAP),
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Machine<Q, T, S> {
     pub(super) tracker: Tracker,
     pub(super) scratch: S,
     last_id: RequestId,
+    /// Requests in `Phase::Waiting`.
+    pub(super) waiting: usize,
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
     /// Queues in which a request may have become able to start.
@@ -61,6 +63,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             tracker: Tracker::default(),
             scratch,
             last_id: 0,
+            waiting: 0,
             flush_failed: None,
             runnable: Vec::new(),
             freed: Vec::new(),
@@ -179,6 +182,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.queues.iter().flatten().map(|queue| &queue.owner)
     }
 
+    /// Whether a request waits for another while there is more than one queue: it may be another's.
+    pub fn waits_across_queues(&self) -> bool {
+        self.waiting > 0 && self.queues.iter().flatten().nth(1).is_some()
+    }
+
     pub fn stats(&self, queue: QueueId) -> Stats {
         self.queues[queue as usize].as_ref().expect("an open queue").stats
     }
@@ -235,13 +243,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.tracked = true;
         if !self.tracker.insert(slot, start, end, access) {
             entry.phase = Phase::Waiting;
+            self.waiting += 1;
         }
     }
 
     fn enqueue(&mut self, slot: u32) {
         let entry = self.entry(slot);
-        entry.phase = Phase::Queued;
+        let waited = std::mem::replace(&mut entry.phase, Phase::Queued) == Phase::Waiting;
         let queue = entry.queue;
+        self.waiting -= usize::from(waited);
         self.queue(queue).queued.push_back(slot);
         self.runnable.push(queue);
     }

@@ -27,12 +27,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         while self.entry(leader).members.len() < MEMBERS_MAX {
             let Some(next) = self.next_in_line(last, leader) else { return };
             let member = self.entry(next);
+            debug_assert_eq!(member.phase, Phase::Waiting);
             member.phase = Phase::Member;
             let fua = member.request.fua;
             let entry = self.entry(leader);
             entry.request.fua |= fua;
             entry.members.push(next);
             let queue = entry.queue;
+            self.waiting -= 1;
             self.queue(queue).stats.merged += 1;
             last = next;
         }

@@ -85,7 +85,7 @@ impl<S: Subject> World<'_, S> {
 
     fn begin(&mut self, what: &dyn std::fmt::Display) {
         self.now += 1;
-        self.ended = None;
+        self.ended.clear();
         self.latecomer = None;
         if self.trace {
             eprintln!("{:4} {what}", self.now);

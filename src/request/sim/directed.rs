@@ -28,6 +28,7 @@ fn limits() -> QueueLimits {
         granule: BLOCK,
         no_flush: false,
         no_merge: false,
+        copy_edges: false,
     }
 }
 

@@ -95,6 +95,7 @@ fn limits(block: u64, depth: usize) -> QueueLimits {
         granule: block,
         no_flush: false,
         no_merge: false,
+        copy_edges: false,
     }
 }
 

@@ -40,7 +40,10 @@ fn every_flaw_is_found() {
         (Flaw::InterruptedFlushIsDone, "without having flushed"),
         (Flaw::FuaForgotten, "FUA"),
         (Flaw::HeldStartsAtOnce, "held"),
-        (Flaw::HeldEntersInReverse, "waits for nothing|overtakes|does not wait|more than its"),
+        (
+            Flaw::HeldEntersInReverse,
+            "is of request|waits for nothing|overtakes|does not wait|more than its",
+        ),
         (Flaw::NowOvertakesHeld, "waits for nothing|overtakes|does not wait|more than its"),
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot"),

@@ -25,6 +25,7 @@ mod directed;
 mod draw;
 mod exhaustive;
 mod flaws;
+mod joined;
 mod ledger;
 mod memory;
 mod model;

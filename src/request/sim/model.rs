@@ -119,6 +119,7 @@ mod tests {
             granule: 4,
             no_flush: false,
             no_merge: false,
+            copy_edges: false,
         };
         let mut scenario = Scenario::empty(vec![limits], 16, 0);
         for &(start, end) in writes {

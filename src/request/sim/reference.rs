@@ -211,7 +211,7 @@ impl Reference {
         let fua = plan.fua && self.flaw != Flaw::FuaForgotten;
         let id =
             IoId { slot: entry.id as u32, part: (offset * 2) as u32 + (op == Op::Read) as u32 };
-        Io { id, op, lane, fua, offset, bytes, segments, copies }
+        Io { id, op, lane, fua, offset, bytes, segments, copies, joined: Vec::new() }
     }
 
     fn go_on(&mut self, at: usize, actions: &mut Vec<SimAction>) {

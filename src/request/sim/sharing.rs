@@ -24,7 +24,7 @@ impl<S: Subject> World<'_, S> {
     /// The I/O of `leader` is shared by those that have to share it, by no others, and stays so.
     pub(super) fn check_sharing(&mut self, io: &Io, leader: usize, sharers: Set) -> Checked {
         let plan = &self.scenario.plans[leader];
-        if let Some((_, before)) = self.ended.filter(|(id, _)| *id == io.id) {
+        if let Some((_, before)) = self.ended.iter().copied().find(|(id, _)| *id == io.id) {
             return match before == sharers {
                 true => Ok(()),
                 false => Err(format!("others join an I/O that goes on: {io:x?}")),

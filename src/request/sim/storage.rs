@@ -25,6 +25,8 @@ pub struct Flight {
     pub request: usize,
     /// It and those that share its I/O.
     pub sharers: Set,
+    /// The joined I/O that it is a part of.
+    pub joint: Option<usize>,
     /// Of every byte.
     pub addresses: Vec<usize>,
     /// Where the units begin that have not moved yet.
@@ -45,6 +47,7 @@ impl Flight {
             queue,
             request,
             sharers,
+            joint: None,
             addresses,
             pending,
             unit,

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::joined::Joint;
 use super::ledger::{bit, members, Checked, Ledger, Set};
 use super::memory::{initial, Label, Memory, Pool};
 use super::model;
@@ -27,9 +28,11 @@ pub struct World<'a, S> {
     pub ledger: Ledger,
     /// The request of each machine slot whose I/O has been seen.
     pub(super) slots: Vec<(u32, usize)>,
-    /// The I/O that ended in this step, and whose it was: what is left of it may be asked for
-    /// again.
-    pub(super) ended: Option<(IoId, Set)>,
+    /// The I/Os that ended in this step, and whose they were: what is left of them may be asked
+    /// for again.
+    pub(super) ended: Vec<(IoId, Set)>,
+    /// I/Os that went out as one, and are to end as one.
+    pub(super) joints: Vec<Joint>,
     /// Who completed in this step.
     gone: Vec<usize>,
     pub(super) actions: Vec<SimAction>,
@@ -39,7 +42,7 @@ pub struct World<'a, S> {
     pub(super) batches: u64,
     /// Entered in this step, after everybody else had started.
     pub(super) latecomer: Option<usize>,
-    rng: Rng,
+    pub(super) rng: Rng,
     pub(super) now: u64,
     pub counts: Counts,
     pub(super) trace: bool,
@@ -66,7 +69,8 @@ impl<'a, S: Subject> World<'a, S> {
             flights: Vec::new(),
             ledger: Ledger::default(),
             slots: Vec::new(),
-            ended: None,
+            ended: Vec::new(),
+            joints: Vec::new(),
             gone: Vec::new(),
             actions: Vec::new(),
             plugs: vec![0; scenario.limits.len()],
@@ -117,7 +121,7 @@ impl<'a, S: Subject> World<'a, S> {
     pub fn finish(&mut self, index: usize, outcome: Outcome) -> Checked {
         self.now += 1;
         let mut flight = self.flights.remove(index);
-        self.ended = Some((flight.io.id, flight.sharers));
+        self.ended = vec![(flight.io.id, flight.sharers)];
         self.latecomer = None;
         let (number, io) = (flight.request, &flight.io);
         trace!(self, "ends {:?} {:?} of request {number}: {outcome:?}", io.op, io.id);
@@ -128,6 +132,9 @@ impl<'a, S: Subject> World<'a, S> {
             flight.end(outcome, &mut self.disk, memory, &mut self.rng)
         };
         check_neighbours(&flight)?;
+        if let Some(joint) = flight.joint {
+            return self.end_part(joint, outcome);
+        }
         self.note_outcome(&flight, outcome);
         let mut actions = std::mem::take(&mut self.actions);
         self.subject.io_done(flight.io, result, &mut actions);
@@ -197,7 +204,7 @@ impl<'a, S: Subject> World<'a, S> {
         self.ledger.update_ready(self.now);
         let mut started: Set = 0;
         for (queue, io) in asked {
-            started |= self.issue(queue, io)?;
+            started |= self.issue_joined(queue, io)?;
         }
         self.check_places(started)?;
         match self.memory.borrow_mut().misuse.take() {
@@ -230,7 +237,7 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     /// Takes an I/O that the machine asks for to the storage, and says whose it is.
-    fn issue(&mut self, queue: usize, io: Io) -> Checked<Set> {
+    pub(super) fn issue(&mut self, queue: usize, io: Io, joint: Option<usize>) -> Checked<Set> {
         rules::check_shape(&io, &self.scenario.limits[queue], self.scenario.length)?;
         let (leader, sharers) = self.owners(queue, &io)?;
         trace!(self, "  I/O of {:?}: {io:x?}", members(sharers).collect::<Vec<_>>());
@@ -248,10 +255,13 @@ impl<'a, S: Subject> World<'a, S> {
         self.check_sharing(&io, leader, sharers)?;
         let owners = (leader, sharers);
         rules::check_memory(&io, &addresses, self.scenario, owners, &self.memory.borrow())?;
-        self.counts.issued(queue, io.op);
+        if joint.is_none() {
+            self.counts.issued(queue, io.op);
+        }
         let unit = self.scenario.unit;
         let mut flight = Flight::new(io, queue, leader, addresses, unit);
         flight.sharers = sharers;
+        flight.joint = joint;
         self.flights.push(flight);
         Ok(sharers)
     }
@@ -278,7 +288,8 @@ impl<'a, S: Subject> World<'a, S> {
             let end = (io.offset + io.bytes).min(plan.offset + plan.bytes) - plan.offset;
             entry.issued[start as usize..end as usize].fill(true);
         }
-        if !entry.errors.is_empty() && self.ended.map(|(id, _)| id) != Some(io.id) {
+        let resumed = self.ended.iter().any(|(id, _)| *id == io.id);
+        if !entry.errors.is_empty() && !resumed {
             return Err(format!("request {number} goes on after an error: {io:x?}"));
         }
         entry.outstanding += 1;
