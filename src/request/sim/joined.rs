@@ -2,7 +2,7 @@
 //! rules like any other. Some of them end one by one, which the machine must take as well; the
 //! others end as one, moving all their bytes, or failing as one though parts of it did not.
 
-use super::ledger::{members, Checked, Set};
+use super::ledger::{bit, members, Checked, Set};
 use super::rules;
 use super::storage::Outcome;
 use super::subject::Subject;
@@ -17,6 +17,15 @@ pub struct Joint {
     left: usize,
     /// A part did not move all its bytes.
     torn: bool,
+}
+
+impl Joint {
+    /// Whether a part that is over, though the whole is not, is led by another than `number`.
+    pub fn leads(&self, number: usize) -> bool {
+        let shared = |sharers: Set| sharers & bit(number) != 0;
+        let first = |sharers: Set| members(sharers).next() == Some(number);
+        self.left > 0 && self.parts.iter().any(|&(_, sharers)| shared(sharers) && !first(sharers))
+    }
 }
 
 impl<S: Subject> World<'_, S> {

@@ -63,6 +63,7 @@ impl<S: Subject> World<'_, S> {
                 self.flights
                     .iter()
                     .any(|flight| flight.request != number && flight.sharers & bit(number) != 0)
+                    || self.joints.iter().any(|joint| joint.leads(number))
             };
             let active = at_storage.filter(|&number| !led(number)).count();
             if active > limits.depth {
