@@ -106,9 +106,11 @@ static void submit_another(void *opaque, int ret)
 
 static void drain_of_a_plugged_handle(uint32_t completion)
 {
-    struct chain chain = { open_file(completion, 0), { 0, 0, 0, 0 } };
     struct iovec iov = { buf, 512 };
+    struct chain chain;
 
+    memset(&chain, 0, sizeof(chain));
+    chain.handle = open_file(completion, 0);
     blkalign_plug(chain.handle);
     blkalign_aio_pwritev(chain.handle, 0, &iov, 1, 0, submit_another,
                          &chain);

@@ -43,8 +43,8 @@ extern "C" fn count_success(done: *mut c_void, ret: c_int) {
 
 /// `DEPTH` requests at once, again and again; how often this thread allocated in the second half.
 unsafe fn allocations_of_rounds(handle: *mut blkalign_handle, memory: *mut u8, write: bool) -> u64 {
-    let mut done = 0usize;
-    let opaque = (&raw mut done).cast::<c_void>();
+    let done = Cell::new(0usize);
+    let opaque = done.as_ptr().cast::<c_void>();
     let mut before = 0;
     for round in 0..ROUNDS {
         if round == ROUNDS / 2 {
@@ -52,8 +52,8 @@ unsafe fn allocations_of_rounds(handle: *mut blkalign_handle, memory: *mut u8, w
         }
         for i in 0..DEPTH {
             // SAFETY: `memory` has a block for each request.
-            let iov =
-                libc::iovec { iov_base: unsafe { memory.add(i * BLOCK) }.cast(), iov_len: BLOCK };
+            let block = unsafe { memory.add(i * BLOCK) };
+            let iov = libc::iovec { iov_base: block.cast(), iov_len: BLOCK };
             // Apart, so that nothing is joined.
             let offset = (2 * i * BLOCK) as i64;
             // SAFETY: an open handle, and memory that stays.
@@ -66,7 +66,7 @@ unsafe fn allocations_of_rounds(handle: *mut blkalign_handle, memory: *mut u8, w
             };
             assert!(id > 0);
         }
-        while done < (round + 1) * DEPTH {
+        while done.get() < (round + 1) * DEPTH {
             // SAFETY: an open handle.
             assert!(unsafe { blkalign_poll(handle, DEPTH as c_int, -1) } > 0);
         }
