@@ -69,8 +69,8 @@ fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Err
     if address == 0 {
         return Err(invalid(format!("NULL in place of a buffer of {bytes} bytes")));
     }
-    // Nobody's memory; and the top bit of an address is the request machine's own mark.
-    if address.checked_add(bytes).is_none_or(|end| end > isize::MAX as usize) {
+    // Nobody's memory, and the top bit of an address is the request machine's own mark.
+    if address > isize::MAX as usize || address.checked_add(bytes).is_none() {
         let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
         return Err(invalid(words));
     }
