@@ -15,6 +15,9 @@ use crate::sys::Error;
 
 /// Does all of `actions`; nothing blocks, and no callback runs in here.
 pub fn dispatch(actions: &mut Actions) {
+    if actions.is_empty() {
+        return;
+    }
     let mut batch = RingBatch::new();
     for action in actions.drain(..) {
         if let Some((pool, work)) = work_for(action, &mut batch) {

@@ -1,14 +1,17 @@
 //! I/Os of one batch that lie side by side go out as one. The parts stay as they are inside it: if
 //! it moves all its bytes each of them did, and if not, each goes out again by itself, so that
 //! short results and errors are those of the part that they belong to.
+//!
+//! Only the I/Os of sub-block writes are joined, edge reads as well as writes. Others gain nothing:
+//! the kernel joins them by itself where that helps.
 
 use super::machine::Machine;
 use super::{Action, ScratchPool};
 use crate::driver::{Io, Lane, Op, Segment};
 
-/// Most bytes in a joined I/O: enough to make the cost of one I/O small, and not so much that a
-/// batch becomes a single one, with nobody busy while it is under way.
-const JOINED_BYTES_MAX: u64 = 64 << 10;
+/// Most bytes in a joined I/O, and two blocks at least. Few: a batch is to stay several I/Os, so
+/// that the storage is busy with one while another comes or goes (docs/PERFORMANCE.md).
+const JOINED_BYTES_MAX: u64 = 8 << 10;
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// Joins what can be joined among the actions from `first` on.
@@ -46,9 +49,18 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             && whole.offset + whole.bytes == next.offset
             && queue(whole) == queue(next);
         let limits = self.limits_of(whole.id.slot);
+        let bytes_max = JOINED_BYTES_MAX.max(2 * limits.request_alignment);
         alike
-            && whole.bytes + next.bytes <= limits.max_transfer.min(JOINED_BYTES_MAX)
+            && self.is_of_sub_block_write(whole)
+            && self.is_of_sub_block_write(next)
+            && whole.bytes + next.bytes <= limits.max_transfer.min(bytes_max)
             && whole.segments.len() + next.segments.len() <= limits.max_segments
+    }
+
+    /// The read of an edge, or a write with bytes that are copied.
+    fn is_of_sub_block_write(&self, io: &Io) -> bool {
+        let entry = self.entries[io.id.slot as usize].as_ref().expect("a request in flight");
+        entry.request.op == Op::Write && (io.op == Op::Read || !io.copies.is_empty())
     }
 
     fn count_joined(&mut self, io: &Io) {
