@@ -258,6 +258,7 @@ static void an_error_is_everyones(enum held_op op, int count)
  * for it, and the plug stays. */
 static void what_waits_submits_first(void)
 {
+    static const char second[SECTOR] = "second";
     struct scene scene;
     uint8_t buf[BLOCK];
 
@@ -265,7 +266,7 @@ static void what_waits_submits_first(void)
     held_pass(scene.held);
     blkalign_plug(scene.handle);
     write_sectors(&scene, 0, 3);
-    is_int(blkalign_pwrite(scene.handle, SECTOR, SECTOR, "second", 0) == 0 &&
+    is_int(blkalign_pwrite(scene.handle, SECTOR, SECTOR, second, 0) == 0 &&
            blkalign_pread(scene.handle, 0, BLOCK, buf, 0) == 0, 1,
            "synchronous calls while plugged");
     memcpy(scene.want + SECTOR, "second", 6);
