@@ -131,6 +131,9 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
         (Op::Write, _) => {
             opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(dsync).build()
         }
+        (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill, _) => {
+            unreachable!("carried out by a thread")
+        }
         (Op::Flush, _) => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
     };
     entry.flags(flags)

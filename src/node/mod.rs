@@ -19,7 +19,7 @@ pub use ring::RingEngine;
 
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -47,7 +47,8 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
 
 pub struct Node {
     core: Mutex<Core>,
-    length: u64,
+    /// The machine's, as it was after its last step; for reading without the lock.
+    length: AtomicU64,
     poisoned: AtomicBool,
     /// A request may wait for one of another handle.
     waits_across: AtomicBool,
@@ -61,18 +62,20 @@ struct Core {
 
 impl Node {
     pub fn new(length: u64) -> Node {
-        let machine = Machine::new(ScratchCache::default());
+        let machine = Machine::new(ScratchCache::default(), length);
         Node {
             core: Mutex::new(Core { machine, broken: false }),
-            length,
+            length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
         }
     }
 
-    /// In bytes, exact; as it was when the first handle of the file was opened.
+    /// In bytes, exact; as it was when the first handle of the file was opened, and as requests
+    /// have changed it since.
     pub fn length(&self) -> u64 {
-        self.length
+        // Acquire: whoever sees a length sees what was written to reach it.
+        self.length.load(Ordering::Acquire)
     }
 
     pub fn add_queue(&self, queue: &Arc<Queue>, limits: QueueLimits) -> QueueId {
@@ -130,6 +133,15 @@ impl Node {
         id
     }
 
+    /// Takes a request back: see `Machine::cancel`.
+    pub fn cancel(&self, queue: QueueId, id: u64, actions: &mut Actions) -> Result<(), i32> {
+        let mut answer = Err(libc::ENOENT);
+        self.with_machine(actions, |machine, actions| {
+            answer = machine.cancel(queue, id, actions);
+        });
+        answer
+    }
+
     pub fn plug(&self, queue: QueueId) {
         self.with_machine(&mut Actions::new(), |machine, _| machine.plug(queue));
     }
@@ -181,6 +193,7 @@ impl Node {
             actions.extend(failed.into_iter().map(request::Action::Complete));
             return;
         }
+        self.length.store(core.machine.length(), Ordering::Release);
         let waits = core.machine.waits_across_queues();
         let polled: Vec<Arc<Queue>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
             core.machine.owners().filter(|queue| queue.is_polled()).cloned().collect()

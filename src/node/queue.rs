@@ -20,6 +20,8 @@ pub struct Queue {
     pub mode: Mode,
     /// The name of the object in messages.
     pub name: String,
+    /// Where the part of the object that the handle shows starts.
+    pub window_offset: u64,
     id: AtomicU32,
 }
 
@@ -31,9 +33,11 @@ impl Queue {
         ring: Option<RingEngine>,
         mode: Mode,
         name: String,
+        window_offset: u64,
     ) -> Queue {
         let completions = Completions::default();
-        Queue { node, driver, pool, ring, completions, mode, name, id: AtomicU32::new(0) }
+        let id = AtomicU32::new(0);
+        Queue { node, driver, pool, ring, completions, mode, name, window_offset, id }
     }
 
     /// The machine's name for this queue; set once, before the first request.
