@@ -185,6 +185,18 @@
 #define BLKALIGN_SOURCE_DRIVER 6
 
 /**
+ * How severe a message of the log is: something that the program wanted did
+ * not happen.
+ */
+#define BLKALIGN_LOG_ERROR 1
+/** It happened, but not in the way that was wanted. */
+#define BLKALIGN_LOG_WARNING 2
+/** What an operator wants to find in a log. */
+#define BLKALIGN_LOG_INFO 3
+/** For whoever looks for a fault. */
+#define BLKALIGN_LOG_DEBUG 4
+
+/**
  * One open storage object: a file, a block device or a driver, with its own
  * options. Every function may be called for it from any thread at any time,
  * but nothing may use a handle after blkalign_close() began.
@@ -438,6 +450,16 @@ typedef struct blkalign_stats {
     /** Requests submitted that are not done yet. */
     uint64_t in_flight;
 } blkalign_stats;
+
+/**
+ * Is told what happens inside the library: `level` is BLKALIGN_LOG_*,
+ * `message` one line of UTF-8 without newline and control characters, valid
+ * until it returns. Called on any thread, by several at a time, also inside
+ * calls of the library; the library holds no lock meanwhile. It must not call
+ * the library but for blkalign_version(), nor throw or longjmp. What the
+ * library would say inside of it is lost.
+ */
+typedef void (*blkalign_log_fn)(void *opaque, int level, const char *message);
 
 #ifdef __cplusplus
 extern "C" {
@@ -728,6 +750,27 @@ void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 
 /** Gives back what blkalign_memalign() gave. NULL is fine. */
 void blkalign_free(void *buf);
+
+/**
+ * Has `fn` told, for the whole process, the messages of `level`
+ * (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
+ * what was set before; NULL: nobody is told, as at first, and `level` is
+ * ignored. The library itself never prints.
+ *
+ * When this returns no call of the hook before is under way and none will
+ * begin, so that what `opaque` names may be freed. It waits for those calls:
+ * hold no lock that the hook takes. (Inside the hook it does not wait.)
+ *
+ * What is told. ERROR: an open that failed; an I/O that failed at the storage
+ * (at most 10 of a handle in 5 seconds, then how many more there were); that
+ * flushes of a file fail from now on; faults of the library. WARNING: threads
+ * instead of io_uring; a lock that could not be given back. INFO: each open
+ * with path, engine, and the alignments with who said so; image locks; each
+ * close. DEBUG: more, from version to version something else.
+ *
+ * Returns 0, or -EINVAL: there is no such level; nothing changed.
+ */
+int blkalign_set_log(blkalign_log_fn fn, void *opaque, int level);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -6,7 +6,7 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "constants.rs",
     "types.rs",
     "driver.rs",
@@ -15,6 +15,7 @@ const SOURCES: [&str; 8] = [
     "aio.rs",
     "events.rs",
     "query.rs",
+    "log.rs",
 ];
 
 /// The folder of the library.

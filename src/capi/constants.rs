@@ -96,3 +96,13 @@ pub const BLKALIGN_SOURCE_BLKSSZGET: u32 = 4;
 pub const BLKALIGN_SOURCE_TRIAL: u32 = 5;
 /// blkalign_driver.
 pub const BLKALIGN_SOURCE_DRIVER: u32 = 6;
+
+/// How severe a message of the log is: something that the program wanted did
+/// not happen.
+pub const BLKALIGN_LOG_ERROR: u32 = 1;
+/// It happened, but not in the way that was wanted.
+pub const BLKALIGN_LOG_WARNING: u32 = 2;
+/// What an operator wants to find in a log.
+pub const BLKALIGN_LOG_INFO: u32 = 3;
+/// For whoever looks for a fault.
+pub const BLKALIGN_LOG_DEBUG: u32 = 4;

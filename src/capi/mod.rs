@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing: what it lets in is well formed, and everything else is `handle`'s business.
 //!
-//! The header is generated from `constants`, `types`, `driver` and the five files of functions, so
+//! The header is generated from `constants`, `types`, `driver` and the six files of functions, so
 //! their comments are written for C programmers.
 
 // The types are named as in C, and so are the functions, whose safety rules stand in their comments
@@ -19,6 +19,7 @@ mod vector;
 
 mod aio;
 mod events;
+mod log;
 mod open;
 mod query;
 mod sync;
@@ -27,6 +28,7 @@ pub use aio::*;
 pub use constants::*;
 pub use driver::{blkalign_driver, blkalign_driver_done_fn};
 pub use events::*;
+pub use log::*;
 pub use open::*;
 pub use query::*;
 pub use sync::*;
