@@ -100,8 +100,21 @@
  */
 #define BLKALIGN_O_NO_MERGE (1 << 9)
 /**
- * Take image locks that QEMU understands (OFD byte locks). Not in this
- * version: opening is -ENOTSUP.
+ * Lock the image as QEMU does (shared OFD locks on the bytes 100 to 103 and
+ * 200 to 203), against other processes that do so, QEMU and its tools among
+ * them. Opening is -EAGAIN where another process writes, or has said that it
+ * shares no writing and we want to write; the words name the byte. Beside a
+ * handle for writing nobody writes or reads; beside handles for reading
+ * others read, too. As with a guest of QEMU, a tool that takes what it finds
+ * (qemu-io -r -f raw, -U) is let in all the same.
+ * The locks belong to the file in this process: its handles with this flag
+ * share them, and they cover what these need together, until the last one is
+ * closed. Where one more handle cannot have what it needs its opening fails
+ * and the others keep what they have. Handles without the flag take no part.
+ * After a fork the child keeps the locks too, for as long as it has not
+ * called exec, if this process ends without closing its handles. Not for a
+ * blkalign_driver: -EINVAL. Where the file system has no such locks: -ENOTSUP
+ * or -ENOLCK.
  */
 #define BLKALIGN_O_LOCK (1 << 10)
 
@@ -482,9 +495,11 @@ extern "C" {
  *           that is no power of two, size not set, workers or queue_depth
  *           too large; BLKALIGN_O_DIRECT where there is none;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
+ * -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
+ *           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks;
  * -ENOTSUP  opts asks for what this version does not have yet:
  *           BLKALIGN_O_RESIZE, BLKALIGN_O_UNMAP, BLKALIGN_O_STABLE_WRITES,
- *           BLKALIGN_O_LOCK, guest_block_size, a window.
+ *           guest_block_size, a window.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -509,8 +524,9 @@ int blkalign_open_fd(int fd, const blkalign_open_options *opts,
  * Returns 0 or -errno: what getlength says, and
  * -EINVAL   driver or out is NULL; a function that is needed is missing;
  *           alignments or limits that contradict each other; a length that is
- *           no multiple of request_alignment; and what is wrong with opts, as
- *           for blkalign_open();
+ *           no multiple of request_alignment; BLKALIGN_O_LOCK, which is for
+ *           files and devices; and what is wrong with opts, as for
+ *           blkalign_open();
  * -E2BIG    driver or opts is of a newer version and uses what this one does
  *           not have;
  * -ENOTSUP  opts asks for what this version does not have yet, as for

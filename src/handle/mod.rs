@@ -2,6 +2,7 @@
 //! checked here against what the handle may do, and handed to the node.
 
 mod events;
+mod messages;
 mod open;
 mod options;
 mod pools;
@@ -13,7 +14,7 @@ pub use options::{CompletionMode, EngineKind, Options};
 use std::sync::Arc;
 
 use crate::completion::inside_callback;
-use crate::driver::{CallbackDriver, FileDriver, Op, Segments};
+use crate::driver::{CallbackDriver, FileDriver, ImageLock, Op, Segments};
 use crate::engine::PoolOwner;
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
@@ -36,6 +37,7 @@ pub struct Handle {
     limits: Limits,
     writable: bool,
     writethrough: bool,
+    lock: Option<ImageLock>,
     /// Dropped last: its threads may have the rest in their hands.
     pool: Arc<PoolOwner<Work>>,
 }
@@ -52,7 +54,8 @@ impl Handle {
         if let Err(error) = self.drain() {
             return Err((self, error));
         }
-        let Handle { queue, storage, pool, .. } = *self;
+        messages::closing(&self);
+        let Handle { queue, storage, lock, pool, .. } = *self;
         queue.node.remove_queue(queue.id());
         drop(storage);
         if let Some(engine) = &queue.ring {
@@ -64,6 +67,8 @@ impl Handle {
             std::thread::yield_now();
         }
         drop(queue);
+        // Not before the last thread has let go of the file.
+        drop(lock);
         drop(pool);
         Ok(())
     }

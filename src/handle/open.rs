@@ -4,11 +4,13 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use super::messages;
 use super::pools::pool_for;
 use super::{CompletionMode, EngineKind, Handle, Options, Storage};
 use crate::completion::{report, Mode};
-use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, Lane};
+use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
 use crate::engine::Ring;
+use crate::log;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::QueueLimits;
@@ -59,11 +61,13 @@ impl Handle {
     }
 
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
+        // Before the length is looked at, which others may change until then.
+        let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
         let node = node_of(driver.identity(), driver.length()?);
         let limits = driver.limits().clone();
         let driver = Arc::new(driver);
         let storage = Storage::File(driver.clone());
-        Ok(Handle::new(storage, driver, node, name, limits, options))
+        Ok(Handle::new(storage, driver, node, name, limits, lock, options))
     }
 
     fn on_callbacks(
@@ -93,8 +97,13 @@ impl Handle {
             let words = format!("{name}: the driver has neither pwritev nor aio_pwritev");
             return Err(Error::new(libc::EINVAL, words));
         }
+        if options.lock {
+            let words =
+                format!("{name}: BLKALIGN_O_LOCK is for files and devices, not for drivers");
+            return Err(Error::new(libc::EINVAL, words));
+        }
         let storage = Storage::Callbacks(driver.clone());
-        Ok(Handle::new(storage, driver, node, name, limits, options))
+        Ok(Handle::new(storage, driver, node, name, limits, None, options))
     }
 
     fn new(
@@ -103,6 +112,7 @@ impl Handle {
         node: Arc<Node>,
         name: String,
         limits: Limits,
+        lock: Option<ImageLock>,
         options: &Options,
     ) -> Handle {
         let pool = pool_for(options.workers);
@@ -119,14 +129,17 @@ impl Handle {
         let queue_limits = queue_limits(&limits, node.length(), cache_unit, options);
         let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), ring, mode, name));
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
-        Handle {
+        let handle = Handle {
             queue,
             storage,
             limits,
             writable: options.writable,
             writethrough: options.writethrough,
+            lock,
             pool,
-        }
+        };
+        messages::opened(&handle, options);
+        handle
     }
 }
 
@@ -146,7 +159,9 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
         Ok(ring) => Some(RingEngine::new(ring)),
         Err(error) => {
             let words = format!("{name}: threads instead of io_uring: {}", error.words);
-            report(&Error::new(error.errno, words));
+            let error = Error::new(error.errno, words);
+            log::warning!("{error}");
+            report(&error);
             None
         }
     }

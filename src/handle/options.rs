@@ -1,6 +1,6 @@
 //! What a handle is opened with, and what of it this version can do.
 
-use crate::driver::FileOptions;
+use crate::driver::{FileOptions, Use};
 use crate::sys::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,7 +58,6 @@ impl Options {
             (self.resize, "BLKALIGN_O_RESIZE"),
             (self.unmap, "BLKALIGN_O_UNMAP"),
             (self.stable_writes, "BLKALIGN_O_STABLE_WRITES"),
-            (self.lock, "BLKALIGN_O_LOCK"),
             (self.guest_block_size != 0, "guest_block_size"),
             (self.window_offset != 0 || self.window_length != 0, "a window"),
         ];
@@ -84,6 +83,15 @@ impl Options {
             0 => QUEUE_DEPTH_DEFAULT as usize,
             depth => depth as usize,
         }
+    }
+
+    /// How the file is locked; None: not at all.
+    pub fn image_lock(&self) -> Option<Use> {
+        self.lock.then_some(match (self.writable, self.resize) {
+            (false, _) => Use::Read,
+            (true, false) => Use::Write,
+            (true, true) => Use::Resize,
+        })
     }
 
     pub fn file_options(&self) -> FileOptions {

@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::sys::outside;
+
 /// How much a message matters, most first: the numbers of `BLKALIGN_LOG_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
@@ -112,7 +114,7 @@ pub fn tell(level: Level, words: fmt::Arguments<'_>) {
     let Some(hook) = hook.filter(|hook| hook.level >= level) else { return };
     let message = one_line(&words.to_string());
     INSIDE.set(true);
-    (hook.function)(level, &message);
+    outside(|| (hook.function)(level, &message));
     INSIDE.set(false);
     // Under the lock: whoever waits for this reference to go has looked before, or looks later.
     let current = HOOK.lock();
