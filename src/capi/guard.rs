@@ -19,7 +19,7 @@ pub fn guard_open(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
 }
 
 pub fn log_failed_open(result: Result<i64, Error>) -> Result<i64, Error> {
-    result.inspect_err(|error| log::error!("cannot open: {error}"))
+    result.inspect_err(|error| log::error!("open failed: {error}"))
 }
 
 /// Runs `body` for the handle that C gave. NULL is -EINVAL.
