@@ -100,21 +100,24 @@
  */
 #define BLKALIGN_O_NO_MERGE (1 << 9)
 /**
- * Lock the image as QEMU does (shared OFD locks on the bytes 100 to 103 and
- * 200 to 203), against other processes that do so, QEMU and its tools among
- * them. Opening is -EAGAIN where another process writes, or has said that it
- * shares no writing and we want to write; the words name the byte. Beside a
- * handle for writing nobody writes or reads; beside handles for reading
- * others read, too. As with a guest of QEMU, a tool that takes what it finds
- * (qemu-io -r -f raw, -U) is let in all the same.
+ * Lock the image as QEMU does, against other processes that do so, QEMU and
+ * its tools among them: shared OFD locks on the bytes 100 to 103 ("I use")
+ * and 200 to 203 ("I do not share"), which need not exist. Opening is -EAGAIN
+ * where another process contradicts; the words name the byte and what it
+ * means.
+ * - A handle for writing is alone: no other writer, and no reader that takes
+ *   locks as ours do.
+ * - Handles for reading share the file with other readers, not with a writer.
+ * - As beside a guest of QEMU, a tool that reads whatever there is (qemu-io
+ *   -r -f raw, -U) is let in all the same.
  * The locks belong to the file in this process: its handles with this flag
- * share them, and they cover what these need together, until the last one is
- * closed. Where one more handle cannot have what it needs its opening fails
+ * share them, and have locked what they need together, until the last one is
+ * closed. Where one more handle cannot have what it needs, its opening fails
  * and the others keep what they have. Handles without the flag take no part.
- * After a fork the child keeps the locks too, for as long as it has not
- * called exec, if this process ends without closing its handles. Not for a
- * blkalign_driver: -EINVAL. Where the file system has no such locks: -ENOTSUP
- * or -ENOLCK.
+ * An own descriptor of the program that has such locks counts as another
+ * process. A child after fork keeps the locks, until it calls exec or ends,
+ * if this process ends without closing its handles. Not for a
+ * blkalign_driver: -EINVAL. Where there are no such locks: -ENOTSUP, -ENOLCK.
  */
 #define BLKALIGN_O_LOCK (1 << 10)
 
