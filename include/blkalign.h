@@ -105,11 +105,12 @@
  * and 200 to 203 ("I do not share"), which need not exist. Opening is -EAGAIN
  * where another process contradicts; the words name the byte and what it
  * means.
- * - A handle for writing is alone: no other writer, and no reader that takes
- *   locks as ours do.
- * - Handles for reading share the file with other readers, not with a writer.
- * - As beside a guest of QEMU, a tool that reads whatever there is (qemu-io
- *   -r -f raw, -U) is let in all the same.
+ *
+ * A handle for writing is alone: no other writer, and no reader that takes
+ * locks as ours do. Handles for reading share the file with other readers,
+ * not with a writer. As beside a guest of QEMU, a tool that reads whatever
+ * there is (qemu-io -r -f raw, -U) is let in all the same.
+ *
  * The locks belong to the file in this process: its handles with this flag
  * share them, and have locked what they need together, until the last one is
  * closed. Where one more handle cannot have what it needs, its opening fails
