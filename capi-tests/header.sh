@@ -8,6 +8,16 @@ cat >"$work/alone.c" <<'END'
 #include <blkalign.h>
 extern const char *(*version)(void);
 const char *(*version)(void) = blkalign_version;
+
+static void hear(void *opaque, int level, const char *message)
+{
+    *(const char **)opaque = level == BLKALIGN_LOG_ERROR ? message : "";
+}
+extern blkalign_log_fn hook;
+blkalign_log_fn hook = hear;
+extern int (*set_log)(blkalign_log_fn fn, void *opaque, int level);
+int (*set_log)(blkalign_log_fn fn, void *opaque, int level) =
+    blkalign_set_log;
 END
 
 cat >"$work/init.c" <<'END'

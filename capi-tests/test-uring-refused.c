@@ -65,17 +65,28 @@ static int io_works(blkalign_handle *handle, uint64_t seed)
     return wrong == 0;
 }
 
+static void count_reasons(void *opaque, int level, const char *message)
+{
+    *(int *)opaque += level == BLKALIGN_LOG_WARNING &&
+                      strstr(message, "threads instead of io_uring");
+}
+
 /* Exit status: 0, or which expectation failed first. */
 static int with_setup_refused(int error, uint32_t completion)
 {
     blkalign_open_options options =
         options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, completion);
     blkalign_handle *handle = NULL;
+    int reasons = 0;
 
     if (refuse(__NR_io_uring_setup, error))
         return 77;
+    blkalign_set_log(count_reasons, &reasons, BLKALIGN_LOG_WARNING);
     if (blkalign_open(bed.path, &options, &handle))
         return 1;
+    blkalign_set_log(NULL, NULL, 0);
+    if (reasons != 1)
+        return 9;
     if (limits_of(handle).engine != BLKALIGN_ENGINE_THREADS)
         return 2;
     if (!strstr(blkalign_errmsg(), "io_uring"))

@@ -101,8 +101,25 @@
  */
 #define BLKALIGN_O_NO_MERGE (1 << 9)
 /**
- * Take image locks that QEMU understands (OFD byte locks). Not in this
- * version: opening is -ENOTSUP.
+ * Lock the image as QEMU does, against other processes that do so, QEMU and
+ * its tools among them: shared OFD locks on the bytes 100 to 103 ("I use")
+ * and 200 to 203 ("I do not share"), which need not exist. Opening is -EAGAIN
+ * where another process contradicts; the words name the byte and what it
+ * means.
+ *
+ * A handle for writing is alone: no other writer, and no reader that takes
+ * locks as ours do. Handles for reading share the file with other readers,
+ * not with a writer. As beside a guest of QEMU, a tool that reads whatever
+ * there is (qemu-io -r -f raw, -U) is let in all the same.
+ *
+ * The locks belong to the file in this process: its handles with this flag
+ * share them, and have locked what they need together, until the last one is
+ * closed. Where one more handle cannot have what it needs, its opening fails
+ * and the others keep what they have. Handles without the flag take no part.
+ * An own descriptor of the program that has such locks counts as another
+ * process. A child after fork keeps the locks, until it calls exec or ends,
+ * if this process ends without closing its handles. Not for a
+ * blkalign_driver: -EINVAL. Where there are no such locks: -ENOTSUP, -ENOLCK.
  */
 #define BLKALIGN_O_LOCK (1 << 10)
 
@@ -182,6 +199,18 @@
 #define BLKALIGN_SOURCE_TRIAL 5
 /** blkalign_driver. */
 #define BLKALIGN_SOURCE_DRIVER 6
+
+/**
+ * How severe a message of the log is: something that the program wanted did
+ * not happen.
+ */
+#define BLKALIGN_LOG_ERROR 1
+/** It happened, but not in the way that was wanted. */
+#define BLKALIGN_LOG_WARNING 2
+/** What an operator wants to find in a log. */
+#define BLKALIGN_LOG_INFO 3
+/** For whoever looks for a fault. */
+#define BLKALIGN_LOG_DEBUG 4
 
 /**
  * One open storage object: a file, a block device or a driver, with its own
@@ -449,6 +478,16 @@ typedef struct blkalign_stats {
     uint64_t probe_repairs;
 } blkalign_stats;
 
+/**
+ * Is told what happens inside the library: `level` is BLKALIGN_LOG_*,
+ * `message` one line of UTF-8 without newline and control characters, valid
+ * until it returns. Called on any thread, by several at a time, also inside
+ * calls of the library; the library holds no lock meanwhile. It must not call
+ * the library but for blkalign_version(), nor throw or longjmp. What the
+ * library would say inside of it is lost.
+ */
+typedef void (*blkalign_log_fn)(void *opaque, int level, const char *message);
+
 #ifdef __cplusplus
 extern "C" {
 #endif /* __cplusplus */
@@ -472,8 +511,10 @@ extern "C" {
  *           passes the end; BLKALIGN_O_RESIZE with a window, for a block
  *           device, or for a driver without truncate;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
+ * -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
+ *           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks;
  * -ENOTSUP  opts asks for what this version does not have yet:
- *           BLKALIGN_O_STABLE_WRITES, BLKALIGN_O_LOCK.
+ *           BLKALIGN_O_STABLE_WRITES.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -498,8 +539,9 @@ int blkalign_open_fd(int fd, const blkalign_open_options *opts,
  * Returns 0 or -errno: what getlength says, and
  * -EINVAL   driver or out is NULL; a function that is needed is missing;
  *           alignments or limits that contradict each other; a length that is
- *           no multiple of request_alignment; and what is wrong with opts, as
- *           for blkalign_open();
+ *           no multiple of request_alignment; BLKALIGN_O_LOCK, which is for
+ *           files and devices; and what is wrong with opts, as for
+ *           blkalign_open();
  * -E2BIG    driver or opts is of a newer version and uses what this one does
  *           not have;
  * -ENOTSUP  opts asks for what this version does not have yet, as for
@@ -840,6 +882,27 @@ void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 
 /** Gives back what blkalign_memalign() gave. NULL is fine. */
 void blkalign_free(void *buf);
+
+/**
+ * Has `fn` told, for the whole process, the messages of `level`
+ * (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
+ * what was set before; NULL: nobody is told, as at first, and `level` is
+ * ignored. The library itself never prints.
+ *
+ * When this returns no call of the hook before is under way and none will
+ * begin, so that what `opaque` names may be freed. It waits for those calls:
+ * hold no lock that the hook takes. (Inside the hook it does not wait.)
+ *
+ * What is told. ERROR: an open that failed; an I/O that failed at the storage
+ * (at most 10 of a handle in 5 seconds, then how many more there were); that
+ * flushes of a file fail from now on; faults of the library. WARNING: threads
+ * instead of io_uring; a lock that could not be given back. INFO: each open
+ * with path, engine, and the alignments with who said so; image locks; each
+ * close. DEBUG: more, from version to version something else.
+ *
+ * Returns 0, or -EINVAL: there is no such level; nothing changed.
+ */
+int blkalign_set_log(blkalign_log_fn fn, void *opaque, int level);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the top of the house to its bottom; none calls a room above it
 //! (docs/DESIGN.md has the picture): `capi`, `handle`, `node`, `request`, `engine` and
-//! `completion`, `driver`, `probe`, `sys`.
+//! `completion`, `driver`, `probe`, `sys`. Every room but `request` may say what happens in `log`.
 
 // For bench/ alone.
 #[cfg(feature = "bench-internals")]
@@ -15,6 +15,7 @@ mod completion;
 mod driver;
 mod engine;
 mod handle;
+mod log;
 mod node;
 mod probe;
 mod request;

@@ -16,6 +16,7 @@ const SOURCES: [&str; 9] = [
     "control.rs",
     "events.rs",
     "query.rs",
+    "log.rs",
 ];
 
 /// The folder of the library.

@@ -33,8 +33,25 @@ pub const BLKALIGN_O_STABLE_WRITES: u32 = 1 << 8;
 /// Never merge queued writes of parts of one block. Reads of a batch still
 /// share a block, and its adjacent I/Os still go out as one.
 pub const BLKALIGN_O_NO_MERGE: u32 = 1 << 9;
-/// Take image locks that QEMU understands (OFD byte locks). Not in this
-/// version: opening is -ENOTSUP.
+/// Lock the image as QEMU does, against other processes that do so, QEMU and
+/// its tools among them: shared OFD locks on the bytes 100 to 103 ("I use")
+/// and 200 to 203 ("I do not share"), which need not exist. Opening is -EAGAIN
+/// where another process contradicts; the words name the byte and what it
+/// means.
+///
+/// A handle for writing is alone: no other writer, and no reader that takes
+/// locks as ours do. Handles for reading share the file with other readers,
+/// not with a writer. As beside a guest of QEMU, a tool that reads whatever
+/// there is (qemu-io -r -f raw, -U) is let in all the same.
+///
+/// The locks belong to the file in this process: its handles with this flag
+/// share them, and have locked what they need together, until the last one is
+/// closed. Where one more handle cannot have what it needs, its opening fails
+/// and the others keep what they have. Handles without the flag take no part.
+/// An own descriptor of the program that has such locks counts as another
+/// process. A child after fork keeps the locks, until it calls exec or ends,
+/// if this process ends without closing its handles. Not for a
+/// blkalign_driver: -EINVAL. Where there are no such locks: -ENOTSUP, -ENOLCK.
 pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
 
 /// The library chooses the engine: io_uring for files and devices where the
@@ -97,3 +114,13 @@ pub const BLKALIGN_SOURCE_BLKSSZGET: u32 = 4;
 pub const BLKALIGN_SOURCE_TRIAL: u32 = 5;
 /// blkalign_driver.
 pub const BLKALIGN_SOURCE_DRIVER: u32 = 6;
+
+/// How severe a message of the log is: something that the program wanted did
+/// not happen.
+pub const BLKALIGN_LOG_ERROR: u32 = 1;
+/// It happened, but not in the way that was wanted.
+pub const BLKALIGN_LOG_WARNING: u32 = 2;
+/// What an operator wants to find in a log.
+pub const BLKALIGN_LOG_INFO: u32 = 3;
+/// For whoever looks for a fault.
+pub const BLKALIGN_LOG_DEBUG: u32 = 4;

@@ -2,27 +2,24 @@
 //! panics stop here: unwinding into C would be undefined, aborting would take the virtual machine
 //! down. A panic may have left a read-modify-write half done, so its handle is poisoned.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Once;
-
 use super::errmsg;
 use super::types::blkalign_handle;
 use crate::handle::Handle;
-use crate::sys::Error;
-
-thread_local! {
-    /// How many guards this thread is inside of: they nest when a driver's function that runs on
-    /// the submitting thread uses other handles.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Where the last panic inside a guard was, for the words.
-    static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
-}
+use crate::log;
+use crate::sys::{caught, Error};
 
 /// Runs `body` for no handle, or for one that is not there yet.
 pub fn guard(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
     finish(caught(body), None)
+}
+
+/// As `guard`, for what opens a handle: a failure goes to the log, too.
+pub fn guard_open(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
+    guard(|| log_failed_open(body()))
+}
+
+pub fn log_failed_open(result: Result<i64, Error>) -> Result<i64, Error> {
+    result.inspect_err(|error| log::error!("open failed: {error}"))
 }
 
 /// Runs `body` for the handle that C gave. NULL is -EINVAL.
@@ -46,6 +43,7 @@ fn finish(outcome: Result<Result<i64, Error>, Error>, handle: Option<&Handle>) -
         Ok(Ok(value)) => return value,
         Ok(Err(error)) => error,
         Err(panic) => {
+            log::error!("{panic}");
             if let Some(handle) = handle {
                 // Poisoning may meet what the panic left behind; nothing can be done about that.
                 let _ = caught(|| handle.poison());
@@ -55,53 +53,6 @@ fn finish(outcome: Result<Result<i64, Error>, Error>, handle: Option<&Handle>) -
     };
     errmsg::remember(&error);
     -i64::from(error.errno)
-}
-
-/// The result of `body`, or its panic as an error.
-fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
-    silence_panics();
-    DEPTH.set(DEPTH.get() + 1);
-    let outcome = catch_unwind(AssertUnwindSafe(body));
-    DEPTH.set(DEPTH.get() - 1);
-    outcome.map_err(|panic| {
-        let place = PANIC_PLACE.with(RefCell::take);
-        Error::new(libc::EIO, format!("internal error: {} at {place}", message(panic)))
-    })
-}
-
-fn message(panic: Box<dyn Any + Send>) -> String {
-    let other = match panic.downcast::<&str>() {
-        Ok(text) => return (*text).to_owned(),
-        Err(other) => other,
-    };
-    match other.downcast::<String>() {
-        Ok(text) => *text,
-        Err(other) => {
-            // Dropping what is neither may run code that panics again, outside of any guard.
-            std::mem::forget(other);
-            "a panic".to_owned()
-        }
-    }
-}
-
-/// A panic inside a guard is reported by -EIO and words, not on the caller's stderr; all others
-/// go on to whoever was told of them before.
-fn silence_panics() {
-    static ONCE: Once = Once::new();
-    // A panicking thread (a Rust program's destructor that calls us) must not change the hook.
-    if ONCE.is_completed() || std::thread::panicking() {
-        return;
-    }
-    ONCE.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
-                return previous(info);
-            }
-            let place = info.location().map(|place| place.to_string()).unwrap_or_default();
-            let _ = PANIC_PLACE.try_with(|slot| slot.replace(place));
-        }));
-    });
 }
 
 #[cfg(test)]
@@ -119,7 +70,6 @@ mod tests {
         assert_eq!(guard(|| panic!("edge {} lost", 7)), -i64::from(libc::EIO));
         let words = words();
         assert!(words.starts_with("internal error: edge 7 lost at src/capi/guard.rs:"), "{words}");
-        assert_eq!(DEPTH.get(), 0);
     }
 
     #[test]

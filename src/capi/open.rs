@@ -6,7 +6,7 @@ use std::sync::Once;
 use super::driver::{blkalign_driver, check_driver};
 use super::errmsg;
 use super::extensible::copy_in;
-use super::guard::{guard, guard_handle};
+use super::guard::{guard, guard_handle, guard_open, log_failed_open};
 use super::options::{invalid, read_options};
 use super::types::{blkalign_handle, blkalign_open_options};
 use crate::handle::{set_failure_hook, Handle};
@@ -30,15 +30,17 @@ use crate::sys::Error;
 ///           passes the end; BLKALIGN_O_RESIZE with a window, for a block
 ///           device, or for a driver without truncate;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
+/// -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
+///           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks;
 /// -ENOTSUP  opts asks for what this version does not have yet:
-///           BLKALIGN_O_STABLE_WRITES, BLKALIGN_O_LOCK.
+///           BLKALIGN_O_STABLE_WRITES.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open(
     path: *const c_char,
     opts: *const blkalign_open_options,
     out: *mut *mut blkalign_handle,
 ) -> c_int {
-    guard(|| {
+    guard_open(|| {
         check_out(out)?;
         if path.is_null() {
             return Err(invalid("path is NULL"));
@@ -65,7 +67,7 @@ pub unsafe extern "C" fn blkalign_open_fd(
     opts: *const blkalign_open_options,
     out: *mut *mut blkalign_handle,
 ) -> c_int {
-    guard(|| {
+    guard_open(|| {
         check_out(out)?;
         // SAFETY: NULL, or a struct as long as it says, as the header demands.
         let options = unsafe { read_options(opts)? };
@@ -84,8 +86,9 @@ pub unsafe extern "C" fn blkalign_open_fd(
 /// Returns 0 or -errno: what getlength says, and
 /// -EINVAL   driver or out is NULL; a function that is needed is missing;
 ///           alignments or limits that contradict each other; a length that is
-///           no multiple of request_alignment; and what is wrong with opts, as
-///           for blkalign_open();
+///           no multiple of request_alignment; BLKALIGN_O_LOCK, which is for
+///           files and devices; and what is wrong with opts, as for
+///           blkalign_open();
 /// -E2BIG    driver or opts is of a newer version and uses what this one does
 ///           not have;
 /// -ENOTSUP  opts asks for what this version does not have yet, as for
@@ -97,7 +100,7 @@ pub unsafe extern "C" fn blkalign_open_driver(
     opts: *const blkalign_open_options,
     out: *mut *mut blkalign_handle,
 ) -> c_int {
-    guard(|| {
+    guard_open(|| {
         check_out(out)?;
         if driver.is_null() {
             return Err(invalid("driver is NULL"));
@@ -133,7 +136,7 @@ pub unsafe extern "C" fn blkalign_dup(
         unsafe { give(handle, out) }
     };
     // SAFETY: NULL or an open handle, as the header demands.
-    unsafe { guard_handle(h, body) as c_int }
+    unsafe { guard_handle(h, |handle| log_failed_open(body(handle))) as c_int }
 }
 
 /// Waits until every request of the handle has called back, then closes it.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::sys::Error;
+use crate::sys::{outside, Error};
 use event::Events;
 
 /// How the callbacks of a handle come to run.
@@ -128,7 +128,7 @@ impl Completions {
             }
         };
         let inside = Inside::enter();
-        (delivery.callback.function)(delivery.callback.opaque, ret);
+        outside(|| (delivery.callback.function)(delivery.callback.opaque, ret));
         drop(inside);
         self.request_over();
     }

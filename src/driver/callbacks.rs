@@ -1,15 +1,15 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
 use std::ffi::{c_char, c_int, c_void, CStr};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use super::{Done, Driver, Io, Op, Segment};
+use crate::log;
 use crate::probe::{Limits, Source};
-use crate::sys::Error;
+use crate::sys::{caught, outside, Error};
 
 pub type DoneFn = extern "C" fn(token: *mut c_void, ret: c_int);
 
@@ -153,14 +153,16 @@ impl CallbackDriver {
             Op::Flush => {
                 let function = self.table.aio_flush.expect("asynchronous flush");
                 // SAFETY: the caller's function, called as its contract says.
-                return unsafe { function(opaque, driver_done, token) };
+                return outside(|| unsafe { function(opaque, driver_done, token) });
             }
             _ => unreachable!("has no asynchronous function"),
         };
         let function = function.expect("an asynchronous function");
         // SAFETY: the caller's function, called as its contract says; the vector stays until the
         // I/O is done, because it lies in the box that `PENDING` keeps.
-        unsafe { function(opaque, offset, bytes, segments, count, flags, driver_done, token) }
+        outside(|| unsafe {
+            function(opaque, offset, bytes, segments, count, flags, driver_done, token)
+        })
     }
 }
 
@@ -173,7 +175,7 @@ impl Driver for CallbackDriver {
             Op::Write => self.table.pwritev,
             Op::Flush => {
                 // SAFETY: the caller's function, called as its contract says.
-                let ret = self.table.flush.map_or(0, |flush| unsafe { flush(opaque) });
+                let ret = self.table.flush.map_or(0, |flush| outside(|| unsafe { flush(opaque) }));
                 return result_of(ret, io);
             }
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
@@ -182,7 +184,7 @@ impl Driver for CallbackDriver {
         let Some(function) = function else { return Err(libc::EIO) };
         // SAFETY: the caller's function, called as its contract says; the vector outlives the
         // call.
-        let ret = unsafe { function(opaque, offset, bytes, segments, count, flags) };
+        let ret = outside(|| unsafe { function(opaque, offset, bytes, segments, count, flags) });
         result_of(ret, io)
     }
 
@@ -206,7 +208,7 @@ impl Driver for CallbackDriver {
 
     fn length(&self) -> Result<u64, Error> {
         // SAFETY: the caller's function, called as its contract says.
-        let length = unsafe { (self.table.getlength)(self.table.opaque) };
+        let length = outside(|| unsafe { (self.table.getlength)(self.table.opaque) });
         u64::try_from(length).map_err(|_| {
             let errno = i32::try_from(-length).unwrap_or(libc::EIO);
             Error::new(errno, format!("{}: the driver's getlength", self.name))
@@ -218,7 +220,7 @@ impl Drop for CallbackDriver {
     fn drop(&mut self) {
         if let (true, Some(close)) = (*self.opened.get_mut(), self.table.close) {
             // SAFETY: the caller's function; nothing is in flight and no handle is left.
-            unsafe { close(self.table.opaque) };
+            outside(|| unsafe { close(self.table.opaque) });
         }
     }
 }
@@ -279,7 +281,9 @@ impl PendingTable {
 /// What a driver calls when an I/O is done.
 extern "C" fn driver_done(token: *mut c_void, ret: c_int) {
     // A panic must not travel into the caller's code; the machine's own are caught further down.
-    let _ = catch_unwind(AssertUnwindSafe(|| finish(token, ret)));
+    if let Err(panic) = caught(|| finish(token, ret)) {
+        log::error!("a driver's answer: {panic}");
+    }
 }
 
 /// Takes the first answer to an I/O; a second one changes nothing.

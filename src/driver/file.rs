@@ -16,6 +16,7 @@ use crate::probe::{probe, Limits, Overrides};
 use crate::sys::{page_bytes, Descriptor, Errno, Error};
 
 use super::file_open::{self, Identity, Opened};
+use super::image_lock::{self, ImageLock, Use};
 use super::{Driver, Io, Lane, Op, Segment};
 
 /// What a handle's options say about its descriptors. Alignments: 0 = probe.
@@ -94,6 +95,11 @@ impl FileDriver {
             driver.last_block()?;
         }
         Ok(driver)
+    }
+
+    /// This process's share in the image locks of the file, until dropped.
+    pub fn lock_image(&self, how: Use) -> Result<ImageLock, Error> {
+        image_lock::take(&self.main, self.identity, &self.name, how)
     }
 
     pub fn identity(&self) -> Identity {

@@ -9,11 +9,15 @@ mod file_open_tests;
 mod file_tests;
 #[cfg(test)]
 mod file_zram_tests;
+mod image_lock;
+#[cfg(test)]
+mod image_lock_tests;
 mod io;
 
 pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
+pub use image_lock::{ImageLock, Use};
 pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
 
 use crate::sys::Error;

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::sys::{self, Error};
+use crate::log;
+use crate::sys::{self, caught, Error};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
@@ -182,7 +183,12 @@ impl<J: Job> Pool<J> {
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
         let pool = self.clone();
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
-        let thread = sys::with_signals_blocked(|| builder.spawn(move || pool.work()));
+        let body = move || {
+            if let Err(panic) = caught(|| pool.work()) {
+                log::error!("a thread of the pool has ended: {panic}");
+            }
+        };
+        let thread = sys::with_signals_blocked(|| builder.spawn(body));
         let thread = thread.map_err(|e| {
             // EAGAIN is what the system says, but it would tell the caller to try again.
             Error::new(libc::ENOMEM, format!("starting a thread of the pool: {e}"))

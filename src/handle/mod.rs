@@ -3,6 +3,7 @@
 
 mod buffers;
 mod events;
+mod messages;
 mod open;
 mod options;
 mod pools;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::completion::inside_callback;
-use crate::driver::{CallbackDriver, FileDriver, Op, Segments};
+use crate::driver::{CallbackDriver, FileDriver, ImageLock, Op, Segments};
 use crate::engine::PoolOwner;
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
@@ -51,6 +52,7 @@ pub struct Handle {
     buffers: Buffers,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
+    lock: Option<ImageLock>,
     /// Dropped last: its threads may have the rest in their hands.
     pool: Arc<PoolOwner<Work>>,
 }
@@ -74,7 +76,8 @@ impl Handle {
         if let Err(error) = self.drain() {
             return Err((self, error));
         }
-        let Handle { queue, storage, pool, .. } = *self;
+        messages::closing(&self);
+        let Handle { queue, storage, lock, pool, .. } = *self;
         queue.node.remove_queue(queue.id());
         drop(storage);
         if let Some(engine) = &queue.ring {
@@ -86,6 +89,8 @@ impl Handle {
             std::thread::yield_now();
         }
         drop(queue);
+        // Not before the last thread has let go of the file.
+        drop(lock);
         drop(pool);
         Ok(())
     }

@@ -6,11 +6,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use super::buffers::Buffers;
+use super::messages;
 use super::pools::pool_for;
 use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
 use crate::completion::{report, Mode};
-use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, Lane};
+use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
 use crate::engine::Ring;
+use crate::log;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::QueueLimits;
@@ -61,6 +63,8 @@ impl Handle {
     }
 
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
+        // Before the length is looked at, which others may change until then.
+        let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
         let node = node_of(driver.identity(), driver.length()?);
         let limits = driver.limits().clone();
         if options.resize && driver.is_device() {
@@ -69,7 +73,7 @@ impl Handle {
         }
         let driver = Arc::new(driver);
         let storage = Storage::File(driver.clone());
-        Handle::new(storage, driver, node, name, limits, options)
+        Handle::new(storage, driver, node, name, limits, lock, options)
     }
 
     fn on_callbacks(
@@ -103,8 +107,13 @@ impl Handle {
             let words = format!("{name}: BLKALIGN_O_RESIZE needs a driver with truncate");
             return Err(Error::new(libc::EINVAL, words));
         }
+        if options.lock {
+            let words =
+                format!("{name}: BLKALIGN_O_LOCK is for files and devices, not for drivers");
+            return Err(Error::new(libc::EINVAL, words));
+        }
         let storage = Storage::Callbacks(driver.clone());
-        Handle::new(storage, driver, node, name, limits, options)
+        Handle::new(storage, driver, node, name, limits, None, options)
     }
 
     fn new(
@@ -113,6 +122,7 @@ impl Handle {
         node: Arc<Node>,
         name: String,
         limits: Limits,
+        lock: Option<ImageLock>,
         options: &Options,
     ) -> Result<Handle, Error> {
         let window = window_of(options, node.length(), &name)?;
@@ -133,7 +143,7 @@ impl Handle {
         let queue = Queue::new(node, driver, pool_of_queue, ring, mode, name, window_offset);
         let queue = Arc::new(queue);
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
-        Ok(Handle {
+        let handle = Handle {
             queue,
             storage,
             limits,
@@ -143,8 +153,11 @@ impl Handle {
             guest_block: options.guest_block_size,
             buffers: Buffers::default(),
             writethrough: AtomicBool::new(options.writethrough),
+            lock,
             pool,
-        })
+        };
+        messages::opened(&handle, options);
+        Ok(handle)
     }
 }
 
@@ -179,7 +192,9 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
         Ok(ring) => Some(RingEngine::new(ring)),
         Err(error) => {
             let words = format!("{name}: threads instead of io_uring: {}", error.words);
-            report(&Error::new(error.errno, words));
+            let error = Error::new(error.errno, words);
+            log::warning!("{error}");
+            report(&error);
             None
         }
     }

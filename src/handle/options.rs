@@ -1,6 +1,6 @@
 //! What a handle is opened with, and what of it this version can do.
 
-use crate::driver::FileOptions;
+use crate::driver::{FileOptions, Use};
 use crate::sys::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,8 +54,7 @@ const QUEUE_DEPTH_MAX: u32 = 65536;
 impl Options {
     /// Refuses what is out of bounds, and what would be silently left undone.
     pub fn check(&self) -> Result<(), Error> {
-        let missing =
-            [(self.stable_writes, "BLKALIGN_O_STABLE_WRITES"), (self.lock, "BLKALIGN_O_LOCK")];
+        let missing = [(self.stable_writes, "BLKALIGN_O_STABLE_WRITES")];
         if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
             let words = format!("{what} is not in this version of the library");
             return Err(Error::new(libc::ENOTSUP, words));
@@ -82,6 +81,15 @@ impl Options {
             0 => QUEUE_DEPTH_DEFAULT as usize,
             depth => depth as usize,
         }
+    }
+
+    /// How the file is locked; None: not at all.
+    pub fn image_lock(&self) -> Option<Use> {
+        self.lock.then_some(match (self.writable, self.resize) {
+            (false, _) => Use::Read,
+            (true, false) => Use::Write,
+            (true, true) => Use::Resize,
+        })
     }
 
     pub fn file_options(&self) -> FileOptions {

@@ -1,6 +1,5 @@
 //! What library threads do: I/O that blocks, taking in a ring's results, and callbacks.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
@@ -8,6 +7,8 @@ use super::{with_actions, Actions, Queue};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{fill, run_copies, Job, Kind, Pool};
+use crate::log;
+use crate::sys::caught;
 
 pub enum Work {
     Io(Arc<Queue>, Io),
@@ -60,8 +61,9 @@ pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
     if io.op == Op::Write {
         run_copies(&io.copies);
     }
-    let driver = AssertUnwindSafe(|| outside_callback(|| queue.driver.perform(&io)));
-    let result = catch_unwind(driver).unwrap_or_else(|_| {
+    let result = caught(|| outside_callback(|| queue.driver.perform(&io)));
+    let result = result.unwrap_or_else(|panic| {
+        log::error!("{}: {panic}; it takes no I/O any more", queue.name);
         queue.node.poison();
         Err(libc::EIO)
     });
@@ -70,6 +72,9 @@ pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
 
 /// An I/O is over: brings a read's bounced bytes home, then tells the machine.
 pub fn io_done(queue: &Queue, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
+    if let Err(errno) = result {
+        queue.say_failed(&io, errno);
+    }
     bring_home(&io, result);
     queue.node.io_done([(io, result)], actions);
 }

@@ -18,7 +18,6 @@ pub use registry::node_of;
 pub use ring::RingEngine;
 
 use std::cell::RefCell;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -26,7 +25,9 @@ use parking_lot::Mutex;
 
 use crate::driver::Io;
 use crate::engine::ScratchCache;
+use crate::log;
 use crate::request::{self, Machine, QueueId, QueueLimits, Request, Stats};
+use crate::sys::caught;
 
 pub type Action = request::Action<Arc<Queue>, Owner>;
 pub type Actions = Vec<Action>;
@@ -181,8 +182,7 @@ impl Node {
             return;
         }
         let first = actions.len();
-        let guarded = AssertUnwindSafe(|| step(&mut core.machine, actions));
-        if catch_unwind(guarded).is_err() {
+        if let Err(panic) = caught(|| step(&mut core.machine, actions)) {
             core.broken = true;
             self.poison();
             // What completed before stays so; I/O that was just asked for is not done any more.
@@ -191,6 +191,9 @@ impl Node {
             actions.extend(kept);
             let failed = core.machine.abandon();
             actions.extend(failed.into_iter().map(request::Action::Complete));
+            let name = core.machine.owners().next().map(|queue| queue.name.clone());
+            drop(core);
+            log::error!("{}: {panic}; it takes no I/O any more", name.unwrap_or_default());
             return;
         }
         self.length.store(core.machine.length(), Ordering::Release);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Node, RingEngine, Work};
+use super::{failure, Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
-use crate::driver::Driver;
+use crate::driver::{Driver, Io, Op};
 use crate::engine::Pool;
+use crate::log::{self, Level, RateLimit};
 
 pub struct Queue {
     /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
@@ -23,6 +24,8 @@ pub struct Queue {
     /// Where the part of the object that the handle shows starts.
     pub window_offset: u64,
     id: AtomicU32,
+    /// Of messages about I/O that failed.
+    failures: RateLimit,
 }
 
 impl Queue {
@@ -36,8 +39,8 @@ impl Queue {
         window_offset: u64,
     ) -> Queue {
         let completions = Completions::default();
-        let id = AtomicU32::new(0);
-        Queue { node, driver, pool, ring, completions, mode, name, window_offset, id }
+        let (id, failures) = (AtomicU32::new(0), RateLimit::default());
+        Queue { node, driver, pool, ring, completions, mode, name, window_offset, id, failures }
     }
 
     /// The machine's name for this queue; set once, before the first request.
@@ -47,6 +50,34 @@ impl Queue {
 
     pub fn set_id(&self, id: u32) {
         self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// Tells the log of an I/O that failed at the storage; what is tried again is no failure.
+    pub fn say_failed(&self, io: &Io, errno: i32) {
+        if errno == libc::EINTR || !log::wants(Level::Error) {
+            return;
+        }
+        let error = failure(&self.name, io.op, io.offset, io.bytes, errno);
+        if io.op == Op::Flush {
+            log::error!("{error}; flushes of it fail from now on, until its last handle is closed");
+        } else if !io.joined.is_empty() {
+            log::debug!("{error}; its {} parts are tried one by one", io.joined.len());
+        } else if let Some(left_out) = self.failures.allows() {
+            self.say_left_out(left_out);
+            log::error!("{error}");
+        }
+    }
+
+    /// Tells the log how many messages it did not get.
+    pub fn say_left_out(&self, left_out: u64) {
+        if left_out > 0 {
+            log::error!("{}: {left_out} more I/Os failed", self.name);
+        }
+    }
+
+    /// As before, for those that no later message has made up for.
+    pub fn say_rest_left_out(&self) {
+        self.say_left_out(self.failures.left_out());
     }
 }
 

@@ -102,6 +102,9 @@ impl Queue {
                 self.pool.push(Work::Io(self.clone(), io));
                 continue;
             }
+            if let Err(errno) = *result {
+                self.say_failed(io, errno);
+            }
             bring_home(io, *result);
             at += 1;
         }

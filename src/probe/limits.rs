@@ -14,6 +14,20 @@ pub enum Source {
     Driver = 6,
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Source::Default => "default",
+            Source::Override => "override",
+            Source::Statx => "statx",
+            Source::Dioinfo => "XFS_IOC_DIOINFO",
+            Source::Blksszget => "BLKSSZGET",
+            Source::Trial => "trial",
+            Source::Driver => "driver",
+        })
+    }
+}
+
 /// All sizes in bytes. Alignments are powers of two, at least 1; elsewhere 0 means unknown or
 /// unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -131,6 +131,13 @@ pub trait Calls: Send + Sync {
         check(unsafe { libc::fcntl(fd, command, argument) })
     }
 
+    /// fcntl(2), of F_OFD_SETLK and F_OFD_GETLK; the latter changes `lock`.
+    fn fcntl_lock(&self, fd: RawFd, command: c_int, lock: &mut libc::flock) -> Result<(), Errno> {
+        debug_assert!([libc::F_OFD_SETLK, libc::F_OFD_GETLK].contains(&command));
+        // SAFETY: both commands take a pointer to this struct, which lives through the call.
+        check(unsafe { libc::fcntl(fd, command, std::ptr::from_mut(lock)) }).map(drop)
+    }
+
     /// posix_fadvise(2) for the whole file. Advice: nothing depends on what it answers.
     fn fadvise(&self, fd: RawFd, advice: c_int) {
         // SAFETY: only takes numbers.

@@ -159,6 +159,38 @@ impl Descriptor {
         self.calls.lseek(self.fd, offset, whence).map(i64::unsigned_abs)
     }
 
+    /// Takes an open file description lock on one byte, shared with other readers' locks, or gives
+    /// it back. EAGAIN: somebody has it exclusively.
+    pub fn lock_byte(&self, byte: u8, locked: bool) -> Result<(), Errno> {
+        let kind = if locked { libc::F_RDLCK } else { libc::F_UNLCK };
+        self.byte_lock(libc::F_OFD_SETLK, byte, kind).map(drop)
+    }
+
+    /// Whether another open file description has a lock on that byte.
+    pub fn is_byte_locked_elsewhere(&self, byte: u8) -> Result<bool, Errno> {
+        // Would an exclusive lock fit in?
+        let found = self.byte_lock(libc::F_OFD_GETLK, byte, libc::F_WRLCK)?;
+        Ok(c_int::from(found.l_type) != libc::F_UNLCK)
+    }
+
+    fn byte_lock(&self, command: c_int, byte: u8, kind: c_int) -> Result<libc::flock, Errno> {
+        loop {
+            // `l_pid` must be 0 for these locks.
+            let mut lock = libc::flock {
+                l_type: kind as libc::c_short,
+                l_whence: libc::SEEK_SET as libc::c_short,
+                l_start: byte.into(),
+                l_len: 1,
+                l_pid: 0,
+            };
+            match self.calls.fcntl_lock(self.fd, command, &mut lock) {
+                Ok(()) => return Ok(lock),
+                Err(libc::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
     pub fn fadvise(&self, advice: c_int) {
         self.calls.fadvise(self.fd, advice);
     }

@@ -5,6 +5,7 @@ mod descriptor;
 mod error;
 mod eventfd;
 mod memory;
+mod panics;
 mod signals;
 #[cfg(test)]
 pub mod simulated;
@@ -18,4 +19,5 @@ pub use descriptor::Descriptor;
 pub use error::Error;
 pub use eventfd::EventFd;
 pub use memory::page_bytes;
+pub use panics::{caught, outside};
 pub use signals::with_signals_blocked;

@@ -1,0 +1,299 @@
+//! Image locks as QEMU takes them (block/file-posix.c): locks on single bytes of the file, which
+//! need not exist. Byte 100 + n says "I use permission n", byte 200 + n says "I do not share
+//! permission n", n being 0 to read what is consistent, 1 to write, 2 to write what is there
+//! already, 3 to change the length. All are shared locks: they exclude nobody by themselves. An
+//! opener first takes its own, then looks whether others have those that contradict them; of two
+//! that come at once one at least sees the other.
+//!
+//! | we | use | do not share | so we take | and nobody may have |
+//! |---|---|---|---|---|
+//! | read | 0 | 1, 3 | 100, 201, 203 | 200, 101, 103 |
+//! | write | 0, 1 | 1, 3 | 100, 101, 201, 203 | 200, 201, 101, 103 |
+//! | resize | 0, 1, 3 | 1, 3 | 100, 101, 103, 201, 203 | 200, 201, 203, 101, 103 |
+//!
+//! Readers read what nobody writes, as the guests of QEMU do and its tools that cannot do with
+//! less; there may be any number of them. Like QEMU's guests a writer lets those in that content
+//! themselves with whatever they find (`qemu-io -r -f raw`, `-U`).
+//!
+//! The locks belong to the file in this process: its handles share one set, which has all that
+//! any of them needs. They hang on an open file description of their own, so that no close of
+//! another descriptor loses them; a child after fork has a part in it, and keeps them locked if
+//! this process dies.
+//!
+//! Each `FileLocks` has a lock that guards what is taken and for how many; it is held during the
+//! system calls for that, which do not wait. That of the map is taken alone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+
+use super::file_open::{identify, Identity};
+use crate::log;
+use crate::sys::{Descriptor, Errno, Error};
+
+/// What a handle wants to do with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    Read = 0,
+    Write = 1,
+    /// Write, and change the length.
+    Resize = 2,
+}
+
+const USES: [Use; 3] = [Use::Read, Use::Write, Use::Resize];
+
+/// What each permission is, in the order of their numbers.
+const PERMISSIONS: [&str; 4] = ["reading", "writing", "rewriting", "resizing"];
+
+/// A set of permissions, one bit each.
+type Permissions = u8;
+const READ: Permissions = 1 << 0;
+const WRITE: Permissions = 1 << 1;
+const RESIZE: Permissions = 1 << 3;
+
+/// Bytes of the file: bit n stands for byte 100 + n, bit 4 + n for byte 200 + n.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Bytes(u8);
+
+impl Bytes {
+    fn of(used: Permissions, not_shared: Permissions) -> Bytes {
+        Bytes(used | not_shared << 4)
+    }
+
+    /// What this use takes.
+    fn taken_by(how: Use) -> Bytes {
+        Bytes::of(how.uses(), how.does_not_share())
+    }
+
+    /// What nobody else may have beside it.
+    fn against(how: Use) -> Bytes {
+        Bytes::of(how.does_not_share(), how.uses())
+    }
+
+    fn and(self, other: Bytes) -> Bytes {
+        Bytes(self.0 | other.0)
+    }
+
+    fn without(self, other: Bytes) -> Bytes {
+        Bytes(self.0 & !other.0)
+    }
+
+    const ALL: Bytes = Bytes(0xff);
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each alone.
+    fn each(self) -> impl Iterator<Item = Bytes> {
+        (0..8).map(|bit| Bytes(1 << bit)).filter(move |byte| self.0 & byte.0 != 0)
+    }
+
+    /// Where in the file it is, being one.
+    fn position(self) -> u8 {
+        match self.0.trailing_zeros() as u8 {
+            bit @ 0..4 => 100 + bit,
+            bit => 200 + bit - 4,
+        }
+    }
+
+    /// What another's lock there means.
+    fn meaning(self) -> String {
+        let position = self.position();
+        let permission = PERMISSIONS[usize::from(position % 100)];
+        let does = if position < 200 { "uses the file for" } else { "does not share" };
+        format!("byte {position}: another process {does} {permission}")
+    }
+}
+
+impl Use {
+    fn uses(self) -> Permissions {
+        match self {
+            Use::Read => READ,
+            Use::Write => READ | WRITE,
+            Use::Resize => READ | WRITE | RESIZE,
+        }
+    }
+
+    /// The length is taken when the file is opened, and only the process itself may change it.
+    fn does_not_share(self) -> Permissions {
+        WRITE | RESIZE
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Use::Read => "reading",
+            Use::Write => "writing",
+            Use::Resize => "writing and resizing",
+        }
+    }
+}
+
+static FILES: Lazy<Mutex<HashMap<Identity, Weak<FileLocks>>>> = Lazy::new(Mutex::default);
+
+/// The locks of one file.
+#[derive(Default)]
+struct FileLocks {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where the locks hang; as long as there are any.
+    descriptor: Option<Descriptor>,
+    taken: Bytes,
+    /// How many handles there are of each use.
+    handles: [usize; 3],
+}
+
+/// One handle's share, given back when dropped.
+pub struct ImageLock {
+    file: Arc<FileLocks>,
+    how: Use,
+    name: String,
+}
+
+/// Takes what `how` needs on the file of `descriptor`, beyond what this process has already.
+/// EAGAIN: another process has what contradicts it; then nothing has changed.
+pub fn take(
+    descriptor: &Descriptor,
+    identity: Identity,
+    name: &str,
+    how: Use,
+) -> Result<ImageLock, Error> {
+    let file = locks_of(identity);
+    file.state.lock().take(descriptor, identity, name, how)?;
+    log::info!("{name}: image locks taken for {}", how.words());
+    Ok(ImageLock { file, how, name: name.to_owned() })
+}
+
+fn locks_of(identity: Identity) -> Arc<FileLocks> {
+    let mut files = FILES.lock();
+    if let Some(file) = files.get(&identity).and_then(Weak::upgrade) {
+        return file;
+    }
+    files.retain(|_, file| file.strong_count() > 0);
+    let file = Arc::new(FileLocks::default());
+    files.insert(identity, Arc::downgrade(&file));
+    file
+}
+
+impl Drop for ImageLock {
+    fn drop(&mut self) {
+        let given_back = self.file.state.lock().give_back(self.how);
+        match given_back {
+            Ok(()) => log::info!("{}: image locks for {} given back", self.name, self.how.words()),
+            Err(error) => log::warning!("{}: {error}", self.name),
+        }
+    }
+}
+
+impl State {
+    fn take(
+        &mut self,
+        opened: &Descriptor,
+        identity: Identity,
+        name: &str,
+        how: Use,
+    ) -> Result<(), Error> {
+        let fresh = Bytes::taken_by(how).without(self.taken);
+        if !fresh.is_empty() {
+            let descriptor = match self.descriptor.take() {
+                Some(descriptor) => descriptor,
+                None => open(opened, identity, name)?,
+            };
+            let result = take_and_look(&descriptor, fresh, Bytes::against(how), name);
+            if result.is_err() {
+                let _ = unlock(&descriptor, fresh);
+            } else {
+                self.taken = self.taken.and(fresh);
+            }
+            // Closed, should it be the first, and all that may be left on it goes.
+            self.descriptor = (!self.taken.is_empty()).then_some(descriptor);
+            result?;
+        }
+        self.handles[how as usize] += 1;
+        Ok(())
+    }
+
+    /// Keeps what the handles that are left need.
+    fn give_back(&mut self, how: Use) -> Result<(), Error> {
+        self.handles[how as usize] -= 1;
+        let uses = USES.into_iter().filter(|&how| self.handles[how as usize] > 0);
+        let needed = uses.map(Bytes::taken_by).fold(Bytes::default(), Bytes::and);
+        let Some(descriptor) = &self.descriptor else { return Ok(()) };
+        // Not left to the close below: a child after fork may have the descriptor, too. In the end
+        // all of them, should one have refused to go before.
+        let taken = if needed.is_empty() { Bytes::ALL } else { self.taken };
+        let result = unlock(descriptor, taken.without(needed));
+        self.taken = needed;
+        if needed.is_empty() {
+            self.descriptor = None;
+        }
+        result
+    }
+}
+
+/// Our own open file description. For reading: whoever holds shared locks must be able to read.
+fn open(opened: &Descriptor, identity: Identity, name: &str) -> Result<Descriptor, Error> {
+    let descriptor = opened
+        .reopen(libc::O_RDONLY)
+        // No /proc, or no rights any more. The handle's own then: it is as private, and the
+        // duplicate keeps it open when the handle goes.
+        .or_else(|_| Descriptor::duplicate_raw(opened.calls(), opened.raw()))
+        .map_err(|errno| Error::new(errno, format!("{name}: cannot open it for its locks")))?;
+    if identify(&descriptor, name)? != identity {
+        let words = format!("{name}: opening it for its locks led to another file");
+        return Err(Error::new(libc::ESTALE, words));
+    }
+    Ok(descriptor)
+}
+
+fn take_and_look(
+    descriptor: &Descriptor,
+    fresh: Bytes,
+    against: Bytes,
+    name: &str,
+) -> Result<(), Error> {
+    for byte in fresh.each() {
+        descriptor.lock_byte(byte.position(), true).map_err(|errno| {
+            let errno = if errno == libc::EACCES { libc::EAGAIN } else { errno };
+            refused("cannot lock", byte, name, errno)
+        })?;
+    }
+    for byte in against.each() {
+        let locked = descriptor.is_byte_locked_elsewhere(byte.position());
+        if locked.map_err(|errno| refused("cannot examine", byte, name, errno))? {
+            return Err(Error::new(libc::EAGAIN, format!("{name}: {}", byte.meaning())));
+        }
+    }
+    Ok(())
+}
+
+fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
+    let why = match errno {
+        libc::EAGAIN => ": another process has locked it for itself alone",
+        // What kernels and file systems say that do not know these locks.
+        libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP => {
+            ": the kernel or the file system has no locks of open file descriptions (OFD)"
+        }
+        libc::ENOLCK => ": the system or the file server gives no locks",
+        _ => "",
+    };
+    let errno = if matches!(errno, libc::EINVAL | libc::ENOSYS) { libc::ENOTSUP } else { errno };
+    Error::new(errno, format!("{name}: {what} byte {}{why}", byte.position()))
+}
+
+/// All of them, whatever becomes of each.
+fn unlock(descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
+    let mut result = Ok(());
+    for byte in bytes.each() {
+        if let Err(errno) = descriptor.lock_byte(byte.position(), false) {
+            let words = format!("byte {} could not be unlocked", byte.position());
+            result = Err(Error::new(errno, words));
+        }
+    }
+    result
+}

@@ -1,0 +1,78 @@
+//! Keeps a fault that strikes at each I/O from filling a log: of one kind of message at most
+//! `BURST` in `PERIOD`, and the first one after says how many there were in between.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+const BURST: u64 = 10;
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// For one kind of message. The lock guards the counts; nothing is taken while it is held.
+#[derive(Default)]
+pub struct RateLimit(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    /// When the period began; None: nothing was said yet.
+    since: Option<Instant>,
+    /// Said in this period.
+    said: u64,
+    /// Not said, and not yet made up for.
+    left_out: u64,
+}
+
+impl RateLimit {
+    /// Whether a message may be said now: then how many before it were not.
+    pub fn allows(&self) -> Option<u64> {
+        self.allows_at(Instant::now())
+    }
+
+    /// What was left out and not made up for until now.
+    pub fn left_out(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().left_out)
+    }
+
+    fn allows_at(&self, now: Instant) -> Option<u64> {
+        let mut counts = self.0.lock();
+        let begun = counts.since.is_some_and(|since| now.saturating_duration_since(since) < PERIOD);
+        if !begun {
+            counts.since = Some(now);
+            counts.said = 0;
+        }
+        if counts.said == BURST {
+            counts.left_out += 1;
+            return None;
+        }
+        counts.said += 1;
+        Some(std::mem::take(&mut counts.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_said_and_what_follows_is_counted() {
+        let limit = RateLimit::default();
+        let begin = Instant::now();
+        for _ in 0..BURST {
+            assert_eq!(limit.allows_at(begin), Some(0));
+        }
+        for _ in 0..7 {
+            assert_eq!(limit.allows_at(begin + PERIOD / 2), None);
+        }
+        assert_eq!(limit.allows_at(begin + PERIOD), Some(7));
+        assert_eq!(limit.allows_at(begin + PERIOD), Some(0));
+        assert_eq!(limit.left_out(), 0);
+    }
+
+    #[test]
+    fn what_nobody_made_up_for_can_be_asked_for() {
+        let limit = RateLimit::default();
+        let begin = Instant::now();
+        let said = (0..BURST + 3).filter(|_| limit.allows_at(begin).is_some()).count();
+        assert_eq!((said as u64, limit.left_out(), limit.left_out()), (BURST, 3, 0));
+    }
+}

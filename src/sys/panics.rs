@@ -1,0 +1,113 @@
+//! Panics of the library, which are faults of it: caught before they reach the program, put into
+//! words, and not printed. A panic of the program's own code (a callback, a driver's function, the
+//! log) is none of our business, and neither is one on a thread that we are not called on: a Rust
+//! program, which may share its panic hook with us, hears of those as if we were not there. It
+//! hears of ours as well if it sets a hook after its first call.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Once;
+
+use super::Error;
+
+thread_local! {
+    /// This thread is in the library's own code.
+    static OURS: Cell<bool> = const { Cell::new(false) };
+    /// Where the last panic of ours was, for the words.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+struct Restore(bool);
+
+impl Restore {
+    fn and_set(ours: bool) -> Restore {
+        Restore(OURS.replace(ours))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        OURS.set(self.0);
+    }
+}
+
+/// The result of the library's own `body`, or its panic as an error, EIO. They nest.
+pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
+    set_hook_once();
+    let ours = Restore::and_set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    drop(ours);
+    outcome.map_err(|panic| {
+        let place = PLACE.with(RefCell::take);
+        Error::new(libc::EIO, format!("internal error: {} at {place}", message(panic)))
+    })
+}
+
+/// Runs code of the program.
+pub fn outside<T>(body: impl FnOnce() -> T) -> T {
+    let _theirs = Restore::and_set(false);
+    body()
+}
+
+fn message(panic: Box<dyn Any + Send>) -> String {
+    let other = match panic.downcast::<&str>() {
+        Ok(text) => return (*text).to_owned(),
+        Err(other) => other,
+    };
+    match other.downcast::<String>() {
+        Ok(text) => *text,
+        Err(other) => {
+            // Dropping what is neither may run code that panics again, with nobody to catch it.
+            std::mem::forget(other);
+            "a panic".to_owned()
+        }
+    }
+}
+
+/// Keeps what `caught` catches from being printed; all else goes on to whoever was told before.
+fn set_hook_once() {
+    static ONCE: Once = Once::new();
+    // A panicking thread (a Rust program's destructor that calls us) must not change the hook.
+    if ONCE.is_completed() || std::thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !OURS.get() {
+                return previous(info);
+            }
+            let place = info.location().map(|place| place.to_string()).unwrap_or_default();
+            let _ = PLACE.try_with(|slot| slot.replace(place));
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_eio_and_words_with_its_place() {
+        let error = caught(|| panic!("edge {} lost", 7)).unwrap_err();
+        assert_eq!(error.errno, libc::EIO);
+        let begin = "internal error: edge 7 lost at src/sys/panics.rs:";
+        assert!(error.words.starts_with(begin), "{error}");
+        assert!(!OURS.get());
+    }
+
+    #[test]
+    fn the_programs_code_is_not_ours_until_it_calls_again() {
+        caught(|| {
+            outside(|| {
+                assert!(!OURS.get());
+                assert!(caught(|| assert!(OURS.get())).is_ok());
+                assert!(!OURS.get());
+            });
+            assert!(OURS.get());
+        })
+        .unwrap();
+        assert!(!OURS.get());
+    }
+}
