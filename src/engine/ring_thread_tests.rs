@@ -103,7 +103,7 @@ fn four_submitters_and_one_reaper_lose_nothing() {
 /// is read again here, as the request machine does it.
 fn submit_and_exit(file: &File, prepare: impl Fn()) {
     const PIECES: usize = 64;
-    let ring = Ring::new(only(&file), PIECES).unwrap();
+    let ring = Ring::new(only(file), PIECES).unwrap();
     for _ in 0..50 {
         prepare();
         let memory = Memory::new(PIECES * 4096, 4096);
