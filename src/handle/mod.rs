@@ -54,16 +54,14 @@ impl Handle {
         }
         let Handle { queue, storage, pool, .. } = *self;
         queue.node.remove_queue(queue.id());
-        drop(storage);
         if let Some(engine) = &queue.ring {
             engine.stop();
         }
         // A thread that ran the last callback may still be on its way out with its reference.
-        // The storage, and a caller's `close`, are to be gone when this returns.
-        while Arc::strong_count(&queue) > 1 {
-            std::thread::yield_now();
-        }
-        drop(queue);
+        // The storage, and a caller's `close`, are to be gone when this returns, and by this
+        // thread.
+        queue.part();
+        drop(storage);
         drop(pool);
         Ok(())
     }

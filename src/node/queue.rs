@@ -21,6 +21,18 @@ pub struct Queue {
     /// The name of the object in messages.
     pub name: String,
     id: AtomicU32,
+    /// Last, so that all else is gone when it tells.
+    gone: TellsGone,
+}
+
+/// When the last one lets go of a queue.
+#[derive(Default)]
+struct TellsGone(Arc<Waiter>);
+
+impl Drop for TellsGone {
+    fn drop(&mut self) {
+        self.0.set(Ok(()));
+    }
 }
 
 impl Queue {
@@ -33,7 +45,15 @@ impl Queue {
         name: String,
     ) -> Queue {
         let completions = Completions::default();
-        Queue { node, driver, pool, ring, completions, mode, name, id: AtomicU32::new(0) }
+        let (id, gone) = (AtomicU32::new(0), TellsGone::default());
+        Queue { node, driver, pool, ring, completions, mode, name, id, gone }
+    }
+
+    /// Lets go of the queue, and returns when all others have done so, too.
+    pub fn part(self: Arc<Self>) {
+        let gone = self.gone.0.clone();
+        drop(self);
+        let _ = gone.wait();
     }
 
     /// The machine's name for this queue; set once, before the first request.
@@ -53,7 +73,7 @@ pub enum Owner {
     Waiter(Arc<Waiter>),
 }
 
-/// A synchronous call that waits for its result.
+/// A thread that waits for a result; as a rule that of its synchronous call.
 #[derive(Default)]
 pub struct Waiter {
     result: Mutex<Option<Result<(), i32>>>,
