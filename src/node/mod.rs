@@ -19,7 +19,7 @@ pub use ring::RingEngine;
 
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -51,6 +51,8 @@ pub struct Node {
     poisoned: AtomicBool,
     /// A request may wait for one of another handle.
     waits_across: AtomicBool,
+    /// Synchronous calls that wait for their results.
+    sleeping_calls: AtomicUsize,
 }
 
 struct Core {
@@ -67,6 +69,7 @@ impl Node {
             length,
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
+            sleeping_calls: AtomicUsize::new(0),
         }
     }
 
@@ -192,8 +195,21 @@ impl Node {
         polled.iter().for_each(Queue::ensure_unpolled_progress);
     }
 
-    /// Whether a request may wait for one of another handle, whose caller may not be polling.
-    pub fn waits_across(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst)
+    /// Whether a synchronous call, or a request of another handle, may wait for I/O whose results
+    /// only a caller's thread takes in, which may not be polling: it may be the very one that waits.
+    pub fn is_waited_for(&self) -> bool {
+        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+    }
+
+    /// Runs `wait`, in which a synchronous call waits for what others do.
+    pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
+        self.queues()
+            .iter()
+            .filter(|its| its.is_polled())
+            .for_each(Queue::ensure_unpolled_progress);
+        let result = wait();
+        self.sleeping_calls.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 }
