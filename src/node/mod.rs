@@ -10,6 +10,8 @@ mod job;
 mod queue;
 mod registry;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use dispatch::{dispatch, failure};
 pub use job::{perform, Work};
@@ -26,7 +28,7 @@ use parking_lot::Mutex;
 
 use crate::driver::Io;
 use crate::engine::ScratchCache;
-use crate::request::{self, Machine, QueueId, QueueLimits, Request, Stats};
+use crate::request::{self, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
 
 pub type Action = request::Action<Arc<Queue>, Owner>;
 pub type Actions = Vec<Action>;
@@ -55,17 +57,21 @@ pub struct Node {
     sleeping_calls: AtomicUsize,
 }
 
+type NodeMachine = Machine<Arc<Queue>, Owner, ScratchCache>;
+
 struct Core {
-    machine: Machine<Arc<Queue>, Owner, ScratchCache>,
+    machine: NodeMachine,
     /// The machine panicked and has handed back all it had: it is not to be used again.
     broken: bool,
+    /// Of the request that it took in last.
+    last_id: RequestId,
 }
 
 impl Node {
     pub fn new(length: u64) -> Node {
         let machine = Machine::new(ScratchCache::default());
         Node {
-            core: Mutex::new(Core { machine, broken: false }),
+            core: Mutex::new(Core { machine, broken: false, last_id: 0 }),
             length,
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
@@ -105,18 +111,15 @@ impl Node {
     }
 
     /// Takes a request in; what has to be done next is appended to `actions`. None: the machine
-    /// takes no more, and nothing will come of the request.
+    /// takes no more, and nothing will come of the request. Else its completion will be among
+    /// some actions, once.
     pub fn submit(
         &self,
         queue: QueueId,
         request: Request<Owner>,
         actions: &mut Actions,
-    ) -> Option<u64> {
-        let mut id = None;
-        self.with_machine(actions, |machine, actions| {
-            id = Some(machine.submit(queue, request, actions));
-        });
-        id
+    ) -> Option<RequestId> {
+        self.take_in(actions, |machine, actions| machine.submit(queue, request, actions))
     }
 
     /// As `submit`, even if the queue is plugged; what is held back goes first.
@@ -125,12 +128,30 @@ impl Node {
         queue: QueueId,
         request: Request<Owner>,
         actions: &mut Actions,
-    ) -> Option<u64> {
-        let mut id = None;
-        self.with_machine(actions, |machine, actions| {
-            id = Some(machine.submit_now(queue, request, actions));
+    ) -> Option<RequestId> {
+        self.take_in(actions, |machine, actions| machine.submit_now(queue, request, actions))
+    }
+
+    /// Runs a step that takes one request in.
+    fn take_in(
+        &self,
+        actions: &mut Actions,
+        step: impl FnOnce(&mut NodeMachine, &mut Actions) -> RequestId,
+    ) -> Option<RequestId> {
+        let first = actions.len();
+        let mut before = RequestId::MAX;
+        let mut taken_in = None;
+        self.with_core(actions, |core, actions| {
+            before = core.last_id;
+            core.last_id = step(&mut core.machine, actions);
+            taken_in = Some(core.last_id);
         });
-        id
+        // A panic after the request was in has brought its completion. Ids grow.
+        let completed = actions[first..].iter().filter_map(|action| match action {
+            Action::Complete(completion) => Some(completion.id),
+            Action::Io(..) => None,
+        });
+        taken_in.or_else(|| completed.filter(|id| *id > before).max())
     }
 
     pub fn plug(&self, queue: QueueId) {
@@ -160,19 +181,23 @@ impl Node {
         });
     }
 
-    /// Runs one step of the machine. If it panics, which is a fault of the library, what is half
-    /// done stays so, but nobody is left waiting: every request fails with EIO.
     fn with_machine(
         &self,
         actions: &mut Actions,
-        step: impl FnOnce(&mut Machine<Arc<Queue>, Owner, ScratchCache>, &mut Actions),
+        step: impl FnOnce(&mut NodeMachine, &mut Actions),
     ) {
+        self.with_core(actions, |core, actions| step(&mut core.machine, actions));
+    }
+
+    /// Runs one step of the machine. If it panics, which is a fault of the library, what is half
+    /// done stays so, but nobody is left waiting: every request fails with EIO.
+    fn with_core(&self, actions: &mut Actions, step: impl FnOnce(&mut Core, &mut Actions)) {
         let mut core = self.core.lock();
         if core.broken {
             return;
         }
         let first = actions.len();
-        let guarded = AssertUnwindSafe(|| step(&mut core.machine, actions));
+        let guarded = AssertUnwindSafe(|| step(&mut core, actions));
         if catch_unwind(guarded).is_err() {
             core.broken = true;
             self.poison();
