@@ -51,7 +51,7 @@
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define BLKALIGN_STATS_INIT \
     { sizeof(blkalign_stats), \
-      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define BLKALIGN_DRIVER_INIT \
     { sizeof(blkalign_driver), NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, \
       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
@@ -79,11 +79,12 @@
 /** Create the file if it is missing. */
 #define BLKALIGN_O_CREATE (1 << 3)
 /**
- * Writes past the end extend the file, reads past the end give zeros. Not in
- * this version: opening is -ENOTSUP.
+ * Writes past the end extend the file, reads past the end give zeros. Not for
+ * block devices, not with a window, and not for drivers without truncate:
+ * opening is -EINVAL.
  */
 #define BLKALIGN_O_RESIZE (1 << 4)
-/** Let discard deallocate. Not in this version: opening is -ENOTSUP. */
+/** Let discard deallocate. Without it discards do nothing, with success. */
 #define BLKALIGN_O_UNMAP (1 << 5)
 /** Every write as if it carried BLKALIGN_REQ_FUA. */
 #define BLKALIGN_O_WRITETHROUGH (1 << 6)
@@ -137,13 +138,14 @@
  */
 #define BLKALIGN_REQ_FUA (1 << 0)
 /**
- * Exclude every overlapping request while this one runs. Not in this version:
- * -ENOTSUP.
+ * Exclude every overlapping request, reads too, while this one runs. Accepted
+ * without effect on a flush.
  */
 #define BLKALIGN_REQ_SERIALISING (1 << 1)
 /**
- * -EBUSY instead of waiting for an overlapping request. Not in this version:
- * -ENOTSUP.
+ * -EBUSY, as the request's result, instead of waiting for an overlapping
+ * request. A block that is being written in part is busy as a whole. Accepted
+ * without effect on a flush.
  */
 #define BLKALIGN_REQ_NO_WAIT (1 << 2)
 /** Writing zeros may deallocate. Only for requests that write zeros. */
@@ -154,15 +156,12 @@
  */
 #define BLKALIGN_REQ_NO_FALLBACK (1 << 4)
 /**
- * The iovec lies in memory that was registered with the library. Not in this
- * version: -ENOTSUP.
+ * Each element of the iovec lies in memory given to blkalign_register_buf().
+ * Only for reads and writes.
  */
 #define BLKALIGN_REQ_REGISTERED_BUF (1 << 5)
 
-/**
- * blkalign_request.op. WRITE_ZEROES and DISCARD are not in this version:
- * -ENOTSUP.
- */
+/** blkalign_request.op. */
 #define BLKALIGN_OP_READ 1
 #define BLKALIGN_OP_WRITE 2
 #define BLKALIGN_OP_WRITE_ZEROES 3
@@ -223,13 +222,14 @@ typedef struct blkalign_open_options {
     uint32_t segment_alignment;
     /**
      * Bytes, a power of two: the default for requests that carry none; 0: no
-     * promise about torn reads. Not in this version: must be 0 (-ENOTSUP).
+     * promise about torn reads. See blkalign_request.guest_block_size.
      */
     uint32_t guest_block_size;
     /**
      * Bytes. The handle shows only [window_offset, window_offset +
-     * window_length) of the object. Neither needs to be aligned. Not in this
-     * version: both must be 0 (-ENOTSUP).
+     * window_length) of the object: offsets count from the window's start, and
+     * nothing outside is ever read into a caller's memory or changed. Neither
+     * needs to be aligned. Not with BLKALIGN_O_RESIZE.
      */
     uint64_t window_offset;
     /** Bytes; 0: to the end. */
@@ -333,17 +333,22 @@ typedef struct blkalign_request {
     uint32_t op;
     /** BLKALIGN_REQ_* */
     uint32_t flags;
-    /** Bytes from the start of the object. A flush takes none: 0. */
+    /**
+     * Bytes from the start of the object, or of the window. A flush takes
+     * none: 0.
+     */
     int64_t offset;
     /** Must equal the total of `iov` for a read or write; 0 for a flush. */
     int64_t bytes;
-    /** The memory to read into or write from; NULL for a flush. */
+    /** The memory to read into or write from; NULL for other requests. */
     const struct iovec *iov;
     /** Number of elements of `iov`: any number, empty ones are fine. */
     int iovcnt;
     /**
-     * Torn-read promise for this request, a power of two; 0: the handle's.
-     * Not in this version: must be 0 (-ENOTSUP).
+     * Torn-read promise for this request, a power of two of at most 1 MiB; 0:
+     * the handle's. A request with one is atomic in units of so many bytes
+     * against every other request with one on the same object in this
+     * process: a read sees all or nothing of a write to such a unit.
      */
     uint32_t guest_block_size;
     /** Gets the result. Must not be NULL. */
@@ -437,6 +442,11 @@ typedef struct blkalign_stats {
     uint64_t errors;
     /** Requests submitted that are not done yet. */
     uint64_t in_flight;
+    /**
+     * Times that the storage refused an alignment which it had accepted, and
+     * a larger one was found.
+     */
+    uint64_t probe_repairs;
 } blkalign_stats;
 
 #ifdef __cplusplus
@@ -458,11 +468,12 @@ extern "C" {
  * Returns 0 or -errno: what open(2) says, and
  * -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
  *           that is no power of two, size not set, workers or queue_depth
- *           too large; BLKALIGN_O_DIRECT where there is none;
+ *           too large; BLKALIGN_O_DIRECT where there is none; a window that
+ *           passes the end; BLKALIGN_O_RESIZE with a window, for a block
+ *           device, or for a driver without truncate;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
  * -ENOTSUP  opts asks for what this version does not have yet:
- *           BLKALIGN_O_RESIZE, BLKALIGN_O_UNMAP, BLKALIGN_O_STABLE_WRITES,
- *           BLKALIGN_O_LOCK, guest_block_size, a window.
+ *           BLKALIGN_O_STABLE_WRITES, BLKALIGN_O_LOCK.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -529,8 +540,8 @@ int blkalign_close(blkalign_handle *h);
  * -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and
  *           bytes is not 0;
  * -EIO      the range passes the end of the object;
- * -EDEADLK  called inside a callback;
- * -ENOTSUP  a flag that this version does not have yet.
+ * -EBUSY    BLKALIGN_REQ_NO_WAIT, and an overlapping request is in the way;
+ * -EDEADLK  called inside a callback.
  */
 int blkalign_pread(blkalign_handle *h, int64_t offset, int64_t bytes,
                    void *buf, uint32_t flags);
@@ -571,6 +582,33 @@ int blkalign_pwritev(blkalign_handle *h, int64_t offset,
                      const struct iovec *iov, int iovcnt, uint32_t flags);
 
 /**
+ * Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
+ * cheapest way that the storage has: it is told to (fallocate(2),
+ * ioctl(BLKZEROOUT), a driver's pwrite_zeroes) for the part made of whole
+ * blocks, and written to at the edges. Storage that cannot be told is written
+ * to, unless BLKALIGN_REQ_NO_FALLBACK.
+ *
+ * `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_MAY_UNMAP the storage may
+ * deallocate.
+ *
+ * Returns as blkalign_pwrite(); -ENOTSUP: BLKALIGN_REQ_NO_FALLBACK, and whole
+ * blocks would have had to be written: nothing was.
+ */
+int blkalign_pwrite_zeroes(blkalign_handle *h, int64_t offset, int64_t bytes,
+                           uint32_t flags);
+
+/**
+ * Tells the storage that `bytes` bytes at `offset` are not needed any more:
+ * advice. What is not a whole unit of blkalign_limits.discard_alignment stays
+ * as it is, also at the edges; the rest may read as anything until it is
+ * written. It does nothing, with success, without BLKALIGN_O_UNMAP and where
+ * the storage does not know how.
+ *
+ * Returns as blkalign_pwrite().
+ */
+int blkalign_pdiscard(blkalign_handle *h, int64_t offset, int64_t bytes);
+
+/**
  * Makes durable every write that completed before this call, whichever handle
  * of the same object wrote it. After a flush has failed, every later flush of
  * the object fails too until it is opened anew: nobody knows what was lost.
@@ -579,6 +617,20 @@ int blkalign_pwritev(blkalign_handle *h, int64_t offset,
  * called inside a callback.
  */
 int blkalign_flush(blkalign_handle *h);
+
+/**
+ * Makes the object `length` bytes long. What goes is gone; what comes reads as
+ * zeros. Waits for the requests that it touches, and those submitted later
+ * wait for it. Needs no BLKALIGN_O_RESIZE.
+ *
+ * Returns 0 or -errno: what the storage says, and
+ * -EINVAL   h is NULL, length out of range; a block device; a handle with a
+ *           window;
+ * -EPERM    the handle is read-only;
+ * -ENOTSUP  a driver without truncate;
+ * -EDEADLK  called inside a callback.
+ */
+int blkalign_truncate(blkalign_handle *h, int64_t length);
 
 /**
  * Waits until nothing of this handle is in flight and every callback has
@@ -597,10 +649,11 @@ int blkalign_drain(blkalign_handle *h);
  * must stay until `cb(opaque, ret)` is called. Never blocks: what the storage
  * cannot take yet waits in the library.
  *
- * Returns the request's id, greater than 0, and then `cb` is called exactly
- * once, never inside this call; or -errno, and then it is never called: what
- * is wrong with the call itself, as for blkalign_preadv(), and -EINVAL when
- * cb is NULL. What the storage says goes to `cb`.
+ * Returns the request's id for blkalign_aio_cancel(), greater than 0, and then
+ * `cb` is called exactly once, never inside this call; or -errno, and then it
+ * is never called: what is wrong with the call itself, as for
+ * blkalign_preadv(), and -EINVAL when cb is NULL. What the storage says goes
+ * to `cb`.
  */
 int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,
                             const struct iovec *iov, int iovcnt,
@@ -620,6 +673,24 @@ int64_t blkalign_aio_pwritev(blkalign_handle *h, int64_t offset,
                              void *opaque);
 
 /**
+ * Starts writing zeros; else as blkalign_pwrite_zeroes().
+ *
+ * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ */
+int64_t blkalign_aio_pwrite_zeroes(blkalign_handle *h, int64_t offset,
+                                   int64_t bytes, uint32_t flags,
+                                   blkalign_completion_fn cb, void *opaque);
+
+/**
+ * Starts a discard; else as blkalign_pdiscard().
+ *
+ * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ */
+int64_t blkalign_aio_pdiscard(blkalign_handle *h, int64_t offset,
+                              int64_t bytes, blkalign_completion_fn cb,
+                              void *opaque);
+
+/**
  * Starts a flush of the writes that have completed so far; else as
  * blkalign_flush().
  *
@@ -630,15 +701,56 @@ int64_t blkalign_aio_flush(blkalign_handle *h, blkalign_completion_fn cb,
 
 /**
  * Starts any request: `op` says which. `bytes` of a read or write must equal
- * the iovec's total; a flush takes no offset, bytes or iov.
+ * the iovec's total; zero writes and discards take no iov; a flush takes no
+ * offset, bytes or iov.
  *
  * Returns as the call for that kind of request; -EINVAL also for an unknown
- * op; -E2BIG: the request is of a newer version and uses what this one does
- * not have; -ENOTSUP: an op, a flag or a guest_block_size that this version
- * does not have yet.
+ * op, or a guest_block_size that is no power of two of at most 1 MiB; -E2BIG:
+ * the request is of a newer version and uses what this one does not have.
  */
 int64_t blkalign_aio_submit(blkalign_handle *h,
                             const blkalign_request *request);
+
+/**
+ * Takes a request back that has not reached the storage: its callback runs
+ * with -ECANCELED, soon, and nothing of it is read or written. Requests that
+ * waited for it go on as if it had never been.
+ *
+ * Returns 0: cancelled; -EBUSY: it is at the storage, or part of a write that
+ * is, and will complete by itself; -ENOENT: the handle has no such request, or
+ * its result is decided; -EINVAL: h is NULL.
+ */
+int blkalign_aio_cancel(blkalign_handle *h, int64_t request_id);
+
+/**
+ * Switches the write cache of the handle, as a guest sees it, on (`enable` not
+ * 0) or off. Off: each write submitted from here on is as if it carried
+ * BLKALIGN_REQ_FUA; what was written before is made durable by
+ * blkalign_flush(). BLKALIGN_O_WRITETHROUGH is "off" from the start.
+ *
+ * Returns 0; -EINVAL: h is NULL.
+ */
+int blkalign_set_write_cache(blkalign_handle *h, int enable);
+
+/**
+ * Makes memory known to the handle, for requests with
+ * BLKALIGN_REQ_REGISTERED_BUF: a guest's memory, say, which is then mapped and
+ * pinned once and not by each request (io_uring's fixed buffers; with threads
+ * it changes nothing). Regions must not overlap. The memory must stay until
+ * blkalign_unregister_buf() or blkalign_close().
+ *
+ * Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
+ * passes the end of memory; -EEXIST: it overlaps one that is registered.
+ */
+int blkalign_register_buf(blkalign_handle *h, void *host, size_t bytes);
+
+/**
+ * The counterpart of blkalign_register_buf(), with the same region. No request
+ * that uses it may be in flight.
+ *
+ * Returns 0 or -errno: -EINVAL as there; -ENOENT: no such region.
+ */
+int blkalign_unregister_buf(blkalign_handle *h, void *host, size_t bytes);
 
 /**
  * Holds back the asynchronous requests of this handle that follow, until

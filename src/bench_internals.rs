@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use smallvec::smallvec;
 
 use crate::driver::{Copy, Io, Op, Segment};
-use crate::request::{Action, Machine, QueueId, QueueLimits, Request, Scratch, ScratchPool};
+use crate::request::{Action, Machine, QueueId, QueueLimits, Request, RequestFlags};
+use crate::request::{Scratch, ScratchPool};
 
 const BLOCK: u64 = 4096;
 /// Of the disk that there is not; a power of two.
@@ -71,7 +72,7 @@ impl Load {
     /// Writes of `write_bytes` at the beginning of a block; those of 4096 have no edges.
     pub fn new(write_bytes: u64, order: Order, in_flight: usize) -> Self {
         assert!(write_bytes > 0 && write_bytes <= BLOCK);
-        let mut machine = Machine::new(Numbers::default());
+        let mut machine = Machine::new(Numbers::default(), BLOCKS * BLOCK);
         let limits = QueueLimits {
             request_alignment: BLOCK,
             mem_alignment: 512,
@@ -84,6 +85,10 @@ impl Load {
             copy_edges: false,
             no_flush: false,
             no_merge: false,
+            resize: false,
+            unmap: false,
+            discard_alignment: 0,
+            atomic_write_max: 0,
         };
         let queue = machine.add_queue((), limits);
         let ios = VecDeque::with_capacity(in_flight + 1);
@@ -112,7 +117,8 @@ impl Load {
         let memory = Segment { address: 1 << 40, bytes: bytes as usize };
         let request = Request {
             op: Op::Write,
-            fua: false,
+            flags: RequestFlags::default(),
+            guest_block: 0,
             offset: block * BLOCK,
             bytes,
             segments: smallvec![memory],

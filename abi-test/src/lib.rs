@@ -6,13 +6,14 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "constants.rs",
     "types.rs",
     "driver.rs",
     "open.rs",
     "sync.rs",
     "aio.rs",
+    "control.rs",
     "events.rs",
     "query.rs",
 ];

@@ -1,4 +1,5 @@
-//! Asynchronous requests: aio_preadv, aio_pwritev, aio_flush, and aio_submit, the general form.
+//! Asynchronous requests: aio_preadv, aio_pwritev, aio_pwrite_zeroes, aio_pdiscard, aio_flush, and
+//! aio_submit, the general form; aio_cancel.
 
 use std::ffi::{c_int, c_void};
 
@@ -7,11 +8,11 @@ use libc::iovec;
 use super::constants::*;
 use super::extensible::copy_in;
 use super::guard::guard_handle;
-use super::options::{check_request_flags, invalid, ALIGNMENT_MAX};
+use super::options::{check_alignment, check_request_flags, invalid};
 use super::types::{blkalign_completion_fn, blkalign_handle, blkalign_request};
 use super::vector::{check_range, copy_iovec};
 use crate::driver::{Op, Segments};
-use crate::handle::{Callback, Handle, Submission};
+use crate::handle::{Callback, Handle, RequestFlags, Submission};
 use crate::sys::Error;
 
 /// Starts reading at `offset` into the elements of `iov`; else as
@@ -21,10 +22,11 @@ use crate::sys::Error;
 /// must stay until `cb(opaque, ret)` is called. Never blocks: what the storage
 /// cannot take yet waits in the library.
 ///
-/// Returns the request's id, greater than 0, and then `cb` is called exactly
-/// once, never inside this call; or -errno, and then it is never called: what
-/// is wrong with the call itself, as for blkalign_preadv(), and -EINVAL when
-/// cb is NULL. What the storage says goes to `cb`.
+/// Returns the request's id for blkalign_aio_cancel(), greater than 0, and then
+/// `cb` is called exactly once, never inside this call; or -errno, and then it
+/// is never called: what is wrong with the call itself, as for
+/// blkalign_preadv(), and -EINVAL when cb is NULL. What the storage says goes
+/// to `cb`.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_aio_preadv(
     h: *mut blkalign_handle,
@@ -60,6 +62,37 @@ pub unsafe extern "C" fn blkalign_aio_pwritev(
     unsafe { submit_vector(h, request, cb, opaque) }
 }
 
+/// Starts writing zeros; else as blkalign_pwrite_zeroes().
+///
+/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_aio_pwrite_zeroes(
+    h: *mut blkalign_handle,
+    offset: i64,
+    bytes: i64,
+    flags: u32,
+    cb: blkalign_completion_fn,
+    opaque: *mut c_void,
+) -> i64 {
+    // SAFETY: the header's demands are those of `submit_without_memory`.
+    unsafe { submit_without_memory(h, Op::WriteZeroes, (offset, bytes), flags, cb, opaque) }
+}
+
+/// Starts a discard; else as blkalign_pdiscard().
+///
+/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_aio_pdiscard(
+    h: *mut blkalign_handle,
+    offset: i64,
+    bytes: i64,
+    cb: blkalign_completion_fn,
+    opaque: *mut c_void,
+) -> i64 {
+    // SAFETY: the header's demands are those of `submit_without_memory`.
+    unsafe { submit_without_memory(h, Op::Discard, (offset, bytes), 0, cb, opaque) }
+}
+
 /// Starts a flush of the writes that have completed so far; else as
 /// blkalign_flush().
 ///
@@ -70,21 +103,17 @@ pub unsafe extern "C" fn blkalign_aio_flush(
     cb: blkalign_completion_fn,
     opaque: *mut c_void,
 ) -> i64 {
-    let body = |handle: &Handle| {
-        let callback = callback(cb, opaque)?;
-        submit(handle, flush(), callback)
-    };
-    // SAFETY: NULL or an open handle, as the header demands.
-    unsafe { guard_handle(h, body) }
+    // SAFETY: the header's demands are those of `submit_without_memory`.
+    unsafe { submit_without_memory(h, Op::Flush, (0, 0), 0, cb, opaque) }
 }
 
 /// Starts any request: `op` says which. `bytes` of a read or write must equal
-/// the iovec's total; a flush takes no offset, bytes or iov.
+/// the iovec's total; zero writes and discards take no iov; a flush takes no
+/// offset, bytes or iov.
 ///
 /// Returns as the call for that kind of request; -EINVAL also for an unknown
-/// op; -E2BIG: the request is of a newer version and uses what this one does
-/// not have; -ENOTSUP: an op, a flag or a guest_block_size that this version
-/// does not have yet.
+/// op, or a guest_block_size that is no power of two of at most 1 MiB; -E2BIG:
+/// the request is of a newer version and uses what this one does not have.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_aio_submit(
     h: *mut blkalign_handle,
@@ -103,6 +132,23 @@ pub unsafe extern "C" fn blkalign_aio_submit(
     };
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) }
+}
+
+/// Takes a request back that has not reached the storage: its callback runs
+/// with -ECANCELED, soon, and nothing of it is read or written. Requests that
+/// waited for it go on as if it had never been.
+///
+/// Returns 0: cancelled; -EBUSY: it is at the storage, or part of a write that
+/// is, and will complete by itself; -ENOENT: the handle has no such request, or
+/// its result is decided; -EINVAL: h is NULL.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_aio_cancel(h: *mut blkalign_handle, request_id: i64) -> c_int {
+    let body = |handle: &Handle| {
+        let id = u64::try_from(request_id).unwrap_or(0);
+        handle.cancel(id).map(|()| 0)
+    };
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) as c_int }
 }
 
 /// A read or write as the calls with an iovec take it.
@@ -127,8 +173,10 @@ unsafe fn submit_vector(
         // SAFETY: the caller of this function vouches for the array.
         let (segments, bytes) = unsafe { copy_iovec(request.iov, request.iovcnt)? };
         let (offset, bytes) = check_range(request.offset, bytes)?;
-        let fua = check_request_flags(request.flags)?;
-        submit(handle, Submission { op: request.op, fua, offset, bytes, segments }, callback)
+        let op = request.op;
+        let flags = check_request_flags(op, request.flags)?;
+        let submission = Submission { op, flags, guest_block: 0, offset, bytes, segments };
+        submit(handle, submission, callback)
     };
     // SAFETY: the caller of this function vouches for `h`.
     unsafe { guard_handle(h, body) }
@@ -144,8 +192,33 @@ fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback,
     Ok(Callback { function, opaque })
 }
 
-fn flush() -> Submission {
-    Submission { op: Op::Flush, fua: false, offset: 0, bytes: 0, segments: Segments::new() }
+/// A request of a kind that names no memory.
+fn without_memory(
+    op: Op,
+    offset: i64,
+    bytes: i64,
+    flags: RequestFlags,
+) -> Result<Submission, Error> {
+    let (offset, bytes) = check_range(offset, bytes)?;
+    Ok(Submission { op, flags, guest_block: 0, offset, bytes, segments: Segments::new() })
+}
+
+/// # Safety `h` is NULL or an open handle.
+unsafe fn submit_without_memory(
+    h: *mut blkalign_handle,
+    op: Op,
+    range: (i64, i64),
+    flags: u32,
+    cb: blkalign_completion_fn,
+    opaque: *mut c_void,
+) -> i64 {
+    let body = |handle: &Handle| {
+        let callback = callback(cb, opaque)?;
+        let flags = check_request_flags(op, flags)?;
+        submit(handle, without_memory(op, range.0, range.1, flags)?, callback)
+    };
+    // SAFETY: the caller of this function vouches for `h`.
+    unsafe { guard_handle(h, body) }
 }
 
 /// # Safety `request.iov` is NULL or has `request.iovcnt` elements.
@@ -153,21 +226,14 @@ unsafe fn general_form(request: &blkalign_request) -> Result<Submission, Error> 
     let op = match request.op {
         BLKALIGN_OP_READ => Op::Read,
         BLKALIGN_OP_WRITE => Op::Write,
+        BLKALIGN_OP_WRITE_ZEROES => Op::WriteZeroes,
+        BLKALIGN_OP_DISCARD => Op::Discard,
         BLKALIGN_OP_FLUSH => Op::Flush,
-        BLKALIGN_OP_WRITE_ZEROES | BLKALIGN_OP_DISCARD => {
-            let words = format!("blkalign_request: op {} is not supported yet", request.op);
-            return Err(Error::new(libc::ENOTSUP, words));
-        }
         unknown => return Err(invalid(format!("blkalign_request: unknown op {unknown}"))),
     };
-    let submission = if op == Op::Flush {
-        let range = (request.offset, request.bytes, request.iovcnt);
-        if range != (0, 0, 0) || !request.iov.is_null() {
-            return Err(invalid("blkalign_request: a flush takes no offset, bytes or iov"));
-        }
-        check_request_flags(request.flags)?;
-        flush()
-    } else {
+    check_alignment("guest_block_size", request.guest_block_size)?;
+    let flags = check_request_flags(op, request.flags)?;
+    if matches!(op, Op::Read | Op::Write) {
         // SAFETY: the caller of this function vouches for the array.
         let (segments, total) = unsafe { copy_iovec(request.iov, request.iovcnt)? };
         let (offset, bytes) = check_range(request.offset, request.bytes)?;
@@ -175,24 +241,17 @@ unsafe fn general_form(request: &blkalign_request) -> Result<Submission, Error> 
             let words = format!("bytes is {bytes}, the iovec's total {total}");
             return Err(invalid(format!("blkalign_request: {words}")));
         }
-        let fua = check_request_flags(request.flags)?;
-        Submission { op, fua, offset, bytes, segments }
-    };
-    check_guest_block_size(request.guest_block_size)?;
-    Ok(submission)
-}
-
-fn check_guest_block_size(bytes: u32) -> Result<(), Error> {
-    if bytes == 0 {
-        return Ok(());
+        let guest_block = request.guest_block_size;
+        return Ok(Submission { op, flags, guest_block, offset, bytes, segments });
     }
-    if !bytes.is_power_of_two() || bytes > ALIGNMENT_MAX {
-        return Err(invalid(format!(
-            "guest_block_size {bytes} is not a power of two of at most {ALIGNMENT_MAX}"
-        )));
+    if request.iovcnt != 0 || !request.iov.is_null() {
+        return Err(invalid("blkalign_request: only reads and writes take an iovec"));
     }
-    let words = format!("guest_block_size {bytes}: torn-read promises are not supported yet");
-    Err(Error::new(libc::ENOTSUP, words))
+    if op == Op::Flush && (request.offset, request.bytes) != (0, 0) {
+        return Err(invalid("blkalign_request: a flush takes no offset and no bytes"));
+    }
+    let guest_block = request.guest_block_size;
+    Ok(Submission { guest_block, ..without_memory(op, request.offset, request.bytes, flags)? })
 }
 
 #[cfg(test)]
@@ -239,21 +298,24 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_not_supported_and_the_rest_invalid() {
-        let ops = [(0, 22), (3, libc::ENOTSUP), (4, libc::ENOTSUP), (6, 22), (u32::MAX, 22)];
-        for (op, expected) in ops {
+    fn zeros_and_discards_take_a_range_and_no_memory() {
+        let iov = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }];
+        for op in [BLKALIGN_OP_WRITE_ZEROES, BLKALIGN_OP_DISCARD] {
+            let request = blkalign_request { op, offset: 1, bytes: 99, ..Extensible::zeroed() };
+            assert_eq!(errno(&request), 0);
+            assert_eq!(errno(&blkalign_request { bytes: -1, ..request }), libc::EINVAL);
+            assert_eq!(errno(&blkalign_request { iov: iov.as_ptr(), ..request }), libc::EINVAL);
+            assert_eq!(errno(&blkalign_request { iovcnt: 1, ..request }), libc::EINVAL);
+        }
+    }
+
+    #[test]
+    fn unknown_ops_and_odd_guest_blocks_are_invalid() {
+        for (op, expected) in [(0, 22), (6, 22), (u32::MAX, 22)] {
             assert_eq!(errno(&blkalign_request { op, ..read(&[]) }), expected, "{op}");
         }
-        for (guest_block_size, expected) in [(0, 0), (512, libc::ENOTSUP), (513, 22)] {
+        for (guest_block_size, expected) in [(0, 0), (512, 0), (1 << 20, 0), (513, 22)] {
             assert_eq!(errno(&blkalign_request { guest_block_size, ..read(&[]) }), expected);
         }
-        // Malformed comes first.
-        let both = blkalign_request {
-            flags: BLKALIGN_REQ_NO_WAIT,
-            guest_block_size: 3,
-            bytes: 1,
-            ..read(&[])
-        };
-        assert_eq!(errno(&both), libc::EINVAL);
     }
 }

@@ -17,10 +17,11 @@ pub const BLKALIGN_O_DIRECT: u32 = 1 << 1;
 pub const BLKALIGN_O_BUFFERED_OK: u32 = 1 << 2;
 /// Create the file if it is missing.
 pub const BLKALIGN_O_CREATE: u32 = 1 << 3;
-/// Writes past the end extend the file, reads past the end give zeros. Not in
-/// this version: opening is -ENOTSUP.
+/// Writes past the end extend the file, reads past the end give zeros. Not for
+/// block devices, not with a window, and not for drivers without truncate:
+/// opening is -EINVAL.
 pub const BLKALIGN_O_RESIZE: u32 = 1 << 4;
-/// Let discard deallocate. Not in this version: opening is -ENOTSUP.
+/// Let discard deallocate. Without it discards do nothing, with success.
 pub const BLKALIGN_O_UNMAP: u32 = 1 << 5;
 /// Every write as if it carried BLKALIGN_REQ_FUA.
 pub const BLKALIGN_O_WRITETHROUGH: u32 = 1 << 6;
@@ -59,23 +60,23 @@ pub const BLKALIGN_COMPLETION_EVENTFD: u32 = 2;
 
 /// Durable when the callback runs. Accepted without effect on a read or flush.
 pub const BLKALIGN_REQ_FUA: u32 = 1 << 0;
-/// Exclude every overlapping request while this one runs. Not in this version:
-/// -ENOTSUP.
+/// Exclude every overlapping request, reads too, while this one runs. Accepted
+/// without effect on a flush.
 pub const BLKALIGN_REQ_SERIALISING: u32 = 1 << 1;
-/// -EBUSY instead of waiting for an overlapping request. Not in this version:
-/// -ENOTSUP.
+/// -EBUSY, as the request's result, instead of waiting for an overlapping
+/// request. A block that is being written in part is busy as a whole. Accepted
+/// without effect on a flush.
 pub const BLKALIGN_REQ_NO_WAIT: u32 = 1 << 2;
 /// Writing zeros may deallocate. Only for requests that write zeros.
 pub const BLKALIGN_REQ_MAY_UNMAP: u32 = 1 << 3;
 /// -ENOTSUP rather than writing zeros slowly. Only for requests that write
 /// zeros.
 pub const BLKALIGN_REQ_NO_FALLBACK: u32 = 1 << 4;
-/// The iovec lies in memory that was registered with the library. Not in this
-/// version: -ENOTSUP.
+/// Each element of the iovec lies in memory given to blkalign_register_buf().
+/// Only for reads and writes.
 pub const BLKALIGN_REQ_REGISTERED_BUF: u32 = 1 << 5;
 
-/// blkalign_request.op. WRITE_ZEROES and DISCARD are not in this version:
-/// -ENOTSUP.
+/// blkalign_request.op.
 pub const BLKALIGN_OP_READ: u32 = 1;
 pub const BLKALIGN_OP_WRITE: u32 = 2;
 pub const BLKALIGN_OP_WRITE_ZEROES: u32 = 3;

@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing: what it lets in is well formed, and everything else is `handle`'s business.
 //!
-//! The header is generated from `constants`, `types`, `driver` and the five files of functions, so
+//! The header is generated from `constants`, `types`, `driver` and the six files of functions, so
 //! their comments are written for C programmers.
 
 // The types are named as in C, and so are the functions, whose safety rules stand in their comments
@@ -18,6 +18,7 @@ mod types;
 mod vector;
 
 mod aio;
+mod control;
 mod events;
 mod open;
 mod query;
@@ -25,6 +26,7 @@ mod sync;
 
 pub use aio::*;
 pub use constants::*;
+pub use control::*;
 pub use driver::{blkalign_driver, blkalign_driver_done_fn};
 pub use events::*;
 pub use open::*;

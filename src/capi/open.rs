@@ -26,11 +26,12 @@ use crate::sys::Error;
 /// Returns 0 or -errno: what open(2) says, and
 /// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
 ///           that is no power of two, size not set, workers or queue_depth
-///           too large; BLKALIGN_O_DIRECT where there is none;
+///           too large; BLKALIGN_O_DIRECT where there is none; a window that
+///           passes the end; BLKALIGN_O_RESIZE with a window, for a block
+///           device, or for a driver without truncate;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
 /// -ENOTSUP  opts asks for what this version does not have yet:
-///           BLKALIGN_O_RESIZE, BLKALIGN_O_UNMAP, BLKALIGN_O_STABLE_WRITES,
-///           BLKALIGN_O_LOCK, guest_block_size, a window.
+///           BLKALIGN_O_STABLE_WRITES, BLKALIGN_O_LOCK.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open(
     path: *const c_char,

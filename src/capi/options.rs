@@ -5,7 +5,8 @@ use super::constants::*;
 use super::extensible::copy_in;
 use super::types::blkalign_open_options;
 use super::vector::{check_range, REQUEST_END_MAX};
-use crate::handle::{CompletionMode, EngineKind, Options};
+use crate::driver::Op;
+use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
 use crate::sys::Error;
 
 /// No storage asks for more, and scratch memory of that size can be had.
@@ -115,22 +116,34 @@ fn check_window(offset: u64, length: u64) -> Result<(), Error> {
     }
 }
 
-/// Checks the flags of a read, write or flush; tells whether FUA is among them.
-pub fn check_request_flags(flags: u32) -> Result<bool, Error> {
-    const LATER: u32 =
-        BLKALIGN_REQ_SERIALISING | BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_REGISTERED_BUF;
-    let wrong = flags & !(BLKALIGN_REQ_FUA | LATER);
-    if wrong & !(BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK) != 0 {
-        return Err(invalid(format!("unknown request flags in {flags:#x}")));
+/// Checks the flags of a request of that kind.
+pub fn check_request_flags(op: Op, flags: u32) -> Result<RequestFlags, Error> {
+    const ALL: u32 = BLKALIGN_REQ_FUA
+        | BLKALIGN_REQ_SERIALISING
+        | BLKALIGN_REQ_NO_WAIT
+        | BLKALIGN_REQ_MAY_UNMAP
+        | BLKALIGN_REQ_NO_FALLBACK
+        | BLKALIGN_REQ_REGISTERED_BUF;
+    let unknown = flags & !ALL;
+    if unknown != 0 {
+        return Err(invalid(format!("unknown request flags {unknown:#x}")));
     }
-    if wrong != 0 {
+    let wrong = flags & (BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK);
+    if op != Op::WriteZeroes && wrong != 0 {
         return Err(invalid(format!("request flags {wrong:#x} are for zero writes only")));
     }
-    if flags & LATER != 0 {
-        let words = format!("request flags {:#x} are not supported yet", flags & LATER);
-        return Err(Error::new(libc::ENOTSUP, words));
+    let has = |flag| flags & flag != 0;
+    if has(BLKALIGN_REQ_REGISTERED_BUF) && !matches!(op, Op::Read | Op::Write) {
+        return Err(invalid("BLKALIGN_REQ_REGISTERED_BUF is for reads and writes only"));
     }
-    Ok(flags & BLKALIGN_REQ_FUA != 0)
+    Ok(RequestFlags {
+        fua: has(BLKALIGN_REQ_FUA),
+        serialising: has(BLKALIGN_REQ_SERIALISING),
+        no_wait: has(BLKALIGN_REQ_NO_WAIT),
+        may_unmap: has(BLKALIGN_REQ_MAY_UNMAP),
+        no_fallback: has(BLKALIGN_REQ_NO_FALLBACK),
+        registered: has(BLKALIGN_REQ_REGISTERED_BUF),
+    })
 }
 
 #[cfg(test)]
@@ -214,20 +227,23 @@ mod tests {
     }
 
     #[test]
-    fn request_flags_are_known_or_later_or_wrong() {
-        assert!(!check_request_flags(0).unwrap());
-        assert!(check_request_flags(BLKALIGN_REQ_FUA).unwrap());
-        for (flags, expected) in [
-            (BLKALIGN_REQ_SERIALISING, libc::ENOTSUP),
-            (BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_FUA, libc::ENOTSUP),
-            (BLKALIGN_REQ_REGISTERED_BUF, libc::ENOTSUP),
-            (BLKALIGN_REQ_MAY_UNMAP, libc::EINVAL),
-            (BLKALIGN_REQ_NO_FALLBACK, libc::EINVAL),
-            (BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_MAY_UNMAP, libc::EINVAL),
-            (1 << 6, libc::EINVAL),
-            (1 << 31, libc::EINVAL),
-        ] {
-            assert_eq!(check_request_flags(flags).unwrap_err().errno, expected, "{flags:#x}");
+    fn request_flags_are_for_the_requests_that_know_them() {
+        let errno = |op, flags| check_request_flags(op, flags).err().map_or(0, |error| error.errno);
+        let fua = check_request_flags(Op::Write, BLKALIGN_REQ_FUA).unwrap();
+        assert_eq!(fua, RequestFlags { fua: true, ..RequestFlags::default() });
+        let zeros = BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK;
+        let any = BLKALIGN_REQ_SERIALISING | BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_FUA;
+        for op in [Op::Read, Op::Write, Op::WriteZeroes, Op::Discard, Op::Flush] {
+            assert_eq!(errno(op, any), 0);
+            let expected = if op == Op::WriteZeroes { 0 } else { libc::EINVAL };
+            assert_eq!(errno(op, zeros), expected, "{op:?}");
+            assert_eq!(errno(op, BLKALIGN_REQ_MAY_UNMAP | any), expected, "{op:?}");
+            let moves = matches!(op, Op::Read | Op::Write);
+            let expected = if moves { 0 } else { libc::EINVAL };
+            assert_eq!(errno(op, BLKALIGN_REQ_REGISTERED_BUF), expected, "{op:?}");
+            for bit in 6..32 {
+                assert_eq!(errno(op, 1 << bit), libc::EINVAL);
+            }
         }
     }
 }

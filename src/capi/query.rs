@@ -178,5 +178,6 @@ fn stats_of(handle: &Handle) -> blkalign_stats {
         storage_writes: stats.storage_writes,
         errors: stats.errors,
         in_flight: stats.in_flight,
+        probe_repairs: stats.probe_repairs,
     }
 }

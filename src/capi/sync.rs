@@ -1,4 +1,5 @@
-//! Synchronous requests: pread, pwrite, preadv, pwritev, flush; and drain.
+//! Synchronous requests: pread, pwrite, preadv, pwritev, pwrite_zeroes, pdiscard, flush, truncate;
+//! and drain.
 
 use std::ffi::{c_int, c_void};
 
@@ -23,8 +24,8 @@ use crate::handle::{Handle, Submission};
 /// -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and
 ///           bytes is not 0;
 /// -EIO      the range passes the end of the object;
-/// -EDEADLK  called inside a callback;
-/// -ENOTSUP  a flag that this version does not have yet.
+/// -EBUSY    BLKALIGN_REQ_NO_WAIT, and an overlapping request is in the way;
+/// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_pread(
     h: *mut blkalign_handle,
@@ -93,6 +94,45 @@ pub unsafe extern "C" fn blkalign_pwritev(
     unsafe { run_vector(h, Op::Write, offset, iov, iovcnt, flags) }
 }
 
+/// Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
+/// cheapest way that the storage has: it is told to (fallocate(2),
+/// ioctl(BLKZEROOUT), a driver's pwrite_zeroes) for the part made of whole
+/// blocks, and written to at the edges. Storage that cannot be told is written
+/// to, unless BLKALIGN_REQ_NO_FALLBACK.
+///
+/// `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_MAY_UNMAP the storage may
+/// deallocate.
+///
+/// Returns as blkalign_pwrite(); -ENOTSUP: BLKALIGN_REQ_NO_FALLBACK, and whole
+/// blocks would have had to be written: nothing was.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_pwrite_zeroes(
+    h: *mut blkalign_handle,
+    offset: i64,
+    bytes: i64,
+    flags: u32,
+) -> c_int {
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { run_without_memory(h, Op::WriteZeroes, offset, bytes, flags) }
+}
+
+/// Tells the storage that `bytes` bytes at `offset` are not needed any more:
+/// advice. What is not a whole unit of blkalign_limits.discard_alignment stays
+/// as it is, also at the edges; the rest may read as anything until it is
+/// written. It does nothing, with success, without BLKALIGN_O_UNMAP and where
+/// the storage does not know how.
+///
+/// Returns as blkalign_pwrite().
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_pdiscard(
+    h: *mut blkalign_handle,
+    offset: i64,
+    bytes: i64,
+) -> c_int {
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { run_without_memory(h, Op::Discard, offset, bytes, 0) }
+}
+
 /// Makes durable every write that completed before this call, whichever handle
 /// of the same object wrote it. After a flush has failed, every later flush of
 /// the object fails too until it is opened anew: nobody knows what was lost.
@@ -101,10 +141,24 @@ pub unsafe extern "C" fn blkalign_pwritev(
 /// called inside a callback.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
-    let flush =
-        Submission { op: Op::Flush, fua: false, offset: 0, bytes: 0, segments: Segments::new() };
     // SAFETY: NULL or an open handle, as the header demands.
-    unsafe { guard_handle(h, |handle| handle.run(flush).map(|()| 0)) as c_int }
+    unsafe { run_without_memory(h, Op::Flush, 0, 0, 0) }
+}
+
+/// Makes the object `length` bytes long. What goes is gone; what comes reads as
+/// zeros. Waits for the requests that it touches, and those submitted later
+/// wait for it. Needs no BLKALIGN_O_RESIZE.
+///
+/// Returns 0 or -errno: what the storage says, and
+/// -EINVAL   h is NULL, length out of range; a block device; a handle with a
+///           window;
+/// -EPERM    the handle is read-only;
+/// -ENOTSUP  a driver without truncate;
+/// -EDEADLK  called inside a callback.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_truncate(h: *mut blkalign_handle, length: i64) -> c_int {
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { run_without_memory(h, Op::Truncate, length, 0, 0) }
 }
 
 /// Waits until nothing of this handle is in flight and every callback has
@@ -116,6 +170,25 @@ pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
 pub unsafe extern "C" fn blkalign_drain(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, |handle| handle.drain().map(|()| 0)) as c_int }
+}
+
+/// # Safety `h` is NULL or an open handle.
+unsafe fn run_without_memory(
+    h: *mut blkalign_handle,
+    op: Op,
+    offset: i64,
+    bytes: i64,
+    flags: u32,
+) -> c_int {
+    let body = |handle: &Handle| {
+        let (offset, bytes) = check_range(offset, bytes)?;
+        let flags = check_request_flags(op, flags)?;
+        let segments = Segments::new();
+        handle.run(Submission { op, flags, guest_block: 0, offset, bytes, segments })?;
+        Ok(0)
+    };
+    // SAFETY: the caller of this function vouches for `h`.
+    unsafe { guard_handle(h, body) as c_int }
 }
 
 /// # Safety `h` is NULL or an open handle; `buffer` holds `bytes` bytes,
@@ -131,8 +204,8 @@ unsafe fn run_buffer(
     let body = |handle: &Handle| {
         let (offset, bytes) = check_range(offset, bytes)?;
         let segments = one_buffer(buffer, bytes)?;
-        let fua = check_request_flags(flags)?;
-        handle.run(Submission { op, fua, offset, bytes, segments })?;
+        let flags = check_request_flags(op, flags)?;
+        handle.run(Submission { op, flags, guest_block: 0, offset, bytes, segments })?;
         Ok(0)
     };
     // SAFETY: the caller of this function vouches for `h`.
@@ -153,8 +226,8 @@ unsafe fn run_vector(
         // SAFETY: the caller of this function vouches for `iov`.
         let (segments, bytes) = unsafe { copy_iovec(iov, iovcnt)? };
         let (offset, bytes) = check_range(offset, bytes)?;
-        let fua = check_request_flags(flags)?;
-        handle.run(Submission { op, fua, offset, bytes, segments })?;
+        let flags = check_request_flags(op, flags)?;
+        handle.run(Submission { op, flags, guest_block: 0, offset, bytes, segments })?;
         Ok(0)
     };
     // SAFETY: the caller of this function vouches for `h`.

@@ -46,11 +46,12 @@ pub struct blkalign_open_options {
     /// The same for the length of each element of an iovec.
     pub segment_alignment: u32,
     /// Bytes, a power of two: the default for requests that carry none; 0: no
-    /// promise about torn reads. Not in this version: must be 0 (-ENOTSUP).
+    /// promise about torn reads. See blkalign_request.guest_block_size.
     pub guest_block_size: u32,
     /// Bytes. The handle shows only [window_offset, window_offset +
-    /// window_length) of the object. Neither needs to be aligned. Not in this
-    /// version: both must be 0 (-ENOTSUP).
+    /// window_length) of the object: offsets count from the window's start, and
+    /// nothing outside is ever read into a caller's memory or changed. Neither
+    /// needs to be aligned. Not with BLKALIGN_O_RESIZE.
     pub window_offset: u64,
     /// Bytes; 0: to the end.
     pub window_length: u64,
@@ -67,16 +68,19 @@ pub struct blkalign_request {
     pub op: u32,
     /// BLKALIGN_REQ_*
     pub flags: u32,
-    /// Bytes from the start of the object. A flush takes none: 0.
+    /// Bytes from the start of the object, or of the window. A flush takes
+    /// none: 0.
     pub offset: i64,
     /// Must equal the total of `iov` for a read or write; 0 for a flush.
     pub bytes: i64,
-    /// The memory to read into or write from; NULL for a flush.
+    /// The memory to read into or write from; NULL for other requests.
     pub iov: *const iovec,
     /// Number of elements of `iov`: any number, empty ones are fine.
     pub iovcnt: c_int,
-    /// Torn-read promise for this request, a power of two; 0: the handle's.
-    /// Not in this version: must be 0 (-ENOTSUP).
+    /// Torn-read promise for this request, a power of two of at most 1 MiB; 0:
+    /// the handle's. A request with one is atomic in units of so many bytes
+    /// against every other request with one on the same object in this
+    /// process: a read sees all or nothing of a write to such a unit.
     pub guest_block_size: u32,
     /// Gets the result. Must not be NULL.
     pub cb: blkalign_completion_fn,
@@ -161,4 +165,7 @@ pub struct blkalign_stats {
     pub errors: u64,
     /// Requests submitted that are not done yet.
     pub in_flight: u64,
+    /// Times that the storage refused an alignment which it had accepted, and
+    /// a larger one was found.
+    pub probe_repairs: u64,
 }

@@ -27,7 +27,6 @@ pub type AsyncIoFn = unsafe extern "C" fn(
 ) -> c_int;
 
 /// The driver as the C door hands it over: sizes and NULLs already checked for form.
-#[expect(dead_code, reason = "zeroes, discard and truncate are not in this version")]
 #[derive(Clone)]
 pub struct CDriver {
     pub opaque: *mut c_void,
@@ -50,8 +49,10 @@ pub struct CDriver {
     pub aio_flush: Option<unsafe extern "C" fn(*mut c_void, DoneFn, *mut c_void) -> c_int>,
 }
 
-/// The flag of `blkalign_request.flags` that drivers see.
+/// The flags of `blkalign_request.flags` that drivers see.
 const REQ_FUA: u32 = 0x01;
+const REQ_MAY_UNMAP: u32 = 0x08;
+const REQ_NO_FALLBACK: u32 = 0x10;
 
 /// offset, bytes, iov, iovcnt, flags
 type IoArguments = (i64, i64, *const Segment, c_int, u32);
@@ -113,8 +114,30 @@ impl CallbackDriver {
         &self.name
     }
 
+    /// What needs no memory: zeros, discard, truncate. ENOTSUP where the caller has no function.
+    fn change(&self, io: &Io) -> Result<u64, i32> {
+        let (offset, bytes, _, _, flags) = Self::io_arguments(io);
+        let CDriver { opaque, pwrite_zeroes, pdiscard, truncate, .. } = self.table;
+        let ret = match io.op {
+            // SAFETY: the caller's function, called as its contract says.
+            Op::WriteZeroes => pwrite_zeroes.map(|f| unsafe { f(opaque, offset, bytes, flags) }),
+            // SAFETY: as above.
+            Op::Discard => pdiscard.map(|f| unsafe { f(opaque, offset, bytes) }),
+            // SAFETY: as above.
+            _ => truncate.map(|f| unsafe { f(opaque, offset) }),
+        };
+        ret.map_or(Err(libc::ENOTSUP), |ret| result_of(ret, io))
+    }
+
+    pub fn can_truncate(&self) -> bool {
+        self.table.truncate.is_some()
+    }
+
     fn io_arguments(io: &Io) -> IoArguments {
-        let flags = if io.fua { REQ_FUA } else { 0 };
+        let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+        let flags = flag(io.fua, REQ_FUA)
+            | flag(io.may_unmap, REQ_MAY_UNMAP)
+            | flag(io.no_fallback, REQ_NO_FALLBACK);
         let count = io.segments.len() as c_int;
         (io.offset as i64, io.bytes as i64, io.segments.as_ptr(), count, flags)
     }
@@ -132,6 +155,7 @@ impl CallbackDriver {
                 // SAFETY: the caller's function, called as its contract says.
                 return unsafe { function(opaque, driver_done, token) };
             }
+            _ => unreachable!("has no asynchronous function"),
         };
         let function = function.expect("an asynchronous function");
         // SAFETY: the caller's function, called as its contract says; the vector stays until the
@@ -152,6 +176,8 @@ impl Driver for CallbackDriver {
                 let ret = self.table.flush.map_or(0, |flush| unsafe { flush(opaque) });
                 return result_of(ret, io);
             }
+            Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
+            Op::Fill => unreachable!("not the storage's business"),
         };
         let Some(function) = function else { return Err(libc::EIO) };
         // SAFETY: the caller's function, called as its contract says; the vector outlives the
@@ -165,6 +191,7 @@ impl Driver for CallbackDriver {
             Op::Read => self.table.aio_preadv.is_some(),
             Op::Write => self.table.aio_pwritev.is_some(),
             Op::Flush => self.table.aio_flush.is_some(),
+            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill => false,
         }
     }
 

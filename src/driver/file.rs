@@ -126,6 +126,10 @@ impl FileDriver {
         self.identity
     }
 
+    pub fn is_device(&self) -> bool {
+        matches!(self.identity, Identity::Device { .. })
+    }
+
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -221,6 +225,8 @@ impl Driver for FileDriver {
             Op::Write => self.write(io),
             // One for both lanes: it is the inode's pages and the device's cache that are written.
             Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
+            Op::WriteZeroes | Op::Discard | Op::Truncate => Err(libc::ENOTSUP),
+            Op::Fill => unreachable!("not the storage's business"),
         };
         moved.map(|bytes| bytes as u64)
     }

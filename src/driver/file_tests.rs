@@ -43,15 +43,10 @@ struct Pages([u8; 8192]);
 pub fn io(op: Op, lane: Lane, offset: u64, memory: &[u8]) -> Io {
     let segment = Segment { address: memory.as_ptr() as usize, bytes: memory.len() };
     Io {
-        id: IoId { slot: 0, part: 0 },
-        op,
         lane,
-        fua: false,
-        offset,
         bytes: memory.len() as u64,
         segments: smallvec![segment],
-        copies: smallvec![],
-        joined: Vec::new(),
+        ..Io::new(IoId { slot: 0, part: 0 }, op, offset)
     }
 }
 

@@ -27,7 +27,15 @@ pub type Copies = SmallVec<[Copy; 2]>;
 pub enum Op {
     Read,
     Write,
+    /// The bytes become zeros; no segments.
+    WriteZeroes,
+    /// Advice: the bytes are not needed any more; no segments.
+    Discard,
+    /// The length of the object becomes `offset`; no bytes.
+    Truncate,
     Flush,
+    /// The segments become zeros; the storage is not touched.
+    Fill,
 }
 
 /// Which way to the storage an I/O takes.
@@ -53,13 +61,44 @@ pub struct Io {
     pub id: IoId,
     pub op: Op,
     pub lane: Lane,
-    /// Write: durable when done.
+    /// Write, WriteZeroes: durable when done.
     pub fua: bool,
+    /// WriteZeroes: may deallocate.
+    pub may_unmap: bool,
+    /// WriteZeroes: ENOTSUP rather than writing zeros slowly.
+    pub no_fallback: bool,
+    /// Write: all or nothing of it survives a loss of power.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub atomic: bool,
+    /// Read, Write: every segment lies in memory that is registered with the handle.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub registered: bool,
     pub offset: u64,
-    /// The sum of `segments`; 0 for a flush.
+    /// Read, Write, Fill: the sum of `segments`. WriteZeroes, Discard: how many. Else 0.
     pub bytes: u64,
     pub segments: Segments,
     pub copies: Copies,
     /// The I/Os that this one stands for, if they are several; only the request machine cares.
     pub joined: Vec<Io>,
+}
+
+impl Io {
+    /// An I/O without memory, flags or bytes.
+    pub fn new(id: IoId, op: Op, offset: u64) -> Io {
+        Io {
+            id,
+            op,
+            lane: Lane::Main,
+            fua: false,
+            may_unmap: false,
+            no_fallback: false,
+            atomic: false,
+            registered: false,
+            offset,
+            bytes: 0,
+            segments: Segments::new(),
+            copies: Copies::new(),
+            joined: Vec::new(),
+        }
+    }
 }

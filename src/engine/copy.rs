@@ -1,6 +1,6 @@
 //! The bounces: the only place where the library itself touches a guest's memory.
 
-use crate::driver::Copy;
+use crate::driver::{Copy, Segment};
 
 /// Runs the copies of one I/O.
 pub fn run_copies(copies: &[Copy]) {
@@ -11,5 +11,13 @@ pub fn run_copies(copies: &[Copy]) {
         unsafe {
             std::ptr::copy_nonoverlapping(copy.from as *const u8, copy.to as *mut u8, copy.bytes);
         }
+    }
+}
+
+/// Fills memory with zeros.
+pub fn fill(segments: &[Segment]) {
+    for segment in segments {
+        // SAFETY: memory of a read that has not called back, which the caller promised to keep.
+        unsafe { std::ptr::write_bytes(segment.address as *mut u8, 0, segment.bytes) };
     }
 }

@@ -15,7 +15,7 @@ mod ring_tests;
 mod ring_thread_tests;
 mod scratch;
 
-pub use copy::run_copies;
+pub use copy::{fill, run_copies};
 pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::Ring;
 pub use ring_slots::Files as RingFiles;

@@ -140,6 +140,9 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
         (Op::Write, _) => {
             opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(dsync).build()
         }
+        (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill, _) => {
+            unreachable!("carried out by a thread")
+        }
         (Op::Flush, _) => {
             let fd = types::Fd(files.flush);
             opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build()

@@ -10,7 +10,7 @@ use smallvec::smallvec;
 
 use super::ring::Ring;
 use super::ring_slots::Files;
-use crate::driver::{Io, IoId, Lane, Op, Segment, Segments};
+use crate::driver::{Io, IoId, Op, Segment, Segments};
 
 /// Memory that I/O goes to and from, at an alignment.
 pub struct Memory {
@@ -58,15 +58,9 @@ impl Drop for Memory {
 
 pub fn io(slot: u32, op: Op, offset: u64, segments: Segments) -> Io {
     Io {
-        id: IoId { slot, part: 0 },
-        op,
-        lane: Lane::Main,
-        fua: false,
-        offset,
         bytes: segments.iter().map(|segment| segment.bytes as u64).sum(),
         segments,
-        copies: Default::default(),
-        joined: Vec::new(),
+        ..Io::new(IoId { slot, part: 0 }, op, offset)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One open handle: its options, its statistics, its engine and completion mode. Requests are
 //! checked here against what the handle may do, and handed to the node.
 
+mod buffers;
 mod events;
 mod open;
 mod options;
@@ -8,8 +9,10 @@ mod pools;
 mod run;
 
 pub use crate::completion::{set_failure_hook, Callback};
+use buffers::Buffers;
 pub use options::{CompletionMode, EngineKind, Options};
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::completion::inside_callback;
@@ -17,6 +20,7 @@ use crate::driver::{CallbackDriver, FileDriver, Op, Segments};
 use crate::engine::PoolOwner;
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
+pub use crate::request::RequestFlags;
 use crate::request::{Request, Stats};
 use crate::sys::Error;
 
@@ -24,7 +28,10 @@ use crate::sys::Error;
 /// empty elements and adding up to `bytes`.
 pub struct Submission {
     pub op: Op,
-    pub fua: bool,
+    pub flags: RequestFlags,
+    /// Torn-read promise of this request; 0: the handle's.
+    pub guest_block: u32,
+    /// From the start of the window; Truncate: the new length.
     pub offset: u64,
     pub bytes: u64,
     pub segments: Segments,
@@ -35,9 +42,24 @@ pub struct Handle {
     storage: Storage,
     limits: Limits,
     writable: bool,
-    writethrough: bool,
+    /// Writes past the end extend the object.
+    resize: bool,
+    /// The part of the object that the handle shows.
+    window: Option<Window>,
+    guest_block: u32,
+    /// Memory that the caller has registered.
+    buffers: Buffers,
+    /// Every write is as if FUA.
+    writethrough: AtomicBool,
     /// Dropped last: its threads may have the rest in their hands.
     pool: Arc<PoolOwner<Work>>,
+}
+
+/// A part of an object; no `bytes`: to the end, whatever it is.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    offset: u64,
+    bytes: Option<u64>,
 }
 
 /// What is underneath, for opening it once more.
@@ -85,8 +107,33 @@ impl Handle {
         })
     }
 
+    /// Of the object, or of the window.
     pub fn length(&self) -> u64 {
-        self.queue.node.length()
+        let length = self.queue.node.length();
+        match self.window {
+            None => length,
+            Some(Window { offset, bytes }) => bytes.unwrap_or(length.saturating_sub(offset)),
+        }
+    }
+
+    /// Takes a request back. EBUSY: it is at the storage; ENOENT: there is none, or its result is
+    /// decided.
+    pub fn cancel(&self, id: u64) -> Result<(), Error> {
+        let answer = with_actions(|actions| {
+            let answer = self.queue.node.cancel(self.queue.id(), id, actions);
+            dispatch(actions);
+            answer
+        });
+        answer.map_err(|errno| {
+            let why = if errno == libc::EBUSY { "is at the storage" } else { "is not in flight" };
+            Error::new(errno, format!("{}: cancel: request {id} {why}", self.queue.name))
+        })
+    }
+
+    /// Whether writes may linger in a cache below until the next flush; else every later one is
+    /// as if FUA.
+    pub fn set_write_cache(&self, enable: bool) {
+        self.writethrough.store(!enable, Ordering::Relaxed);
     }
 
     pub fn limits(&self) -> &Limits {
@@ -116,23 +163,51 @@ impl Handle {
         if self.queue.node.is_poisoned() {
             return Err(self.poisoned());
         }
+        if submission.flags.registered {
+            self.check_registered(&submission.segments)?;
+        }
         if op == Op::Flush {
             return Ok(());
         }
         let name = &self.queue.name;
-        let verb = if op == Op::Write { "write" } else { "read" };
-        if op == Op::Write && !self.writable {
+        if op != Op::Read && !self.writable {
             let words = format!("{name}: the handle was opened for reading only");
             return Err(Error::new(libc::EPERM, words));
         }
+        if op == Op::Truncate {
+            return self.check_truncate();
+        }
+        let verb = match op {
+            Op::Read => "read",
+            Op::Write => "write",
+            Op::WriteZeroes => "zero write",
+            _ => "discard",
+        };
         let length = self.length();
-        if offset + bytes > length {
+        if offset + bytes > length && !self.resize {
             let words = format!(
                 "{name}: {verb} of {bytes} bytes at offset {offset} passes the end at {length}"
             );
             return Err(Error::new(libc::EIO, words));
         }
         Ok(())
+    }
+
+    fn check_truncate(&self) -> Result<(), Error> {
+        let name = &self.queue.name;
+        let refuse = |errno, why| Err(Error::new(errno, format!("{name}: truncate: {why}")));
+        if self.window.is_some() {
+            return refuse(libc::EINVAL, "the handle shows only a window");
+        }
+        match &self.storage {
+            Storage::File(driver) if driver.is_device() => {
+                refuse(libc::EINVAL, "a block device has the length that it has")
+            }
+            Storage::Callbacks(driver) if !driver.can_truncate() => {
+                refuse(libc::ENOTSUP, "the driver has no function for it")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_may_wait(&self, what: &str) -> Result<(), Error> {
@@ -144,9 +219,14 @@ impl Handle {
     }
 
     fn request(&self, submission: Submission, token: Owner) -> Request<Owner> {
-        let Submission { op, fua, offset, bytes, segments } = submission;
-        let fua = op == Op::Write && (fua || self.writethrough);
-        Request { op, fua, offset, bytes, segments, token }
+        let Submission { op, mut flags, guest_block, mut offset, bytes, segments } = submission;
+        let writes = matches!(op, Op::Write | Op::WriteZeroes);
+        flags.fua = writes && (flags.fua || self.writethrough.load(Ordering::Relaxed));
+        let guest_block = u64::from(if guest_block == 0 { self.guest_block } else { guest_block });
+        if let (Some(window), true) = (self.window, op != Op::Flush) {
+            offset += window.offset;
+        }
+        Request { op, flags, guest_block, offset, bytes, segments, token }
     }
 
     fn poisoned(&self) -> Error {

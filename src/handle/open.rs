@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
+use super::buffers::Buffers;
 use super::pools::pool_for;
-use super::{CompletionMode, EngineKind, Handle, Options, Storage};
+use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
 use crate::completion::{report, Mode};
 use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, Lane};
 use crate::engine::{Ring, RingFiles};
@@ -61,9 +63,13 @@ impl Handle {
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
         let node = node_of(driver.identity(), driver.length()?);
         let limits = driver.limits().clone();
+        if options.resize && driver.is_device() {
+            let words = format!("{name}: BLKALIGN_O_RESIZE is for files, not for block devices");
+            return Err(Error::new(libc::EINVAL, words));
+        }
         let driver = Arc::new(driver);
         let storage = Storage::File(driver.clone());
-        Ok(Handle::new(storage, driver, node, name, limits, options))
+        Handle::new(storage, driver, node, name, limits, options)
     }
 
     fn on_callbacks(
@@ -93,8 +99,12 @@ impl Handle {
             let words = format!("{name}: the driver has neither pwritev nor aio_pwritev");
             return Err(Error::new(libc::EINVAL, words));
         }
+        if options.resize && !driver.can_truncate() {
+            let words = format!("{name}: BLKALIGN_O_RESIZE needs a driver with truncate");
+            return Err(Error::new(libc::EINVAL, words));
+        }
         let storage = Storage::Callbacks(driver.clone());
-        Ok(Handle::new(storage, driver, node, name, limits, options))
+        Handle::new(storage, driver, node, name, limits, options)
     }
 
     fn new(
@@ -104,7 +114,8 @@ impl Handle {
         name: String,
         limits: Limits,
         options: &Options,
-    ) -> Handle {
+    ) -> Result<Handle, Error> {
+        let window = window_of(options, node.length(), &name)?;
         let pool = pool_for(options.workers);
         let mode = match options.completion {
             CompletionMode::Serial => Mode::Serial,
@@ -117,17 +128,39 @@ impl Handle {
             Storage::Callbacks(_) => None,
         };
         let queue_limits = queue_limits(&limits, node.length(), cache_unit, options);
-        let queue = Arc::new(Queue::new(node, driver, pool.pool().clone(), ring, mode, name));
+        let window_offset = window.map_or(0, |window| window.offset);
+        let pool_of_queue = pool.pool().clone();
+        let queue = Queue::new(node, driver, pool_of_queue, ring, mode, name, window_offset);
+        let queue = Arc::new(queue);
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
-        Handle {
+        Ok(Handle {
             queue,
             storage,
             limits,
             writable: options.writable,
-            writethrough: options.writethrough,
+            resize: options.resize,
+            window,
+            guest_block: options.guest_block_size,
+            buffers: Buffers::default(),
+            writethrough: AtomicBool::new(options.writethrough),
             pool,
-        }
+        })
     }
+}
+
+fn window_of(options: &Options, length: u64, name: &str) -> Result<Option<Window>, Error> {
+    let (offset, bytes) = (options.window_offset, options.window_length);
+    if offset == 0 && bytes == 0 {
+        return Ok(None);
+    }
+    // Both are checked against the largest offset that there is; their sum does not overflow.
+    if offset + bytes > length {
+        let words = format!(
+            "{name}: a window of {bytes} bytes at offset {offset} passes the end at {length}"
+        );
+        return Err(Error::new(libc::EINVAL, words));
+    }
+    Ok(Some(Window { offset, bytes: (bytes != 0).then_some(bytes) }))
 }
 
 /// The io_uring engine, unless threads were asked for or the system refuses it: then the reason is
@@ -188,6 +221,10 @@ fn queue_limits(
         copy_edges: cache_unit.is_some(),
         no_flush: options.no_flush,
         no_merge: options.no_merge,
+        resize: options.resize,
+        unmap: options.unmap,
+        discard_alignment: u64::from(limits.discard_alignment).max(request_alignment),
+        atomic_write_max: u64::from(limits.atomic_write_unit_max),
     }
 }
 

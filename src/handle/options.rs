@@ -54,17 +54,15 @@ const QUEUE_DEPTH_MAX: u32 = 65536;
 impl Options {
     /// Refuses what is out of bounds, and what would be silently left undone.
     pub fn check(&self) -> Result<(), Error> {
-        let missing = [
-            (self.resize, "BLKALIGN_O_RESIZE"),
-            (self.unmap, "BLKALIGN_O_UNMAP"),
-            (self.stable_writes, "BLKALIGN_O_STABLE_WRITES"),
-            (self.lock, "BLKALIGN_O_LOCK"),
-            (self.guest_block_size != 0, "guest_block_size"),
-            (self.window_offset != 0 || self.window_length != 0, "a window"),
-        ];
+        let missing =
+            [(self.stable_writes, "BLKALIGN_O_STABLE_WRITES"), (self.lock, "BLKALIGN_O_LOCK")];
         if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
             let words = format!("{what} is not in this version of the library");
             return Err(Error::new(libc::ENOTSUP, words));
+        }
+        if self.resize && (self.window_offset != 0 || self.window_length != 0) {
+            let words = "BLKALIGN_O_RESIZE and a window exclude each other";
+            return Err(Error::new(libc::EINVAL, words));
         }
         let bounds = [
             ("workers", self.workers, WORKERS_MAX),

@@ -19,9 +19,9 @@ impl Handle {
         let result = self.run_taken_in(submission, &waiter);
         self.queue.completions.request_over();
         match result {
-            Some(result) => {
-                result.map_err(|errno| failure(&self.queue.name, op, offset, bytes, errno))
-            }
+            Some(result) => result.map_err(|errno| {
+                failure(&self.queue, op, offset + self.queue.window_offset, bytes, errno)
+            }),
             None => Err(self.poisoned()),
         }
     }

@@ -116,7 +116,7 @@ fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
         Owner::Callback(queue, callback) => {
             let (queue, callback) = (queue.clone(), *callback);
             let result = completion.result.map_err(|errno| {
-                failure(&queue.name, completion.op, completion.offset, completion.bytes, errno)
+                failure(&queue, completion.op, completion.offset, completion.bytes, errno)
             });
             deliver_callback(queue, callback, result)
         }
@@ -146,12 +146,20 @@ fn deliver_callback(
     }
 }
 
-/// A request's failure in words.
-pub fn failure(name: &str, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
+/// A request's failure in words; `offset` counts from the start of the object.
+pub fn failure(queue: &Queue, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
+    let name = &queue.name;
+    let offset = offset.saturating_sub(queue.window_offset);
     let words = match op {
         Op::Read => format!("{name}: read of {bytes} bytes at offset {offset}"),
         Op::Write => format!("{name}: write of {bytes} bytes at offset {offset}"),
+        Op::WriteZeroes => {
+            format!("{name}: writing zeros to {bytes} bytes at offset {offset}")
+        }
+        Op::Discard => format!("{name}: discard of {bytes} bytes at offset {offset}"),
+        Op::Truncate => format!("{name}: changing the length to {offset} bytes"),
         Op::Flush => format!("{name}: flush"),
+        Op::Fill => format!("{name}: filling memory"),
     };
     Error::new(errno, words)
 }

@@ -7,7 +7,7 @@ use super::dispatch::dispatch_keeping_one;
 use super::{with_actions, Actions, Queue};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
-use crate::engine::{run_copies, Job, Kind, Pool};
+use crate::engine::{fill, run_copies, Job, Kind, Pool};
 
 pub enum Work {
     Io(Arc<Queue>, Io),
@@ -49,6 +49,11 @@ impl Job for Work {
 
 /// Carries out one I/O on this thread and tells the machine.
 pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
+    if io.op == Op::Fill {
+        fill(&io.segments);
+        let bytes = io.bytes;
+        return queue.node.io_done([(io, Ok(bytes))], actions);
+    }
     if io.op == Op::Write {
         run_copies(&io.copies);
     }

@@ -21,7 +21,7 @@ pub use ring::RingEngine;
 
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -49,7 +49,8 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
 
 pub struct Node {
     core: Mutex<Core>,
-    length: u64,
+    /// The machine's, as it was after its last step; for reading without the lock.
+    length: AtomicU64,
     poisoned: AtomicBool,
     /// A request may wait for one of another handle.
     waits_across: AtomicBool,
@@ -69,19 +70,21 @@ struct Core {
 
 impl Node {
     pub fn new(length: u64) -> Node {
-        let machine = Machine::new(ScratchCache::default());
+        let machine = Machine::new(ScratchCache::default(), length);
         Node {
             core: Mutex::new(Core { machine, broken: false, last_id: 0 }),
-            length,
+            length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
             sleeping_calls: AtomicUsize::new(0),
         }
     }
 
-    /// In bytes, exact; as it was when the first handle of the file was opened.
+    /// In bytes, exact; as it was when the first handle of the file was opened, and as requests
+    /// have changed it since.
     pub fn length(&self) -> u64 {
-        self.length
+        // Acquire: whoever sees a length sees what was written to reach it.
+        self.length.load(Ordering::Acquire)
     }
 
     pub fn add_queue(&self, queue: &Arc<Queue>, limits: QueueLimits) -> QueueId {
@@ -154,6 +157,15 @@ impl Node {
         taken_in.or_else(|| completed.filter(|id| *id > before).max())
     }
 
+    /// Takes a request back: see `Machine::cancel`.
+    pub fn cancel(&self, queue: QueueId, id: u64, actions: &mut Actions) -> Result<(), i32> {
+        let mut answer = Err(libc::ENOENT);
+        self.with_machine(actions, |machine, actions| {
+            answer = machine.cancel(queue, id, actions);
+        });
+        answer
+    }
+
     pub fn plug(&self, queue: QueueId) {
         self.with_machine(&mut Actions::new(), |machine, _| machine.plug(queue));
     }
@@ -209,6 +221,7 @@ impl Node {
             actions.extend(failed.into_iter().map(request::Action::Complete));
             return;
         }
+        self.length.store(core.machine.length(), Ordering::Release);
         let waits = core.machine.waits_across_queues();
         let polled: Vec<Arc<Queue>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
             core.machine.owners().filter(|queue| queue.is_polled()).cloned().collect()

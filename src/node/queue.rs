@@ -20,6 +20,8 @@ pub struct Queue {
     pub mode: Mode,
     /// The name of the object in messages.
     pub name: String,
+    /// Where the part of the object that the handle shows starts.
+    pub window_offset: u64,
     id: AtomicU32,
     /// Last, so that all else is gone when it tells.
     gone: TellsGone,
@@ -43,10 +45,11 @@ impl Queue {
         ring: Option<RingEngine>,
         mode: Mode,
         name: String,
+        window_offset: u64,
     ) -> Queue {
         let completions = Completions::default();
         let (id, gone) = (AtomicU32::new(0), TellsGone::default());
-        Queue { node, driver, pool, ring, completions, mode, name, id, gone }
+        Queue { node, driver, pool, ring, completions, mode, name, window_offset, id, gone }
     }
 
     /// Lets go of the queue, and returns when all others have done so, too.

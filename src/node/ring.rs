@@ -12,7 +12,7 @@ use super::dispatch::dispatch;
 use super::job::{bring_home, perform, Work};
 use super::{with_actions, Action, Actions, Queue};
 use crate::completion::Mode;
-use crate::driver::{Io, Lane};
+use crate::driver::{Io, Lane, Op};
 use crate::engine::Ring;
 
 /// Most results taken in at once.
@@ -78,7 +78,8 @@ impl RingEngine {
 impl Queue {
     /// Whether `io` is carried out by the handle's ring.
     pub fn ring_for(&self, io: &Io) -> Option<&RingEngine> {
-        self.ring.as_ref().filter(|_| io.lane == Lane::Main)
+        let ring_does = matches!(io.op, Op::Read | Op::Write | Op::Flush);
+        self.ring.as_ref().filter(|_| io.lane == Lane::Main && ring_does)
     }
 
     /// Takes in what the ring has done. Callbacks do not run in here. False: there was nothing.

@@ -7,6 +7,7 @@ use super::*;
 use crate::completion::{Callback, Mode};
 use crate::driver::{Driver, Op, Segments};
 use crate::engine::PoolOwner;
+use crate::request::RequestFlags;
 use crate::sys::Error;
 
 /// Never asked to do anything here.
@@ -34,6 +35,10 @@ const LIMITS: QueueLimits = QueueLimits {
     copy_edges: false,
     no_flush: false,
     no_merge: false,
+    resize: false,
+    unmap: false,
+    discard_alignment: 4096,
+    atomic_write_max: 0,
 };
 
 extern "C" fn no_callback(_opaque: *mut c_void, _ret: c_int) {
@@ -54,7 +59,8 @@ impl Bed {
         let pool = PoolOwner::new(1);
         let driver = Arc::new(Idle);
         let name = "test".to_owned();
-        let queue = Queue::new(node.clone(), driver, pool.pool().clone(), None, Mode::Event, name);
+        let queue =
+            Queue::new(node.clone(), driver, pool.pool().clone(), None, Mode::Event, name, 0);
         let queue = Arc::new(queue);
         queue.set_id(node.add_queue(&queue, LIMITS));
         let mut bed = Bed { node, queue, actions: Actions::new(), _pool: pool };
@@ -68,7 +74,15 @@ impl Bed {
         let callback = Callback { function: no_callback, opaque: std::ptr::null_mut() };
         let token = Owner::Callback(self.queue.clone(), callback);
         let segments = Segments::new();
-        let request = Request { op, fua: false, offset: 0, bytes, segments, token };
+        let request = Request {
+            op,
+            flags: RequestFlags::default(),
+            guest_block: 0,
+            offset: 0,
+            bytes,
+            segments,
+            token,
+        };
         self.node.submit(queue, request, &mut self.actions)
     }
 

@@ -69,7 +69,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match io.op {
             Op::Read => stats.storage_reads -= 1,
             Op::Write => stats.storage_writes -= 1,
-            Op::Flush => {}
+            _ => {}
         }
     }
 

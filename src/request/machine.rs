@@ -42,6 +42,8 @@ pub struct Machine<Q, T, S> {
     pub(super) tracker: Tracker,
     pub(super) scratch: S,
     last_id: RequestId,
+    /// The exact length of the object.
+    length: u64,
     /// Requests in `Phase::Waiting`.
     pub(super) waiting: usize,
     /// The errno of the first flush that failed.
@@ -55,8 +57,10 @@ pub struct Machine<Q, T, S> {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    pub fn new(scratch: S) -> Self {
+    /// `length`: of the object, in bytes.
+    pub fn new(scratch: S, length: u64) -> Self {
         Machine {
+            length,
             queues: Vec::new(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -170,12 +174,28 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.run(actions);
     }
 
+    /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
+    /// EBUSY: it is at the storage; ENOENT: no such request of this queue, or its result is decided.
+    pub fn cancel(
+        &mut self,
+        _queue: QueueId,
+        _id: RequestId,
+        _actions: &mut Vec<Action<Q, T>>,
+    ) -> Result<(), i32> {
+        Err(libc::ENOENT)
+    }
+
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
         let entries = std::mem::take(&mut self.entries).into_iter().flatten();
         let failed = entries.map(|entry| completion(entry, Err(libc::EIO))).collect();
         self.queues.iter_mut().flatten().for_each(|queue| queue.stats.in_flight = 0);
         failed
+    }
+
+    /// The exact length of the object in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     pub fn owners(&self) -> impl Iterator<Item = &Q> {
@@ -201,6 +221,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match request.op {
             Op::Read => stats.reads += 1,
             Op::Write => stats.writes += 1,
+            Op::WriteZeroes => stats.write_zeroes += 1,
+            Op::Discard => stats.discards += 1,
+            Op::Truncate | Op::Fill => {}
             Op::Flush => stats.flushes += 1,
         }
         let entry = Some(Entry::new(id, queue, request));
@@ -331,10 +354,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
             Op::Flush => self.issue_flush(slot, actions),
+            Op::Truncate => entry.error = Some(libc::ENOTSUP),
             _ if entry.request.bytes == 0 => {}
             Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
             Op::Read => self.begin_moving(slot, actions),
             Op::Write => self.begin_write(slot, actions),
+            Op::WriteZeroes | Op::Discard | Op::Fill => {
+                entry.error = Some(libc::ENOTSUP);
+            }
         }
         self.go_on(slot, actions);
     }
@@ -383,7 +410,7 @@ fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>)
     match op {
         Op::Read => stats.bytes_read += bytes,
         Op::Write => stats.bytes_written += bytes,
-        Op::Flush => return,
+        _ => return,
     }
     if entry.bounced {
         stats.bounced += 1;

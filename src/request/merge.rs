@@ -15,7 +15,7 @@ use super::entry::{Entry, Phase};
 use super::machine::Machine;
 use super::splice;
 use super::{Action, QueueLimits, ScratchPool};
-use crate::driver::{Copies, Copy, Io, Lane, Op, Segment, Segments};
+use crate::driver::{Copies, Copy, Io, Op, Segment, Segments};
 
 /// Most requests that join one leader.
 pub(super) const MEMBERS_MAX: usize = 255;
@@ -29,9 +29,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             let member = self.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
             member.phase = Phase::Member;
-            let fua = member.request.fua;
+            let fua = member.request.flags.fua;
             let entry = self.entry(leader);
-            entry.request.fua |= fua;
+            entry.request.flags.fua |= fua;
             entry.members.push(next);
             let queue = entry.queue;
             self.waiting -= 1;
@@ -110,7 +110,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let block = self.limits_of(leader).request_alignment;
         let entry = self.entries[leader as usize].as_ref().expect("a request in flight");
         let Entry { request, .. } = entry;
-        let (op, fua) = (request.op, request.fua);
+        let (op, fua) = (request.op, request.flags.fua);
         let offset = splice::round_down(request.offset, block);
         let mut copies = Copies::new();
         for sharer in self.sharers(entry, leader) {
@@ -128,8 +128,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.cursor.position = entry.end();
         entry.bounced = true;
         entry.image_is_whole = op == Op::Write;
-        let (lane, joined) = (Lane::Main, Vec::new());
-        let io = Io { id, op, lane, fua, offset, bytes: block, segments, copies, joined };
+        let io = Io { fua, bytes: block, segments, copies, ..Io::new(id, op, offset) };
         self.emit(leader, io, actions);
     }
 

@@ -49,13 +49,41 @@ pub struct QueueLimits {
     pub no_flush: bool,
     /// Sub-block writes are never merged.
     pub no_merge: bool,
+    /// Writes past the end extend the object, reads past the end give zeros.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub resize: bool,
+    /// Discards reach the storage; else they do nothing.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub unmap: bool,
+    /// Power of two or any multiple of `request_alignment`: what the storage discards in one piece.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub discard_alignment: u64,
+    /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub atomic_write_max: u64,
+}
+
+/// What a request asks for besides its kind; the fields mean what `BLKALIGN_REQ_*` say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestFlags {
+    pub fua: bool,
+    pub serialising: bool,
+    pub no_wait: bool,
+    pub may_unmap: bool,
+    pub no_fallback: bool,
+    pub registered: bool,
 }
 
 /// A request as it enters. Segments hold no empty element and add up to `bytes`.
 #[derive(Debug, Clone)]
 pub struct Request<T> {
     pub op: Op,
-    pub fua: bool,
+    pub flags: RequestFlags,
+    /// Torn-read promise: atomic in units of so many bytes, a power of two, against every other
+    /// request with a promise. 0: none.
+    #[allow(dead_code, reason = "not in use yet")]
+    pub guest_block: u64,
+    /// Truncate: the new length.
     pub offset: u64,
     pub bytes: u64,
     pub segments: Segments,
@@ -119,4 +147,5 @@ pub struct Stats {
     pub storage_writes: u64,
     pub errors: u64,
     pub in_flight: u64,
+    pub probe_repairs: u64,
 }

@@ -5,7 +5,7 @@ use super::entry::{Entry, Phase};
 use super::machine::Machine;
 use super::splice::{self, Direction, LaneLimits, Layout, Span};
 use super::{Action, QueueId, QueueLimits, Request, ScratchPool};
-use crate::driver::{Io, IoId, Lane, Op, Segment, Segments};
+use crate::driver::{Io, IoId, Lane, Op, Segment};
 
 /// I/Os of one request at the storage at once.
 const PARTS_MAX: u32 = 8;
@@ -19,18 +19,7 @@ const STALLS_MAX: u32 = 100;
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn issue_flush(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let io = Io {
-            id: IoId { slot, part: 0 },
-            op: Op::Flush,
-            lane: Lane::Main,
-            fua: false,
-            offset: 0,
-            bytes: 0,
-            segments: Segments::new(),
-            copies: Default::default(),
-            joined: Vec::new(),
-        };
-        self.emit(slot, io, actions);
+        self.emit(slot, Io::new(IoId { slot, part: 0 }, Op::Flush, 0), actions);
     }
 
     /// Takes in the writes that can be done with this one, and reads the edges if they have to
@@ -119,15 +108,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let queue = self.entry(slot).queue;
         self.queue(queue).stats.rmw_reads += 1;
         let io = Io {
-            id: self.next_part(slot),
-            op: Op::Read,
-            lane: Lane::Main,
-            fua: false,
-            offset,
             bytes: block * images.len() as u64,
             segments: layout.segments,
-            copies: Default::default(),
-            joined: Vec::new(),
+            ..Io::new(self.next_part(slot), Op::Read, offset)
         };
         self.emit(slot, io, actions);
     }
@@ -177,15 +160,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         entry.bounced |= !layout.copies.is_empty();
         let io = Io {
-            id,
-            op: entry.request.op,
             lane,
-            fua: entry.request.fua,
-            offset,
+            fua: entry.request.flags.fua,
             bytes: layout.bytes,
             segments: layout.segments,
             copies: layout.copies,
-            joined: Vec::new(),
+            ..Io::new(id, entry.request.op, offset)
         };
         self.emit(slot, io, actions);
     }
@@ -208,8 +188,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let queue = self.queue(queue);
         match io.op {
             Op::Read => queue.stats.storage_reads += 1,
-            Op::Write => queue.stats.storage_writes += 1,
-            Op::Flush => {}
+            Op::Write | Op::WriteZeroes => queue.stats.storage_writes += 1,
+            Op::Discard | Op::Truncate | Op::Flush | Op::Fill => {}
         }
         actions.push(Action::Io(queue.owner.clone(), io));
     }

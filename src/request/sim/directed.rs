@@ -28,6 +28,10 @@ fn limits() -> QueueLimits {
         granule: BLOCK,
         no_flush: false,
         no_merge: false,
+        resize: false,
+        unmap: false,
+        discard_alignment: 0,
+        atomic_write_max: 0,
         copy_edges: false,
     }
 }
@@ -54,7 +58,7 @@ fn sectors(op: Op, which: impl Iterator<Item = u64>) -> Vec<(Op, u64, u64)> {
 type TestWorld<'a> = World<'a, RealMachine>;
 
 fn world(scenario: &Scenario) -> TestWorld<'_> {
-    World::new(scenario, false, |pool| RealMachine::new(pool, &scenario.limits))
+    World::new(scenario, false, |pool| RealMachine::new(pool, scenario))
 }
 
 fn submit_batch(world: &mut TestWorld<'_>, count: usize) {
@@ -319,7 +323,7 @@ fn abandon_completes_everything_once_held_ones_and_members_too() {
     let requests = [sectors(Op::Write, 0..4), sectors(Op::Read, 0..4)].concat();
     let scenario = scenario(limits(), &requests);
     let memory = Rc::new(RefCell::new(Memory::new(scenario.guest.clone(), 0, 0)));
-    let mut machine = Machine::new(Pool(memory));
+    let mut machine = Machine::new(Pool(memory), scenario.length);
     let queue = machine.add_queue(0, limits());
     let mut actions = Vec::new();
     let mut submit = |machine: &mut Machine<usize, usize, Pool>, range: std::ops::Range<usize>| {

@@ -77,6 +77,10 @@ fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
         granule: if rng.percent(80) { alignment } else { alignment << rng.between(1, 2) },
         no_flush: rng.percent(5),
         no_merge: rng.percent(30),
+        resize: false,
+        unmap: false,
+        discard_alignment: 0,
+        atomic_write_max: 0,
         copy_edges: rng.percent(30),
     }
 }

@@ -95,6 +95,10 @@ fn limits(block: u64, depth: usize) -> QueueLimits {
         granule: block,
         no_flush: false,
         no_merge: false,
+        resize: false,
+        unmap: false,
+        discard_alignment: 0,
+        atomic_write_max: 0,
         copy_edges: false,
     }
 }
@@ -155,7 +159,7 @@ fn run(scenario: &Scenario, walk: Walk, path: &mut Path, trace: bool) -> Checked
     let Walk { moves, failing, batches } = walk;
     let mut batches = batches.iter().copied();
     let mut next = batches.next();
-    let mut world = World::new(scenario, trace, |pool| RealMachine::new(pool, &scenario.limits));
+    let mut world = World::new(scenario, trace, |pool| RealMachine::new(pool, scenario));
     let mut may_fail = failing;
     let mut events = Vec::new();
     loop {

@@ -119,6 +119,10 @@ mod tests {
             granule: 4,
             no_flush: false,
             no_merge: false,
+            resize: false,
+            unmap: false,
+            discard_alignment: 0,
+            atomic_write_max: 0,
             copy_edges: false,
         };
         let mut scenario = Scenario::empty(vec![limits], 16, 0);

@@ -44,7 +44,7 @@ impl<S: Subject> World<'_, S> {
             && match io.op {
                 Op::Flush => plan.op == Op::Flush,
                 Op::Read => plan.op == Op::Write && inside(&range, &plan.padded),
-                Op::Write => false,
+                _ => false,
             }
     }
 

@@ -129,7 +129,7 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 fn real(pool: Pool, scenario: &Scenario) -> RealMachine {
-    RealMachine::new(pool, &scenario.limits)
+    RealMachine::new(pool, scenario)
 }
 
 #[test]

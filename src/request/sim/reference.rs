@@ -211,7 +211,7 @@ impl Reference {
         let fua = plan.fua && self.flaw != Flaw::FuaForgotten;
         let id =
             IoId { slot: entry.id as u32, part: (offset * 2) as u32 + (op == Op::Read) as u32 };
-        Io { id, op, lane, fua, offset, bytes, segments, copies, joined: Vec::new() }
+        Io { lane, fua, bytes, segments, copies, ..Io::new(id, op, offset) }
     }
 
     fn go_on(&mut self, at: usize, actions: &mut Vec<SimAction>) {
@@ -257,7 +257,7 @@ impl Reference {
         let given_up = match io.op {
             Op::Write => self.flaw == Flaw::ShortWriteNotResumed,
             Op::Read => self.flaw == Flaw::ShortReadNotResumed,
-            Op::Flush => false,
+            _ => false,
         };
         if moved == io.bytes || given_up {
             return None;

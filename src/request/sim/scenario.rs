@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::memory::{written, Label, BASE, POISON};
 use super::rng::Rng;
 use crate::driver::{Op, Segment, Segments};
-use crate::request::{QueueLimits, Request};
+use crate::request::{QueueLimits, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
 pub const REQUESTS_MAX: usize = 32;
@@ -150,7 +150,8 @@ impl Scenario {
         let plan = &self.plans[number];
         Request {
             op: plan.op,
-            fua: plan.fua,
+            flags: RequestFlags { fua: plan.fua, ..RequestFlags::default() },
+            guest_block: 0,
             offset: plan.offset,
             bytes: plan.bytes,
             segments: plan.segments.clone(),

@@ -43,7 +43,7 @@ impl<S: Subject> World<'_, S> {
         let expected = match plan.op {
             Op::Write => self.line_of(leader, edge)?,
             Op::Read => self.read_mates(leader),
-            Op::Flush => 0,
+            _ => 0,
         };
         if plan.op == Op::Read {
             self.counts.shared_reads += u64::from(expected.count_ones());

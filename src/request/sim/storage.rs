@@ -143,7 +143,7 @@ impl Flight {
                     memory.set(self.addresses[at], disk[self.io.offset as usize + at]);
                 }
             }
-            Op::Flush => {}
+            _ => {}
         }
     }
 

@@ -1,8 +1,9 @@
 //! What is under test: the request machine, or the reference machine with a flaw put into it.
 
 use super::memory::Pool;
+use super::scenario::Scenario;
 use crate::driver::Io;
-use crate::request::{Action, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
+use crate::request::{Action, Machine, QueueId, Request, RequestId, Stats};
 
 /// The owner of a queue is its number in the scenario.
 pub type SimAction = Action<usize, usize>;
@@ -40,8 +41,9 @@ pub struct RealMachine {
 }
 
 impl RealMachine {
-    pub fn new(pool: Pool, limits: &[QueueLimits]) -> Self {
-        let mut machine = Machine::new(pool);
+    pub fn new(pool: Pool, scenario: &Scenario) -> Self {
+        let limits = &scenario.limits;
+        let mut machine = Machine::new(pool, scenario.length);
         let queues = (0..limits.len()).map(|q| machine.add_queue(q, limits[q].clone())).collect();
         RealMachine { machine, queues }
     }

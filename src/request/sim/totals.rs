@@ -128,7 +128,7 @@ fn kind(op: Op) -> usize {
     match op {
         Op::Read => 0,
         Op::Write => 1,
-        Op::Flush => 2,
+        _ => 2,
     }
 }
 
