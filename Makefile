@@ -30,8 +30,8 @@ TOOL_CFLAGS = $(OUR_CFLAGS) -D_GNU_SOURCE -Itools/common
 OUR_LDFLAGS = $(LDFLAGS) -Lbuild -Wl,-rpath,$(CURDIR)/build
 LIBS        = -lblkalign -lpthread
 
-# A program per file; what they share is in common*.c. Scripts are tests, too.
-TEST_SOURCES := $(filter-out capi-tests/common%,$(wildcard capi-tests/*.c))
+# A program per test-*.c; what they share is in common*.c. Scripts are tests, too.
+TEST_SOURCES := $(wildcard capi-tests/test-*.c)
 TEST_COMMON  := $(wildcard capi-tests/common*.c)
 TEST_HEADERS := $(wildcard capi-tests/*.h)
 TEST_SCRIPTS := $(wildcard tools/*.t) \
@@ -197,6 +197,7 @@ lint:
 	    --target-dir $(TARGET) -- -D warnings
 	scripts/lint
 	for source in $(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
+	    capi-tests/tsan_fence.c \
 	    $(wildcard examples/*.c); do \
 	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests -Itools/common \
 	        -fsyntax-only $$source || exit 1; \
@@ -231,7 +232,8 @@ check-matrix: all $(TESTS)
 # The library for a sanitizer, and the tests linked with it into build/$(1).
 # $(2) the sanitizer, $(3) how to compile C, $(4) what to link.
 # Slow runs set BLKALIGN_TEST_SLOW, for tests that count their rounds; one
-# test asks for more memory than there is, and wants to be told.
+# test asks for more memory than there is, and wants to be told. Of reports
+# of races 66 is the exit status, which fails the test.
 define check_sanitized
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=$(2) \
 	    -Cunsafe-allow-abi-mismatch=sanitizer' \
@@ -243,6 +245,7 @@ define check_sanitized
 	    TEST_LINK='$(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a $(4) \
 	        -lpthread -lm -ldl'
 	BLKALIGN_TEST_SLOW=1 ASAN_OPTIONS=allocator_may_return_null=1 \
+	    TSAN_OPTIONS=allocator_may_return_null=1 \
 	    $(PROVE) --exec '' $(TEST_SOURCES:capi-tests/%.c=build/$(1)/%)
 endef
 comma := ,
@@ -253,11 +256,17 @@ check-asan:
 
 # gcc's own runtime of ThreadSanitizer does not fit Rust's code; Rust's does.
 TSAN_RUNTIME = $(wildcard $(shell rustc --print target-libdir)/librustc*_rt.tsan.a)
+TSAN_WRAPPED = __tsan_atomic64_fetch_sub __tsan_atomic_thread_fence
+
+build/tsan/fence.o: capi-tests/tsan_fence.c
+	@mkdir -p $(@D)
+	$(CC) $(OUR_CFLAGS) -c $< -o $@
 
 ## check-tsan: the C tests under ThreadSanitizer
-check-tsan:
+check-tsan: build/tsan/fence.o
 	$(call check_sanitized,tsan,thread,-fsanitize=thread,\
-	    -fno-sanitize=thread -rdynamic -Wl$(comma)--whole-archive \
+	    -fno-sanitize=thread -rdynamic build/tsan/fence.o \
+	    $(TSAN_WRAPPED:%=-Wl$(comma)--wrap=%) -Wl$(comma)--whole-archive \
 	    $(TSAN_RUNTIME) -Wl$(comma)--no-whole-archive)
 
 ## check-valgrind: the C tests under valgrind

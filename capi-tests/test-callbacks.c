@@ -15,7 +15,8 @@
 #define DISK_BYTES INT64_C(1048576)
 #define REQUESTS 200
 
-/* What the callbacks of one run saw; atomics, since they may be parallel. */
+/* What the callbacks of one run saw; atomics, since they may be parallel.
+ * Plain reads are for after drain and close: there nothing is left. */
 struct crowd {
     int inside, most_inside, calls, in_submit, on_submitter, wrong;
     int linger_ms;
@@ -23,11 +24,17 @@ struct crowd {
 };
 
 static __thread int submitting;
-static uint8_t *buf;
+static uint8_t *buf;            /* BLOCK bytes for each of REQUESTS */
+
+static int load(int *number)
+{
+    return __atomic_load_n(number, __ATOMIC_SEQ_CST);
+}
 
 static void crowd_done(void *opaque, int ret)
 {
     struct crowd *crowd = opaque;
+    int linger_ms = load(&crowd->linger_ms);
     int inside = __atomic_add_fetch(&crowd->inside, 1, __ATOMIC_SEQ_CST);
     int most = __atomic_load_n(&crowd->most_inside, __ATOMIC_SEQ_CST);
 
@@ -42,8 +49,8 @@ static void crowd_done(void *opaque, int ret)
         __atomic_add_fetch(&crowd->on_submitter, 1, __ATOMIC_SEQ_CST);
     if (ret)
         __atomic_add_fetch(&crowd->wrong, 1, __ATOMIC_SEQ_CST);
-    if (crowd->linger_ms)
-        sleep_ms(crowd->linger_ms);
+    if (linger_ms)
+        sleep_ms(linger_ms);
     __atomic_sub_fetch(&crowd->inside, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&crowd->calls, 1, __ATOMIC_SEQ_CST);
 }
@@ -57,7 +64,7 @@ static int submit_many(blkalign_handle *handle, struct crowd *crowd,
     int i, bad_ids = 0;
 
     for (i = 0; i < count; i++) {
-        element.iov_base = buf + i % 64 * 512;
+        element.iov_base = buf + i * BLOCK;
         element.iov_len = i % 5 ? 512 : BLOCK;
         submitting = 1;
         if (i % 7 == 6)
@@ -177,13 +184,13 @@ static void slow_callbacks_hold_up_no_io(void)
     crowd_begin(&crowd, 600);
     blkalign_aio_pwritev(handle, 0, &element, 1, 0, crowd_done, &crowd);
     sleep_ms(150);
-    crowd.linger_ms = 0;
+    __atomic_store_n(&crowd.linger_ms, 0, __ATOMIC_SEQ_CST);
     for (i = 1; i < 4; i++)
         blkalign_aio_pwritev(handle, i * BLOCK, &element, 1, 0, crowd_done,
                              &crowd);
     sleep_ms(250);
     written = sim_counts(sim).ios[SIM_WRITE];
-    is_int(crowd.calls, 0, "a serial callback is still running");
+    is_int(load(&crowd.calls), 0, "a serial callback is still running");
     is_int((int64_t)written, 4, "other writes reach the storage meanwhile");
     is_int(blkalign_pread(handle, 0, 512, buf, 0), 0,
            "and a synchronous call returns meanwhile");
@@ -195,7 +202,7 @@ static void slow_callbacks_hold_up_no_io(void)
 int main(void)
 {
     run_begin(120);
-    buf = aligned_memory(64 * 512 + BLOCK);
+    buf = aligned_memory(REQUESTS * BLOCK);
     run_mode(SIM_SYNC, BLKALIGN_COMPLETION_SERIAL, "sync, serial");
     run_mode(SIM_SYNC, BLKALIGN_COMPLETION_CONCURRENT, "sync, concurrent");
     run_mode(SIM_ASYNC, BLKALIGN_COMPLETION_SERIAL, "async, serial");

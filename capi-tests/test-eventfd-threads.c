@@ -14,6 +14,7 @@
 
 #define BLOCK 4096
 #define SUBMITTERS 4
+#define BURST_MAX 8
 #define SECONDS_EACH 1
 
 struct stage {
@@ -42,7 +43,7 @@ static int load(int *number)
 struct submitter {
     pthread_t thread;
     int number, in_flight;
-    uint8_t *memory;
+    uint8_t *memory;            /* a block for each of a burst */
 };
 
 static void done(void *opaque, int ret)
@@ -57,10 +58,11 @@ static void done(void *opaque, int ret)
     add(&stage.ran);
 }
 
-static void submit_one(struct submitter *submitter, uint64_t *random)
+static void submit_one(struct submitter *submitter, uint64_t *random,
+                       void *memory)
 {
     size_t bytes = random_below(random, 4) ? 512 : BLOCK;
-    struct iovec element = { submitter->memory, bytes };
+    struct iovec element = { memory, bytes };
     int64_t offset = (int64_t)random_below(random, 63 * 8) * 512, id;
 
     __atomic_add_fetch(&submitter->in_flight, 1, __ATOMIC_SEQ_CST);
@@ -81,14 +83,15 @@ static void *submit(void *opaque)
 {
     struct submitter *submitter = opaque;
     uint64_t random = (uint64_t)submitter->number;
+    uint8_t alone[5];
     int i, count;
 
     while (now_ms() < stage.end_ms && !load(&stage.stop)) {
-        count = (int)random_below(&random, 8) + 1;
+        count = (int)random_below(&random, BURST_MAX) + 1;
         for (i = 0; i < count; i++)
-            submit_one(submitter, &random);
+            submit_one(submitter, &random, submitter->memory + i * BLOCK);
         if (random_below(&random, 50) == 0)
-            blkalign_pread(stage.event.handle, 5, 5, submitter->memory, 0);
+            blkalign_pread(stage.event.handle, 5, 5, alone, 0);
         while (load(&submitter->in_flight) && !load(&stage.stop))
             usleep(20);
     }
@@ -139,7 +142,7 @@ static void run(enum event_kind kind, int max)
     sleep_ms(10);
     for (i = 0; i < SUBMITTERS; i++) {
         submitters[i].number = i + 1;
-        submitters[i].memory = aligned_memory(BLOCK);
+        submitters[i].memory = aligned_memory(BURST_MAX * BLOCK);
         pthread_create(&submitters[i].thread, NULL, submit, &submitters[i]);
     }
     for (i = 0; i < SUBMITTERS; i++)

@@ -14,11 +14,18 @@
 
 #define BLOCK 4096
 
-enum wait { WAIT_DRAIN, WAIT_CLOSE, WAIT_POLL, WAIT_CALLBACK, WAITS };
+enum wait {
+    WAIT_DRAIN, WAIT_CLOSE, WAIT_POLL, WAIT_CALLBACK, WAIT_CALL, WAIT_DEPTH,
+    WAIT_ALONE, WAITS
+};
 
 static const char *const wait_words[WAITS] = {
-    "drain", "close", "poll without end", "the other's own thread"
+    "drain", "close", "poll without end", "the other's own thread",
+    "a synchronous call", "one that waits for its turn only",
+    "one of the same handle"
 };
+
+static uint8_t buf[BLOCK];
 
 /* 0, or what went wrong. */
 static int wait_for(blkalign_handle *handle, enum wait how,
@@ -31,15 +38,22 @@ static int wait_for(blkalign_handle *handle, enum wait how,
         return blkalign_close(handle) ? 2 : !answer_calls(answer);
     case WAIT_POLL:
         return blkalign_poll(handle, 8, -1) == 1 ? 0 : 3;
-    default:
+    case WAIT_CALLBACK:
         return answer_wait(answer) ? 4 : 0;
+    case WAIT_DEPTH:
+        if (blkalign_pwrite(handle, 8 * BLOCK, 512, buf, 0))
+            return 6;
+        return answer_calls(answer) ? 7 : 0;
+    default:
+        if (blkalign_pwrite(handle, 1024, 512, buf, 0))
+            return 8;
+        return answer_calls(answer) ? 9 : 0;
     }
 }
 
 /* In a child, since a library that waits for ever cannot be closed. */
 static int tried(enum event_kind kind, enum wait how)
 {
-    static uint8_t buf[BLOCK];
     blkalign_open_options options;
     struct answer unpolled, answer;
     struct event_bed event;
@@ -51,10 +65,17 @@ static int tried(enum event_kind kind, enum wait how)
     options = event_options(&event);
     if (how == WAIT_CALLBACK)
         options.completion = BLKALIGN_COMPLETION_SERIAL;
+    if (how == WAIT_DEPTH)
+        options.queue_depth = 1;
     other = bed_open_again(&event.bed, event.handle, &options);
+    if (how == WAIT_ALONE) {
+        blkalign_close(other);
+        other = NULL;
+    }
     aio_write(event.handle, 0, buf, 512, 0, &unpolled);
-    aio_write(other, 512, buf, 512, 0, &answer);
-    ret = wait_for(other, how, &answer);
+    aio_write(other ? other : event.handle,
+              how == WAIT_DEPTH ? 4 * BLOCK : 512, buf, 512, 0, &answer);
+    ret = wait_for(other ? other : event.handle, how, &answer);
     if (answer_calls(&unpolled))
         ret = 5;
     if (how != WAIT_CLOSE)

@@ -1,10 +1,14 @@
 //! A file or block device of the host as storage: one handle's own descriptors and limits.
 //!
-//! Two descriptors, one per lane. `Lane::Main` is opened as the handle wants it, with O_DIRECT as
+//! A descriptor for each lane. `Lane::Main` is opened as the handle wants it, with O_DIRECT as
 //! a rule. `Lane::LastBlock` is a second, buffered one of the same inode: the last block of a
 //! file whose length is no multiple of the request alignment cannot be written directly without
 //! making the file longer, not even for a moment. It exists from the start where the length asks
 //! for it, else from its first use.
+//!
+//! A handle for writing flushes through a third one. Linux tells each open file once that data
+//! could not be written back; on `main` a durable write may be the one that is told of an earlier
+//! write's failure, and the flush after it would report success.
 
 use std::ffi::{c_int, CStr};
 use std::os::fd::RawFd;
@@ -35,6 +39,8 @@ pub struct FileOptions {
 pub struct FileDriver {
     main: Descriptor,
     last_block: OnceCell<Descriptor>,
+    /// For flushes; None: `main` is.
+    flush: Option<Descriptor>,
     identity: Identity,
     limits: Limits,
     cache_unit: u64,
@@ -78,11 +84,12 @@ impl FileDriver {
             segment_alignment: options.segment_alignment,
         };
         let preferred = opened.descriptor.fstat().map_or(0, |stat| stat.st_blksize);
-        let driver = FileDriver {
+        let mut driver = FileDriver {
             cache_unit: cache_unit(page_bytes(), preferred),
             limits: probe(&opened.descriptor, opened.direct, &overrides),
             main: opened.descriptor,
             last_block: OnceCell::new(),
+            flush: None,
             identity: opened.identity,
             writable: options.writable,
             may_write: opened.may_write,
@@ -94,12 +101,31 @@ impl FileDriver {
         if partial && driver.limits.direct {
             driver.last_block()?;
         }
+        // From the start: a descriptor hears of no failure that another was told before.
+        if driver.writable {
+            driver.flush = driver.open_flush()?;
+        }
         Ok(driver)
     }
 
     /// This process's share in the image locks of the file, until dropped.
     pub fn lock_image(&self, how: Use) -> Result<ImageLock, Error> {
         image_lock::take(&self.main, self.identity, &self.name, how)
+    }
+
+    /// None where /proc is missing, or rights were given up since: then flushes share `main`.
+    fn open_flush(&self) -> Result<Option<Descriptor>, Error> {
+        match self.main.reopen(libc::O_RDWR) {
+            Ok(descriptor) => {
+                self.check_same(file_open::identify(&descriptor, &self.name)?)?;
+                Ok(Some(descriptor))
+            }
+            Err(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                let words = format!("{}: cannot open it once more for flushes", self.name);
+                Err(Error::new(errno, words))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     pub fn identity(&self) -> Identity {
@@ -123,6 +149,15 @@ impl FileDriver {
     /// The descriptor of a lane; it lives as long as the driver.
     pub fn raw_fd(&self, lane: Lane) -> Result<RawFd, Error> {
         self.descriptor(lane).map(Descriptor::raw)
+    }
+
+    /// The descriptor that flushes go to, for as long as the driver lives.
+    pub fn flush_fd(&self) -> RawFd {
+        self.flush_descriptor().raw()
+    }
+
+    fn flush_descriptor(&self) -> &Descriptor {
+        self.flush.as_ref().unwrap_or(&self.main)
     }
 
     fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
@@ -195,7 +230,7 @@ impl Driver for FileDriver {
             Op::Read => self.read(io),
             Op::Write => self.write(io),
             // One for both lanes: it is the inode's pages and the device's cache that are written.
-            Op::Flush => self.main.fdatasync().map(|()| 0),
+            Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
             Op::WriteZeroes | Op::Discard | Op::Truncate => Err(libc::ENOTSUP),
             Op::Fill => unreachable!("not the storage's business"),
         };

@@ -1,12 +1,14 @@
 //! I/O of the file driver on this machine's file system, and on disks made for the test.
 
-use std::ffi::{c_int, CString};
+use std::collections::HashMap;
+use std::ffi::{c_int, c_uint, CStr, CString};
 use std::fs::{self, File};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use smallvec::smallvec;
 
 use crate::probe::Source;
@@ -214,4 +216,85 @@ fn fua_falls_back_to_fdatasync_and_remembers_it() {
         assert_eq!(table.refused.load(Ordering::Relaxed), 1);
         assert_eq!(table.synced.load(Ordering::Relaxed), 2);
     }
+}
+
+/// A kernel that fails to write back what `write` put into the page cache. It tells each open file
+/// once, at the first durable write or flush, as Linux does since 4.13.
+#[derive(Default)]
+struct LosesData {
+    failures: AtomicUsize,
+    /// How many of them an open file was told of.
+    told: Mutex<HashMap<RawFd, usize>>,
+}
+
+impl LosesData {
+    fn tell(&self, fd: RawFd) -> Result<(), Errno> {
+        let failures = self.failures.load(Ordering::Relaxed);
+        match self.told.lock().insert(fd, failures) {
+            Some(told) if told < failures => Err(libc::EIO),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Calls for LosesData {
+    fn open(&self, path: &CStr, flags: c_int, mode: c_uint) -> Result<RawFd, Errno> {
+        let fd = Linux.open(path, flags, mode)?;
+        self.told.lock().insert(fd, self.failures.load(Ordering::Relaxed));
+        Ok(fd)
+    }
+
+    unsafe fn pwritev2(
+        &self,
+        fd: RawFd,
+        iov: &[libc::iovec],
+        offset: i64,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
+        // SAFETY: the caller vouches for the memory.
+        let moved = unsafe { Linux.pwritev2(fd, iov, offset, 0) }?;
+        if flags & libc::RWF_DSYNC != 0 {
+            self.tell(fd)?;
+        }
+        Ok(moved)
+    }
+
+    fn fdatasync(&self, fd: RawFd) -> Result<(), Errno> {
+        self.tell(fd)
+    }
+}
+
+#[test]
+fn a_durable_write_does_not_hide_the_loss_of_an_earlier_one_from_the_flush() {
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let table: &'static LosesData = Box::leak(Box::default());
+    let driver = with_calls(table, || open(&path, &BUFFERED)).unwrap();
+    let flush = || driver.perform(&io(Op::Flush, Lane::Main, 0, &[]));
+    assert_eq!(write(&driver, Lane::Main, 0, b"lost"), Ok(4));
+    table.failures.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(write_fua(&driver, 100, b"safe"), Err(libc::EIO));
+    assert_eq!(flush(), Err(libc::EIO));
+    // It is the node that remembers: the kernel does not.
+    assert_eq!(flush(), Ok(0));
+}
+
+#[test]
+fn without_proc_flushes_share_the_descriptor_and_without_descriptors_opening_fails() {
+    struct NoReopen(Errno);
+    impl Calls for NoReopen {
+        fn open(&self, path: &CStr, flags: c_int, mode: c_uint) -> Result<RawFd, Errno> {
+            if path.to_bytes().starts_with(b"/proc/") {
+                return Err(self.0);
+            }
+            Linux.open(path, flags, mode)
+        }
+    }
+    let directory = Directory::new().unwrap();
+    let path = file_of(directory.path(), 4096);
+    let driver = with_calls(&NoReopen(libc::ENOENT), || open(&path, &BUFFERED)).unwrap();
+    assert_eq!(Ok(driver.flush_fd()), driver.raw_fd(Lane::Main));
+    assert_eq!(driver.perform(&io(Op::Flush, Lane::Main, 0, &[])), Ok(0));
+    let error = with_calls(&NoReopen(libc::EMFILE), || open(&path, &BUFFERED)).err().unwrap();
+    assert_eq!(error.errno, libc::EMFILE);
 }

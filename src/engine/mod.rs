@@ -18,4 +18,5 @@ mod scratch;
 pub use copy::{fill, run_copies};
 pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::Ring;
+pub use ring_slots::Files as RingFiles;
 pub use scratch::ScratchCache;

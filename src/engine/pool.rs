@@ -9,6 +9,7 @@
 //! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
 
 use std::collections::VecDeque;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
@@ -130,7 +131,7 @@ impl<J: Job> Drop for PoolOwner<J> {
         let me = thread::current().id();
         for (id, thread) in threads {
             if id != me {
-                // Jobs catch their panics, so there is no result to look at.
+                // `work` catches panics, so there is no result to look at.
                 let _ = thread.join();
             }
         }
@@ -198,17 +199,22 @@ impl<J: Job> Pool<J> {
     }
 
     fn work(&self) {
+        let run = |job: J| {
+            // A panic here is a fault of the library, and has been told. Its thread stays: one
+            // that was gone would count as busy for ever.
+            catch_unwind(AssertUnwindSafe(|| job.run(self))).unwrap_or(None)
+        };
         let mut done = None;
         while let Some(job) = self.next_job(done) {
             let mut kind = job.kind();
-            let mut next = job.run(self);
+            let mut next = run(job);
             while let Some(job) = next {
                 if job.kind() != kind && !self.change(kind, job.kind()) {
                     self.push(job);
                     break;
                 }
                 kind = job.kind();
-                next = job.run(self);
+                next = run(job);
             }
             done = Some(kind);
         }
@@ -271,12 +277,13 @@ mod tests {
         /// Blocks until told.
         Block(Kind, Receiver<()>),
         Say(Sender<()>),
+        Panic(Kind),
     }
 
     impl Job for Test {
         fn kind(&self) -> Kind {
             match self {
-                Test::Block(kind, _) => *kind,
+                Test::Block(kind, _) | Test::Panic(kind) => *kind,
                 Test::Say(_) => Kind::Work,
             }
         }
@@ -285,8 +292,26 @@ mod tests {
             match self {
                 Test::Block(_, told) => drop(told.recv()),
                 Test::Say(done) => done.send(()).unwrap(),
+                // Without the words on stderr.
+                Test::Panic(_) => std::panic::resume_unwind(Box::new(())),
             }
             None
+        }
+    }
+
+    #[test]
+    fn a_job_that_panics_costs_no_thread() {
+        for kind in [Kind::Work, Kind::Callback, Kind::Watcher] {
+            let owner = PoolOwner::new(1);
+            for _ in 0..3 {
+                owner.pool().push(Test::Panic(kind));
+            }
+            let (say, said) = channel();
+            owner.pool().push(Test::Say(say));
+            assert_eq!(said.recv_timeout(Duration::from_secs(10)), Ok(()), "{kind:?}");
+            let shared = owner.pool().shared.clone();
+            drop(owner);
+            assert_eq!(shared.state.lock().busy, [0; 3], "{kind:?}");
         }
     }
 

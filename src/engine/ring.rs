@@ -42,7 +42,7 @@ use io_uring::types::CancelBuilder;
 use parking_lot::Mutex;
 
 use super::ring_setup;
-use super::ring_slots::{File, Slots};
+use super::ring_slots::{File, Files, Slots};
 use super::ring_submission::{Kernel, Reaped, Submission, WAKE_UP};
 use crate::driver::{Io, Lane};
 use crate::sys::{Errno, Error};
@@ -79,28 +79,28 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// `main`: the handle's descriptor, open as long as the ring. `entries`: how many I/Os go to
-    /// the storage at once, at least 1.
-    pub fn new(main: RawFd, entries: usize) -> Result<Ring, Error> {
-        Ring::open(main, entries, false)
+    /// `files`: the handle's, open as long as the ring. `entries`: how many I/Os go to the storage
+    /// at once, at least 1.
+    pub fn new(files: Files, entries: usize) -> Result<Ring, Error> {
+        Ring::open(files, entries, false)
     }
 
     /// For a program that registers an eventfd, and reaps when it is signalled: from one thread
     /// mostly, which is best the one that submits, and which goes on to a system call before long.
     /// The I/Os of other threads are submitted when that one reaps; the eventfd is signalled for
     /// it.
-    pub fn new_polled(main: RawFd, entries: usize) -> Result<Ring, Error> {
-        Ring::open(main, entries, true)
+    pub fn new_polled(files: Files, entries: usize) -> Result<Ring, Error> {
+        Ring::open(files, entries, true)
     }
 
-    fn open(main: RawFd, entries: usize, polled: bool) -> Result<Ring, Error> {
+    fn open(files: Files, entries: usize, polled: bool) -> Result<Ring, Error> {
         assert!(entries > 0);
         let entries = entries.min(ENTRIES_MAX);
         let ring = ring_setup::open((entries + 1).next_power_of_two() as u32, polled)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
-        let file = match ring.submitter().register_files(&[main]) {
+        let file = match ring.submitter().register_files(&[files.main, files.flush]) {
             Ok(()) => File::Registered,
-            Err(_) => File::Plain(main),
+            Err(_) => File::Plain(files),
         };
         let kernel = Kernel { ring, file, slots: Slots::new(entries) };
         Ok(Ring {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::ring::Ring;
-use super::ring_tests::{io, Memory};
+use super::ring_tests::{io, only, Memory};
 use crate::driver::{Io, Op};
 
 const BLOCK: u64 = 4096;
@@ -42,7 +42,7 @@ fn ring_bench_reads_4096() {
     let submitters = number("BLKALIGN_BENCH_SUBMITTERS", 1);
     let polled = number("BLKALIGN_BENCH_POLLED", 0) != 0;
     let open = if polled { Ring::new_polled } else { Ring::new };
-    let ring = open(disk.as_raw_fd(), DEPTH * submitters).unwrap();
+    let ring = open(only(&disk), DEPTH * submitters).unwrap();
     let begin = Instant::now();
     let count = if submitters == 1 {
         one_thread(&ring, blocks, begin + seconds)

@@ -96,21 +96,30 @@ impl Slots {
     }
 }
 
+/// A handle's descriptors.
+#[derive(Clone, Copy)]
+pub struct Files {
+    /// For reads and writes.
+    pub main: RawFd,
+    /// For flushes.
+    pub flush: RawFd,
+}
+
 /// How the kernel is told which file.
 #[derive(Clone, Copy)]
 pub enum File {
-    /// The only one in the ring's table of files.
+    /// By its place in the ring's table of files, which has `Files` in order.
     Registered,
-    Plain(RawFd),
+    Plain(Files),
 }
 
 /// `io` in the kernel's words; those point into `io`.
 fn entry(io: &Io, file: File) -> squeue::Entry {
-    let (fd, flags) = match file {
-        // The number of a registered file is its place in the table.
-        File::Registered => (types::Fd(0), squeue::Flags::FIXED_FILE),
-        File::Plain(fd) => (types::Fd(fd), squeue::Flags::empty()),
+    let (files, flags) = match file {
+        File::Registered => (Files { main: 0, flush: 1 }, squeue::Flags::FIXED_FILE),
+        File::Plain(files) => (files, squeue::Flags::empty()),
     };
+    let fd = types::Fd(files.main);
     let vector = io.segments.as_ptr().cast::<libc::iovec>();
     const _: () = assert!(size_of::<Segment>() == size_of::<libc::iovec>());
     let count = io.segments.len() as u32;
@@ -134,7 +143,10 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
         (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill, _) => {
             unreachable!("carried out by a thread")
         }
-        (Op::Flush, _) => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
+        (Op::Flush, _) => {
+            let fd = types::Fd(files.flush);
+            opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build()
+        }
     };
     entry.flags(flags)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::ring::Ring;
+use super::ring_slots::Files;
 use crate::driver::{Io, IoId, Op, Segment, Segments};
 
 /// Memory that I/O goes to and from, at an alignment.
@@ -63,6 +64,11 @@ pub fn io(slot: u32, op: Op, offset: u64, segments: Segments) -> Io {
     }
 }
 
+/// One file for everything.
+pub fn only(file: &File) -> Files {
+    Files { main: file.as_raw_fd(), flush: file.as_raw_fd() }
+}
+
 /// A file that is gone after the test.
 pub fn file(contents: &[u8]) -> File {
     let directory = std::ffi::CString::new(std::env::temp_dir().to_str().unwrap()).unwrap();
@@ -110,7 +116,7 @@ pub fn run(ring: &Ring, io: Io) -> Result<u64, i32> {
 fn read_in_pieces(entries: usize, max: usize) {
     const PIECES: usize = 300;
     let file = file(&pattern(PIECES * 512));
-    let ring = Ring::new(file.as_raw_fd(), entries).unwrap();
+    let ring = Ring::new(only(&file), entries).unwrap();
     let memory = Memory::new(PIECES * 512, 512);
     let read = |i: usize| {
         let segments = smallvec![memory.segment(i * 512, 512)];
@@ -157,7 +163,7 @@ fn more_places_than_allowed_are_cut_down() {
 #[test]
 fn vectors_short_and_long_reach_the_kernel_whole() {
     let file = file(&pattern(64 * 512));
-    let ring = Ring::new(file.as_raw_fd(), 4).unwrap();
+    let ring = Ring::new(only(&file), 4).unwrap();
     for count in [1, 2, 4, 5, 64] {
         let memory = Memory::new(64 * 512, 512);
         // Backwards, so that the order of the elements shows.
@@ -175,7 +181,7 @@ fn vectors_short_and_long_reach_the_kernel_whole() {
 #[test]
 fn writes_and_flushes_reach_the_file() {
     let file = file(&pattern(8192));
-    let ring = Ring::new(file.as_raw_fd(), 4).unwrap();
+    let ring = Ring::new(only(&file), 4).unwrap();
     let memory = Memory::new(1024, 512);
     memory.set(&[0xAB; 1024]);
     assert_eq!(run(&ring, io(0, Op::Write, 512, smallvec![memory.segment(0, 512)])), Ok(512));
@@ -199,7 +205,7 @@ fn writes_and_flushes_reach_the_file() {
 #[test]
 fn a_read_over_the_end_is_short() {
     let file = file(&pattern(700));
-    let ring = Ring::new(file.as_raw_fd(), 4).unwrap();
+    let ring = Ring::new(only(&file), 4).unwrap();
     let memory = Memory::new(1024, 512);
     assert_eq!(run(&ring, io(0, Op::Read, 0, smallvec![memory.all()])), Ok(700));
     assert_eq!(run(&ring, io(0, Op::Read, 1024, smallvec![memory.all()])), Ok(0));
@@ -209,7 +215,7 @@ fn a_read_over_the_end_is_short() {
 fn errors_come_back_as_errno() {
     let file = file(&pattern(4096));
     let read_only = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
-    let ring = Ring::new(read_only.as_raw_fd(), 4).unwrap();
+    let ring = Ring::new(only(&read_only), 4).unwrap();
     let memory = Memory::new(512, 512);
     let all = || smallvec![memory.all()];
     assert_eq!(run(&ring, io(0, Op::Write, 0, all())), Err(libc::EBADF));
@@ -226,9 +232,20 @@ fn errors_come_back_as_errno() {
 }
 
 #[test]
+fn flushes_go_to_a_file_of_their_own() {
+    let main = file(&pattern(512));
+    let event = Event::new();
+    // An eventfd can be read, but not flushed.
+    let ring = Ring::new(Files { main: main.as_raw_fd(), flush: event.0.as_raw_fd() }, 4).unwrap();
+    let memory = Memory::new(512, 512);
+    assert_eq!(run(&ring, io(0, Op::Write, 0, smallvec![memory.all()])), Ok(512));
+    assert_eq!(run(&ring, io(0, Op::Flush, 0, smallvec![])), Err(libc::EINVAL));
+}
+
+#[test]
 fn waiting_ends_when_the_time_is_over() {
     let file = file(&[]);
-    let ring = Ring::new(file.as_raw_fd(), 4).unwrap();
+    let ring = Ring::new(only(&file), 4).unwrap();
     let begin = Instant::now();
     ring.wait(Some(Duration::from_millis(20)));
     assert!(begin.elapsed() >= Duration::from_millis(20));
@@ -238,7 +255,7 @@ fn waiting_ends_when_the_time_is_over() {
 #[test]
 fn a_wake_before_the_wait_is_not_lost() {
     let file = file(&[]);
-    let ring = Ring::new(file.as_raw_fd(), 1).unwrap();
+    let ring = Ring::new(only(&file), 1).unwrap();
     ring.wake();
     ring.wait(None);
 }
@@ -272,7 +289,7 @@ impl Event {
 #[test]
 fn the_eventfd_is_signalled_for_each_thing_to_reap() {
     let file = file(&pattern(65536));
-    let ring = Ring::new(file.as_raw_fd(), 2).unwrap();
+    let ring = Ring::new(only(&file), 2).unwrap();
     let memory = Memory::new(512, 512);
     let read = || io(0, Op::Read, 0, smallvec![memory.all()]);
     let (first, second) = (Event::new(), Event::new());

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::ring::Ring;
-use super::ring_tests::{byte_of, file, io, pattern, reap, run, Done, Event, Memory};
+use super::ring_tests::{byte_of, file, io, only, pattern, reap, run, Done, Event, Memory};
 use crate::driver::{Io, Op};
 
 #[test]
 fn no_wake_is_lost_between_threads() {
     const ROUNDS: usize = 20_000;
     let file = file(&[]);
-    let ring = Ring::new(file.as_raw_fd(), 1).unwrap();
+    let ring = Ring::new(only(&file), 1).unwrap();
     let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -59,7 +59,7 @@ fn four_submitters_and_one_reaper_lose_nothing() {
     const ROUNDS: usize = 600;
     const BATCH: usize = 5;
     let file = file(&pattern(512 * 1000));
-    let ring = Ring::new(file.as_raw_fd(), 6).unwrap();
+    let ring = Ring::new(only(&file), 6).unwrap();
     let memories: Vec<_> =
         (0..SUBMITTERS).map(|_| Memory::new(ROUNDS * BATCH * 512, 512)).collect();
     std::thread::scope(|scope| {
@@ -103,7 +103,7 @@ fn four_submitters_and_one_reaper_lose_nothing() {
 /// is read again here, as the request machine does it.
 fn submit_and_exit(file: &File, prepare: impl Fn()) {
     const PIECES: usize = 64;
-    let ring = Ring::new(file.as_raw_fd(), PIECES).unwrap();
+    let ring = Ring::new(only(file), PIECES).unwrap();
     for _ in 0..50 {
         prepare();
         let memory = Memory::new(PIECES * 4096, 4096);
@@ -151,7 +151,7 @@ fn a_submitting_thread_may_end_at_once() {
 #[test]
 fn a_polled_ring_submits_what_other_threads_hand_over() {
     let file = file(&pattern(4096));
-    let ring = Ring::new_polled(file.as_raw_fd(), 8).unwrap();
+    let ring = Ring::new_polled(only(&file), 8).unwrap();
     let event = Event::new();
     ring.register_eventfd(event.0.as_raw_fd()).unwrap();
     let memory = Memory::new(4096, 512);
@@ -186,7 +186,7 @@ fn a_polled_ring_submits_what_other_threads_hand_over() {
 #[test]
 fn a_polled_ring_needs_no_other_system_call_than_reap() {
     let file = file(&pattern(64 * 4096));
-    let ring = Ring::new_polled(file.as_raw_fd(), 64).unwrap();
+    let ring = Ring::new_polled(only(&file), 64).unwrap();
     let memory = Memory::new(64 * 4096, 4096);
     let begin = Instant::now();
     for _ in 0..200 {
@@ -215,7 +215,7 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
     let memory = Memory::new(4096, 512);
     let read = |i: u32| io(i, Op::Read, 0, smallvec![memory.all()]);
     for errno in [libc::EAGAIN, libc::EBUSY, libc::ENOMEM] {
-        let ring = Ring::new(file.as_raw_fd(), 2).unwrap();
+        let ring = Ring::new(only(&file), 2).unwrap();
         let event = Event::new();
         ring.register_eventfd(event.0.as_raw_fd()).unwrap();
         let mut done = Done::new();
@@ -252,7 +252,7 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
 #[test]
 fn a_kernel_that_takes_nothing_any_more_fails_the_ios() {
     let file = file(&pattern(4096));
-    let ring = Ring::new(file.as_raw_fd(), 2).unwrap();
+    let ring = Ring::new(only(&file), 2).unwrap();
     let event = Event::new();
     ring.register_eventfd(event.0.as_raw_fd()).unwrap();
     let memory = Memory::new(4096, 512);
@@ -277,7 +277,7 @@ fn a_kernel_that_takes_nothing_any_more_fails_the_ios() {
 fn a_ring_is_not_dropped_with_io_in_it() {
     let file = file(&pattern(4096));
     let memory = Memory::new(4096, 512);
-    let ring = Ring::new(file.as_raw_fd(), 1).unwrap();
+    let ring = Ring::new(only(&file), 1).unwrap();
     let read = || io(0, Op::Read, 0, smallvec![memory.all()]);
     ring.submit(&mut vec![read(), read(), read()]);
 }
@@ -290,7 +290,7 @@ fn a_dropped_ring_lets_go_of_its_file() {
     // SAFETY: just opened, both.
     let [reading, writing] =
         ends.map(|fd| unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(fd) });
-    let ring = Ring::new(writing.as_raw_fd(), 4).unwrap();
+    let ring = Ring::new(only(&writing), 4).unwrap();
     drop(writing);
     drop(ring);
     // Nobody has the other end: this does not wait.

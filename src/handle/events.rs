@@ -1,7 +1,6 @@
 //! Batches, and callbacks on the caller's own thread.
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -13,8 +12,7 @@ use crate::sys::Error;
 
 /// Most callbacks between two looks at what they have submitted.
 const BATCH_MAX: usize = 64;
-/// How often a drain looks again: whether another thread has run the last callback, or has left
-/// something behind that nobody else will move.
+/// How often a drain looks again whether another thread has run the last callback, or plugged.
 const DRAIN_SLICE: Duration = Duration::from_millis(5);
 
 impl Handle {
@@ -51,17 +49,6 @@ impl Handle {
             }
             if self.queue.completions.is_drained() {
                 return Ok(());
-            }
-            self.take_in_for_others();
-        }
-    }
-
-    /// What we wait for may wait for requests on rings of other handles, whose results only
-    /// their callers take in; these may be waiting here.
-    fn take_in_for_others(&self) {
-        for queue in self.queue.node.queues() {
-            if queue.mode == Mode::Event && !Arc::ptr_eq(&queue, &self.queue) {
-                queue.reap(false);
             }
         }
     }

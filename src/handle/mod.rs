@@ -79,16 +79,14 @@ impl Handle {
         messages::closing(&self);
         let Handle { queue, storage, lock, pool, .. } = *self;
         queue.node.remove_queue(queue.id());
-        drop(storage);
         if let Some(engine) = &queue.ring {
             engine.stop();
         }
         // A thread that ran the last callback may still be on its way out with its reference.
-        // The storage, and a caller's `close`, are to be gone when this returns.
-        while Arc::strong_count(&queue) > 1 {
-            std::thread::yield_now();
-        }
-        drop(queue);
+        // The storage, and a caller's `close`, are to be gone when this returns, and by this
+        // thread.
+        queue.part();
+        drop(storage);
         // Not before the last thread has let go of the file.
         drop(lock);
         drop(pool);

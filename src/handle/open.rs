@@ -11,7 +11,7 @@ use super::pools::pool_for;
 use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
 use crate::completion::{report, Mode};
 use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
-use crate::engine::Ring;
+use crate::engine::{Ring, RingFiles};
 use crate::log;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
@@ -184,9 +184,10 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
         return None;
     }
     let depth = options.depth();
-    let ring = driver.raw_fd(Lane::Main).and_then(|fd| match mode {
-        Mode::Event => Ring::new_polled(fd, depth),
-        Mode::Serial | Mode::Concurrent => Ring::new(fd, depth),
+    let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush: driver.flush_fd() });
+    let ring = files.and_then(|files| match mode {
+        Mode::Event => Ring::new_polled(files, depth),
+        Mode::Serial | Mode::Concurrent => Ring::new(files, depth),
     });
     match ring {
         Ok(ring) => Some(RingEngine::new(ring)),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::{Handle, Submission};
-use crate::completion::Mode;
 use crate::node::{dispatch, failure, perform, with_actions};
 use crate::node::{Action, Actions, Owner, Waiter};
 use crate::sys::Error;
@@ -39,10 +38,10 @@ impl Handle {
             id
         });
         taken_in?;
-        if waiter.get().is_none() {
-            self.have_others_polled(waiter);
-        }
-        Some(waiter.wait())
+        Some(match waiter.get() {
+            Some(result) => result,
+            None => self.queue.node.while_waited_for(|| waiter.wait()),
+        })
     }
 
     /// Does what our own request needs on this thread, and hands the rest on.
@@ -63,16 +62,6 @@ impl Handle {
             }
         }
         dispatch(actions);
-    }
-
-    /// What we wait for may be on a ring whose results only its caller's thread takes in, and that
-    /// thread may be ours: until we have our result the pool does it.
-    fn have_others_polled(&self, waiter: &Arc<Waiter>) {
-        for queue in self.queue.node.queues() {
-            if queue.mode == Mode::Event {
-                queue.ensure_reaper_for(waiter);
-            }
-        }
     }
 
     /// Whether this thread can carry `action` out as part of its own request.

@@ -83,7 +83,7 @@ impl RingBatch {
             queue.ensure_reaper();
         }
         engine.submit(&mut self.ios);
-        if queue.is_polled() && queue.node.waits_across() {
+        if queue.is_polled() && queue.node.is_waited_for() {
             queue.ensure_unpolled_progress();
         }
     }

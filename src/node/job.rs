@@ -18,9 +18,7 @@ pub enum Work {
     Callback(Arc<Queue>, Delivery),
     /// Taking a ring's results in.
     Reap(Arc<Queue>),
-    /// EVENTFD: the same, while synchronous calls wait.
-    ReapForWaiters(Arc<Queue>),
-    /// EVENTFD: the same, while requests of other handles wait.
+    /// EVENTFD: the same, while synchronous calls or requests of other handles wait.
     ReapUnpolled(Arc<Queue>),
 }
 
@@ -29,7 +27,7 @@ impl Job for Work {
         match self {
             Work::Io(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
-            Work::Reap(_) | Work::ReapForWaiters(_) | Work::ReapUnpolled(_) => Kind::Watcher,
+            Work::Reap(_) | Work::ReapUnpolled(_) => Kind::Watcher,
         }
     }
 
@@ -44,7 +42,6 @@ impl Job for Work {
             Work::Callbacks(queue) => queue.completions.run_serially(),
             Work::Callback(queue, delivery) => queue.completions.run(delivery),
             Work::Reap(queue) => queue.reap_until_idle(),
-            Work::ReapForWaiters(queue) => queue.reap_for_waiters(),
             Work::ReapUnpolled(queue) => queue.reap_unpolled(),
         }
         None

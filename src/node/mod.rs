@@ -10,6 +10,8 @@ mod job;
 mod queue;
 mod registry;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use dispatch::{dispatch, failure};
 pub use job::{perform, Work};
@@ -18,7 +20,7 @@ pub use registry::node_of;
 pub use ring::RingEngine;
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -26,7 +28,7 @@ use parking_lot::Mutex;
 use crate::driver::Io;
 use crate::engine::ScratchCache;
 use crate::log;
-use crate::request::{self, Machine, QueueId, QueueLimits, Request, Stats};
+use crate::request::{self, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
 use crate::sys::caught;
 
 pub type Action = request::Action<Arc<Queue>, Owner>;
@@ -53,22 +55,29 @@ pub struct Node {
     poisoned: AtomicBool,
     /// A request may wait for one of another handle.
     waits_across: AtomicBool,
+    /// Synchronous calls that wait for their results.
+    sleeping_calls: AtomicUsize,
 }
 
+type NodeMachine = Machine<Arc<Queue>, Owner, ScratchCache>;
+
 struct Core {
-    machine: Machine<Arc<Queue>, Owner, ScratchCache>,
+    machine: NodeMachine,
     /// The machine panicked and has handed back all it had: it is not to be used again.
     broken: bool,
+    /// Of the request that it took in last.
+    last_id: RequestId,
 }
 
 impl Node {
     pub fn new(length: u64) -> Node {
         let machine = Machine::new(ScratchCache::default(), length);
         Node {
-            core: Mutex::new(Core { machine, broken: false }),
+            core: Mutex::new(Core { machine, broken: false, last_id: 0 }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
+            sleeping_calls: AtomicUsize::new(0),
         }
     }
 
@@ -106,18 +115,15 @@ impl Node {
     }
 
     /// Takes a request in; what has to be done next is appended to `actions`. None: the machine
-    /// takes no more, and nothing will come of the request.
+    /// takes no more, and nothing will come of the request. Else its completion will be among
+    /// some actions, once.
     pub fn submit(
         &self,
         queue: QueueId,
         request: Request<Owner>,
         actions: &mut Actions,
-    ) -> Option<u64> {
-        let mut id = None;
-        self.with_machine(actions, |machine, actions| {
-            id = Some(machine.submit(queue, request, actions));
-        });
-        id
+    ) -> Option<RequestId> {
+        self.take_in(actions, |machine, actions| machine.submit(queue, request, actions))
     }
 
     /// As `submit`, even if the queue is plugged; what is held back goes first.
@@ -126,12 +132,30 @@ impl Node {
         queue: QueueId,
         request: Request<Owner>,
         actions: &mut Actions,
-    ) -> Option<u64> {
-        let mut id = None;
-        self.with_machine(actions, |machine, actions| {
-            id = Some(machine.submit_now(queue, request, actions));
+    ) -> Option<RequestId> {
+        self.take_in(actions, |machine, actions| machine.submit_now(queue, request, actions))
+    }
+
+    /// Runs a step that takes one request in.
+    fn take_in(
+        &self,
+        actions: &mut Actions,
+        step: impl FnOnce(&mut NodeMachine, &mut Actions) -> RequestId,
+    ) -> Option<RequestId> {
+        let first = actions.len();
+        let mut before = RequestId::MAX;
+        let mut taken_in = None;
+        self.with_core(actions, |core, actions| {
+            before = core.last_id;
+            core.last_id = step(&mut core.machine, actions);
+            taken_in = Some(core.last_id);
         });
-        id
+        // A panic after the request was in has brought its completion. Ids grow.
+        let completed = actions[first..].iter().filter_map(|action| match action {
+            Action::Complete(completion) => Some(completion.id),
+            Action::Io(..) => None,
+        });
+        taken_in.or_else(|| completed.filter(|id| *id > before).max())
     }
 
     /// Takes a request back: see `Machine::cancel`.
@@ -170,19 +194,23 @@ impl Node {
         });
     }
 
-    /// Runs one step of the machine. If it panics, which is a fault of the library, what is half
-    /// done stays so, but nobody is left waiting: every request fails with EIO.
     fn with_machine(
         &self,
         actions: &mut Actions,
-        step: impl FnOnce(&mut Machine<Arc<Queue>, Owner, ScratchCache>, &mut Actions),
+        step: impl FnOnce(&mut NodeMachine, &mut Actions),
     ) {
+        self.with_core(actions, |core, actions| step(&mut core.machine, actions));
+    }
+
+    /// Runs one step of the machine. If it panics, which is a fault of the library, what is half
+    /// done stays so, but nobody is left waiting: every request fails with EIO.
+    fn with_core(&self, actions: &mut Actions, step: impl FnOnce(&mut Core, &mut Actions)) {
         let mut core = self.core.lock();
         if core.broken {
             return;
         }
         let first = actions.len();
-        if let Err(panic) = caught(|| step(&mut core.machine, actions)) {
+        if let Err(panic) = caught(|| step(&mut core, actions)) {
             core.broken = true;
             self.poison();
             // What completed before stays so; I/O that was just asked for is not done any more.
@@ -208,8 +236,21 @@ impl Node {
         polled.iter().for_each(Queue::ensure_unpolled_progress);
     }
 
-    /// Whether a request may wait for one of another handle, whose caller may not be polling.
-    pub fn waits_across(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst)
+    /// Whether a synchronous call, or a request of another handle, may wait for I/O whose results
+    /// only a caller's thread takes in, which may not be polling: it may be the very one that waits.
+    pub fn is_waited_for(&self) -> bool {
+        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+    }
+
+    /// Runs `wait`, in which a synchronous call waits for what others do.
+    pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
+        self.queues()
+            .iter()
+            .filter(|its| its.is_polled())
+            .for_each(Queue::ensure_unpolled_progress);
+        let result = wait();
+        self.sleeping_calls.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 }

@@ -26,6 +26,18 @@ pub struct Queue {
     id: AtomicU32,
     /// Of messages about I/O that failed.
     failures: RateLimit,
+    /// Last, so that all else is gone when it tells.
+    gone: TellsGone,
+}
+
+/// When the last one lets go of a queue.
+#[derive(Default)]
+struct TellsGone(Arc<Waiter>);
+
+impl Drop for TellsGone {
+    fn drop(&mut self) {
+        self.0.set(Ok(()));
+    }
 }
 
 impl Queue {
@@ -39,8 +51,26 @@ impl Queue {
         window_offset: u64,
     ) -> Queue {
         let completions = Completions::default();
-        let (id, failures) = (AtomicU32::new(0), RateLimit::default());
-        Queue { node, driver, pool, ring, completions, mode, name, window_offset, id, failures }
+        Queue {
+            node,
+            driver,
+            pool,
+            ring,
+            completions,
+            mode,
+            name,
+            window_offset,
+            id: AtomicU32::new(0),
+            failures: RateLimit::default(),
+            gone: TellsGone::default(),
+        }
+    }
+
+    /// Lets go of the queue, and returns when all others have done so, too.
+    pub fn part(self: Arc<Self>) {
+        let gone = self.gone.0.clone();
+        drop(self);
+        let _ = gone.wait();
     }
 
     /// The machine's name for this queue; set once, before the first request.
@@ -57,7 +87,7 @@ impl Queue {
         if errno == libc::EINTR || !log::wants(Level::Error) {
             return;
         }
-        let error = failure(&self.name, io.op, io.offset, io.bytes, errno);
+        let error = failure(self, io.op, io.offset, io.bytes, errno);
         if io.op == Op::Flush {
             log::error!("{error}; flushes of it fail from now on, until its last handle is closed");
         } else if !io.joined.is_empty() {
@@ -88,7 +118,7 @@ pub enum Owner {
     Waiter(Arc<Waiter>),
 }
 
-/// A synchronous call that waits for its result.
+/// A thread that waits for a result; as a rule that of its synchronous call.
 #[derive(Default)]
 pub struct Waiter {
     result: Mutex<Option<Result<(), i32>>>,

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use super::dispatch::dispatch;
 use super::job::{bring_home, perform, Work};
-use super::queue::Waiter;
 use super::{with_actions, Action, Actions, Queue};
 use crate::completion::Mode;
 use crate::driver::{Io, Lane, Op};
@@ -22,7 +21,7 @@ const REAP_MAX: usize = 256;
 const LINGER: Duration = Duration::from_millis(500);
 /// How long one thread sleeps at most where another may take its results in.
 const SLICE: Duration = Duration::from_millis(5);
-/// How often a job looks whether a synchronous call has its result from somebody else.
+/// How often a job looks whether it is still wanted while a thread sleeps in the ring.
 const NAP: Duration = Duration::from_micros(200);
 
 /// A handle's ring, and who takes its results in.
@@ -39,9 +38,6 @@ pub struct RingEngine {
     /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere, or
     /// one would take the wake-up of another that has not gone to sleep yet.
     sleeper: Mutex<()>,
-    /// EVENTFD: synchronous calls for which a job takes results in, as long as there are any.
-    /// Nothing else is taken while it is held but a waiter's own lock.
-    waiting: Mutex<Vec<Arc<Waiter>>>,
 }
 
 thread_local! {
@@ -54,8 +50,7 @@ impl RingEngine {
         let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
         let helping = AtomicBool::new(false);
         let inside = AtomicUsize::new(0);
-        let (sleeper, waiting) = (Mutex::new(()), Mutex::default());
-        RingEngine { ring, inside, reaping, stopping, helping, sleeper, waiting }
+        RingEngine { ring, inside, reaping, stopping, helping, sleeper: Mutex::new(()) }
     }
 
     pub fn submit(&self, ios: &mut Vec<Io>) {
@@ -189,50 +184,25 @@ impl Queue {
         }
     }
 
-    /// EVENTFD: sees to it that a job takes results in until `waiter` has its own, because nobody
-    /// else may.
-    pub fn ensure_reaper_for(self: &Arc<Self>, waiter: &Arc<Waiter>) {
-        let Some(engine) = &self.ring else { return };
-        let mut waiting = engine.waiting.lock();
-        waiting.push(waiter.clone());
-        if waiting.len() == 1 {
-            self.pool.push(Work::ReapForWaiters(self.clone()));
-        }
-    }
-
-    /// The job.
-    pub fn reap_for_waiters(self: &Arc<Self>) {
-        let Some(engine) = &self.ring else { return };
-        loop {
-            if self.reap(false) {
-                continue;
-            }
-            {
-                let mut waiting = engine.waiting.lock();
-                waiting.retain(|waiter| waiter.get().is_none());
-                if waiting.is_empty() {
-                    return;
-                }
-            }
-            engine.nap();
-        }
-    }
-
     /// Whether only its caller's thread takes the results of its ring in.
     pub fn is_polled(&self) -> bool {
         self.mode == Mode::Event && self.ring.is_some()
     }
 
-    /// EVENTFD: requests of other handles wait, maybe for I/O of this ring, and its caller may not
-    /// be polling: until the ring is empty a job takes its results in. Called when a request comes
-    /// to wait, and when I/O comes to the ring while one does: of the two events the later one
-    /// sees the other.
+    /// EVENTFD: somebody waits, maybe for I/O of this ring, whom its caller's polling does not
+    /// concern (`Node::is_waited_for`), and that caller may not be polling: as long as both is so
+    /// a job takes the ring's results in. Called when somebody comes to wait, and when I/O comes
+    /// to the ring while one does: of the two events the later one sees the other.
     pub fn ensure_unpolled_progress(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };
-        if engine.inside.load(Ordering::SeqCst) > 0 && !engine.helping.swap(true, Ordering::SeqCst)
-        {
+        if self.wants_help(engine) && !engine.helping.swap(true, Ordering::SeqCst) {
             self.pool.push(Work::ReapUnpolled(self.clone()));
         }
+    }
+
+    // SeqCst, all of it: see `reap_unpolled`.
+    fn wants_help(&self, engine: &RingEngine) -> bool {
+        engine.inside.load(Ordering::SeqCst) > 0 && self.node.is_waited_for()
     }
 
     /// The job.
@@ -242,11 +212,11 @@ impl Queue {
             if self.reap(false) {
                 continue;
             }
-            if engine.inside.load(Ordering::SeqCst) == 0 {
+            if !self.wants_help(engine) {
                 engine.helping.store(false, Ordering::SeqCst);
-                // Whoever has put I/O in since either sees that nobody helps, or is seen here.
-                let more = engine.inside.load(Ordering::SeqCst) > 0;
-                if !more || engine.helping.swap(true, Ordering::SeqCst) {
+                // Whoever has put I/O in or come to wait since either sees that nobody helps, or
+                // is seen here.
+                if !self.wants_help(engine) || engine.helping.swap(true, Ordering::SeqCst) {
                     return;
                 }
             }

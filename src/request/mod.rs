@@ -102,7 +102,6 @@ pub enum Action<Q, T> {
 
 #[derive(Debug)]
 pub struct Completion<T> {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tests until requests can be cancelled"))]
     pub id: RequestId,
     pub token: T,
     pub op: Op,

@@ -1,0 +1,114 @@
+//! What comes of requests when the request machine panics: always one result, never two.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+use super::*;
+use crate::completion::{Callback, Mode};
+use crate::driver::{Driver, Op, Segments};
+use crate::engine::PoolOwner;
+use crate::request::RequestFlags;
+use crate::sys::Error;
+
+/// Never asked to do anything here.
+struct Idle;
+
+impl Driver for Idle {
+    fn perform(&self, _io: &Io) -> Result<u64, i32> {
+        unreachable!("the test carries out no I/O")
+    }
+
+    fn length(&self) -> Result<u64, Error> {
+        Ok(1 << 20)
+    }
+}
+
+const LIMITS: QueueLimits = QueueLimits {
+    request_alignment: 4096,
+    mem_alignment: 512,
+    segment_alignment: 512,
+    max_transfer: 1 << 20,
+    max_segments: 16,
+    depth: 4,
+    last_block: u64::MAX,
+    granule: 4096,
+    copy_edges: false,
+    no_flush: false,
+    no_merge: false,
+    resize: false,
+    unmap: false,
+    discard_alignment: 4096,
+    atomic_write_max: 0,
+};
+
+extern "C" fn no_callback(_opaque: *mut c_void, _ret: c_int) {
+    unreachable!("the test runs no callback")
+}
+
+struct Bed {
+    node: Arc<Node>,
+    queue: Arc<Queue>,
+    actions: Actions,
+    _pool: PoolOwner<Work>,
+}
+
+impl Bed {
+    /// With one flush at the storage.
+    fn new() -> Bed {
+        let node = Arc::new(Node::new(1 << 20));
+        let pool = PoolOwner::new(1);
+        let driver = Arc::new(Idle);
+        let name = "test".to_owned();
+        let queue =
+            Queue::new(node.clone(), driver, pool.pool().clone(), None, Mode::Event, name, 0);
+        let queue = Arc::new(queue);
+        queue.set_id(node.add_queue(&queue, LIMITS));
+        let mut bed = Bed { node, queue, actions: Actions::new(), _pool: pool };
+        assert_eq!(bed.submit(bed.queue.id(), Op::Flush, 0), Some(1));
+        assert_eq!(bed.completed(), []);
+        bed
+    }
+
+    /// A request without memory, whatever `bytes` says: that is a fault of whoever makes one.
+    fn submit(&mut self, queue: QueueId, op: Op, bytes: u64) -> Option<RequestId> {
+        let callback = Callback { function: no_callback, opaque: std::ptr::null_mut() };
+        let token = Owner::Callback(self.queue.clone(), callback);
+        let segments = Segments::new();
+        let request = Request {
+            op,
+            flags: RequestFlags::default(),
+            guest_block: 0,
+            offset: 0,
+            bytes,
+            segments,
+            token,
+        };
+        self.node.submit(queue, request, &mut self.actions)
+    }
+
+    /// Those among the actions.
+    fn completed(&self) -> Vec<(RequestId, Result<(), i32>)> {
+        let completed = |action: &Action| match action {
+            Action::Complete(completion) => Some((completion.id, completion.result)),
+            Action::Io(..) => None,
+        };
+        self.actions.iter().filter_map(completed).collect()
+    }
+}
+
+#[test]
+fn a_request_at_which_the_machine_panics_gets_one_result() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.submit(bed.queue.id(), Op::Read, 100), Some(2));
+    assert_eq!(bed.completed(), [(1, Err(libc::EIO)), (2, Err(libc::EIO))]);
+    assert_eq!(bed.submit(bed.queue.id(), Op::Flush, 0), None, "it takes no more");
+    assert_eq!(bed.completed().len(), 2);
+}
+
+#[test]
+fn a_request_that_never_came_in_gets_an_error_and_no_completion() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.submit(7, Op::Flush, 0), None);
+    assert_eq!(bed.completed(), [(1, Err(libc::EIO))]);
+    assert!(bed.node.is_poisoned());
+}
