@@ -296,34 +296,29 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// The request and its members leave: first the tracker, then to their owners.
     fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let mut entry = self.entries[slot as usize].take().expect("a request in flight");
+        self.bequeath_image(slot);
+        let entry = self.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
-        self.bequeath_image(&mut entry, slot);
-        if let Some(images) = entry.images.take() {
+        let images = entry.images.take();
+        let members = std::mem::take(&mut entry.members);
+        let (queue, error, bounced) = (entry.queue, entry.error, entry.bounced);
+        if let Some(images) = images {
             self.scratch.give(images);
         }
-        self.queue(entry.queue).active -= 1;
-        self.runnable.push(entry.queue);
-        let members = std::mem::take(&mut entry.members);
-        let (error, bounced) = (entry.error, entry.bounced);
-        self.leave(slot, entry, &members, actions);
+        self.queue(queue).active -= 1;
+        self.runnable.push(queue);
+        self.leave(slot, &members, actions);
         for &member in &members {
-            let mut entry = self.entries[member as usize].take().expect("a member in flight");
+            let entry = self.entry(member);
             entry.error = error;
             entry.bounced = bounced;
-            self.leave(member, entry, &members, actions);
+            self.leave(member, &members, actions);
         }
     }
 
     /// One request leaves. Those of `members` that it sets free leave with it, or after it.
-    fn leave(
-        &mut self,
-        slot: u32,
-        entry: Entry<T>,
-        members: &[u32],
-        actions: &mut Vec<Action<Q, T>>,
-    ) {
-        if entry.tracked {
+    fn leave(&mut self, slot: u32, members: &[u32], actions: &mut Vec<Action<Q, T>>) {
+        if self.entry(slot).tracked {
             let mut freed = std::mem::take(&mut self.freed);
             self.tracker.remove(slot, &mut freed);
             let others = freed.drain(..).filter(|waiter| !members.contains(waiter));
@@ -331,13 +326,16 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             self.freed = freed;
         }
         self.free.push(slot);
+        let place = &mut self.entries[slot as usize];
+        let entry = place.as_ref().expect("a request in flight");
         let result = match entry.error {
             None => Ok(()),
             Some(errno) => Err(errno),
         };
-        let queue = self.queue(entry.queue);
+        let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
         queue.stats.in_flight -= 1;
-        count_result(&mut queue.stats, &entry, result);
+        count_result(&mut queue.stats, entry, result);
+        let entry = place.take().expect("a request in flight");
         actions.push(Action::Complete(completion(entry, result)));
     }
 

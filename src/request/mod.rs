@@ -10,6 +10,7 @@ mod merge;
 mod moving;
 #[cfg(test)]
 mod sim;
+mod spans;
 mod splice;
 mod tracker;
 
