@@ -49,6 +49,8 @@ struct Bed {
     node: Arc<Node>,
     queue: Arc<Queue>,
     actions: Actions,
+    /// The flush at the storage.
+    flush: RequestId,
     _pool: PoolOwner<Work>,
 }
 
@@ -63,8 +65,8 @@ impl Bed {
             Queue::new(node.clone(), driver, pool.pool().clone(), None, Mode::Event, name, 0);
         let queue = Arc::new(queue);
         queue.set_id(node.add_queue(&queue, LIMITS));
-        let mut bed = Bed { node, queue, actions: Actions::new(), _pool: pool };
-        assert_eq!(bed.submit(bed.queue.id(), Op::Flush, 0), Some(1));
+        let mut bed = Bed { node, queue, actions: Actions::new(), flush: 0, _pool: pool };
+        bed.flush = bed.submit(bed.queue.id(), Op::Flush, 0).expect("taken in");
         assert_eq!(bed.completed(), []);
         bed
     }
@@ -99,8 +101,8 @@ impl Bed {
 #[test]
 fn a_request_at_which_the_machine_panics_gets_one_result() {
     let mut bed = Bed::new();
-    assert_eq!(bed.submit(bed.queue.id(), Op::Read, 100), Some(2));
-    assert_eq!(bed.completed(), [(1, Err(libc::EIO)), (2, Err(libc::EIO))]);
+    let read = bed.submit(bed.queue.id(), Op::Read, 100).expect("it gets a completion");
+    assert_eq!(bed.completed(), [(bed.flush, Err(libc::EIO)), (read, Err(libc::EIO))]);
     assert_eq!(bed.submit(bed.queue.id(), Op::Flush, 0), None, "it takes no more");
     assert_eq!(bed.completed().len(), 2);
 }
@@ -109,6 +111,6 @@ fn a_request_at_which_the_machine_panics_gets_one_result() {
 fn a_request_that_never_came_in_gets_an_error_and_no_completion() {
     let mut bed = Bed::new();
     assert_eq!(bed.submit(7, Op::Flush, 0), None);
-    assert_eq!(bed.completed(), [(1, Err(libc::EIO))]);
+    assert_eq!(bed.completed(), [(bed.flush, Err(libc::EIO))]);
     assert!(bed.node.is_poisoned());
 }

@@ -160,6 +160,27 @@ impl Spans {
         }
     }
 
+    /// Whether `holds` of one that overlaps [start, end).
+    pub fn any_overlapping(&self, start: u64, end: u64, holds: impl Fn(&Span) -> bool) -> bool {
+        let mut place = self.place_of(start);
+        if self.before(place).is_some_and(|span| span.end > start && holds(span)) {
+            return true;
+        }
+        while let Some((at, span)) = self.at(place) {
+            if at >= end {
+                return false;
+            }
+            if holds(span) {
+                return true;
+            }
+            if place.index >= self.chunks[place.chunk].starts.len() {
+                place = Place { chunk: place.chunk + 1, index: 0 };
+            }
+            place.index += 1;
+        }
+        false
+    }
+
     /// None of those that begin in [start, end) names `slot` any more; those that then name nobody
     /// go.
     pub fn forget(&mut self, slot: Slot, start: u64, end: u64) {

@@ -1,5 +1,5 @@
-//! Which writes are in flight or waiting, and who waits for whom. Knows ranges and arrival order;
-//! never I/O, memory or results.
+//! Which requests are in flight or waiting, and who waits for whom. Knows ranges and arrival order;
+//! never I/O, memory or results. `isolation.rs` has one for each kind of conflict.
 //!
 //! A request waits only for conflicting requests that came before it, so no cycle can exist and
 //! nobody is overtaken. Two ranges conflict when they overlap and one of them is exclusive.
@@ -14,6 +14,8 @@
 //! Invariants: spans do not overlap; a span that names nobody does not exist; a span that names
 //! a request lies inside that request's range.
 
+mod withdraw;
+
 use smallvec::SmallVec;
 
 use super::spans::{Slot, Span, Spans};
@@ -21,9 +23,10 @@ use super::spans::{Slot, Span, Spans};
 /// Requests end below this.
 const BEYOND: u64 = u64::MAX - 1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {
     /// Conflicts with exclusive ones only: a write of whole blocks.
+    #[default]
     Shared,
     /// Conflicts with every overlapping one: a read-modify-write.
     Exclusive,
@@ -35,6 +38,9 @@ type Slots = SmallVec<[Slot; 4]>;
 struct Tracked {
     start: u64,
     end: u64,
+    access: Access,
+    /// Rises from one that comes to the next.
+    order: u64,
     /// Requests that have to leave before this one may start.
     blockers: u32,
     /// Those that count this one among their blockers.
@@ -46,6 +52,7 @@ pub struct Tracker {
     spans: Spans,
     /// By slot; slots are small numbers that the caller reuses.
     tracked: Vec<Tracked>,
+    last_order: u64,
 }
 
 impl Tracker {
@@ -56,7 +63,10 @@ impl Tracker {
             self.tracked.resize_with(slot as usize + 1, Tracked::default);
         }
         debug_assert!(self.tracked[slot as usize].dependents.is_empty());
-        self.tracked[slot as usize] = Tracked { start, end, blockers: 0, dependents: Slots::new() };
+        self.last_order += 1;
+        let (order, dependents) = (self.last_order, Slots::new());
+        self.tracked[slot as usize] =
+            Tracked { start, end, access, order, blockers: 0, dependents };
         let span = match access {
             Access::Exclusive => Span::exclusive(end, slot),
             Access::Shared => Span::shared(end, slot),
@@ -74,7 +84,7 @@ impl Tracker {
 
     /// Takes `slot` out; those that waited for it alone are appended to `ready`, oldest first.
     pub fn remove(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
-        let Tracked { start, end, blockers, dependents } =
+        let Tracked { start, end, blockers, dependents, .. } =
             std::mem::take(&mut self.tracked[slot as usize]);
         debug_assert_eq!(blockers, 0, "a request leaves only after it ran");
         self.spans.forget(slot, start, end);
