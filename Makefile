@@ -63,7 +63,7 @@ SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-matrix check-asan \
-        check-tsan check-valgrind lint setup tests install install-tools uninstall demo \
+        check-tsan check-valgrind check-model lint setup tests install install-tools uninstall demo \
         bench bench-smoke bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
@@ -273,6 +273,10 @@ check-tsan: build/tsan/fence.o
 check-valgrind: $(TESTS)
 	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec \
 	    'valgrind -q --error-exitcode=99 --leak-check=full' $(TESTS)
+
+## check-model: the wait protocol, all interleavings (needs spin; a minute)
+check-model:
+	$(PROVE) --exec '' model/run.sh
 
 ## bench: speed beside qemu-img bench and fio, as root, some minutes
 bench: build/tools/blkalign-bench
