@@ -35,6 +35,7 @@ TEST_SOURCES := $(wildcard capi-tests/test-*.c)
 TEST_COMMON  := $(wildcard capi-tests/common*.c)
 TEST_HEADERS := $(wildcard capi-tests/*.h)
 TEST_SCRIPTS := $(wildcard tools/*.t) \
+                $(wildcard integrations/*/*.t) \
                 $(filter-out %/install.sh capi-tests/common%,\
                              $(wildcard capi-tests/*.sh)) \
                 $(wildcard capi-tests/install.sh)
@@ -58,13 +59,18 @@ TESTS        = $(TEST_SOURCES:capi-tests/%.c=$(OUT)/%)
 TEST_OBJECTS = $(TEST_COMMON:capi-tests/%.c=$(OUT)/%.o)
 TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 
+# Glue for other programs, where what it is for is installed.
+NBDKIT_PLUGIN := $(if $(shell pkg-config --exists nbdkit 2>/dev/null && \
+                     echo yes),build/nbdkit-blkalign-plugin.so)
+
 # Directories that the dynamic linker searches; elsewhere tools carry rpath.
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-matrix check-asan \
-        check-tsan check-valgrind check-model lint setup tests install install-tools uninstall demo \
-        bench bench-smoke bench-tracker clean dist-clean FORCE
+        check-tsan check-valgrind check-model lint setup tests install \
+        install-tools uninstall demo bench bench-smoke bench-tracker \
+        integrations clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -146,6 +152,17 @@ build/examples/%: examples/%.c $(wildcard examples/*) include/blkalign.h \
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CFLAGS) $< -o $@ $(OUR_LDFLAGS) $(LIBS)
 
+# ---- glue for other programs ----------------------------------------------
+
+# RPATH of the build tree: nbdkit finds the library that was built with it.
+build/nbdkit-blkalign-plugin.so: integrations/nbdkit/blkalign-plugin.c \
+                                 include/blkalign.h build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $$(pkg-config --cflags nbdkit) \
+	    -fPIC -shared $< -o $@ $(OUR_LDFLAGS) -lblkalign
+
+## integrations: glue for nbdkit, where it is installed
+integrations: $(NBDKIT_PLUGIN)
+
 # ---- installing -----------------------------------------------------------
 
 INSTALLED = $(includedir)/blkalign.h $(libdir)/$(SHARED) $(libdir)/$(SONAME) \
@@ -208,10 +225,11 @@ check-rust:
 	$(CARGO) test --locked --workspace --target-dir $(TARGET)
 
 ## check-c: tests in C against build/libblkalign.so, and a trial install
-check-c: all $(TESTS)
+check-c: all integrations $(TESTS)
 	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
+	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.

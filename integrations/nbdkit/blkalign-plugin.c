@@ -1,0 +1,319 @@
+/*
+ * nbdkit-blkalign-plugin: a file or disk over NBD, at any offset and length,
+ * whatever blocks it has.
+ *
+ * Data flow: a client's request arrives on one of nbdkit's threads, many at
+ * once and of one connection in any order. That thread makes the synchronous
+ * call of libblkalign, which does the I/O on it unless another request is in
+ * the way. A connection has a handle of its own; handles of one file know of
+ * each other, so connections are safe against each other and a flush on one
+ * covers all (multi-conn).
+ *
+ * Knows NBD and <blkalign.h>; nothing of how either works inside.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <blkalign.h>
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+/* What the command line says; only written before the first connection. */
+static char *path;
+static int use_direct = -1;     /* -1: where the file system has it */
+static int use_unmap = 1;
+static int use_lock;
+static unsigned engine = BLKALIGN_ENGINE_AUTO;
+static unsigned workers;
+
+struct connection {
+    blkalign_handle *disk;
+    bool writable;
+};
+
+/* Tells nbdkit of a failure of the library; what a callback returns then. */
+static int failed(int64_t ret)
+{
+    nbdkit_error("%s", blkalign_errmsg());
+    nbdkit_set_error((int)-ret);
+    return -1;
+}
+
+static int result(int64_t ret)
+{
+    return ret < 0 ? failed(ret) : 0;
+}
+
+static int set_switch(const char *value, int *to)
+{
+    int on = nbdkit_parse_bool(value);
+
+    if (on < 0)
+        return -1;
+    *to = on;
+    return 0;
+}
+
+static int set_engine(const char *value)
+{
+    if (strcmp(value, "auto") == 0)
+        engine = BLKALIGN_ENGINE_AUTO;
+    else if (strcmp(value, "threads") == 0)
+        engine = BLKALIGN_ENGINE_THREADS;
+    else if (strcmp(value, "io_uring") == 0)
+        engine = BLKALIGN_ENGINE_IO_URING;
+    else {
+        nbdkit_error("engine=%s: auto, threads or io_uring", value);
+        return -1;
+    }
+    return 0;
+}
+
+static int plugin_config(const char *key, const char *value)
+{
+    if (strcmp(key, "file") == 0) {
+        free(path);
+        path = nbdkit_absolute_path(value);
+        return path == NULL ? -1 : 0;
+    }
+    if (strcmp(key, "direct") == 0)
+        return set_switch(value, &use_direct);
+    if (strcmp(key, "unmap") == 0)
+        return set_switch(value, &use_unmap);
+    if (strcmp(key, "lock") == 0)
+        return set_switch(value, &use_lock);
+    if (strcmp(key, "engine") == 0)
+        return set_engine(value);
+    if (strcmp(key, "workers") == 0)
+        return nbdkit_parse_unsigned("workers", value, &workers);
+    nbdkit_error("unknown parameter '%s'", key);
+    return -1;
+}
+
+static int plugin_config_complete(void)
+{
+    if (path != NULL)
+        return 0;
+    nbdkit_error("file=PATH is missing: the file or disk to serve");
+    return -1;
+}
+
+static void plugin_unload(void)
+{
+    free(path);
+}
+
+static void plugin_dump(void)
+{
+    printf("blkalign_version=%s\n", blkalign_version());
+}
+
+static int open_disk(struct connection *connection, bool writable)
+{
+    blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
+
+    options.engine = engine;
+    options.workers = workers;
+    if (use_direct != 0)
+        options.flags |= BLKALIGN_O_DIRECT;
+    if (use_direct < 0)
+        options.flags |= BLKALIGN_O_BUFFERED_OK;
+    if (writable)
+        options.flags |= BLKALIGN_O_RDWR;
+    if (writable && use_unmap)
+        options.flags |= BLKALIGN_O_UNMAP;
+    if (use_lock)
+        options.flags |= BLKALIGN_O_LOCK;
+    connection->writable = writable;
+    return blkalign_open(path, &options, &connection->disk);
+}
+
+static void *plugin_open(int readonly)
+{
+    struct connection *connection = calloc(1, sizeof(*connection));
+    int ret;
+
+    if (connection == NULL) {
+        nbdkit_error("calloc: %s", strerror(errno));
+        return NULL;
+    }
+    ret = open_disk(connection, !readonly);
+    if (!readonly && (ret == -EACCES || ret == -EROFS || ret == -EPERM)) {
+        nbdkit_debug("%s; serving it read-only", blkalign_errmsg());
+        ret = open_disk(connection, false);
+    }
+    if (ret < 0) {
+        failed(ret);
+        free(connection);
+        return NULL;
+    }
+    return connection;
+}
+
+static void plugin_close(void *handle)
+{
+    struct connection *connection = handle;
+
+    blkalign_close(connection->disk);
+    free(connection);
+}
+
+static int64_t plugin_get_size(void *handle)
+{
+    struct connection *connection = handle;
+    int64_t bytes = blkalign_getlength(connection->disk);
+
+    return bytes < 0 ? failed(bytes) : bytes;
+}
+
+static int plugin_block_size(void *handle, uint32_t *minimum,
+                             uint32_t *preferred, uint32_t *maximum)
+{
+    struct connection *connection = handle;
+    blkalign_limits limits = BLKALIGN_LIMITS_INIT;
+    int ret = blkalign_get_limits(connection->disk, &limits);
+
+    if (ret < 0)
+        return failed(ret);
+    *minimum = 1;
+    *preferred = 4096;
+    if (limits.request_alignment > *preferred)
+        *preferred = limits.request_alignment;
+    *maximum = 0xffffffff;
+    return 0;
+}
+
+static int plugin_can_write(void *handle)
+{
+    struct connection *connection = handle;
+
+    return connection->writable;
+}
+
+static int plugin_can_trim(void *handle)
+{
+    struct connection *connection = handle;
+
+    return connection->writable && use_unmap;
+}
+
+static int plugin_yes(void *handle)
+{
+    (void)handle;
+    return 1;
+}
+
+static int plugin_can_fua(void *handle)
+{
+    (void)handle;
+    return NBDKIT_FUA_NATIVE;
+}
+
+static int plugin_pread(void *handle, void *buffer, uint32_t count,
+                        uint64_t offset, uint32_t flags)
+{
+    struct connection *connection = handle;
+
+    (void)flags;
+    return result(blkalign_pread(connection->disk, (int64_t)offset, count,
+                                 buffer, 0));
+}
+
+static uint32_t fua(uint32_t flags)
+{
+    return flags & NBDKIT_FLAG_FUA ? BLKALIGN_REQ_FUA : 0;
+}
+
+static int plugin_pwrite(void *handle, const void *buffer, uint32_t count,
+                         uint64_t offset, uint32_t flags)
+{
+    struct connection *connection = handle;
+
+    return result(blkalign_pwrite(connection->disk, (int64_t)offset, count,
+                                  buffer, fua(flags)));
+}
+
+static int plugin_zero(void *handle, uint32_t count, uint64_t offset,
+                       uint32_t flags)
+{
+    struct connection *connection = handle;
+    uint32_t request = fua(flags);
+    int ret;
+
+    if (flags & NBDKIT_FLAG_MAY_TRIM)
+        request |= BLKALIGN_REQ_MAY_UNMAP;
+    if (flags & NBDKIT_FLAG_FAST_ZERO)
+        request |= BLKALIGN_REQ_NO_FALLBACK;
+    ret = blkalign_pwrite_zeroes(connection->disk, (int64_t)offset, count,
+                                 request);
+    if (ret == -ENOTSUP && flags & NBDKIT_FLAG_FAST_ZERO) {
+        nbdkit_set_error(ENOTSUP);      /* an answer, not a failure */
+        return -1;
+    }
+    return result(ret);
+}
+
+static int plugin_flush(void *handle, uint32_t flags)
+{
+    struct connection *connection = handle;
+
+    (void)flags;
+    return result(blkalign_flush(connection->disk));
+}
+
+static int plugin_trim(void *handle, uint32_t count, uint64_t offset,
+                       uint32_t flags)
+{
+    struct connection *connection = handle;
+    int ret = blkalign_pdiscard(connection->disk, (int64_t)offset, count);
+
+    if (ret == 0 && flags & NBDKIT_FLAG_FUA)
+        ret = blkalign_flush(connection->disk);
+    return result(ret);
+}
+
+static struct nbdkit_plugin plugin = {
+    .name              = "blkalign",
+    .longname          = "libblkalign",
+    .description       = "serve any range of a disk that takes only blocks",
+    .unload            = plugin_unload,
+    .config            = plugin_config,
+    .config_complete   = plugin_config_complete,
+    .magic_config_key  = "file",
+    .config_help       =
+        "file=<PATH>      (required) The file or block device to serve.\n"
+        "direct=<BOOL>    O_DIRECT, or not; default: where it is to be had.\n"
+        "engine=auto|threads|io_uring\n"
+        "unmap=<BOOL>     Let clients trim; default: true.\n"
+        "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
+        "workers=<N>      Threads of a connection's own; default: shared.",
+    .dump_plugin       = plugin_dump,
+    .open              = plugin_open,
+    .close             = plugin_close,
+    .get_size          = plugin_get_size,
+    .block_size        = plugin_block_size,
+    .can_write         = plugin_can_write,
+    .can_flush         = plugin_yes,
+    .can_trim          = plugin_can_trim,
+    .can_zero          = plugin_yes,
+    .can_fast_zero     = plugin_yes,
+    .can_fua           = plugin_can_fua,
+    .can_multi_conn    = plugin_yes,
+    .pread             = plugin_pread,
+    .pwrite            = plugin_pwrite,
+    .zero              = plugin_zero,
+    .trim              = plugin_trim,
+    .flush             = plugin_flush,
+    .errno_is_preserved = 0,
+};
+
+NBDKIT_REGISTER_PLUGIN(plugin)
