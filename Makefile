@@ -62,7 +62,7 @@ TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
-.PHONY: all help header check check-rust check-c check-matrix check-asan \
+.PHONY: all help header man check check-rust check-c check-matrix check-asan \
         check-tsan check-valgrind lint setup tests install install-tools uninstall demo \
         bench bench-smoke bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
@@ -119,6 +119,11 @@ build/blkalign.pc: pkgconfig/blkalign.pc.in build/cargo FORCE
 ## header: include/blkalign.h anew from src/capi
 header:
 	$(CARGO) run --locked --quiet -p abi-test --bin header \
+	    --target-dir $(TARGET)
+
+## man: the manual pages of section 3 anew from src/capi
+man:
+	$(CARGO) run --locked --quiet -p abi-test --bin man \
 	    --target-dir $(TARGET)
 
 # ---- programs in C --------------------------------------------------------
