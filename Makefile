@@ -67,7 +67,7 @@ NBDKIT_PLUGIN := $(if $(shell pkg-config --exists nbdkit 2>/dev/null && \
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
-.PHONY: all help header check check-rust check-c check-matrix check-asan \
+.PHONY: all help header man check check-rust check-c check-matrix check-asan \
         check-tsan check-valgrind check-model lint setup tests install \
         install-tools uninstall demo bench bench-smoke bench-tracker \
         integrations clean dist-clean FORCE
@@ -125,6 +125,11 @@ build/blkalign.pc: pkgconfig/blkalign.pc.in build/cargo FORCE
 ## header: include/blkalign.h anew from src/capi
 header:
 	$(CARGO) run --locked --quiet -p abi-test --bin header \
+	    --target-dir $(TARGET)
+
+## man: the manual pages of section 3 anew from src/capi
+man:
+	$(CARGO) run --locked --quiet -p abi-test --bin man \
 	    --target-dir $(TARGET)
 
 # ---- programs in C --------------------------------------------------------

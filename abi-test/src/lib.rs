@@ -1,6 +1,7 @@
 //! Makes `include/blkalign.h` from `src/capi`. The tests beside this prove that it is up to date
 //! and that a C compiler reads from it what the Rust side means.
 
+pub mod man;
 mod polish;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,38 @@
+#!/bin/bash
+# The manual pages are clean mdoc, and name only pages that there are.
+
+. "$(dirname "$0")/common.sh"
+
+if command -v mandoc >/dev/null; then
+    check "mandoc finds nothing wrong with any page" \
+        mandoc -T lint -W warning "$root"/man/*.[137]
+else
+    skip "mandoc finds nothing wrong with any page" "mandoc is not installed"
+fi
+
+references() {
+    local page section missing=0
+    while read -r page section; do
+        case $page in
+            blkalign*) [ -e "$root/man/$page.$section" ] && continue
+                       echo "$page($section) is referred to, and missing"
+                       missing=1 ;;
+        esac
+    done < <(sed -n 's/^\.\(It \)\{0,1\}Xr \((\ \)\{0,1\}\([^ ]*\) \([0-9]\).*/\3 \4/p' \
+             "$root"/man/*.[137] | sort -u)
+    return $missing
+}
+check "pages refer to pages that there are" references
+
+tools() {
+    local source name
+    for source in "$root"/tools/*.c "$root"/tools/*/main.c; do
+        [ -e "$source" ] || continue
+        name=${source#"$root"/tools/}
+        name=${name%.c}
+        name=${name%/main}
+        [ -e "$root/man/$name.1" ] || { echo "$name has no page"; return 1; }
+    done
+}
+check "each tool has a page" tools
+done_testing
