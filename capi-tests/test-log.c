@@ -199,9 +199,12 @@ static void live(void *opaque, int level, const char *message)
 
     (void)level;
     (void)message;
-    for (i = 0; i < 20; i++)
+    for (i = 0; i < 3; i++) {
         if (!__atomic_load_n(&life->alive, __ATOMIC_SEQ_CST))
             __atomic_add_fetch(&life->called_dead, 1, __ATOMIC_SEQ_CST);
+        /* Long enough for somebody else to think that it is over. */
+        usleep(20);
+    }
 }
 
 static void *keep_failing(void *unused)
@@ -221,7 +224,7 @@ static void switching_beside_messages(void)
 
     for (i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, keep_failing, NULL);
-    for (i = 0; i < 2000; i++) {
+    for (i = 0; i < 1000; i++) {
         struct life *life = &lives[i % 2];
 
         __atomic_store_n(&life->alive, 1, __ATOMIC_SEQ_CST);
