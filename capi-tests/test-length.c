@@ -177,8 +177,13 @@ static void while_others_write(struct file *file, const char *words)
         for (i = 0; i < 16; i++, at += piece)
             aio_write(file->handle, at, file->model + at, (size_t)piece, 0,
                       &answers[i]);
-        for (i = 0; i < 16; i++)
-            wrong += answer_wait(&answers[i]) != 0;
+        for (i = 0; i < 16; i++) {
+            int ret = answer_wait(&answers[i]);
+
+            if (ret)
+                diag("%s: round %d, write %d: %d", words, round, i, ret);
+            wrong += ret != 0;
+        }
     }
     __atomic_store_n(&watcher.stop, 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);
