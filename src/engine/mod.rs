@@ -6,6 +6,7 @@ mod ring;
 #[cfg(test)]
 mod ring_bench;
 mod ring_enter;
+mod ring_fixed;
 mod ring_setup;
 mod ring_slots;
 mod ring_submission;

@@ -117,6 +117,9 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
     let flag = |set: bool, flag: i32| if set { flag } else { 0 };
     let how = flag(io.fua, libc::RWF_DSYNC) | flag(io.atomic, libc::RWF_ATOMIC);
     let entry = match (io.op, io.segments.as_slice()) {
+        (Op::Read | Op::Write, &[segment]) if io.buffer.is_some() => {
+            return fixed_entry(io, segment, how, fd).flags(flags);
+        }
         (Op::Read, &[segment]) => {
             let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
             opcode::Read::new(fd, segment.address as *mut u8, bytes).offset(io.offset).build()
@@ -138,4 +141,16 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
         (Op::Flush, _) => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
     };
     entry.flags(flags)
+}
+
+/// The same for memory that the kernel has mapped before.
+fn fixed_entry(io: &Io, segment: Segment, how: i32, fd: types::Fd) -> squeue::Entry {
+    let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
+    let place = io.buffer.unwrap_or_default();
+    if io.op == Op::Read {
+        let address = segment.address as *mut u8;
+        return opcode::ReadFixed::new(fd, address, bytes, place).offset(io.offset).build();
+    }
+    let address = segment.address as *const u8;
+    opcode::WriteFixed::new(fd, address, bytes, place).offset(io.offset).rw_flags(how).build()
 }

@@ -70,6 +70,9 @@ impl RingBatch {
             io.atomic = io.atomic && queue.driver.takes_atomic(&io);
             run_copies(&io.copies);
         }
+        if let (true, Some(engine)) = (io.registered, &queue.ring) {
+            io.buffer = engine.ring.fixed_buffer(&io);
+        }
         if !self.queue.as_ref().is_some_and(|its| Arc::ptr_eq(its, &queue)) {
             self.submit();
             self.queue = Some(queue);
