@@ -390,10 +390,17 @@ typedef struct blkalign_limits {
      * split.
      */
     uint32_t max_segments;
-    /** What the storage discards, or zeroes, in one piece; 0: not known. */
+    /**
+     * What the storage discards, or zeroes, in one piece: of a device as sysfs
+     * says, of a file the block of its file system; 0: not known.
+     */
     uint32_t discard_alignment;
     uint32_t write_zeroes_alignment;
-    /** 0: the storage promises nothing beyond the logical block. */
+    /**
+     * Longest write that is all or nothing across a loss of power, as
+     * statx(2) promised at open; 0: nothing promised beyond the logical
+     * block, or the page cache is in between.
+     */
     uint32_t atomic_write_unit_max;
     /** 1: O_DIRECT is in use. */
     uint32_t direct;
@@ -739,8 +746,12 @@ int blkalign_set_write_cache(blkalign_handle *h, int enable);
  * Makes memory known to the handle, for requests with
  * BLKALIGN_REQ_REGISTERED_BUF: a guest's memory, say, which is then mapped and
  * pinned once and not by each request (io_uring's fixed buffers; with threads
- * it changes nothing). Regions must not overlap. The memory must stay until
- * blkalign_unregister_buf() or blkalign_close().
+ * it changes nothing, nor where the kernel has none to give, for lack of
+ * RLIMIT_MEMLOCK, say). It serves I/O whose data are one piece of one region.
+ * Regions must not overlap. The memory must stay until
+ * blkalign_unregister_buf() or blkalign_close(), and keep its pages: pinned
+ * ones that are taken away or replaced meanwhile (madvise(MADV_DONTNEED), a
+ * balloon, mmap(MAP_FIXED)) still get the reads and give the writes.
  *
  * Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
  * passes the end of memory; -EEXIST: it overlaps one that is registered.
