@@ -91,8 +91,9 @@
 /** Flush does nothing (throw-away disks). */
 #define BLKALIGN_O_NO_FLUSH (1 << 7)
 /**
- * Copy the data of a write at submit: the guest may change its memory while
- * it is in flight. Not in this version: opening is -ENOTSUP.
+ * Copy the data of a write at submit: what the guest does to its memory after
+ * that does not matter. Each write in flight takes as much memory again; if
+ * there is none the call is -ENOMEM. Statistics count such writes as bounced.
  */
 #define BLKALIGN_O_STABLE_WRITES (1 << 8)
 /**
@@ -418,10 +419,17 @@ typedef struct blkalign_limits {
      * split.
      */
     uint32_t max_segments;
-    /** What the storage discards, or zeroes, in one piece; 0: not known. */
+    /**
+     * What the storage discards, or zeroes, in one piece: of a device as sysfs
+     * says, of a file the block of its file system; 0: not known.
+     */
     uint32_t discard_alignment;
     uint32_t write_zeroes_alignment;
-    /** 0: the storage promises nothing beyond the logical block. */
+    /**
+     * Longest write that is all or nothing across a loss of power, as
+     * statx(2) promised at open; 0: nothing promised beyond the logical
+     * block, or the page cache is in between.
+     */
     uint32_t atomic_write_unit_max;
     /** 1: O_DIRECT is in use. */
     uint32_t direct;
@@ -512,9 +520,7 @@ extern "C" {
  *           device, or for a driver without truncate;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
  * -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
- *           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks;
- * -ENOTSUP  opts asks for what this version does not have yet:
- *           BLKALIGN_O_STABLE_WRITES.
+ *           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -543,9 +549,7 @@ int blkalign_open_fd(int fd, const blkalign_open_options *opts,
  *           files and devices; and what is wrong with opts, as for
  *           blkalign_open();
  * -E2BIG    driver or opts is of a newer version and uses what this one does
- *           not have;
- * -ENOTSUP  opts asks for what this version does not have yet, as for
- *           blkalign_open().
+ *           not have.
  */
 int blkalign_open_driver(const blkalign_driver *driver, void *driver_opaque,
                          const blkalign_open_options *opts,
@@ -598,7 +602,8 @@ int blkalign_pread(blkalign_handle *h, int64_t offset, int64_t bytes,
  * first; if that fails, the call fails with that error and nothing is
  * written.
  *
- * Returns as blkalign_pread(); -EPERM: the handle is read-only.
+ * Returns as blkalign_pread(); -EPERM: the handle is read-only; -ENOMEM: no
+ * memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int blkalign_pwrite(blkalign_handle *h, int64_t offset, int64_t bytes,
                     const void *buf, uint32_t flags);
@@ -618,15 +623,15 @@ int blkalign_preadv(blkalign_handle *h, int64_t offset,
  * Writes the elements of `iov` at `offset`, one after the other; else as
  * blkalign_pwrite().
  *
- * Returns as blkalign_preadv(); -EPERM: the handle is read-only.
+ * Returns as blkalign_preadv(); -EPERM and -ENOMEM as blkalign_pwrite().
  */
 int blkalign_pwritev(blkalign_handle *h, int64_t offset,
                      const struct iovec *iov, int iovcnt, uint32_t flags);
 
 /**
  * Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
- * cheapest way that the storage has: it is told to (fallocate(2),
- * ioctl(BLKZEROOUT), a driver's pwrite_zeroes) for the part made of whole
+ * cheapest way that the storage has: it is told to (fallocate(2), a driver's
+ * pwrite_zeroes) for the part made of whole
  * blocks, and written to at the edges. Storage that cannot be told is written
  * to, unless BLKALIGN_REQ_NO_FALLBACK.
  *
@@ -707,7 +712,8 @@ int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,
  * blkalign_pwritev(). The memory must neither go nor change until `cb` is
  * called.
  *
- * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only; -ENOMEM:
+ * no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int64_t blkalign_aio_pwritev(blkalign_handle *h, int64_t offset,
                              const struct iovec *iov, int iovcnt,
@@ -778,8 +784,12 @@ int blkalign_set_write_cache(blkalign_handle *h, int enable);
  * Makes memory known to the handle, for requests with
  * BLKALIGN_REQ_REGISTERED_BUF: a guest's memory, say, which is then mapped and
  * pinned once and not by each request (io_uring's fixed buffers; with threads
- * it changes nothing). Regions must not overlap. The memory must stay until
- * blkalign_unregister_buf() or blkalign_close().
+ * it changes nothing, nor where the kernel has none to give, for lack of
+ * RLIMIT_MEMLOCK, say). It serves I/O whose data are one piece of one region.
+ * Regions must not overlap. The memory must stay until
+ * blkalign_unregister_buf() or blkalign_close(), and keep its pages: pinned
+ * ones that are taken away or replaced meanwhile (madvise(MADV_DONTNEED), a
+ * balloon, mmap(MAP_FIXED)) still get the reads and give the writes.
  *
  * Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
  * passes the end of memory; -EEXIST: it overlaps one that is registered.

@@ -7,7 +7,7 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "constants.rs",
     "types.rs",
     "driver.rs",

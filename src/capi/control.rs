@@ -29,8 +29,12 @@ pub unsafe extern "C" fn blkalign_set_write_cache(h: *mut blkalign_handle, enabl
 /// Makes memory known to the handle, for requests with
 /// BLKALIGN_REQ_REGISTERED_BUF: a guest's memory, say, which is then mapped and
 /// pinned once and not by each request (io_uring's fixed buffers; with threads
-/// it changes nothing). Regions must not overlap. The memory must stay until
-/// blkalign_unregister_buf() or blkalign_close().
+/// it changes nothing, nor where the kernel has none to give, for lack of
+/// RLIMIT_MEMLOCK, say). It serves I/O whose data are one piece of one region.
+/// Regions must not overlap. The memory must stay until
+/// blkalign_unregister_buf() or blkalign_close(), and keep its pages: pinned
+/// ones that are taken away or replaced meanwhile (madvise(MADV_DONTNEED), a
+/// balloon, mmap(MAP_FIXED)) still get the reads and give the writes.
 ///
 /// Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
 /// passes the end of memory; -EEXIST: it overlaps one that is registered.

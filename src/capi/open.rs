@@ -31,9 +31,7 @@ use crate::sys::Error;
 ///           device, or for a driver without truncate;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
 /// -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
-///           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks;
-/// -ENOTSUP  opts asks for what this version does not have yet:
-///           BLKALIGN_O_STABLE_WRITES.
+///           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open(
     path: *const c_char,
@@ -90,9 +88,7 @@ pub unsafe extern "C" fn blkalign_open_fd(
 ///           files and devices; and what is wrong with opts, as for
 ///           blkalign_open();
 /// -E2BIG    driver or opts is of a newer version and uses what this one does
-///           not have;
-/// -ENOTSUP  opts asks for what this version does not have yet, as for
-///           blkalign_open().
+///           not have.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open_driver(
     driver: *const blkalign_driver,

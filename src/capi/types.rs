@@ -116,10 +116,13 @@ pub struct blkalign_limits {
     /// Most elements in one I/O; 0: no limit known. Requests with more are
     /// split.
     pub max_segments: u32,
-    /// What the storage discards, or zeroes, in one piece; 0: not known.
+    /// What the storage discards, or zeroes, in one piece: of a device as sysfs
+    /// says, of a file the block of its file system; 0: not known.
     pub discard_alignment: u32,
     pub write_zeroes_alignment: u32,
-    /// 0: the storage promises nothing beyond the logical block.
+    /// Longest write that is all or nothing across a loss of power, as
+    /// statx(2) promised at open; 0: nothing promised beyond the logical
+    /// block, or the page cache is in between.
     pub atomic_write_unit_max: u32,
     /// 1: O_DIRECT is in use.
     pub direct: u32,

@@ -67,12 +67,13 @@ pub struct Io {
     pub may_unmap: bool,
     /// WriteZeroes: ENOTSUP rather than writing zeros slowly.
     pub no_fallback: bool,
-    /// Write: all or nothing of it survives a loss of power.
-    #[allow(dead_code, reason = "not in use yet")]
+    /// Write: all or nothing of it survives a loss of power, where the storage can do that for a
+    /// write of this shape; one segment is all that Linux takes.
     pub atomic: bool,
-    /// Read, Write: every segment lies in memory that is registered with the handle.
-    #[allow(dead_code, reason = "not in use yet")]
+    /// Read, Write: the only segment lies in memory that is registered with the handle.
     pub registered: bool,
+    /// The engine's name for that memory, if it has one.
+    pub buffer: Option<u16>,
     pub offset: u64,
     /// Read, Write, Fill: the sum of `segments`. WriteZeroes, Discard: how many. Else 0.
     pub bytes: u64,
@@ -94,6 +95,7 @@ impl Io {
             no_fallback: false,
             atomic: false,
             registered: false,
+            buffer: None,
             offset,
             bytes: 0,
             segments: Segments::new(),

@@ -6,6 +6,7 @@ mod ring;
 #[cfg(test)]
 mod ring_bench;
 mod ring_enter;
+mod ring_fixed;
 mod ring_setup;
 mod ring_slots;
 mod ring_submission;
@@ -14,9 +15,11 @@ mod ring_tests;
 #[cfg(test)]
 mod ring_thread_tests;
 mod scratch;
+mod stable;
 
 pub use copy::{fill, run_copies};
 pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::Ring;
 pub use ring_slots::Files as RingFiles;
 pub use scratch::ScratchCache;
+pub use stable::StableCopy;

@@ -41,6 +41,7 @@ use std::time::Duration;
 use io_uring::types::CancelBuilder;
 use parking_lot::Mutex;
 
+use super::ring_fixed::FixedBuffers;
 use super::ring_setup;
 use super::ring_slots::{File, Files, Slots};
 use super::ring_submission::{Kernel, Reaped, Submission, WAKE_UP};
@@ -69,6 +70,7 @@ pub struct Ring {
     /// Signalled when something can be reaped; -1: none.
     pub(super) event_fd: AtomicI32,
     polled: bool,
+    pub(super) fixed: FixedBuffers,
     /// The thread that was in `reap` last, by its `thread_number`. Relaxed: only a thread's own
     /// number matters to it, and that it has written itself.
     reaper: AtomicUsize,
@@ -117,6 +119,7 @@ impl Ring {
             entering: AtomicUsize::new(0),
             event_fd: AtomicI32::new(-1),
             polled,
+            fixed: FixedBuffers::default(),
             reaper: AtomicUsize::new(0),
             process: std::process::id(),
             #[cfg(test)]

@@ -123,8 +123,12 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
     let vector = io.segments.as_ptr().cast::<libc::iovec>();
     const _: () = assert!(size_of::<Segment>() == size_of::<libc::iovec>());
     let count = io.segments.len() as u32;
-    let dsync = if io.fua { libc::RWF_DSYNC } else { 0 };
+    let flag = |set: bool, flag: i32| if set { flag } else { 0 };
+    let how = flag(io.fua, libc::RWF_DSYNC) | flag(io.atomic, libc::RWF_ATOMIC);
     let entry = match (io.op, io.segments.as_slice()) {
+        (Op::Read | Op::Write, &[segment]) if io.buffer.is_some() => {
+            return fixed_entry(io, segment, how, fd).flags(flags);
+        }
         (Op::Read, &[segment]) => {
             let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
             opcode::Read::new(fd, segment.address as *mut u8, bytes).offset(io.offset).build()
@@ -133,12 +137,12 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
             let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
             opcode::Write::new(fd, segment.address as *const u8, bytes)
                 .offset(io.offset)
-                .rw_flags(dsync)
+                .rw_flags(how)
                 .build()
         }
         (Op::Read, _) => opcode::Readv::new(fd, vector, count).offset(io.offset).build(),
         (Op::Write, _) => {
-            opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(dsync).build()
+            opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(how).build()
         }
         (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill, _) => {
             unreachable!("carried out by a thread")
@@ -149,4 +153,16 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
         }
     };
     entry.flags(flags)
+}
+
+/// The same for memory that the kernel has mapped before.
+fn fixed_entry(io: &Io, segment: Segment, how: i32, fd: types::Fd) -> squeue::Entry {
+    let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
+    let place = io.buffer.unwrap_or_default();
+    if io.op == Op::Read {
+        let address = segment.address as *mut u8;
+        return opcode::ReadFixed::new(fd, address, bytes, place).offset(io.offset).build();
+    }
+    let address = segment.address as *const u8;
+    opcode::WriteFixed::new(fd, address, bytes, place).offset(io.offset).rw_flags(how).build()
 }

@@ -55,7 +55,11 @@ impl Handle {
                 self.queue.name, region.bytes, region.address
             );
             Error::new(errno, words)
-        })
+        })?;
+        if let Some(engine) = &self.queue.ring {
+            engine.ring.register_memory(region);
+        }
+        Ok(())
     }
 
     pub fn unregister_buffer(&self, region: Segment) -> Result<(), Error> {
@@ -65,7 +69,11 @@ impl Handle {
                 self.queue.name, region.bytes, region.address
             );
             Error::new(errno, words)
-        })
+        })?;
+        if let Some(engine) = &self.queue.ring {
+            engine.ring.unregister_memory(region);
+        }
+        Ok(())
     }
 
     pub(super) fn check_registered(&self, segments: &[Segment]) -> Result<(), Error> {

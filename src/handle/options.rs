@@ -52,13 +52,8 @@ const QUEUE_DEPTH_DEFAULT: u32 = 64;
 const QUEUE_DEPTH_MAX: u32 = 65536;
 
 impl Options {
-    /// Refuses what is out of bounds, and what would be silently left undone.
+    /// Refuses what is out of bounds, and what excludes each other.
     pub fn check(&self) -> Result<(), Error> {
-        let missing = [(self.stable_writes, "BLKALIGN_O_STABLE_WRITES")];
-        if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
-            let words = format!("{what} is not in this version of the library");
-            return Err(Error::new(libc::ENOTSUP, words));
-        }
         if self.resize && (self.window_offset != 0 || self.window_length != 0) {
             let words = "BLKALIGN_O_RESIZE and a window exclude each other";
             return Err(Error::new(libc::EINVAL, words));

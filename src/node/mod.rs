@@ -13,7 +13,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub use dispatch::{dispatch, failure};
+pub use dispatch::{dispatch, failure, release};
 pub use job::{perform, Work};
 pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{failure, Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
 use crate::driver::{Driver, Io, Op};
-use crate::engine::Pool;
+use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
 
 pub struct Queue {
@@ -113,7 +113,8 @@ impl Queue {
 
 /// Who gets the result of a request.
 pub enum Owner {
-    Callback(Arc<Queue>, Callback),
+    /// And the copy that a write is made from, if there is one.
+    Callback(Arc<Queue>, Callback, Option<StableCopy>),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
 }

@@ -74,7 +74,7 @@ impl Bed {
     /// A request without memory, whatever `bytes` says: that is a fault of whoever makes one.
     fn submit(&mut self, queue: QueueId, op: Op, bytes: u64) -> Option<RequestId> {
         let callback = Callback { function: no_callback, opaque: std::ptr::null_mut() };
-        let token = Owner::Callback(self.queue.clone(), callback);
+        let token = Owner::Callback(self.queue.clone(), callback, None);
         let segments = Segments::new();
         let request = Request {
             op,

@@ -55,6 +55,7 @@ pub struct Entry<T> {
 impl<T> Entry<T> {
     #[inline(always)]
     pub fn new(id: RequestId, queue: QueueId, request: Request<T>) -> Entry<T> {
+        let bounced = request.flags.copied;
         Entry {
             id,
             queue,
@@ -73,7 +74,7 @@ impl<T> Entry<T> {
             parts: SmallVec::new(),
             parts_issued: 0,
             stalls: 0,
-            bounced: false,
+            bounced,
             error: None,
         }
     }

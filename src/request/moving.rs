@@ -159,8 +159,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             entry.parts.push((id.part, scratch));
         }
         entry.bounced |= !layout.copies.is_empty();
+        let own = layout.copies.is_empty() && layout.segments.len() == 1;
         let io = Io {
             lane,
+            registered: entry.request.flags.registered && own,
             fua: entry.request.flags.fua,
             bytes: layout.bytes,
             segments: layout.segments,

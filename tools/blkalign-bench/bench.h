@@ -44,6 +44,7 @@ struct settings {
     int64_t flush_interval;     /* requests; 0: none */
     uint64_t seed;
     uint32_t open_flags;        /* BLKALIGN_O_* */
+    uint32_t request_flags;     /* BLKALIGN_REQ_* */
     uint32_t engine;            /* BLKALIGN_ENGINE_* */
     uint32_t completion;        /* BLKALIGN_COMPLETION_* or _SYNC */
     uint32_t alignment;         /* 0: probed */

@@ -53,6 +53,7 @@ static const char help_text_2[] =
     "  --verify             check every byte read and written; writes stamps\n"
     "                       instead of BYTE and is slower\n"
     "  --no-merge           BLKALIGN_O_NO_MERGE\n"
+    "  --registered         blkalign_register_buf; not with sync\n"
     "  --align N            override the alignment that the probe finds\n"
     "  --seed N             of random, zipf, mix and stamps\n"
     "  --latency            percentiles; off by default, since it reads the\n"

@@ -142,7 +142,7 @@ enum {
     LONG_FLUSH_INTERVAL = 256, LONG_PATTERN, LONG_NO_DRAIN, LONG_ORDER,
     LONG_COMPLETION, LONG_BATCH, LONG_THREADS, LONG_HANDLES, LONG_MIX,
     LONG_VERIFY, LONG_NO_MERGE, LONG_LATENCY, LONG_JSON, LONG_SEED,
-    LONG_ALIGN, LONG_VERSION
+    LONG_ALIGN, LONG_REGISTERED, LONG_VERSION
 };
 
 static const struct option long_options[] = {
@@ -161,6 +161,7 @@ static const struct option long_options[] = {
     { "mix", required_argument, NULL, LONG_MIX },
     { "verify", no_argument, NULL, LONG_VERIFY },
     { "no-merge", no_argument, NULL, LONG_NO_MERGE },
+    { "registered", no_argument, NULL, LONG_REGISTERED },
     { "latency", no_argument, NULL, LONG_LATENCY },
     { "json", no_argument, NULL, LONG_JSON },
     { "seed", required_argument, NULL, LONG_SEED },
@@ -266,6 +267,9 @@ static bool take_own_option(int option, struct settings *settings)
         return take_unsigned("--mix", 0, 100, &settings->read_percent);
     case LONG_VERIFY:
         return settings->verify = true;
+    case LONG_REGISTERED:
+        settings->request_flags |= BLKALIGN_REQ_REGISTERED_BUF;
+        return true;
     case LONG_NO_MERGE:
         settings->open_flags |= BLKALIGN_O_NO_MERGE;
         return true;

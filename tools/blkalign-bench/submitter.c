@@ -45,16 +45,17 @@ void slot_check(struct slot *slot)
 static bool submit_one(struct submitter *submitter)
 {
     struct slot *slot = submitter->free;
+    uint32_t request_flags = submitter->run->settings->request_flags;
     int64_t result;
 
     slot_aim(slot);
     if (slot->read)
         result = blkalign_aio_preadv(submitter->handle, slot->offset,
-                                     &slot->iov, 1, 0,
+                                     &slot->iov, 1, request_flags,
                                      submitter->read_or_write_done, slot);
     else
         result = blkalign_aio_pwritev(submitter->handle, slot->offset,
-                                      &slot->iov, 1, 0,
+                                      &slot->iov, 1, request_flags,
                                       submitter->read_or_write_done, slot);
     if (result < 0) {
         run_fail_request(submitter, slot->read ? "read" : "write",
@@ -254,6 +255,14 @@ bool submitter_open(struct run *run, unsigned number)
     }
     for (i = 0; i < room * submitter->slot_count; i++)
         memory[i] = settings->pattern;
+    /* It stays registered until the handle is closed. */
+    if (settings->request_flags & BLKALIGN_REQ_REGISTERED_BUF &&
+        blkalign_register_buf(submitter->handle, memory,
+                              room * submitter->slot_count) < 0) {
+        complain("%s", blkalign_errmsg());
+        blkalign_free(memory);
+        return false;
+    }
     for (i = submitter->slot_count; i-- > 0;) {
         struct slot *slot = &submitter->slots[i];
 
