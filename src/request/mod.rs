@@ -13,6 +13,7 @@ mod merge;
 mod moving;
 #[cfg(test)]
 mod sim;
+mod spans;
 mod splice;
 mod tracker;
 
