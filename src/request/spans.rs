@@ -160,23 +160,20 @@ impl Spans {
         }
     }
 
-    /// Whether `holds` of one that overlaps [start, end).
-    pub fn any_overlapping(&self, start: u64, end: u64, holds: impl Fn(&Span) -> bool) -> bool {
-        let mut place = self.place_of(start);
-        if self.before(place).is_some_and(|span| span.end > start && holds(span)) {
+    /// Whether `test` is true for one that overlaps [start, end).
+    pub fn any(&self, start: u64, end: u64, mut test: impl FnMut(&Span) -> bool) -> bool {
+        let place = self.place_of(start);
+        if self.before(place).is_some_and(|span| span.end > start && test(span)) {
             return true;
         }
-        while let Some((at, span)) = self.at(place) {
-            if at >= end {
-                return false;
+        let mut index = place.index;
+        for here in &self.chunks[place.chunk..] {
+            for (&at, span) in here.starts[index..].iter().zip(&here.spans[index..]) {
+                if at >= end || test(span) {
+                    return at < end;
+                }
             }
-            if holds(span) {
-                return true;
-            }
-            if place.index >= self.chunks[place.chunk].starts.len() {
-                place = Place { chunk: place.chunk + 1, index: 0 };
-            }
-            place.index += 1;
+            index = 0;
         }
         false
     }

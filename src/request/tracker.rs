@@ -64,7 +64,8 @@ impl Tracker {
         }
         debug_assert!(self.tracked[slot as usize].dependents.is_empty());
         self.last_order += 1;
-        let (order, dependents) = (self.last_order, Slots::new());
+        let order = self.last_order;
+        let dependents = Slots::new();
         self.tracked[slot as usize] =
             Tracked { start, end, access, order, blockers: 0, dependents };
         let span = match access {

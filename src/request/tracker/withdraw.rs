@@ -6,7 +6,7 @@ use super::{Access, Slot, Spans, Tracked, Tracker};
 impl Tracker {
     /// Whether a request of this kind would have to wait for somebody.
     pub fn conflicts(&self, start: u64, end: u64, access: Access) -> bool {
-        self.spans.any_overlapping(start, end, |span| match access {
+        self.spans.any(start, end, |span| match access {
             Access::Exclusive => true,
             // An exclusive one that waits is named by the span, one that shared ones wait for too.
             Access::Shared => span.last_exclusive().is_some(),
