@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::change::Change;
 use super::splice::Cursor;
 use super::{QueueId, Request, RequestId, Scratch};
 
@@ -17,6 +18,8 @@ pub enum Phase {
     Edges,
     /// Its own bytes are moving.
     Moving,
+    /// It is more than a movement of bytes: see `change.rs`.
+    Changing,
     /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
     Member,
 }
@@ -27,7 +30,7 @@ pub struct Entry<T> {
     pub queue: QueueId,
     pub request: Request<T>,
     pub phase: Phase,
-    /// In the tracker: a write with bytes.
+    /// In the tracker: whatever changes bytes.
     pub tracked: bool,
     pub cursor: Cursor,
     /// Images of the edge blocks, and where the head's and the tail's are.
@@ -48,6 +51,8 @@ pub struct Entry<T> {
     pub stalls: u32,
     /// At least one guest byte was copied.
     pub bounced: bool,
+    /// Phase::Changing: what is left to be done.
+    pub change: Option<Box<Change>>,
     pub error: Option<i32>,
 }
 
@@ -71,6 +76,7 @@ impl<T> Entry<T> {
             parts_issued: 0,
             stalls: 0,
             bounced: false,
+            change: None,
             error: None,
         }
     }

@@ -18,6 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use super::entry::{Entry, Phase};
 use super::splice;
 use super::tracker::{Access, Tracker};
+use super::zeroes::Refusals;
 use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
 use super::{ScratchPool, Stats};
 use crate::driver::{Io, Op};
@@ -48,6 +49,7 @@ pub struct Machine<Q, T, S> {
     pub(super) waiting: usize,
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
+    pub(super) refusals: Refusals,
     /// Queues in which a request may have become able to start.
     runnable: Vec<QueueId>,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
@@ -69,6 +71,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             last_id: 0,
             waiting: 0,
             flush_failed: None,
+            refusals: Refusals::default(),
             runnable: Vec::new(),
             freed: Vec::new(),
             read_leaders: HashMap::new(),
@@ -84,6 +87,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(limits.max_transfer >= limits.request_alignment);
         assert!(limits.granule >= limits.request_alignment);
         assert!(limits.depth > 0 && limits.max_segments > 0);
+        assert!(limits.discard_alignment.is_multiple_of(limits.request_alignment));
+        assert!(limits.dataless_max.is_multiple_of(limits.request_alignment));
+        assert!(limits.discard_alignment > 0 && limits.dataless_max > 0);
         let queue = Queue {
             owner,
             limits,
@@ -166,7 +172,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                     Some(libc::EIO)
                 }
             },
-            Err(errno) => Some(errno),
+            Err(errno) => self.is_failure(&io, errno).then_some(errno),
         };
         let slot = io.id.slot;
         self.part_done(&io, error);
@@ -242,8 +248,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// Enters a request into the order of things.
     pub(super) fn admit(&mut self, slot: u32) {
         let request = &self.entry(slot).request;
-        if request.op == Op::Write && request.bytes > 0 {
-            self.track(slot);
+        match request.op {
+            Op::Read | Op::Flush | Op::Fill => {}
+            Op::Write if request.bytes > 0 => self.track(slot),
+            Op::Write => {}
+            Op::WriteZeroes | Op::Discard | Op::Truncate => self.track_change(slot),
         }
         if self.entry(slot).phase != Phase::Waiting {
             self.enqueue(slot);
@@ -252,9 +261,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Puts a write where conflicting ones can see it, and has it wait for those before it.
     fn track(&mut self, slot: u32) {
-        let entry = self.entries[slot as usize].as_mut().expect("just placed");
-        let queue = self.queues[entry.queue as usize].as_ref().expect("an open queue");
-        let QueueLimits { granule, last_block, .. } = queue.limits;
+        let QueueLimits { granule, last_block, .. } = *self.limits_of(slot);
+        let entry = self.entry(slot);
         let (start, end) = (entry.request.offset, entry.end());
         let aligned = start.is_multiple_of(granule) && end.is_multiple_of(granule);
         let (access, start, end) = if aligned && end <= last_block {
@@ -263,8 +271,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             let (start, end) = (splice::round_down(start, granule), end);
             (Access::Exclusive, start, end.next_multiple_of(granule))
         };
+        self.enter(slot, start, end, access);
+    }
+
+    /// Enters a range into the tracker: it may have to wait.
+    pub(super) fn enter(&mut self, slot: u32, start: u64, end: u64, access: Access) {
+        let free = self.tracker.insert(slot, start, end, access);
+        let entry = self.entry(slot);
         entry.tracked = true;
-        if !self.tracker.insert(slot, start, end, access) {
+        if !free {
             entry.phase = Phase::Waiting;
             self.waiting += 1;
         }
@@ -359,9 +374,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
             Op::Read => self.begin_moving(slot, actions),
             Op::Write => self.begin_write(slot, actions),
-            Op::WriteZeroes | Op::Discard | Op::Fill => {
-                entry.error = Some(libc::ENOTSUP);
-            }
+            Op::WriteZeroes | Op::Discard => self.start_change(slot, actions),
+            Op::Fill => entry.error = Some(libc::EINVAL),
         }
         self.go_on(slot, actions);
     }
@@ -373,6 +387,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             match entry.phase {
                 Phase::Edges if entry.outstanding == 0 => self.begin_moving(slot, actions),
                 Phase::Moving => self.issue(slot, actions),
+                Phase::Changing => self.go_on_changing(slot, actions),
                 _ => {}
             }
         }

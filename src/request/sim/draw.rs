@@ -4,12 +4,14 @@
 use super::rng::Rng;
 use super::scenario::{Faults, Order, Scenario, REQUESTS_MAX};
 use crate::driver::{Op, Segment, Segments};
-use crate::request::QueueLimits;
+use crate::request::{QueueLimits, RequestFlags};
 
 /// What all requests of a scenario have in common.
 struct Mood {
     write_percent: u64,
     flush_percent: u64,
+    zeroes_percent: u64,
+    discard_percent: u64,
     /// Chance that a request starts and ends on block boundaries.
     aligned_percent: u64,
     /// Chance that it lies near the hot spot.
@@ -78,8 +80,9 @@ fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
         no_flush: rng.percent(5),
         no_merge: rng.percent(30),
         resize: false,
-        unmap: false,
-        discard_alignment: 0,
+        unmap: rng.percent(80),
+        discard_alignment: alignment * rng.pick(&[1, 1, 1, 2, 3]),
+        dataless_max: alignment * rng.pick(&[1, 2, 1 << 20]),
         atomic_write_max: 0,
         copy_edges: rng.percent(30),
     }
@@ -89,6 +92,8 @@ fn mood(rng: &mut Rng, length: u64) -> Mood {
     Mood {
         write_percent: rng.pick(&[30, 50, 70, 90, 100]),
         flush_percent: rng.pick(&[0, 0, 5, 15]),
+        zeroes_percent: rng.pick(&[0, 0, 10, 30, 60]),
+        discard_percent: rng.pick(&[0, 0, 0, 10, 30]),
         aligned_percent: rng.pick(&[0, 20, 50, 90]),
         hot_percent: rng.pick(&[0, 30, 80, 100]),
         hot: rng.below(length),
@@ -126,6 +131,21 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
     if rng.percent(1) {
         // Nothing to move, anywhere.
         end = start;
+    }
+    let dataless = match () {
+        () if rng.percent(mood.zeroes_percent) => Some(Op::WriteZeroes),
+        () if rng.percent(mood.discard_percent) => Some(Op::Discard),
+        () => None,
+    };
+    if let Some(op) = dataless {
+        let zeroes = op == Op::WriteZeroes;
+        let flags = RequestFlags {
+            fua: zeroes && rng.percent(20),
+            may_unmap: zeroes && rng.percent(50),
+            no_fallback: zeroes && rng.percent(30),
+            ..RequestFlags::default()
+        };
+        return scenario.add_dataless(queue, op, flags, start..end);
     }
     let segments = vector(scenario, rng, mood, queue, (end - start) as usize);
     scenario.add(queue, op, op == Op::Write && rng.percent(10), start, segments);

@@ -35,7 +35,7 @@ fn every_flaw_is_found() {
         (Flaw::NoDepthLimit, "at the storage"),
         (Flaw::ReadsWait, "waits for nothing|overtakes"),
         (Flaw::LastBlockIsDirect, "passes the end"),
-        (Flaw::IgnoredWriteError, "succeeds though"),
+        (Flaw::IgnoredWriteError, "succeeds though|after an error"),
         (Flaw::FailedFlushForgotten, "after a flush has failed"),
         (Flaw::InterruptedFlushIsDone, "without having flushed"),
         (Flaw::FuaForgotten, "FUA"),
@@ -47,6 +47,14 @@ fn every_flaw_is_found() {
         (Flaw::NowOvertakesHeld, "waits for nothing|overtakes|does not wait|more than its"),
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot"),
+        (Flaw::EdgesBeforeTheMiddle, "before the middle"),
+        (Flaw::DiscardRoundedOutwards, "nobody's|beyond"),
+        (Flaw::RefusedZeroesAreDone, "is lost|before the middle"),
+        (Flaw::RefusedZeroesAskedAgain, "asks again"),
+        (Flaw::ZeroesNotExclusive, "does not wait"),
+        (Flaw::ZeroesRoundedOutwards, "nobody's|beyond"),
+        (Flaw::ZeroesWithoutFallback, "not to write zeros"),
+        (Flaw::RefusedDiscardIsAFailure, "out of nothing"),
     ];
     for (flaw, words) in flaws {
         let found = complaint(flaw, 5000);

@@ -30,14 +30,18 @@ impl<S: Subject> World<'_, S> {
                 false => Err(format!("others join an I/O that goes on: {io:x?}")),
             };
         }
-        let edge = plan.op == Op::Write && io.op == Op::Read;
+        let edge = plan.op != Op::Read && io.op == Op::Read;
         let seen = &mut self.counts.seen[plan.queue];
         seen.rmw_reads += u64::from(edge);
+        if edge && plan.op != Op::Write && self.ledger.entries[leader].line.is_none() {
+            self.ledger.entries[leader].line = Some(0);
+            seen.rmw += 1;
+        }
         if !S::SHARES {
             return Ok(());
         }
-        let fua = members(sharers).any(|number| self.scenario.plans[number].fua);
-        if io.fua != (fua && io.op == Op::Write) {
+        let fua = members(sharers).any(|number| self.scenario.plans[number].flags.fua);
+        if io.fua != (fua && matches!(io.op, Op::Write | Op::WriteZeroes)) {
             return Err(format!("FUA without being asked, or not as asked: {io:x?}"));
         }
         let expected = match plan.op {
