@@ -5,6 +5,7 @@
 use smallvec::SmallVec;
 
 use super::entry::Phase;
+use super::isolation::Claim;
 use super::machine::Machine;
 use super::splice;
 use super::tracker::Access;
@@ -29,19 +30,17 @@ pub struct Change {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    /// Puts a request that is not a plain write where conflicting ones can see it.
-    pub(super) fn track_change(&mut self, slot: u32) {
+    /// What a request that is not a plain write claims among writes.
+    pub(super) fn change_claim(&self, slot: u32) -> Option<Claim> {
         let limits = self.limits_of(slot);
-        let granule = limits.granule;
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let (start, end) = match entry.request.op {
             Op::Discard => discarded(&entry.request, limits),
             _ => (entry.request.offset, entry.end()),
         };
-        if start < end {
-            let (start, end) = (splice::round_down(start, granule), end.next_multiple_of(granule));
-            self.enter(slot, start, end, Access::Exclusive);
-        }
+        let (from, to) = (splice::round_down(start, limits.granule), end);
+        let to = to.next_multiple_of(limits.granule);
+        (start < end).then_some(Claim { start: from, end: to, access: Access::Exclusive })
     }
 
     pub(super) fn start_change(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {

@@ -18,6 +18,8 @@ impl<S: Subject> World<'_, S> {
             && first.queue == second.queue
             && block.is_some()
             && block == second.part_of_block(limits);
+        let share = |number: usize| self.ledger.entries[number].shares;
+        let reads = reads && share(a) && share(b);
         (reads && self.mates(a) & bit(b) != 0) || self.scenario.may_merge(a, b)
     }
 
@@ -53,7 +55,8 @@ impl<S: Subject> World<'_, S> {
             self.counts.shared_reads += u64::from(expected.count_ones());
         }
         let expected = bit(leader) | if edge { 0 } else { expected };
-        match expected == sharers {
+        let loose = self.ledger.entries[leader].loose && sharers & !expected == 0;
+        match expected == sharers || loose {
             true => Ok(()),
             false => {
                 let list = |set| members(set).collect::<Vec<_>>();
@@ -79,6 +82,11 @@ impl<S: Subject> World<'_, S> {
         let block = plan.part_of_block(limits).filter(|_| !limits.no_merge);
         let line = block.map_or(0, |_| self.line(leader));
         self.ledger.entries[leader].line = Some(line);
+        if self.is_loose(line) {
+            self.ledger.entries[leader].loose = true;
+            self.counts.loose += 1;
+            return Ok(line);
+        }
         let covered = block
             .is_some_and(|block| self.covers(bit(leader) | line, block, limits.request_alignment));
         let others = u64::from(line.count_ones());
@@ -96,6 +104,14 @@ impl<S: Subject> World<'_, S> {
         Ok(line)
     }
 
+    /// Somebody whom one of `line` waited for, for the sake of a guest block, has just ended without
+    /// any I/O: perhaps after the line was formed, so it may have become shorter.
+    fn is_loose(&self, line: Set) -> bool {
+        let silent = |&number: &usize| !self.ledger.entries[number].touched;
+        let gone = self.gone.iter().copied().filter(silent).fold(0, |set, n| set | bit(n));
+        members(line).any(|number| self.ledger.entries[number].blockers & gone != 0)
+    }
+
     /// The writes that wait for `leader`, or for another of these, and for nobody else.
     fn line(&self, leader: usize) -> Set {
         let entered = |number: usize| self.ledger.entries[number].admitted.map(|a| a.at);
@@ -103,11 +119,12 @@ impl<S: Subject> World<'_, S> {
             other != leader
                 && Some(other) != self.latecomer
                 && entered(other) > entered(leader)
-                && self.scenario.conflict(leader, other)
+                && self.scenario.conflict_among_writes(leader, other)
         };
         let mut behind: Vec<usize> = members(self.ledger.in_flight).filter(waits).collect();
         behind.sort_unstable_by_key(|&other| entered(other));
-        let merges = |other: &usize| self.scenario.may_merge(leader, *other);
+        let merges =
+            |other: &usize| self.scenario.may_merge(leader, *other) && !self.is_kept_apart(*other);
         behind.into_iter().take_while(merges).fold(0, |set, other| set | bit(other))
     }
 

@@ -16,11 +16,17 @@ pub struct Counts {
     /// Requests that were held back, and reads that shared another's read.
     pub batched: u64,
     pub shared_reads: u64,
+    /// Writes of which it is not known how many had to share them.
+    pub loose: u64,
     pub errors: u64,
     pub shorts: u64,
     pub interrupts: u64,
     /// Scratch that the pool did not give.
     pub denied: u64,
+    /// Requests that were taken back; cancels that were refused; requests that would not wait.
+    pub cancelled: u64,
+    pub cancels_refused: u64,
+    pub declined: u64,
     pub failed_requests: u64,
     pub rmw: u64,
     pub merged: u64,
@@ -89,6 +95,9 @@ impl Counts {
         self.shorts += other.shorts;
         self.interrupts += other.interrupts;
         self.denied += other.denied;
+        self.cancelled += other.cancelled;
+        self.cancels_refused += other.cancels_refused;
+        self.declined += other.declined;
         self.failed_requests += other.failed_requests;
         self.rmw += other.rmw;
         self.merged += other.merged;
@@ -105,8 +114,9 @@ impl std::fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} requests ({} failed), {} I/Os, {} waits, {} read-modify-writes, \
-             {} merged, {} joined, {} in batches, {} reads shared, {} zero-copy, {} bounced; injected: \
-             {} refusals, {} errors, {} short, {} interrupted, {} without scratch",
+             {} merged, {} joined, {} in batches, {} reads shared, {} zero-copy, {} bounced, \
+             {} cancelled ({} not), {} would not wait; injected: {} refusals, {} errors, \
+             {} short, {} interrupted, {} without scratch",
             self.schedules,
             self.requests,
             self.failed_requests,
@@ -119,6 +129,9 @@ impl std::fmt::Display for Counts {
             self.shared_reads,
             self.zero_copy,
             self.bounced,
+            self.cancelled,
+            self.cancels_refused,
+            self.declined,
             self.refused,
             self.errors,
             self.shorts,
@@ -149,6 +162,7 @@ pub fn check_stats(
     all: impl Iterator<Item = Option<Stats>>,
 ) -> Checked {
     counts.requests += scenario.plans.len() as u64;
+    counts.declined += u64::from(ledger.declined.count_ones());
     for (queue, stats) in all.enumerate() {
         let Some(stats) = stats else { return Ok(()) };
         let mut requests = [0; KINDS];
@@ -183,7 +197,7 @@ pub fn check_stats(
             && stats.rmw <= requests[1] + requests[3]
             && stats.rmw <= stats.rmw_reads + stats.rmw_reads_skipped
             && stats.rmw_reads <= 2 * stats.rmw
-            && counts.seen[queue].agrees(&stats, counts.denied > 0)
+            && counts.seen[queue].agrees(&stats, counts.denied + counts.loose > 0)
             && (counts.joined > 0 || stats.rmw_reads <= reads)
             && stats.merged <= requests[1];
         if !plausible {
