@@ -54,6 +54,8 @@ pub struct Entry<T> {
     pub bounced: bool,
     /// Phase::Changing: what is left to be done.
     pub change: Option<Box<Change>>,
+    /// Bytes of a read that lay beyond the end; they are not in `request` any more.
+    pub filled: u64,
     pub error: Option<i32>,
 }
 
@@ -79,6 +81,7 @@ impl<T> Entry<T> {
             stalls: 0,
             bounced: false,
             change: None,
+            filled: 0,
             error: None,
         }
     }
