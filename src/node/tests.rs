@@ -31,6 +31,7 @@ const LIMITS: QueueLimits = QueueLimits {
     max_segments: 16,
     depth: 4,
     last_block: u64::MAX,
+    last_unit: 0,
     granule: 4096,
     copy_edges: false,
     no_flush: false,
@@ -39,6 +40,7 @@ const LIMITS: QueueLimits = QueueLimits {
     unmap: false,
     discard_alignment: 4096,
     atomic_write_max: 0,
+    dataless_max: 1 << 30,
 };
 
 extern "C" fn no_callback(_opaque: *mut c_void, _ret: c_int) {

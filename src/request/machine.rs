@@ -17,7 +17,9 @@ use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Entry, Phase};
 use super::isolation::{Isolation, WRITES};
+use super::resize::Extent;
 use super::tracker::Tracker;
+use super::zeroes::Refusals;
 use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
 use super::{ScratchPool, Stats};
 use crate::driver::{Io, Op};
@@ -45,12 +47,12 @@ pub struct Machine<Q, T, S> {
     pub(super) scratch: S,
     /// Of the youngest request's id: see `entering.rs`.
     pub(super) last_sequence: u64,
-    /// The exact length of the object.
-    length: u64,
+    pub(super) extent: Extent,
     /// Requests in `Phase::Waiting`.
     pub(super) waiting: usize,
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
+    pub(super) refusals: Refusals,
     /// Queues in which a request may have become able to start.
     pub(super) runnable: Vec<QueueId>,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
@@ -63,7 +65,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// `length`: of the object, in bytes.
     pub fn new(scratch: S, length: u64) -> Self {
         Machine {
-            length,
+            extent: Extent::new(length),
             queues: Vec::new(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -73,6 +75,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             last_sequence: 0,
             waiting: 0,
             flush_failed: None,
+            refusals: Refusals::default(),
             runnable: Vec::new(),
             freed: Vec::new(),
             read_leaders: HashMap::new(),
@@ -88,9 +91,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(limits.max_transfer >= limits.request_alignment);
         assert!(limits.granule >= limits.request_alignment);
         assert!(limits.depth > 0 && limits.max_segments > 0);
+        assert!(limits.discard_alignment.is_multiple_of(limits.request_alignment));
+        assert!(limits.dataless_max.is_multiple_of(limits.request_alignment));
+        assert!(limits.discard_alignment > 0 && limits.dataless_max > 0);
         let queue = Queue {
             owner,
-            limits,
+            limits: self.followed(limits),
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
@@ -169,7 +175,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                     Some(libc::EIO)
                 }
             },
-            Err(errno) => Some(errno),
+            Err(errno) => self.is_failure(&io, errno).then_some(errno),
         };
         let slot = io.id.slot;
         self.part_done(&io, error);
@@ -187,7 +193,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// The exact length of the object in bytes.
     pub fn length(&self) -> u64 {
-        self.length
+        self.extent.length
     }
 
     pub fn owners(&self) -> impl Iterator<Item = &Q> {
@@ -255,6 +261,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if tracked & !WRITES != 0 {
             self.leave_isolation(slot, tracked);
         }
+        if self.entry(slot).request.op == Op::Truncate {
+            self.forget_truncate(slot);
+        }
         self.free.push(slot);
         let place = &mut self.entries[slot as usize];
         let entry = place.as_ref().expect("a request in flight");
@@ -272,24 +281,25 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     // ----- the way through the storage -----
 
     fn start(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let flush_failed = self.flush_failed;
+        let (flush_failed, length) = (self.flush_failed, self.extent.length);
         let no_flush = self.limits_of(slot).no_flush;
         let entry = self.entry(slot);
         entry.phase = Phase::Moving;
         // Nothing moves yet; for a flush, or zero bytes, nothing ever does.
         entry.cursor.position = entry.end();
+        let past_end = entry.end() > length;
         match entry.request.op {
             Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
             Op::Flush => self.issue_flush(slot, actions),
-            Op::Truncate => entry.error = Some(libc::ENOTSUP),
+            Op::Truncate => self.start_truncate(slot, actions),
             _ if entry.request.bytes == 0 => {}
+            _ if past_end => self.start_past_end(slot, actions),
             Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
             Op::Read => self.begin_moving(slot, actions),
             Op::Write => self.begin_write(slot, actions),
-            Op::WriteZeroes | Op::Discard | Op::Fill => {
-                entry.error = Some(libc::ENOTSUP);
-            }
+            Op::WriteZeroes | Op::Discard => self.start_change(slot, actions),
+            Op::Fill => entry.error = Some(libc::EINVAL),
         }
         self.go_on(slot, actions);
     }
@@ -301,11 +311,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             match entry.phase {
                 Phase::Edges if entry.outstanding == 0 => self.begin_moving(slot, actions),
                 Phase::Moving => self.issue(slot, actions),
+                Phase::Changing => self.go_on_changing(slot, actions),
                 _ => {}
             }
         }
         let entry = self.entry(slot);
         if entry.outstanding == 0 {
+            if entry.change.is_some() && self.wind_up(slot, actions) {
+                return;
+            }
             self.finish(slot, actions);
         }
     }
@@ -326,11 +340,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
 fn completion<T>(entry: Entry<T>, result: Result<(), i32>) -> Completion<T> {
     let Request { op, offset, bytes, token, .. } = entry.request;
+    let bytes = bytes + entry.filled;
     Completion { id: entry.id, token, op, offset, bytes, result }
 }
 
 fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>) {
     let Request { op, bytes, .. } = entry.request;
+    let bytes = bytes + entry.filled;
     if result.is_err() {
         stats.errors += 1;
         return;

@@ -4,6 +4,7 @@
 
 mod batch;
 mod cancel;
+mod change;
 mod entering;
 mod entry;
 mod isolation;
@@ -11,15 +12,17 @@ mod join;
 mod machine;
 mod merge;
 mod moving;
+mod resize;
 #[cfg(test)]
 mod sim;
 mod spans;
 mod splice;
 mod tracker;
+mod zeroes;
 
 pub use machine::Machine;
 
-use crate::driver::{Copy, Io, Op, Segments};
+use crate::driver::{Copy, Io, Op, Segment, Segments};
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
@@ -42,8 +45,11 @@ pub struct QueueLimits {
     pub max_segments: usize,
     /// Most requests at the storage at once; at least 1. The others wait, in order.
     pub depth: usize,
+    /// What a last, partial block is rounded down to: a multiple of `request_alignment`, power of
+    /// two. 0: the storage's own length is always a multiple of `request_alignment`.
+    pub last_unit: u64,
     /// From this offset on I/O takes `Lane::LastBlock`, exact to the byte and of any alignment.
-    /// u64::MAX: never. A multiple of `request_alignment`.
+    /// u64::MAX: never. The machine sets it, and has it follow the length.
     pub last_block: u64,
     /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
     /// or the page where the page cache is in the way. Power of two.
@@ -55,14 +61,13 @@ pub struct QueueLimits {
     /// Sub-block writes are never merged.
     pub no_merge: bool,
     /// Writes past the end extend the object, reads past the end give zeros.
-    #[allow(dead_code, reason = "not in use yet")]
     pub resize: bool,
     /// Discards reach the storage; else they do nothing.
-    #[allow(dead_code, reason = "not in use yet")]
     pub unmap: bool,
-    /// Power of two or any multiple of `request_alignment`: what the storage discards in one piece.
-    #[allow(dead_code, reason = "not in use yet")]
+    /// A multiple of `request_alignment`: what the storage discards in one piece.
     pub discard_alignment: u64,
+    /// Most bytes in one I/O that names no memory; a multiple of `request_alignment`.
+    pub dataless_max: u64,
     /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
     #[allow(dead_code, reason = "not in use yet")]
     pub atomic_write_max: u64,
@@ -120,6 +125,9 @@ pub struct Completion<T> {
 pub trait ScratchPool {
     fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
     fn give(&mut self, scratch: Scratch);
+    /// Memory full of zeros that nobody ever writes, as long as the pool lives: `bytes` or more at
+    /// a multiple of `alignment`.
+    fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment>;
     /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
     fn copy(&mut self, copy: Copy);
 }

@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use super::spans::{Slot, Span, Spans};
 
 /// Requests end below this.
-const BEYOND: u64 = u64::MAX - 1;
+pub(super) const BEYOND: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {

@@ -2,7 +2,7 @@
 //! plan alone; and two looks at it that know nothing of who has to wait for whom.
 
 use super::ledger::{bit, members, Checked, Ledger, Set};
-use super::memory::{source, Memory};
+use super::memory::{initial, source, Memory};
 use super::scenario::{overlap, pad, Plan, Scenario};
 use super::subject::Subject;
 use super::world::World;
@@ -23,6 +23,14 @@ impl Plan {
         self.asks.serialising && self.bytes > 0 && self.op != Op::Flush
     }
 
+    /// What it may touch.
+    fn reach(&self) -> std::ops::Range<u64> {
+        match self.op {
+            Op::Discard if !self.excludes() => self.whole.clone(),
+            _ => self.range(),
+        }
+    }
+
     fn range(&self) -> std::ops::Range<u64> {
         self.offset..self.offset + self.bytes
     }
@@ -33,11 +41,8 @@ impl Scenario {
     pub fn ask(&mut self, asks: Asks) {
         let plan = self.plans.last_mut().expect("a request was added");
         plan.asks = asks;
-        if plan.excludes() {
-            let unit = self.limits[plan.queue].granule.max(asks.guest_block);
-            plan.tracked = pad(&plan.range(), unit);
-            plan.exclusive = true;
-        }
+        let limits = self.limits[plan.queue].clone();
+        plan.follow(&limits);
     }
 
     /// Whether one has to wait because of a promise to one of them, or to both.
@@ -62,7 +67,12 @@ impl<S: Subject> World<'_, S> {
     /// Whether reads of a batch that is about to enter may share I/O.
     pub(super) fn reads_may_share(&self, batch: &[usize]) -> bool {
         let excludes = |number: usize| self.scenario.plans[number].excludes();
-        !members(self.ledger.in_flight).any(excludes) && !batch.iter().any(|&n| excludes(n))
+        let reshaping = members(self.ledger.in_flight)
+            .any(|number| self.ledger.entries[number].shape.is_some())
+            || batch.iter().any(|&n| self.ledger.shape_of(self.scenario, n).is_some());
+        !reshaping
+            && !members(self.ledger.in_flight).any(excludes)
+            && !batch.iter().any(|&n| excludes(n))
     }
 
     /// Whether it waits for somebody for another reason than that both write.
@@ -77,7 +87,10 @@ impl<S: Subject> World<'_, S> {
         for a in members(sharers) {
             for b in self.flights.iter().flat_map(|flight| members(flight.sharers & !sharers)) {
                 let excludes = plan(a).excludes() || plan(b).excludes();
-                if excludes && overlap(&plan(a).range(), &plan(b).range()) {
+                if self.ledger.reshaping(self.scenario, a, b) {
+                    return Err(format!("request {a} runs beside {b}: {io:x?}"));
+                }
+                if excludes && overlap(&plan(a).reach(), &plan(b).reach()) {
                     return Err(format!("request {a} runs beside {b}: {io:x?}"));
                 }
             }
@@ -105,7 +118,8 @@ pub fn check_torn(scenario: &Scenario, ledger: &Ledger, memory: &Memory, number:
         let seen = |offset: &u64| source(label(*offset)) == Some(writer);
         let before = ledger.entries[writer].over | ledger.entries[writer].blockers;
         let older = |offset: &u64| match source(label(*offset)) {
-            None => true,
+            // Zeros may have come later.
+            None => label(*offset) == initial(*offset),
             Some(other) => before & bit(other) != 0,
         };
         let mut at = start;

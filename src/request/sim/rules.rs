@@ -1,19 +1,36 @@
 //! What every single I/O must be like, whatever else is going on.
 
-use super::ledger::{bit, Checked, Set};
+use std::ops::Range;
+
+use super::ledger::{bit, Checked, Ledger, Set};
 use super::memory::Memory;
-use super::scenario::{inside, Scenario};
+use super::scenario::{inside, overlap, Scenario};
 use crate::driver::{Copy, Io, Lane, Op};
 use crate::request::QueueLimits;
 
 /// Shape: what the storage of the queue takes.
 pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     let fail = |what: &str| Err(format!("{what}: {io:x?}"));
-    if io.op == Op::Flush {
+    if io.op == Op::Fill {
+        return match io.segments.is_empty() || !io.copies.is_empty() {
+            true => fail("fills nothing"),
+            false => Ok(()),
+        };
+    }
+    if matches!(io.op, Op::Flush | Op::Truncate) {
+        if io.op == Op::Truncate
+            && limits.last_unit == 0
+            && io.offset % limits.request_alignment != 0
+        {
+            return fail("misaligned on the disk");
+        }
         return match io.bytes == 0 && io.segments.is_empty() && io.copies.is_empty() {
             true => Ok(()),
             false => fail("a flush moves bytes"),
         };
+    }
+    if matches!(io.op, Op::WriteZeroes | Op::Discard) {
+        return check_dataless(io, limits, length);
     }
     let sum: usize = io.segments.iter().map(|segment| segment.bytes).sum();
     if io.bytes == 0 || sum as u64 != io.bytes || io.segments.iter().any(|s| s.bytes == 0) {
@@ -50,17 +67,71 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     }
 }
 
+/// As `check_shape`, for I/O that moves no memory.
+fn check_dataless(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
+    let fail = |what: &str| Err(format!("{what}: {io:x?}"));
+    let end = io.offset + io.bytes;
+    let unit = match io.op {
+        Op::Discard => limits.discard_alignment,
+        _ => limits.request_alignment,
+    };
+    if io.bytes == 0 || !io.segments.is_empty() || !io.copies.is_empty() {
+        return fail("no range, or memory");
+    }
+    if !io.offset.is_multiple_of(unit) || !io.bytes.is_multiple_of(unit) {
+        return fail("misaligned on the disk");
+    }
+    if io.bytes > limits.dataless_max.max(unit) {
+        return fail("too many bytes");
+    }
+    match end > length.min(limits.last_block) || io.lane != Lane::Main {
+        true => fail("passes the end"),
+        false => Ok(()),
+    }
+}
+
 /// Range: a request's I/O keeps to the blocks that it touches, and a write reads its edges only.
-pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
+pub fn check_range(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize) -> Checked {
     let plan = &scenario.plans[number];
     let range = io.offset..io.offset + io.bytes;
+    if ledger.entries[number].shape.is_some() && io.op != Op::WriteZeroes {
+        return check_reshaping(io, scenario, ledger, number);
+    }
     match (plan.op, io.op) {
         (Op::Flush, Op::Flush) => Ok(()),
+        (Op::Read, Op::Fill) => {
+            let from = plan.offset.max(ledger.length);
+            let filled = plan.offset + plan.bytes - from;
+            let resize = scenario.limits[plan.queue].resize;
+            match io.bytes == filled && resize {
+                true => Ok(()),
+                false => Err(format!("read {number} fills other than {from}..: {io:x?}")),
+            }
+        }
         (Op::Read, Op::Read) | (Op::Write, Op::Write) => match inside(&range, &plan.padded) {
             true => Ok(()),
             false => Err(format!("I/O of request {number} beyond {:?}: {io:x?}", plan.padded)),
         },
-        (Op::Write, Op::Read) => {
+        (Op::WriteZeroes, Op::WriteZeroes) | (Op::Discard, Op::Discard) => {
+            let asked = plan.flags;
+            if !inside(&range, &plan.whole) {
+                return Err(format!("I/O of request {number} beyond {:?}: {io:x?}", plan.whole));
+            }
+            let unmap = io.may_unmap && !asked.may_unmap;
+            match unmap || (io.op == Op::WriteZeroes && io.no_fallback != asked.no_fallback) {
+                true => Err(format!("other flags than those of request {number}: {io:x?}")),
+                false => Ok(()),
+            }
+        }
+        (Op::WriteZeroes, Op::Write) => {
+            let whole =
+                !plan.whole.is_empty() && overlap(&range, &plan.whole) && plan.flags.no_fallback;
+            match whole || !inside(&range, &plan.padded) {
+                true => Err(format!("request {number} is not to write zeros here: {io:x?}")),
+                false => Ok(()),
+            }
+        }
+        (Op::Write | Op::WriteZeroes, Op::Read) => {
             let in_edge = |offset: u64| plan.edges.iter().flatten().any(|e| e.contains(&offset));
             match range.clone().all(in_edge) && io.copies.is_empty() {
                 true => Ok(()),
@@ -68,6 +139,39 @@ pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
             }
         }
         (op, _) => Err(format!("{op:?} request {number} issues {io:x?}")),
+    }
+}
+
+/// What a request that changes the length does: it sets the storage's, moves its bytes, and writes
+/// zeros beyond the end.
+fn check_reshaping(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize) -> Checked {
+    let plan = &scenario.plans[number];
+    let new = if plan.op == Op::Truncate { plan.offset } else { plan.offset + plan.bytes };
+    let fits = match io.op {
+        Op::Truncate => [new, ledger.length].iter().any(|&length| {
+            let block = scenario.limits.iter().map(|limits| limits.request_alignment).max();
+            let exact = scenario.limits[plan.queue].last_unit > 0;
+            io.offset == if exact { length } else { length.next_multiple_of(block.unwrap_or(1)) }
+        }),
+        _ => {
+            let block = scenario.limits[plan.queue].request_alignment;
+            io.offset >= plan.offset.min(ledger.length) & !(block - 1)
+        }
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(format!("request {number} touches more than it may: {io:x?}")),
+    }
+}
+
+/// What a request may make zero.
+pub fn may_zero(scenario: &Scenario, ledger: &Ledger, number: usize) -> Range<u64> {
+    let plan = &scenario.plans[number];
+    match (&ledger.entries[number].shape, plan.op) {
+        (Some(_), Op::Write) => ledger.length..u64::MAX,
+        (Some(_), _) => plan.offset.min(ledger.length)..u64::MAX,
+        (None, Op::WriteZeroes) => plan.offset..plan.offset + plan.bytes,
+        _ => 0..0,
     }
 }
 
@@ -79,8 +183,15 @@ pub fn check_memory(
     scenario: &Scenario,
     (number, sharers): (usize, Set),
     memory: &Memory,
+    zeroes: bool,
 ) -> Checked {
     let plan = &scenario.plans[number];
+    if io.op == Op::Fill {
+        return match plan.addresses.ends_with(addresses) {
+            true => Ok(()),
+            false => Err(format!("fills other memory: {io:x?}")),
+        };
+    }
     let mut at = 0;
     for segment in &io.segments {
         if memory.is_guest(segment.address) {
@@ -97,21 +208,33 @@ pub fn check_memory(
                     segment
                 ));
             }
+        } else if memory.is_zeros(segment.address, segment.bytes) {
+            if !zeroes || io.op != Op::Write {
+                return Err(format!("zeros for request {number}: {io:x?}"));
+            }
         } else if !memory.is_taken(segment.address, segment.bytes) {
             return Err(format!("scratch that is not taken: {segment:x?} of {io:x?}"));
         }
         at += segment.bytes;
     }
-    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, sharers, memory))
+    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, (sharers, zeroes), memory))
 }
 
-fn check_copy(io: &Io, copy: &Copy, scenario: &Scenario, sharers: Set, memory: &Memory) -> Checked {
+fn check_copy(
+    io: &Io,
+    copy: &Copy,
+    scenario: &Scenario,
+    (sharers, zeroes): (Set, bool),
+    memory: &Memory,
+) -> Checked {
     let (guest, scratch) = match io.op {
         Op::Read => (copy.to, copy.from),
         _ => (copy.from, copy.to),
     };
-    let theirs = (guest..guest + copy.bytes)
-        .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
+    let from_zeros = io.op == Op::Write && memory.is_zeros(copy.from, copy.bytes) && zeroes;
+    let theirs = from_zeros
+        || (guest..guest + copy.bytes)
+            .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
     if copy.bytes == 0 || !theirs {
         return Err(format!("copy with foreign memory: {copy:x?} of {io:x?}"));
     }

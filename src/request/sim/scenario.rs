@@ -1,12 +1,13 @@
 //! What happens in one schedule: queues, requests and faults, all drawn from one seed; and the
 //! ground rules that follow from the plan alone (who excludes whom, which blocks are edges).
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
 use super::rng::Rng;
-use crate::driver::{Op, Segment, Segments};
+use crate::driver::{Io, Op, Segment, Segments};
 use crate::request::{QueueLimits, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
@@ -17,7 +18,7 @@ pub const REQUESTS_MAX: usize = 32;
 pub struct Plan {
     pub queue: usize,
     pub op: Op,
-    pub fua: bool,
+    pub flags: RequestFlags,
     pub asks: Asks,
     pub offset: u64,
     pub bytes: u64,
@@ -33,6 +34,8 @@ pub struct Plan {
     pub padded: Range<u64>,
     /// The blocks that it writes only in part: the only ones it may read.
     pub edges: [Option<Range<u64>>; 2],
+    /// Zero writes: the part of whole blocks. Discards: the part that reaches the storage.
+    pub whole: Range<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,13 +48,31 @@ pub struct Faults {
     pub no_scratch_percent: u64,
     /// The I/O of this request never moves a byte.
     pub wedged: Option<usize>,
+    /// What the storage refuses, always, and chance in percent that it refuses at a whim.
+    pub refuses: Refuses,
+    pub whim_percent: u64,
+}
+
+/// By what is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refuses {
+    /// Zero writes that may deallocate; those that may not.
+    pub unmap: bool,
+    pub zero: bool,
+    /// Zero writes that must be quick.
+    pub quick: bool,
+    pub discard: bool,
 }
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub limits: Vec<QueueLimits>,
-    /// Bytes of the disk.
+    /// Bytes of the object at first; what it may grow to.
     pub length: u64,
+    pub capacity: u64,
+    /// The length that limits and plans are told for, and the same for another.
+    pub followed: u64,
+    next: OnceCell<Box<Scenario>>,
     pub plans: Vec<Plan>,
     pub faults: Faults,
     /// The most that the storage moves at one moment; multi-block states are seen torn.
@@ -85,9 +106,14 @@ impl Scenario {
     /// A scenario without requests or faults; `add` puts the requests in.
     pub fn empty(limits: Vec<QueueLimits>, length: u64, seed: u64) -> Self {
         let unit = limits.iter().map(|limits| limits.request_alignment).min().unwrap_or(1);
+        let mut limits = limits;
+        limits.iter_mut().for_each(|limits| limits.follow(length));
         Scenario {
             limits,
             length,
+            capacity: length,
+            followed: length,
+            next: OnceCell::new(),
             plans: Vec::new(),
             faults: Faults::default(),
             unit,
@@ -105,10 +131,28 @@ impl Scenario {
 
     /// Adds a request whose vector lies at `segments`, in memory reserved by `reserve`.
     pub fn add(&mut self, queue: usize, op: Op, fua: bool, offset: u64, segments: Segments) {
+        let flags = RequestFlags { fua, ..RequestFlags::default() };
+        let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
+        self.add_plan(queue, op, flags, offset..offset + bytes as u64, segments);
+    }
+
+    /// Adds a request without memory.
+    pub fn add_dataless(&mut self, queue: usize, op: Op, flags: RequestFlags, range: Range<u64>) {
+        self.add_plan(queue, op, flags, range, Segments::new());
+    }
+
+    fn add_plan(
+        &mut self,
+        queue: usize,
+        op: Op,
+        flags: RequestFlags,
+        range: Range<u64>,
+        segments: Segments,
+    ) {
         assert!(self.plans.len() < REQUESTS_MAX);
         let addresses: Vec<usize> =
             segments.iter().flat_map(|s| s.address..s.address + s.bytes).collect();
-        let bytes = addresses.len() as u64;
+        let (offset, bytes) = (range.start, range.end - range.start);
         let number = self.plans.len();
         let mut distinct = true;
         for &address in &addresses {
@@ -117,31 +161,40 @@ impl Scenario {
             // Positions start over with each request's memory, which is no longer than a label's.
             *cell = written(number, (address - BASE) & 0xffff);
         }
-        let limits = &self.limits[queue];
-        let end = offset + bytes;
-        let whole = offset.is_multiple_of(limits.granule) && end.is_multiple_of(limits.granule);
-        let exclusive = op == Op::Write && bytes > 0 && !(whole && end <= limits.last_block);
-        let tracked = if exclusive { pad(&(offset..end), limits.granule) } else { offset..end };
-        let padded = padded(&(offset..end), limits);
-        let edges = match op {
-            Op::Write if bytes > 0 => edges(&(offset..end), limits),
-            _ => [None, None],
-        };
         self.plans.push(Plan {
             queue,
             op,
-            fua,
+            flags,
             asks: Asks::default(),
             offset,
             bytes,
             segments,
             addresses,
             distinct,
-            tracked,
-            exclusive,
-            padded,
-            edges,
+            tracked: 0..0,
+            exclusive: false,
+            padded: 0..0,
+            edges: [None, None],
+            whole: 0..0,
         });
+        let limits = self.limits[queue].clone();
+        self.plans.last_mut().expect("just added").follow(&limits);
+    }
+
+    /// The same when the object has this length.
+    pub fn at_length(&self, length: u64) -> &Scenario {
+        if self.followed == length {
+            return self;
+        }
+        let other = || {
+            let mut other = Scenario { next: OnceCell::new(), followed: length, ..self.clone() };
+            other.limits.iter_mut().for_each(|limits| limits.follow(length));
+            for plan in &mut other.plans {
+                plan.follow(&other.limits[plan.queue]);
+            }
+            Box::new(other)
+        };
+        self.next.get_or_init(other).at_length(length)
     }
 
     /// Guest memory for the next request: `bytes` from an address that is `skew` beyond a multiple
@@ -157,10 +210,9 @@ impl Scenario {
         Request {
             op: plan.op,
             flags: RequestFlags {
-                fua: plan.fua,
                 serialising: plan.asks.serialising,
                 no_wait: plan.asks.no_wait,
-                ..RequestFlags::default()
+                ..plan.flags
             },
             guest_block: plan.asks.guest_block,
             offset: plan.offset,
@@ -196,12 +248,39 @@ impl Scenario {
     /// Whether one has to wait because both may write, or let nobody write.
     pub fn conflict_among_writes(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
-        let counts = |plan: &Plan| plan.bytes > 0 && (plan.op == Op::Write || plan.excludes());
+        let counts = |plan: &Plan| plan.changes_bytes() || plan.excludes();
         counts(a) && counts(b) && (a.exclusive || b.exclusive) && overlap(&a.tracked, &b.tracked)
     }
 }
 
 impl Plan {
+    /// What follows from the limits.
+    pub fn follow(&mut self, limits: &QueueLimits) {
+        let range = self.offset..self.offset + self.bytes;
+        self.whole = whole(self.op, &range, limits, limits.last_block);
+        let discarded = whole(self.op, &range, limits, u64::MAX);
+        let changed = if self.op == Op::Discard { &discarded } else { &range };
+        let neat = range.start.is_multiple_of(limits.granule)
+            && range.end.is_multiple_of(limits.granule)
+            && range.end <= limits.last_block;
+        self.exclusive = !changed.is_empty()
+            && match self.op {
+                Op::Write => !neat,
+                Op::WriteZeroes | Op::Discard => true,
+                _ => false,
+            };
+        self.tracked = if self.exclusive { pad(changed, limits.granule) } else { range.clone() };
+        if self.excludes() {
+            self.tracked = pad(&range, limits.granule.max(self.asks.guest_block));
+            self.exclusive = true;
+        }
+        self.padded = padded(&range, limits);
+        self.edges = match self.op {
+            Op::Write | Op::WriteZeroes if self.bytes > 0 => edges(&range, limits),
+            _ => [None, None],
+        };
+    }
+
     /// The block that it covers a part of, if it touches no other and none that is special.
     pub fn part_of_block(&self, limits: &QueueLimits) -> Option<u64> {
         let block = limits.request_alignment;
@@ -209,6 +288,33 @@ impl Plan {
         let end = self.offset + self.bytes;
         (self.bytes > 0 && self.bytes < block && end <= at + block && end <= limits.last_block)
             .then_some(at)
+    }
+
+    /// Whether others have to mind it.
+    pub fn changes_bytes(&self) -> bool {
+        match self.op {
+            Op::Write | Op::WriteZeroes => self.bytes > 0,
+            Op::Discard => self.exclusive,
+            _ => false,
+        }
+    }
+
+    /// Whether it gives this byte a new value.
+    pub fn changes(&self, offset: u64) -> bool {
+        match self.op {
+            Op::Truncate => offset >= self.offset,
+            _ => self.covers(offset),
+        }
+    }
+
+    /// Whether it may make this byte zero, or discard it.
+    pub fn clears(&self, offset: u64) -> bool {
+        match self.op {
+            Op::WriteZeroes => self.covers(offset),
+            Op::Truncate => offset >= self.offset,
+            Op::Discard => self.whole.contains(&offset),
+            _ => false,
+        }
     }
 
     pub fn covers(&self, offset: u64) -> bool {
@@ -240,6 +346,18 @@ fn padded(range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
     start..end
 }
 
+/// See `Plan::whole`.
+fn whole(op: Op, range: &Range<u64>, limits: &QueueLimits, bound: u64) -> Range<u64> {
+    let unit = match op {
+        Op::WriteZeroes => limits.request_alignment,
+        Op::Discard if limits.unmap => limits.discard_alignment,
+        _ => return 0..0,
+    };
+    let start = range.start.next_multiple_of(unit);
+    let end = range.end.min(bound);
+    start..(end - end % unit).max(start)
+}
+
 fn edges(range: &Range<u64>, limits: &QueueLimits) -> [Option<Range<u64>>; 2] {
     let block = limits.request_alignment;
     let end = range.end.min(limits.last_block);
@@ -257,6 +375,21 @@ pub fn one_segment(address: usize, bytes: usize) -> Segments {
 
 impl Faults {
     pub fn draw(rng: &mut Rng, requests: usize) -> Self {
+        let mut faults = Faults::draw_errors(rng, requests);
+        if rng.percent(50) {
+            let zero = rng.percent(50);
+            faults.refuses = Refuses {
+                unmap: rng.percent(50),
+                zero,
+                quick: zero || rng.percent(50),
+                discard: rng.percent(50),
+            };
+            faults.whim_percent = rng.pick(&[0, 0, 0, 20]);
+        }
+        faults
+    }
+
+    fn draw_errors(rng: &mut Rng, requests: usize) -> Self {
         if rng.percent(50) {
             return Faults::default();
         }
@@ -270,10 +403,24 @@ impl Faults {
             error_percent: rate(60, 20),
             no_scratch_percent: rate(20, 30),
             wedged: None,
+            refuses: Refuses::default(),
+            whim_percent: 0,
         };
         if rng.percent(2) {
             faults.wedged = Some(rng.index(requests));
         }
         faults
+    }
+}
+
+impl Refuses {
+    /// Whether the storage never does what this I/O asks for.
+    pub fn refuses(&self, io: &Io) -> bool {
+        match io.op {
+            Op::WriteZeroes if io.may_unmap => self.unmap || (self.quick && io.no_fallback),
+            Op::WriteZeroes => self.zero || (self.quick && io.no_fallback),
+            Op::Discard => self.discard,
+            _ => false,
+        }
     }
 }

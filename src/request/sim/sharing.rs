@@ -20,7 +20,12 @@ impl<S: Subject> World<'_, S> {
             && block == second.part_of_block(limits);
         let share = |number: usize| self.ledger.entries[number].shares;
         let reads = reads && share(a) && share(b);
-        (reads && self.mates(a) & bit(b) != 0) || self.scenario.may_merge(a, b)
+        (reads && self.mates(a) & bit(b) != 0) || self.may_merge(a, b)
+    }
+
+    pub(super) fn may_merge(&self, a: usize, b: usize) -> bool {
+        let shaped = |number: usize| self.ledger.entries[number].shape.is_some();
+        self.scenario.may_merge(a, b) && !shaped(a) && !shaped(b)
     }
 
     /// The I/O of `leader` is shared by those that have to share it, by no others, and stays so.
@@ -32,14 +37,21 @@ impl<S: Subject> World<'_, S> {
                 false => Err(format!("others join an I/O that goes on: {io:x?}")),
             };
         }
-        let edge = plan.op == Op::Write && io.op == Op::Read;
+        let edge = plan.op != Op::Read && io.op == Op::Read;
         let seen = &mut self.counts.seen[plan.queue];
         seen.rmw_reads += u64::from(edge);
+        let shaped = self.ledger.entries[leader].shape.is_some();
+        // What it reads to keep zeros behind the end zero is not counted.
+        self.counts.loose += u64::from(shaped);
+        if edge && !shaped && plan.op != Op::Write && self.ledger.entries[leader].line.is_none() {
+            self.ledger.entries[leader].line = Some(0);
+            seen.rmw += 1;
+        }
         if !S::SHARES {
             return Ok(());
         }
-        let fua = members(sharers).any(|number| self.scenario.plans[number].fua);
-        if io.fua != (fua && io.op == Op::Write) {
+        let fua = members(sharers).any(|number| self.scenario.plans[number].flags.fua);
+        if io.fua != (fua && matches!(io.op, Op::Write | Op::WriteZeroes)) {
             return Err(format!("FUA without being asked, or not as asked: {io:x?}"));
         }
         let expected = match plan.op {
@@ -51,7 +63,8 @@ impl<S: Subject> World<'_, S> {
             self.counts.shared_reads += u64::from(expected.count_ones());
         }
         let expected = bit(leader) | if edge { 0 } else { expected };
-        match expected == sharers {
+        let loose = self.ledger.entries[leader].loose && sharers & !expected == 0;
+        match expected == sharers || loose {
             true => Ok(()),
             false => {
                 let list = |set| members(set).collect::<Vec<_>>();
@@ -72,11 +85,19 @@ impl<S: Subject> World<'_, S> {
         if let Some(line) = self.ledger.entries[leader].line {
             return Ok(line);
         }
+        if self.ledger.entries[leader].shape.is_some() {
+            return Ok(0);
+        }
         let plan = &self.scenario.plans[leader];
         let limits = &self.scenario.limits[plan.queue];
         let block = plan.part_of_block(limits).filter(|_| !limits.no_merge);
         let line = block.map_or(0, |_| self.line(leader));
         self.ledger.entries[leader].line = Some(line);
+        if self.is_loose(line) {
+            self.ledger.entries[leader].loose = true;
+            self.counts.loose += 1;
+            return Ok(line);
+        }
         let covered = block
             .is_some_and(|block| self.covers(bit(leader) | line, block, limits.request_alignment));
         let others = u64::from(line.count_ones());
@@ -94,6 +115,14 @@ impl<S: Subject> World<'_, S> {
         Ok(line)
     }
 
+    /// Somebody whom one of `line` waited for, for the sake of a guest block, has just ended without
+    /// any I/O: perhaps after the line was formed, so it may have become shorter.
+    fn is_loose(&self, line: Set) -> bool {
+        let silent = |&number: &usize| !self.ledger.entries[number].touched;
+        let gone = self.gone.iter().copied().filter(silent).fold(0, |set, n| set | bit(n));
+        members(line).any(|number| self.ledger.entries[number].blockers & gone != 0)
+    }
+
     /// The writes that wait for `leader`, or for another of these, and for nobody else.
     fn line(&self, leader: usize) -> Set {
         let entered = |number: usize| self.ledger.entries[number].admitted.map(|a| a.at);
@@ -101,12 +130,11 @@ impl<S: Subject> World<'_, S> {
             other != leader
                 && Some(other) != self.latecomer
                 && entered(other) > entered(leader)
-                && self.scenario.conflict_among_writes(leader, other)
+                && self.ledger.conflict_among_writes(self.scenario, leader, other)
         };
         let mut behind: Vec<usize> = members(self.ledger.in_flight).filter(waits).collect();
         behind.sort_unstable_by_key(|&other| entered(other));
-        let merges =
-            |other: &usize| self.scenario.may_merge(leader, *other) && !self.is_kept_apart(*other);
+        let merges = |other: &usize| self.may_merge(leader, *other) && !self.is_kept_apart(*other);
         behind.into_iter().take_while(merges).fold(0, |set, other| set | bit(other))
     }
 
