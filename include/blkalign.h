@@ -894,7 +894,7 @@ void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 void blkalign_free(void *buf);
 
 /**
- * Has `fn` told, for the whole process, the messages of `level`
+ * Has `hook` told, for the whole process, the messages of `level`
  * (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
  * what was set before; NULL: nobody is told, as at first, and `level` is
  * ignored. The library itself never prints.
@@ -912,7 +912,7 @@ void blkalign_free(void *buf);
  *
  * Returns 0, or -EINVAL: there is no such level; nothing changed.
  */
-int blkalign_set_log(blkalign_log_fn fn, void *opaque, int level);
+int blkalign_set_log(blkalign_log_fn hook, void *opaque, int level);
 
 #ifdef __cplusplus
 } /* extern "C" */

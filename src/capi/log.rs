@@ -34,7 +34,7 @@ impl CHook {
     }
 }
 
-/// Has `fn` told, for the whole process, the messages of `level`
+/// Has `hook` told, for the whole process, the messages of `level`
 /// (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
 /// what was set before; NULL: nobody is told, as at first, and `level` is
 /// ignored. The library itself never prints.
@@ -53,12 +53,12 @@ impl CHook {
 /// Returns 0, or -EINVAL: there is no such level; nothing changed.
 #[no_mangle]
 pub extern "C" fn blkalign_set_log(
-    r#fn: blkalign_log_fn,
+    hook: blkalign_log_fn,
     opaque: *mut c_void,
     level: c_int,
 ) -> c_int {
     guard(|| {
-        let hook = match r#fn {
+        let hook = match hook {
             Some(function) => {
                 let level = level_of(level)?;
                 let hook = CHook { function, opaque };
