@@ -833,7 +833,8 @@ int blkalign_get_event_fd(blkalign_handle *h);
  * Runs callbacks that are due, on this thread, at most `max`. If none is due
  * it waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
  * without end if negative. What callbacks submit goes out in batches, as if
- * between blkalign_plug() and blkalign_unplug().
+ * between blkalign_plug() and blkalign_unplug(). Where it would wait without
+ * end it may carry out I/O itself, on this thread.
  *
  * Any thread may poll, several at once too: callbacks then run side by side.
  * It is fastest on the thread that submits.

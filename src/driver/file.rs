@@ -166,6 +166,16 @@ impl FileDriver {
         self.flush.as_ref().unwrap_or(&self.main)
     }
 
+    /// Whether the kernel knows I/O here that must not wait: without it, it hands what a ring asks
+    /// for to threads of its own. It says so before it looks at the alignment.
+    pub fn knows_nowait(&self) -> bool {
+        let mut byte = 0u8;
+        let one = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+        // SAFETY: the one byte is there to be written.
+        let result = unsafe { self.main.preadv2(&[one], 0, libc::RWF_NOWAIT) };
+        result != Err(libc::EOPNOTSUPP)
+    }
+
     pub(super) fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
         match lane {
             Lane::LastBlock if self.limits.direct => self.last_block(),

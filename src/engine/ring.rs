@@ -273,6 +273,13 @@ impl Ring {
             && self.reaper.load(Ordering::Relaxed) != thread_number()
     }
 
+    /// Whether this thread was the last one in `reap`, and no eventfd tells when to come.
+    pub fn is_polled_here(&self) -> bool {
+        self.polled
+            && self.event_fd.load(Ordering::Relaxed) < 0
+            && self.reaper.load(Ordering::Relaxed) == thread_number()
+    }
+
     fn interrupt_waiters(&self) {
         let entries = self.submission.lock().put_wake_up(&self.kernel);
         self.start(entries);

@@ -71,6 +71,7 @@ impl Handle {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
         let waits = timeout.is_none();
+        self.queue.set_patient(waits);
         let ran = self.run_due(max, waits);
         if ran > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ran);

@@ -192,7 +192,10 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
         Mode::Serial | Mode::Concurrent => Ring::new(files, depth),
     });
     match ring {
-        Ok(ring) => Some(RingEngine::new(ring)),
+        Ok(ring) => {
+            let holds_back = mode == Mode::Event && !driver.knows_nowait();
+            Some(RingEngine::new(ring, holds_back))
+        }
         Err(error) => {
             let words = format!("{name}: threads instead of io_uring: {}", error.words);
             let error = Error::new(error.errno, words);

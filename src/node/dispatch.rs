@@ -91,7 +91,7 @@ impl RingBatch {
         if queue.mode != Mode::Event {
             queue.ensure_reaper();
         }
-        engine.submit(&mut self.ios);
+        engine.submit_or_hold_back(&mut self.ios);
         if queue.is_polled() && queue.node.is_waited_for() {
             queue.ensure_unpolled_progress();
         }

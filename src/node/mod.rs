@@ -6,6 +6,7 @@
 //! `dispatch`.
 
 mod dispatch;
+mod held;
 mod job;
 mod queue;
 mod registry;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::dispatch::dispatch;
+use super::held::Held;
 use super::job::{bring_home, perform, Work};
 use super::{with_actions, Action, Actions, Queue};
 use crate::completion::Mode;
@@ -27,7 +28,7 @@ const NAP: Duration = Duration::from_micros(200);
 /// A handle's ring, and who takes its results in.
 pub struct RingEngine {
     pub ring: Ring,
-    /// I/Os that the ring has.
+    /// I/Os that the ring has, or that are held back from it.
     inside: AtomicUsize,
     /// A job on the pool does, or will.
     reaping: AtomicBool,
@@ -38,6 +39,7 @@ pub struct RingEngine {
     /// EVENTFD: held by the one thread that sleeps in the ring; further ones sleep elsewhere, or
     /// one would take the wake-up of another that has not gone to sleep yet.
     sleeper: Mutex<()>,
+    held: Held,
 }
 
 thread_local! {
@@ -46,17 +48,39 @@ thread_local! {
 }
 
 impl RingEngine {
-    pub fn new(ring: Ring) -> RingEngine {
+    /// `holds_back`: see `held.rs`.
+    pub fn new(ring: Ring, holds_back: bool) -> RingEngine {
         let (reaping, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
         let helping = AtomicBool::new(false);
         let inside = AtomicUsize::new(0);
-        RingEngine { ring, inside, reaping, stopping, helping, sleeper: Mutex::new(()) }
+        let (sleeper, held) = (Mutex::new(()), Held::new(holds_back));
+        RingEngine { ring, inside, reaping, stopping, helping, sleeper, held }
     }
 
     pub fn submit(&self, ios: &mut Vec<Io>) {
         // SeqCst: see `ensure_unpolled_progress`.
         self.inside.fetch_add(ios.len(), Ordering::SeqCst);
         self.ring.submit(ios);
+    }
+
+    pub fn submit_or_hold_back(&self, ios: &mut Vec<Io>) {
+        let idle = self.inside.load(Ordering::SeqCst) == 0;
+        if !idle || !self.ring.is_polled_here() || !self.held.suits(ios) {
+            return self.submit(ios);
+        }
+        self.inside.fetch_add(ios.len(), Ordering::SeqCst);
+        self.held.put(ios);
+        // Either we see who is asleep, or it sees, before it sleeps, what is held back.
+        if self.sleeper.is_locked() {
+            self.release_held();
+        }
+    }
+
+    /// What is held back goes to the ring.
+    fn release_held(&self) {
+        let mut ios = Vec::new();
+        self.held.take(&mut ios);
+        self.ring.submit(&mut ios);
     }
 
     /// Nothing is in flight, and nothing will be: no job is to hold on to the ring.
@@ -87,6 +111,13 @@ impl Queue {
     /// ring has no other, it is done here and now, which spares handing it over and back.
     pub fn reap(self: &Arc<Self>, waits: bool) -> bool {
         let Some(engine) = &self.ring else { return false };
+        if engine.held.may_have_any() {
+            if waits {
+                self.perform_held(engine);
+                return true;
+            }
+            engine.release_held();
+        }
         let mut results = SPARE_RESULTS.take();
         let reaped = engine.ring.reap(&mut results, REAP_MAX);
         let mut at = 0;
@@ -106,16 +137,44 @@ impl Queue {
         if reaped > 0 {
             with_actions(|actions| {
                 self.node.io_done(results.drain(..), actions);
-                // Relaxed: a hint. Whoever is seen late only shares its wait.
-                let before = engine.inside.fetch_sub(reaped, Ordering::SeqCst);
-                if waits && before == reaped {
+                // A hint. Whoever is seen late only shares its wait.
+                if waits && engine.inside.load(Ordering::Relaxed) == reaped {
                     self.perform_only(actions);
                 }
+                // Not before this: what follows on I/O of the ring is not held back.
                 dispatch(actions);
+                engine.inside.fetch_sub(reaped, Ordering::SeqCst);
             });
         }
         SPARE_RESULTS.set(results);
         reaped > 0
+    }
+
+    /// Carries out what is held back, on this thread.
+    fn perform_held(self: &Arc<Self>, engine: &RingEngine) {
+        let mut ios = Vec::new();
+        engine.held.take(&mut ios);
+        let begin = Instant::now();
+        let mut done = 0;
+        with_actions(|actions| {
+            let mut left = ios.drain(..);
+            while let Some(io) = left.next() {
+                perform(self, io, actions);
+                done += 1;
+                if !engine.held.was_quick(begin) {
+                    engine.ring.submit(&mut left.collect());
+                    break;
+                }
+            }
+            engine.inside.fetch_sub(done, Ordering::SeqCst);
+            dispatch(actions);
+        });
+    }
+
+    pub fn set_patient(&self, patient: bool) {
+        if let Some(engine) = &self.ring {
+            engine.held.set_patient(patient);
+        }
     }
 
     /// Carries out the I/O that is asked for, on this thread, as long as it is the only one.
@@ -134,7 +193,7 @@ impl Queue {
         let events = &self.completions.events;
         let Some(engine) = &self.ring else { return events.wait(until) };
         match engine.sleeper.try_lock() {
-            Some(_sleeper) if events.anything_due() => {}
+            Some(_sleeper) if events.anything_due() || engine.held.has_any() => {}
             Some(_sleeper) => {
                 let left = until.map(|until| until.saturating_duration_since(Instant::now()));
                 engine.ring.wait(left);

@@ -150,6 +150,7 @@ struct submitter {
     struct slot *inbox;         /* atomic unless only this thread polls */
     struct slot asleep;         /* in the inbox: wake me up */
     sem_t wake;
+    struct submitter *next_sleeper; /* of those that one poll wakes */
 
     int64_t done;               /* atomic, for the progress line */
     uint64_t started_ns, ended_ns;

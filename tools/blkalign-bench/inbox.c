@@ -4,7 +4,9 @@
  * Where one submitter polls for itself alone, callbacks run on its own thread
  * and link the slot into a plain list. Else they run on another thread, push
  * the slot with one compare-and-swap, and wake the submitter only if it said
- * that it sleeps.
+ * that it sleeps. One that polls for others wakes them when its poll returns,
+ * as a virtual machine's interrupt comes once for all that has completed:
+ * else it would wake each for its first request alone.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -17,6 +19,9 @@
 /* One that polls for others looks up this often, to see whether they are
  * done. It never waits that long for a request. */
 enum { SHARED_POLL_MS = 100 };
+
+/* To be woken by this thread after its poll. */
+static __thread struct submitter *sleepers;
 
 static const char *what_it_was(const struct slot *slot)
 {
@@ -56,8 +61,24 @@ static void done_elsewhere(void *opaque, int ret)
     } while (!__atomic_compare_exchange_n(&owner->inbox, &head, slot, true,
                                           __ATOMIC_RELEASE,
                                           __ATOMIC_RELAXED));
-    if (head == &owner->asleep)
+    if (head != &owner->asleep)
+        return;
+    if (owner->run->settings->completion != BLKALIGN_COMPLETION_EVENTFD) {
         sem_post(&owner->wake);
+        return;
+    }
+    owner->next_sleeper = sleepers;
+    sleepers = owner;
+}
+
+static void wake_sleepers(void)
+{
+    struct submitter *next;
+
+    for (; sleepers; sleepers = next) {
+        next = sleepers->next_sleeper;
+        sem_post(&sleepers->wake);
+    }
 }
 
 void inbox_choose(struct submitter *submitter)
@@ -100,6 +121,7 @@ struct slot *inbox_wait(struct submitter *submitter)
         return sleep_for_one(submitter);
     result = blkalign_poll(submitter->handle, most,
                            submitter->shared ? SHARED_POLL_MS : -1);
+    wake_sleepers();
     if (result < 0 && result != -EINTR)
         run_fail_request(submitter, "poll", 0, result);
     if (submitter->shared)
