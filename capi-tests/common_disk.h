@@ -17,7 +17,13 @@ enum bed_kind {
     BED_FILE,           /* a file on this machine's own file system */
     BED_ZRAM,           /* a RAM disk with 4096-byte sectors */
     BED_SIM_SYNC, BED_SIM_ASYNC, BED_SIM_AT_ONCE,
-    BED_KINDS
+    BED_KINDS,
+    /* Those that only some tests ask for. */
+    BED_BTRFS = BED_KINDS, /* a file on btrfs on such a disk */
+    BED_TMPFS,          /* a file on tmpfs, through the page cache */
+    BED_LOOP_512,       /* a loop disk with 512-byte sectors */
+    BED_SIM_ZEROES,     /* like BED_SIM_SYNC, that zeroes and discards */
+    BED_ALL_KINDS
 };
 
 struct bed {
