@@ -32,7 +32,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.share_reads(&held);
         for &slot in &held {
             if self.entry(slot).phase == Phase::Held {
-                self.admit(slot);
+                self.admit(slot, actions);
             }
         }
         let first = actions.len();
@@ -51,11 +51,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// Lets the reads of a batch share I/O: those in one block follow the first of them.
+    /// Not around a request that keeps readers out: one that comes after it must not go first.
     fn share_reads(&mut self, batch: &[u32]) {
+        if self.keeps_readers_out(batch) {
+            return;
+        }
         for &slot in batch {
             let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
             let limits = &self.queues[entry.queue as usize].as_ref().expect("open").limits;
-            if entry.request.op != Op::Read {
+            if entry.request.op != Op::Read || entry.request.guest_block > 0 {
                 continue;
             }
             let Some(block) = partial_block(entry, limits) else { continue };

@@ -27,8 +27,9 @@ pub struct Entry<T> {
     pub queue: QueueId,
     pub request: Request<T>,
     pub phase: Phase,
-    /// In the tracker: a write with bytes.
-    pub tracked: bool,
+    /// The trackers that it is in, and those of them in which it waits: see `isolation.rs`.
+    pub tracked: u8,
+    pub waits_in: u8,
     pub cursor: Cursor,
     /// Images of the edge blocks, and where the head's and the tail's are.
     pub images: Option<Scratch>,
@@ -58,7 +59,8 @@ impl<T> Entry<T> {
             queue,
             request,
             phase: Phase::Queued,
-            tracked: false,
+            tracked: 0,
+            waits_in: 0,
             cursor: Cursor::default(),
             images: None,
             head_image: None,

@@ -83,10 +83,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let first = actions.len();
         let parts = std::mem::take(&mut io.joined);
         if result == Ok(io.bytes) {
+            // Nobody starts before all of them are over, as if they had been one.
             for part in parts {
-                let bytes = part.bytes;
-                self.io_done(part, Ok(bytes), actions);
+                self.part_done(&part, None);
+                self.go_on(part.id.slot, actions);
             }
+            self.run(actions);
             return self.join(first, actions);
         }
         for part in parts {

@@ -16,8 +16,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Entry, Phase};
-use super::splice;
-use super::tracker::{Access, Tracker};
+use super::isolation::{Isolation, WRITES};
+use super::tracker::Tracker;
 use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
 use super::{ScratchPool, Stats};
 use crate::driver::{Io, Op};
@@ -38,10 +38,13 @@ pub(super) struct Queue<Q> {
 pub struct Machine<Q, T, S> {
     pub(super) queues: Vec<Option<Queue<Q>>>,
     pub(super) entries: Vec<Option<Entry<T>>>,
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
+    /// Which writes wait for which.
     pub(super) tracker: Tracker,
+    pub(super) isolation: Isolation,
     pub(super) scratch: S,
-    last_id: RequestId,
+    /// Of the youngest request's id: see `entering.rs`.
+    pub(super) last_sequence: u64,
     /// The exact length of the object.
     length: u64,
     /// Requests in `Phase::Waiting`.
@@ -49,7 +52,7 @@ pub struct Machine<Q, T, S> {
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
     /// Queues in which a request may have become able to start.
-    runnable: Vec<QueueId>,
+    pub(super) runnable: Vec<QueueId>,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
     freed: Vec<u32>,
     /// While a batch of reads is looked through: the first read of each block.
@@ -65,8 +68,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             entries: Vec::new(),
             free: Vec::new(),
             tracker: Tracker::default(),
+            isolation: Isolation::default(),
             scratch,
-            last_id: 0,
+            last_sequence: 0,
             waiting: 0,
             flush_failed: None,
             runnable: Vec::new(),
@@ -138,9 +142,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     ) -> RequestId {
         self.submit_held(queue, actions);
         let slot = self.place(queue, request);
-        self.admit(slot);
-        let entry = self.entry(slot);
-        let (id, waits) = (entry.id, entry.phase == Phase::Waiting);
+        let id = self.entry(slot).id;
+        let waits = self.admit(slot, actions);
         self.queue(queue).stats.waits += u64::from(waits);
         self.run(actions);
         id
@@ -174,17 +177,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.run(actions);
     }
 
-    /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
-    /// EBUSY: it is at the storage; ENOENT: no such request of this queue, or its result is decided.
-    pub fn cancel(
-        &mut self,
-        _queue: QueueId,
-        _id: RequestId,
-        _actions: &mut Vec<Action<Q, T>>,
-    ) -> Result<(), i32> {
-        Err(libc::ENOENT)
-    }
-
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
         let entries = std::mem::take(&mut self.entries).into_iter().flatten();
@@ -213,72 +205,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     // ----- entering and leaving -----
 
-    fn place(&mut self, queue: QueueId, request: Request<T>) -> u32 {
-        self.last_id += 1;
-        let id = self.last_id;
-        let stats = &mut self.queue(queue).stats;
-        stats.in_flight += 1;
-        match request.op {
-            Op::Read => stats.reads += 1,
-            Op::Write => stats.writes += 1,
-            Op::WriteZeroes => stats.write_zeroes += 1,
-            Op::Discard => stats.discards += 1,
-            Op::Truncate | Op::Fill => {}
-            Op::Flush => stats.flushes += 1,
-        }
-        let entry = Some(Entry::new(id, queue, request));
-        match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = entry;
-                slot
-            }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
-            }
-        }
-    }
-
-    /// Enters a request into the order of things.
-    pub(super) fn admit(&mut self, slot: u32) {
-        let request = &self.entry(slot).request;
-        if request.op == Op::Write && request.bytes > 0 {
-            self.track(slot);
-        }
-        if self.entry(slot).phase != Phase::Waiting {
-            self.enqueue(slot);
-        }
-    }
-
-    /// Puts a write where conflicting ones can see it, and has it wait for those before it.
-    fn track(&mut self, slot: u32) {
-        let entry = self.entries[slot as usize].as_mut().expect("just placed");
-        let queue = self.queues[entry.queue as usize].as_ref().expect("an open queue");
-        let QueueLimits { granule, last_block, .. } = queue.limits;
-        let (start, end) = (entry.request.offset, entry.end());
-        let aligned = start.is_multiple_of(granule) && end.is_multiple_of(granule);
-        let (access, start, end) = if aligned && end <= last_block {
-            (Access::Shared, start, end)
-        } else {
-            let (start, end) = (splice::round_down(start, granule), end);
-            (Access::Exclusive, start, end.next_multiple_of(granule))
-        };
-        entry.tracked = true;
-        if !self.tracker.insert(slot, start, end, access) {
-            entry.phase = Phase::Waiting;
-            self.waiting += 1;
-        }
-    }
-
-    fn enqueue(&mut self, slot: u32) {
-        let entry = self.entry(slot);
-        let waited = std::mem::replace(&mut entry.phase, Phase::Queued) == Phase::Waiting;
-        let queue = entry.queue;
-        self.waiting -= usize::from(waited);
-        self.queue(queue).queued.push_back(slot);
-        self.runnable.push(queue);
-    }
-
     /// Starts what can be started.
     pub(super) fn run(&mut self, actions: &mut Vec<Action<Q, T>>) {
         while let Some(id) = self.runnable.pop() {
@@ -306,29 +232,26 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.runnable.push(entry.queue);
         let members = std::mem::take(&mut entry.members);
         let (error, bounced) = (entry.error, entry.bounced);
-        self.leave(slot, entry, &members, actions);
+        self.leave(slot, entry, actions);
         for &member in &members {
             let mut entry = self.entries[member as usize].take().expect("a member in flight");
             entry.error = error;
             entry.bounced = bounced;
-            self.leave(member, entry, &members, actions);
+            self.leave(member, entry, actions);
         }
     }
 
-    /// One request leaves. Those of `members` that it sets free leave with it, or after it.
-    fn leave(
-        &mut self,
-        slot: u32,
-        entry: Entry<T>,
-        members: &[u32],
-        actions: &mut Vec<Action<Q, T>>,
-    ) {
-        if entry.tracked {
+    /// One request leaves, and those that waited for it alone may start. Members of the same
+    /// leader among them leave with it.
+    pub(super) fn leave(&mut self, slot: u32, entry: Entry<T>, actions: &mut Vec<Action<Q, T>>) {
+        if entry.tracked & WRITES != 0 {
             let mut freed = std::mem::take(&mut self.freed);
             self.tracker.remove(slot, &mut freed);
-            let others = freed.drain(..).filter(|waiter| !members.contains(waiter));
-            others.for_each(|waiter| self.enqueue(waiter));
+            self.set_free(&mut freed, WRITES);
             self.freed = freed;
+        }
+        if entry.tracked & !WRITES != 0 {
+            self.leave_isolation(slot, entry.tracked);
         }
         self.free.push(slot);
         let result = match entry.error {
@@ -367,7 +290,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// After an I/O is over, or nothing had to be issued: the next phase, or the end.
-    fn go_on(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+    pub(super) fn go_on(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let entry = self.entry(slot);
         if entry.error.is_none() {
             match entry.phase {

@@ -12,6 +12,7 @@
 //! the storage has it, and that one inherits it instead of reading the block again.
 
 use super::entry::{Entry, Phase};
+use super::isolation::WRITES;
 use super::machine::Machine;
 use super::splice;
 use super::{Action, QueueLimits, ScratchPool};
@@ -29,9 +30,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             let member = self.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
             member.phase = Phase::Member;
-            let fua = member.request.flags.fua;
             let entry = self.entry(leader);
-            entry.request.flags.fua |= fua;
             entry.members.push(next);
             let queue = entry.queue;
             self.waiting -= 1;
@@ -45,9 +44,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let block = self.block_of(leader)?;
         let queue = self.entries[leader as usize].as_ref()?.queue;
         self.tracker.waiting_only_for(last).find(|&slot| {
-            let same_queue =
-                self.entries[slot as usize].as_ref().is_some_and(|entry| entry.queue == queue);
-            same_queue && self.block_of(slot) == Some(block)
+            let other = self.entries[slot as usize].as_ref();
+            let in_line = |entry: &Entry<T>| entry.queue == queue && entry.waits_in == WRITES;
+            other.is_some_and(in_line) && self.block_of(slot) == Some(block)
         })
     }
 
@@ -55,7 +54,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn block_of(&self, slot: u32) -> Option<u64> {
         let entry = self.entries[slot as usize].as_ref()?;
         let limits = &self.queues[entry.queue as usize].as_ref()?.limits;
-        let merges = entry.request.op == Op::Write && !limits.no_merge;
+        let merges =
+            entry.request.op == Op::Write && !limits.no_merge && !entry.request.flags.serialising;
         if merges {
             partial_block(entry, limits)
         } else {
@@ -109,11 +109,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     ) {
         let block = self.limits_of(leader).request_alignment;
         let entry = self.entries[leader as usize].as_ref().expect("a request in flight");
-        let Entry { request, .. } = entry;
-        let (op, fua) = (request.op, request.flags.fua);
-        let offset = splice::round_down(request.offset, block);
+        let op = entry.request.op;
+        let offset = splice::round_down(entry.request.offset, block);
+        let mut fua = false;
         let mut copies = Copies::new();
         for sharer in self.sharers(entry, leader) {
+            fua |= sharer.request.flags.fua;
             let mut at = image + (sharer.request.offset - offset) as usize;
             for &Segment { address, bytes } in &sharer.request.segments {
                 let (from, to) = if op == Op::Write { (address, at) } else { (at, address) };
@@ -166,7 +167,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let Some(block) = partial_block(entry, &self.queue(entry.queue).limits) else { return };
         let heir = self.tracker.waiting_only_for(last).find(|&heir| {
             let other = self.entries[heir as usize].as_ref();
-            other.is_some_and(|other| other.queue == entry.queue)
+            other.is_some_and(|other| other.queue == entry.queue && other.waits_in == WRITES)
                 && self.block_of(heir) == Some(block)
         });
         let Some(heir) = heir else { return };

@@ -3,7 +3,10 @@
 //! no unsafe; addresses are numbers to it.
 
 mod batch;
+mod cancel;
+mod entering;
 mod entry;
+mod isolation;
 mod join;
 mod machine;
 mod merge;
@@ -19,7 +22,8 @@ use crate::driver::{Copy, Io, Op, Segments};
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
-/// Greater than 0, never used twice in one machine; later submissions have greater ids.
+/// Greater than 0 and below 2^63. Later submissions have greater ids, and none is used twice, but
+/// for every 137 billion (2^37) of them: then they start over.
 pub type RequestId = u64;
 
 /// What one queue's storage takes, and how much of it at once.
@@ -81,7 +85,6 @@ pub struct Request<T> {
     pub flags: RequestFlags,
     /// Torn-read promise: atomic in units of so many bytes, a power of two, against every other
     /// request with a promise. 0: none.
-    #[allow(dead_code, reason = "not in use yet")]
     pub guest_block: u64,
     /// Truncate: the new length.
     pub offset: u64,
@@ -102,7 +105,10 @@ pub enum Action<Q, T> {
 
 #[derive(Debug)]
 pub struct Completion<T> {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tests until requests can be cancelled"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for tests: owners know theirs by the token")
+    )]
     pub id: RequestId,
     pub token: T,
     pub op: Op,

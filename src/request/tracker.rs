@@ -1,5 +1,5 @@
-//! Which writes are in flight or waiting, and who waits for whom. Knows ranges and arrival order;
-//! never I/O, memory or results.
+//! Which requests are in flight or waiting, and who waits for whom. Knows ranges and arrival order;
+//! never I/O, memory or results. `isolation.rs` has one for each kind of conflict.
 //!
 //! A request waits only for conflicting requests that came before it, so no cycle can exist and
 //! nobody is overtaken. Two ranges conflict when they overlap and one of them is exclusive.
@@ -15,14 +15,17 @@
 
 use std::collections::btree_map::{BTreeMap, Entry};
 
+mod withdraw;
+
 use smallvec::SmallVec;
 
 /// Requests end below this.
 const BEYOND: u64 = u64::MAX - 1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {
     /// Conflicts with exclusive ones only: a write of whole blocks.
+    #[default]
     Shared,
     /// Conflicts with every overlapping one: a read-modify-write.
     Exclusive,
@@ -42,6 +45,9 @@ struct Span {
 struct Tracked {
     start: u64,
     end: u64,
+    access: Access,
+    /// Rises from one that comes to the next.
+    order: u64,
     /// Requests that have to leave before this one may start.
     blockers: u32,
     /// Those that count this one among their blockers.
@@ -53,6 +59,7 @@ pub struct Tracker {
     spans: BTreeMap<u64, Span>,
     /// By slot; slots are small numbers that the caller reuses.
     tracked: Vec<Tracked>,
+    last_order: u64,
 }
 
 impl Default for Tracker {
@@ -60,7 +67,7 @@ impl Default for Tracker {
         // A span behind every offset that there can be: an ordered map that is never empty does
         // not allocate for its first entry, again and again.
         let beyond = Span { end: u64::MAX, exclusive: None, shared: Slots::new() };
-        Tracker { spans: BTreeMap::from([(BEYOND, beyond)]), tracked: Vec::new() }
+        Tracker { spans: BTreeMap::from([(BEYOND, beyond)]), tracked: Vec::new(), last_order: 0 }
     }
 }
 
@@ -72,7 +79,11 @@ impl Tracker {
             self.tracked.resize_with(slot as usize + 1, Tracked::default);
         }
         debug_assert!(self.tracked[slot as usize].dependents.is_empty());
-        self.tracked[slot as usize] = Tracked { start, end, blockers: 0, dependents: Slots::new() };
+        self.last_order += 1;
+        let order = self.last_order;
+        let dependents = Slots::new();
+        self.tracked[slot as usize] =
+            Tracked { start, end, access, order, blockers: 0, dependents };
         // Most ranges meet no other.
         let last = self.spans.range(..end).next_back();
         if last.is_none_or(|(_, span)| span.end <= start) {
@@ -94,7 +105,7 @@ impl Tracker {
 
     /// Takes `slot` out; those that waited for it alone are appended to `ready`, oldest first.
     pub fn remove(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
-        let Tracked { start, end, blockers, dependents } =
+        let Tracked { start, end, blockers, dependents, .. } =
             std::mem::take(&mut self.tracked[slot as usize]);
         debug_assert_eq!(blockers, 0, "a request leaves only after it ran");
         self.clear_spans(slot, start, end);
