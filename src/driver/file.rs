@@ -15,6 +15,7 @@ use once_cell::sync::OnceCell;
 use crate::probe::{probe, Limits, Overrides};
 use crate::sys::{page_bytes, Descriptor, Errno, Error};
 
+use super::file_change::Refused;
 use super::file_open::{self, Identity, Opened};
 use super::{Driver, Io, Lane, Op, Segment};
 
@@ -32,15 +33,18 @@ pub struct FileOptions {
 }
 
 pub struct FileDriver {
-    main: Descriptor,
+    pub(super) main: Descriptor,
     last_block: OnceCell<Descriptor>,
     identity: Identity,
-    limits: Limits,
-    cache_unit: u64,
+    pub(super) limits: Limits,
+    pub(super) cache_unit: u64,
     writable: bool,
     may_write: bool,
     /// The kernel or the file system below does not know RWF_DSYNC: fdatasync stands in for it.
     no_dsync: AtomicBool,
+    /// It does not take RWF_ATOMIC, whatever it promised.
+    no_atomic: AtomicBool,
+    pub(super) refused: Refused,
     /// The path, or which descriptor it came from: for messages.
     name: String,
 }
@@ -86,6 +90,8 @@ impl FileDriver {
             writable: options.writable,
             may_write: opened.may_write,
             no_dsync: AtomicBool::new(false),
+            no_atomic: AtomicBool::new(false),
+            refused: Refused::default(),
             name,
         };
         // Open it now where it is needed now, so that a failure is one of open.
@@ -119,7 +125,7 @@ impl FileDriver {
         self.descriptor(lane).map(Descriptor::raw)
     }
 
-    fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
+    pub(super) fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
         match lane {
             Lane::LastBlock if self.limits.direct => self.last_block(),
             _ => Ok(&self.main),
@@ -159,23 +165,38 @@ impl FileDriver {
     }
 
     fn write(&self, io: &Io) -> Result<usize, Errno> {
+        if !self.takes_atomic(io) {
+            return self.write_with(io, 0);
+        }
+        match self.write_with(io, libc::RWF_ATOMIC) {
+            // EINVAL may mean the flag or the request: the plain write tells which.
+            Err(libc::EOPNOTSUPP | libc::EINVAL) => {}
+            result => return result,
+        }
+        let moved = self.write_with(io, 0)?;
+        // Relaxed: a hint, as below.
+        self.no_atomic.store(true, Ordering::Relaxed);
+        Ok(moved)
+    }
+
+    fn write_with(&self, io: &Io, flags: c_int) -> Result<usize, Errno> {
         let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
         let plain = |flags: c_int| {
             // SAFETY: whoever made `io` vouches for its memory until the I/O is done.
             unsafe { descriptor.pwritev2(iovec(&io.segments), io.offset, flags) }
         };
         if !io.fua {
-            return plain(0);
+            return plain(flags);
         }
         if !self.no_dsync.load(Ordering::Relaxed) {
-            match plain(libc::RWF_DSYNC) {
+            match plain(flags | libc::RWF_DSYNC) {
                 // EINVAL may mean the flag (old kernels) or the request: below the plain write
                 // tells which.
                 Err(libc::EOPNOTSUPP | libc::EINVAL) => {}
                 result => return result,
             }
         }
-        let moved = plain(0)?;
+        let moved = plain(flags)?;
         descriptor.fdatasync()?;
         // Relaxed: a hint, and whoever misses it comes here by the longer way.
         self.no_dsync.store(true, Ordering::Relaxed);
@@ -190,10 +211,23 @@ impl Driver for FileDriver {
             Op::Write => self.write(io),
             // One for both lanes: it is the inode's pages and the device's cache that are written.
             Op::Flush => self.main.fdatasync().map(|()| 0),
-            Op::WriteZeroes | Op::Discard | Op::Truncate => Err(libc::ENOTSUP),
+            Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
             Op::Fill => unreachable!("not the storage's business"),
         };
         moved.map(|bytes| bytes as u64)
+    }
+
+    fn takes_atomic(&self, io: &Io) -> bool {
+        let Limits { atomic_write_unit_min: min, atomic_write_unit_max: max, .. } = self.limits;
+        let (min, max) = (u64::from(min), u64::from(max));
+        // What Linux asks of such a write, one element included.
+        io.atomic
+            && io.lane == Lane::Main
+            && io.bytes.is_power_of_two()
+            && (min..=max).contains(&io.bytes)
+            && io.offset.is_multiple_of(io.bytes)
+            && io.segments.len() == 1
+            && !self.no_atomic.load(Ordering::Relaxed)
     }
 
     fn length(&self) -> Result<u64, Error> {

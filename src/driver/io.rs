@@ -67,8 +67,8 @@ pub struct Io {
     pub may_unmap: bool,
     /// WriteZeroes: ENOTSUP rather than writing zeros slowly.
     pub no_fallback: bool,
-    /// Write: all or nothing of it survives a loss of power.
-    #[allow(dead_code, reason = "not in use yet")]
+    /// Write: all or nothing of it survives a loss of power, where the storage can do that for a
+    /// write of this shape; one segment is all that Linux takes.
     pub atomic: bool,
     /// Read, Write: every segment lies in memory that is registered with the handle.
     #[allow(dead_code, reason = "not in use yet")]

@@ -2,6 +2,11 @@
 
 mod callbacks;
 mod file;
+#[cfg(test)]
+mod file_atomic_tests;
+mod file_change;
+#[cfg(test)]
+mod file_change_tests;
 mod file_open;
 #[cfg(test)]
 mod file_open_tests;
@@ -35,6 +40,11 @@ pub trait Driver: Send + Sync {
     /// before this returns.
     fn start(&self, _io: Io, _done: Done) {
         unreachable!("only asynchronous drivers are started");
+    }
+
+    /// Whether a write with `io.atomic` may carry that flag to the storage.
+    fn takes_atomic(&self, _io: &Io) -> bool {
+        false
     }
 
     /// The exact length of the object in bytes.

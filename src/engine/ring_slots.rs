@@ -114,7 +114,8 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
     let vector = io.segments.as_ptr().cast::<libc::iovec>();
     const _: () = assert!(size_of::<Segment>() == size_of::<libc::iovec>());
     let count = io.segments.len() as u32;
-    let dsync = if io.fua { libc::RWF_DSYNC } else { 0 };
+    let flag = |set: bool, flag: i32| if set { flag } else { 0 };
+    let how = flag(io.fua, libc::RWF_DSYNC) | flag(io.atomic, libc::RWF_ATOMIC);
     let entry = match (io.op, io.segments.as_slice()) {
         (Op::Read, &[segment]) => {
             let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
@@ -124,12 +125,12 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
             let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
             opcode::Write::new(fd, segment.address as *const u8, bytes)
                 .offset(io.offset)
-                .rw_flags(dsync)
+                .rw_flags(how)
                 .build()
         }
         (Op::Read, _) => opcode::Readv::new(fd, vector, count).offset(io.offset).build(),
         (Op::Write, _) => {
-            opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(dsync).build()
+            opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(how).build()
         }
         (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill, _) => {
             unreachable!("carried out by a thread")

@@ -65,8 +65,9 @@ impl RingBatch {
         RingBatch { queue: None, ios: SPARE_IOS.take() }
     }
 
-    fn add(&mut self, queue: Arc<Queue>, io: Io) {
+    fn add(&mut self, queue: Arc<Queue>, mut io: Io) {
         if io.op == Op::Write {
+            io.atomic = io.atomic && queue.driver.takes_atomic(&io);
             run_copies(&io.copies);
         }
         if !self.queue.as_ref().is_some_and(|its| Arc::ptr_eq(its, &queue)) {

@@ -263,7 +263,8 @@ impl RingEngine {
     }
 }
 
-/// Storage that does not know the flag for durable writes: the pool has another way.
+/// Storage that does not know the flag for durable writes, or for atomic ones: the pool has
+/// another way.
 fn needs_fallback(io: &Io, result: Result<u64, i32>) -> bool {
-    io.fua && matches!(result, Err(libc::EOPNOTSUPP | libc::EINVAL))
+    (io.fua || io.atomic) && matches!(result, Err(libc::EOPNOTSUPP | libc::EINVAL))
 }

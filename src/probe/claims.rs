@@ -83,14 +83,13 @@ fn block_size(descriptor: &Descriptor) -> Claims {
     Claims { request: both, mem: both, ..Claims::default() }
 }
 
-/// The largest write that is all or nothing across a power loss; 0 = nothing promised.
-pub fn atomic_write_unit_max(descriptor: &Descriptor) -> u32 {
-    let Ok(stat) = descriptor.statx(libc::STATX_WRITE_ATOMIC) else { return 0 };
-    let promised = stat.stx_mask & libc::STATX_WRITE_ATOMIC != 0
-        && stat.stx_atomic_write_unit_max.is_power_of_two();
-    if promised {
-        stat.stx_atomic_write_unit_max
-    } else {
-        0
+/// The smallest and the largest write that can be all or nothing across a power loss; None:
+/// nothing promised, or nonsense.
+pub fn atomic_write_units(descriptor: &Descriptor) -> Option<(u32, u32)> {
+    let stat = descriptor.statx(libc::STATX_WRITE_ATOMIC).ok()?;
+    if stat.stx_mask & libc::STATX_WRITE_ATOMIC == 0 {
+        return None;
     }
+    let (min, max) = (stat.stx_atomic_write_unit_min, stat.stx_atomic_write_unit_max);
+    (min.is_power_of_two() && max.is_power_of_two() && min <= max).then_some((min, max))
 }

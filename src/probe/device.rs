@@ -14,6 +14,8 @@ pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {
     let Some(queue) = Queue::find(descriptor, device) else {
         if is_device {
             from_ioctls(descriptor, limits);
+        } else {
+            from_file_system(descriptor, limits);
         }
         return;
     };
@@ -26,7 +28,26 @@ pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {
     }
     if is_device {
         from_ioctls(descriptor, limits);
+    } else {
+        from_file_system(descriptor, limits);
     }
+}
+
+/// Less than a block of the file system is neither given back nor zeroed without writing. Where
+/// the disk's own unit is larger, the file system collects what it frees.
+fn from_file_system(descriptor: &Descriptor, limits: &mut Limits) {
+    let block = descriptor.file_system_block().unwrap_or(0);
+    if block.is_power_of_two() {
+        (limits.discard_alignment, limits.write_zeroes_alignment) = (block, block);
+    }
+}
+
+/// Whether a block device zeroes blocks by a command that carries no data. What the driver says
+/// may change while it is in use: Linux notes there that the disk has refused the command. False
+/// also where it cannot be told.
+pub fn zeroes_without_data(descriptor: &Descriptor) -> bool {
+    let queue = below(descriptor).and_then(|(device, _)| Queue::find(descriptor, device));
+    queue.is_some_and(|queue| queue.number("write_zeroes_max_bytes") > 0)
 }
 
 /// The number of the device below, and whether the object is that device itself.

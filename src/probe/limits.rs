@@ -34,7 +34,11 @@ pub struct Limits {
     pub max_segments: u32,
     pub discard_alignment: u32,
     pub write_zeroes_alignment: u32,
+    /// 0: no write of more than the logical block is promised to be all or nothing. Else the
+    /// sizes, powers of two, between which the storage promised it when it was asked; it may turn
+    /// out to refuse them all the same, and these stay as they are.
     pub atomic_write_unit_max: u32,
+    pub atomic_write_unit_min: u32,
     /// O_DIRECT is in use.
     pub direct: bool,
 }

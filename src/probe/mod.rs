@@ -15,6 +15,7 @@ mod tests;
 mod trial;
 
 pub use decide::Overrides;
+pub use device::zeroes_without_data;
 pub use limits::{Limits, Source};
 
 use crate::sys::{page_bytes, Descriptor};
@@ -27,8 +28,10 @@ const SEGMENTS_MAX: u32 = 1024;
 pub fn probe(descriptor: &Descriptor, direct: bool, overrides: &Overrides) -> Limits {
     let mut limits = Limits { direct, max_segments: SEGMENTS_MAX, ..Limits::default() };
     device::describe(descriptor, &mut limits);
-    limits.atomic_write_unit_max = claims::atomic_write_unit_max(descriptor);
     if direct {
+        // The page cache promises nothing of the kind.
+        let (min, max) = claims::atomic_write_units(descriptor).unwrap_or((0, 0));
+        (limits.atomic_write_unit_min, limits.atomic_write_unit_max) = (min, max);
         let claims = claims::gather(descriptor);
         let mut trial = trial::TrialReads::new(descriptor);
         let page = u32::try_from(page_bytes()).unwrap_or(decide::TRIAL_MAX);

@@ -115,6 +115,18 @@ pub trait Calls: Send + Sync {
         check(unsafe { libc::fdatasync(fd) }).map(drop)
     }
 
+    /// fallocate(2).
+    fn fallocate(&self, fd: RawFd, mode: c_int, offset: i64, bytes: i64) -> Result<(), Errno> {
+        // SAFETY: only takes numbers.
+        check(unsafe { libc::fallocate(fd, mode, offset, bytes) }).map(drop)
+    }
+
+    /// ftruncate(2).
+    fn ftruncate(&self, fd: RawFd, length: i64) -> Result<(), Errno> {
+        // SAFETY: only takes numbers.
+        check(unsafe { libc::ftruncate(fd, length) }).map(drop)
+    }
+
     /// lseek(2).
     fn lseek(&self, fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
         // SAFETY: only takes numbers.

@@ -26,6 +26,9 @@ pub struct DirectIoInfo {
 pub const XFS_IOC_DIOINFO: libc::Ioctl = libc::_IOR::<DirectIoInfo>(b'X' as u32, 30);
 /// <linux/fs.h> says size_t, the kernel writes 64 bits.
 pub const BLKGETSIZE64: libc::Ioctl = libc::_IOR::<usize>(0x12, 114);
+/// Of <linux/fs.h>, older than the scheme for such numbers.
+pub const FIGETBSZ: libc::Ioctl = 2;
+pub const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
 
 impl Descriptor {
     /// Close-on-exec in any case; `mode` is 0666 less the umask where `flags` has O_CREAT.
@@ -110,6 +113,31 @@ impl Descriptor {
         self.ioctl(BLKGETSIZE64)
     }
 
+    /// FIGETBSZ: the block of the file system that a file is on.
+    pub fn file_system_block(&self) -> Result<u32, Errno> {
+        self.ioctl::<c_int>(FIGETBSZ).map(|bytes| u32::try_from(bytes).unwrap_or(0))
+    }
+
+    /// BLKDISCARD, of a block device that is open for writing; wants whole logical blocks. What
+    /// the page cache has of them is thrown away.
+    pub fn discard(&self, offset: u64, bytes: u64) -> Result<(), Errno> {
+        let mut range = [offset, bytes];
+        let argument = std::ptr::addr_of_mut!(range).cast();
+        // SAFETY: the kernel reads two integers of 64 bits.
+        unsafe { self.calls.ioctl(self.fd, BLKDISCARD, argument) }.map(drop)
+    }
+
+    /// fallocate(2): `mode` is FALLOC_FL_*.
+    pub fn fallocate(&self, mode: c_int, offset: u64, bytes: u64) -> Result<(), Errno> {
+        let signed = |number| i64::try_from(number).map_err(|_| libc::EINVAL);
+        self.calls.fallocate(self.fd, mode, signed(offset)?, signed(bytes)?)
+    }
+
+    pub fn ftruncate(&self, length: u64) -> Result<(), Errno> {
+        let length = i64::try_from(length).map_err(|_| libc::EFBIG)?;
+        self.calls.ftruncate(self.fd, length)
+    }
+
     /// # Safety
     /// Each element of `iov` names memory that may be written.
     pub unsafe fn preadv2(
@@ -149,6 +177,26 @@ impl Descriptor {
         }
     }
 
+    /// Writes from memory that Rust knows, all of it, and goes on after EINTR.
+    pub fn write_all(&self, memory: &[u8], mut offset: u64) -> Result<(), Errno> {
+        let mut left = memory;
+        while !left.is_empty() {
+            let base = left.as_ptr().cast_mut().cast();
+            let iov = [libc::iovec { iov_base: base, iov_len: left.len() }];
+            // SAFETY: the kernel only reads `left`, which is borrowed as long as this call.
+            match unsafe { self.pwritev2(&iov, offset, 0) } {
+                Ok(0) => return Err(libc::EIO),
+                Ok(bytes) => {
+                    left = left.get(bytes..).ok_or(libc::EIO)?;
+                    offset += bytes as u64;
+                }
+                Err(libc::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
     pub fn fdatasync(&self) -> Result<(), Errno> {
         self.calls.fdatasync(self.fd)
     }
@@ -186,6 +234,7 @@ mod tests {
         if cfg!(target_arch = "x86_64") || cfg!(target_arch = "aarch64") {
             assert_eq!(XFS_IOC_DIOINFO, 0x800c_581e);
             assert_eq!(BLKGETSIZE64, 0x8008_1272);
+            assert_eq!(BLKDISCARD, 0x1277);
         }
     }
 

@@ -4,6 +4,8 @@ mod calls;
 mod descriptor;
 mod error;
 mod eventfd;
+#[cfg(test)]
+pub mod faulty;
 mod memory;
 mod signals;
 #[cfg(test)]

@@ -261,6 +261,14 @@ impl Calls for Simulated {
         Ok(())
     }
 
+    fn fallocate(&self, _: RawFd, _: c_int, _: i64, _: i64) -> Result<(), Errno> {
+        panic!("nobody may change a simulated storage");
+    }
+
+    fn ftruncate(&self, _fd: RawFd, _length: i64) -> Result<(), Errno> {
+        panic!("nobody may change a simulated storage");
+    }
+
     fn lseek(&self, _fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
         let from = offset as u64;
         let inside = self.storage.stretch(from);

@@ -99,6 +99,11 @@ impl Mounted {
         Mounted::on_loop(Command::new("mkfs.ext4").arg("-q"), "ext4")
     }
 
+    /// btrfs on a 4Kn loop device.
+    pub fn btrfs() -> Result<Mounted, String> {
+        Mounted::on_loop(Command::new("mkfs.btrfs").arg("-q"), "btrfs")
+    }
+
     pub fn tmpfs() -> Result<Mounted, String> {
         Mounted::mount(None, "tmpfs", Path::new("tmpfs"))
     }

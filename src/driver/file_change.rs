@@ -1,0 +1,137 @@
+//! What changes a file or device without moving a caller's data: zeros, discard, length.
+//!
+//! Whatever the kernel or the storage below refuses is remembered, so that the next ask costs no
+//! system call; to the request machine it is ENOTSUP.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::probe::zeroes_without_data;
+use crate::sys::Errno;
+
+use super::{Driver, FileDriver, Io, Lane, Op};
+
+/// Which of the ways were refused. Relaxed: hints, and who misses one asks once more.
+#[derive(Default)]
+pub struct Refused {
+    punch: AtomicBool,
+    zero_range: AtomicBool,
+    zero_without_data: AtomicBool,
+    discard: AtomicBool,
+}
+
+/// Zeros, the blocks given back; the length stays. Of a device: zeros by a command, given back or
+/// not; Linux never writes data for it.
+const PUNCH: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+/// Zeros, and the blocks stay reserved. Of a device: by a command if it has one, else Linux writes.
+const ZERO: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+
+impl FileDriver {
+    pub(super) fn change(&self, io: &Io) -> Result<u64, Errno> {
+        match io.op {
+            Op::WriteZeroes => self.write_zeroes(io)?,
+            Op::Discard => self.discard(io)?,
+            _ => self.truncate(io.offset)?,
+        }
+        Ok(io.bytes)
+    }
+
+    fn write_zeroes(&self, io: &Io) -> Result<(), Errno> {
+        let end = io.offset + io.bytes;
+        let (first, last) = self.whole_blocks(io.offset, end);
+        // First what may be refused, so that then nothing has changed.
+        if first < last {
+            self.zero_blocks(first, last - first, io)?;
+        }
+        self.main.write_all(&vec![0; (first - io.offset) as usize], io.offset)?;
+        self.main.write_all(&vec![0; (end - last) as usize], last)?;
+        if io.fua {
+            self.main.fdatasync()?;
+        }
+        Ok(())
+    }
+
+    /// The blocks of a device inside [start, end), for it takes nothing else; what is left over
+    /// before and behind them, which only a buffered handle can ask for, is less than a block
+    /// each. A file takes any range.
+    fn whole_blocks(&self, start: u64, end: u64) -> (u64, u64) {
+        let block = u64::from(self.limits.logical_block_size);
+        if !self.is_device() || block == 0 {
+            return (start, end);
+        }
+        let first = start.next_multiple_of(block).min(end);
+        (first, (end / block * block).max(first))
+    }
+
+    /// The cheapest way that there is. Where blocks may be given back that comes first: it is no
+    /// dearer anywhere, and on a device it is the way that never writes. A file system that can
+    /// only punch (tmpfs, NFS) is not made to punch and then to reserve: a crash or a lack of
+    /// space between the two would leave less reserved than before, which the caller forbade.
+    fn zero_blocks(&self, offset: u64, bytes: u64, io: &Io) -> Result<(), Errno> {
+        if io.may_unmap {
+            match ask(&self.refused.punch, || self.main.fallocate(PUNCH, offset, bytes)) {
+                Err(libc::ENOTSUP) => {}
+                result => return result,
+            }
+        }
+        if io.no_fallback && self.is_device() {
+            // Linux would write if the disk has no command for it, and does not say so.
+            ask(&self.refused.zero_without_data, || {
+                zeroes_without_data(&self.main).then_some(()).ok_or(libc::ENOTSUP)
+            })?;
+        }
+        ask(&self.refused.zero_range, || self.main.fallocate(ZERO, offset, bytes))
+    }
+
+    fn discard(&self, io: &Io) -> Result<(), Errno> {
+        if self.is_device() {
+            ask(&self.refused.discard, || self.main.discard(io.offset, io.bytes))
+        } else {
+            ask(&self.refused.punch, || self.main.fallocate(PUNCH, io.offset, io.bytes))
+        }
+    }
+
+    /// The first bytes of a file are really written when it grows from nothing: trials of
+    /// alignments, at later opens, learn from data only.
+    fn truncate(&self, length: u64) -> Result<(), Errno> {
+        let was_empty = self.length().map_err(|error| error.errno)? == 0;
+        self.main.ftruncate(length)?;
+        if !was_empty || length == 0 {
+            return Ok(());
+        }
+        let bytes = length.min(self.cache_unit) as usize;
+        let written = self
+            .descriptor(Lane::LastBlock)
+            .map_err(|error| error.errno)
+            .and_then(|descriptor| descriptor.write_all(&vec![0; bytes], 0));
+        if written.is_err() {
+            // Should this fail as well, then the first failure still tells more.
+            while self.main.ftruncate(0) == Err(libc::EINTR) {}
+        }
+        written
+    }
+}
+
+/// Asks in this way unless it was refused before. EPERM is what some sandboxes answer to a call
+/// that they do not know; if it means the file, then writing says so as well. EBUSY: others have
+/// the range of a device in the page cache, at this moment.
+fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    if refused.load(Ordering::Relaxed) {
+        return Err(libc::ENOTSUP);
+    }
+    match call() {
+        Err(
+            libc::EOPNOTSUPP
+            | libc::ENOSYS
+            | libc::ENOTTY
+            | libc::ENODEV
+            | libc::EINVAL
+            | libc::EPERM,
+        ) => {
+            refused.store(true, Ordering::Relaxed);
+            Err(libc::ENOTSUP)
+        }
+        Err(libc::EBUSY) => Err(libc::ENOTSUP),
+        result => result,
+    }
+}
