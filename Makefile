@@ -62,7 +62,7 @@ TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
-.PHONY: all help header check check-rust check-c check-matrix check-asan \
+.PHONY: all help header check check-rust check-c check-matrix check-soak check-asan \
         check-tsan check-valgrind lint setup tests install install-tools uninstall demo \
         bench bench-smoke bench-tracker clean dist-clean FORCE
 .DELETE_ON_ERROR:
@@ -226,6 +226,17 @@ check-matrix: all $(TESTS)
 	            BLKALIGN_TEST_COMPLETION=$$completion $(PROVE) --exec '' \
 	            $(MATRIX_TESTS:capi-tests/%.c=$(OUT)/%) || exit 1; \
 	    done; \
+	done
+
+SECONDS = 60
+
+## check-soak: the torture programs on both engines, SECONDS=60 each
+check-soak: all $(TESTS)
+	for engine in threads io_uring; do \
+	    echo "== $$engine"; \
+	    BLKALIGN_TEST_ENGINE=$$engine BLKALIGN_TORTURE_SECONDS=$(SECONDS) \
+	        $(PROVE) --exec '' $(filter %-torture %-torture-all,$(TESTS)) \
+	        || exit 1; \
 	done
 
 # The library for a sanitizer, and the tests linked with it into build/$(1).

@@ -247,7 +247,10 @@ static int make_sim(struct bed *bed, enum sim_mode mode, int64_t bytes)
     struct sim_options options = sim_disk_4k(bytes, mode);
 
     options.latency_us_max = mode == SIM_ASYNC_AT_ONCE ? 0 : 60;
-    options.zeroes = options.discards = bed->kind == BED_SIM_ZEROES;
+    if (bed->kind == BED_SIM_ZEROES) {
+        options.zeroes = options.discards = 1;
+        options.bytes_max = bytes;
+    }
     bed->sim = sim_new(&options);
     return 0;
 }

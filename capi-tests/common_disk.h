@@ -22,7 +22,7 @@ enum bed_kind {
     BED_BTRFS = BED_KINDS, /* a file on btrfs on such a disk */
     BED_TMPFS,          /* a file on tmpfs, through the page cache */
     BED_LOOP_512,       /* a loop disk with 512-byte sectors */
-    BED_SIM_ZEROES,     /* like BED_SIM_SYNC, that zeroes and discards */
+    BED_SIM_ZEROES,     /* like BED_SIM_SYNC; zeroes, discards, shrinks */
     BED_ALL_KINDS
 };
 
