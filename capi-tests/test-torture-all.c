@@ -228,10 +228,8 @@ static void one_batch(struct worker *worker)
 {
     int i, count = 1 + (int)random_below(&worker->random, BATCH);
     blkalign_handle **handles = worker->torture->handles;
-    blkalign_handle *plugged = NULL;
+    blkalign_handle *plugged = one_in(worker, 3) ? handles[count % 2] : NULL;
 
-    if (one_in(worker, 3))
-        plugged = handles[random_below(&worker->random, 2)];
     if (plugged)
         blkalign_plug(plugged);
     for (i = 0; i < count; i++)
