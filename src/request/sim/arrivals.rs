@@ -63,8 +63,14 @@ impl<S: Subject> World<'_, S> {
 
     /// Submits the next request, plugged or not; who is held back goes first.
     pub fn submit_now(&mut self) -> Checked {
-        let number = self.announce("submit at once");
-        let queue = self.scenario.plans[number].queue;
+        let number = self.ledger.entries.len();
+        let plan = &self.scenario.plans[number];
+        let queue = plan.queue;
+        if plan.asks.no_wait {
+            // Some of those that are held may be over before it enters: then it need not wait.
+            self.submit_held(queue)?;
+        }
+        self.announce("submit at once");
         let mut entered = self.admit_held(queue);
         self.admit(&[number]);
         self.latecomer = Some(number);
@@ -83,7 +89,7 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
-    fn begin(&mut self, what: &dyn std::fmt::Display) {
+    pub(super) fn begin(&mut self, what: &dyn std::fmt::Display) {
         self.now += 1;
         self.ended.clear();
         self.latecomer = None;
@@ -97,8 +103,8 @@ impl<S: Subject> World<'_, S> {
         let plan = &self.scenario.plans[number];
         let end = plan.offset + plan.bytes;
         self.begin(&format_args!(
-            "{how} {number}: queue {} {:?} {}..{end} {:x?}",
-            plan.queue, plan.op, plan.offset, plan.segments
+            "{how} {number}: queue {} {:?} {}..{end} {:?} {:x?}",
+            plan.queue, plan.op, plan.offset, plan.asks, plan.segments
         ));
         self.ledger.submitted(self.scenario);
         number
@@ -123,9 +129,12 @@ impl<S: Subject> World<'_, S> {
     /// These enter together, in this order.
     fn admit(&mut self, batch: &[usize]) {
         self.batches += 1;
+        let share = self.reads_may_share(batch);
         for &number in batch {
             self.now += 1;
             self.ledger.admitted(self.scenario, number, self.batches, self.now);
+            let asks = self.scenario.plans[number].asks;
+            self.ledger.entries[number].shares = share && asks.guest_block == 0;
         }
     }
 
@@ -143,7 +152,7 @@ impl<S: Subject> World<'_, S> {
     /// batch may or may not.
     fn note_waits(&mut self, entered: &[usize]) {
         for &number in entered {
-            if !self.ledger.is_blocked(number, 0) {
+            if self.ledger.entries[number].declined || !self.ledger.is_blocked(number, 0) {
                 continue;
             }
             let mates = self.mates(number);

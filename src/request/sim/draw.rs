@@ -1,6 +1,7 @@
 //! Draws a scenario from a seed: small blocks, so that requests meet; alignments in every order
 //! of size; vectors from one element to one per byte.
 
+use super::isolated::Asks;
 use super::rng::Rng;
 use super::scenario::{Faults, Order, Scenario, REQUESTS_MAX};
 use crate::driver::{Op, Segment, Segments};
@@ -21,6 +22,11 @@ struct Mood {
     /// Chance that a buffer suits the storage.
     neat_percent: u64,
     elements_max: usize,
+    /// Chances that it is SERIALISING, or NO_WAIT, or has a guest block; and the largest of these.
+    serialising_percent: u64,
+    no_wait_percent: u64,
+    guest_percent: u64,
+    guest_block_max: u64,
     /// Chance that an element repeats memory of an earlier one.
     repeat_percent: u64,
 }
@@ -45,6 +51,9 @@ impl Scenario {
             scenario.plug_percent = rng.pick(&[10, 30, 60]);
             scenario.unplug_percent = rng.pick(&[2, 5, 10, 30]);
             scenario.now_percent = rng.pick(&[0, 0, 5, 30]);
+        }
+        if rng.percent(40) {
+            scenario.cancel_percent = rng.pick(&[2, 10, 30]);
         }
         scenario.order = rng.pick(&[Order::Any, Order::MostlyNewest, Order::MostlyOldest]);
         let requests = match rng.percent(30) {
@@ -97,6 +106,10 @@ fn mood(rng: &mut Rng, length: u64) -> Mood {
         neat_percent: rng.pick(&[0, 30, 70, 100]),
         elements_max: rng.pick(&[1, 2, 4, 16, 40]),
         repeat_percent: rng.pick(&[0, 0, 0, 10]),
+        serialising_percent: rng.pick(&[0, 0, 0, 0, 5, 30]),
+        no_wait_percent: rng.pick(&[0, 0, 0, 10, 50]),
+        guest_percent: rng.pick(&[0, 0, 0, 30, 80, 100]),
+        guest_block_max: rng.pick(&[1, 4, 16, 64]),
     }
 }
 
@@ -129,6 +142,12 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
     }
     let segments = vector(scenario, rng, mood, queue, (end - start) as usize);
     scenario.add(queue, op, op == Op::Write && rng.percent(10), start, segments);
+    let log_max = u64::from(mood.guest_block_max.trailing_zeros());
+    scenario.ask(Asks {
+        serialising: rng.percent(mood.serialising_percent),
+        no_wait: rng.percent(mood.no_wait_percent),
+        guest_block: if rng.percent(mood.guest_percent) { 1 << rng.between(0, log_max) } else { 0 },
+    });
 }
 
 /// A vector of `bytes` in memory that suits the queue's storage, or does not, or only in part.

@@ -13,12 +13,12 @@ use super::world::World;
 use crate::driver::{Op, Segments};
 use crate::request::QueueLimits;
 
-const BLOCK: u64 = 2;
-const LENGTH: u64 = 2 * BLOCK;
+pub const BLOCK: u64 = 2;
+pub const LENGTH: u64 = 2 * BLOCK;
 
 /// When the bytes of an I/O move between its issue and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moves {
+pub enum Moves {
     /// Reads at once, writes at the end: what a read knows is as old as can be.
     ReadsEarly,
     /// Writes at once, reads at the end.
@@ -35,6 +35,7 @@ enum Event {
     Move(usize, usize),
     End(usize),
     Fail(usize),
+    Cancel(usize),
 }
 
 /// The choices made so far on the way to a leaf, and how many there were.
@@ -68,10 +69,10 @@ impl Path {
     }
 }
 
-type Shape = (usize, Op, u64, u64);
+pub type Shape = (usize, Op, u64, u64);
 
 /// Every read and every write of one byte or more over the two blocks, on this queue.
-fn shapes(queue: usize, ops: &[Op]) -> Vec<Shape> {
+pub fn shapes(queue: usize, ops: &[Op]) -> Vec<Shape> {
     let mut shapes = Vec::new();
     for &op in ops {
         for start in 0..LENGTH {
@@ -83,7 +84,7 @@ fn shapes(queue: usize, ops: &[Op]) -> Vec<Shape> {
     shapes
 }
 
-fn limits(block: u64, depth: usize) -> QueueLimits {
+pub fn limits(block: u64, depth: usize) -> QueueLimits {
     QueueLimits {
         request_alignment: block,
         mem_alignment: 1,
@@ -107,38 +108,42 @@ fn without_merging(limits: QueueLimits) -> QueueLimits {
     QueueLimits { no_merge: true, ..limits }
 }
 
-fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
+pub fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
     let mut scenario = Scenario::empty(limits.to_vec(), LENGTH, 0);
     scenario.unit = BLOCK;
-    for &(queue, op, start, end) in requests {
-        let bytes = (end - start) as usize;
-        let segments = match op {
-            Op::Flush => Segments::new(),
-            _ => one_segment(scenario.reserve(bytes, 1, 0), bytes),
-        };
-        scenario.add(queue, op, false, start, segments);
-    }
+    requests.iter().for_each(|&shape| add(&mut scenario, shape));
     scenario
+}
+
+pub fn add(scenario: &mut Scenario, (queue, op, start, end): Shape) {
+    let bytes = (end - start) as usize;
+    let segments = match op {
+        Op::Flush => Segments::new(),
+        _ => one_segment(scenario.reserve(bytes, 1, 0), bytes),
+    };
+    scenario.add(queue, op, false, start, segments);
 }
 
 /// How a scenario is walked.
 #[derive(Debug, Clone, Copy)]
-struct Walk {
-    moves: Moves,
+pub struct Walk {
+    pub moves: Moves,
     /// Also the paths on which one I/O fails.
-    failing: bool,
+    pub failing: bool,
     /// How many requests arrive together.
-    batches: &'static [usize],
+    pub batches: &'static [usize],
+    /// Also the paths on which one request is taken back.
+    pub cancelling: bool,
 }
 
-const ONE_BY_ONE: &[usize] = &[1, 1, 1];
+pub const ONE_BY_ONE: &[usize] = &[1, 1, 1];
 
 /// Walks all paths of one scenario, requests arriving one by one; how many there were.
 fn walk(scenario: &Scenario, moves: Moves, failing: bool) -> u64 {
-    walk_all(scenario, Walk { moves, failing, batches: ONE_BY_ONE })
+    walk_all(scenario, Walk { moves, failing, batches: ONE_BY_ONE, cancelling: false })
 }
 
-fn walk_all(scenario: &Scenario, walk: Walk) -> u64 {
+pub fn walk_all(scenario: &Scenario, walk: Walk) -> u64 {
     let mut path = Path::default();
     let mut paths = 0;
     loop {
@@ -156,11 +161,11 @@ fn walk_all(scenario: &Scenario, walk: Walk) -> u64 {
 }
 
 fn run(scenario: &Scenario, walk: Walk, path: &mut Path, trace: bool) -> Checked {
-    let Walk { moves, failing, batches } = walk;
+    let Walk { moves, failing, batches, cancelling } = walk;
     let mut batches = batches.iter().copied();
     let mut next = batches.next();
     let mut world = World::new(scenario, trace, |pool| RealMachine::new(pool, scenario));
-    let mut may_fail = failing;
+    let (mut may_fail, mut may_cancel) = (failing, cancelling);
     let mut events = Vec::new();
     loop {
         move_early(&mut world, moves)?;
@@ -169,6 +174,11 @@ fn run(scenario: &Scenario, walk: Walk, path: &mut Path, trace: bool) -> Checked
             events.extend(next.map(Event::Submit));
         }
         list_ios(&world, moves, may_fail, &mut events);
+        if may_cancel {
+            let submitted = world.ledger.entries.len();
+            let over = |&number: &usize| world.ledger.completed & (1 << number) != 0;
+            events.extend((0..submitted).filter(|n| !over(n)).map(Event::Cancel));
+        }
         if events.is_empty() {
             return world.conclude();
         }
@@ -182,6 +192,10 @@ fn run(scenario: &Scenario, walk: Walk, path: &mut Path, trace: bool) -> Checked
             Event::Fail(index) => {
                 may_fail = false;
                 world.finish(index, Outcome::Failed(libc::EIO))?;
+            }
+            Event::Cancel(number) => {
+                may_cancel = false;
+                world.cancel(number, false)?;
             }
         }
     }
@@ -223,12 +237,12 @@ fn list_ios(world: &World<'_, RealMachine>, moves: Moves, may_fail: bool, events
     }
 }
 
-fn report(what: &str, requests: u64, paths: u64) {
+pub fn report(what: &str, requests: u64, paths: u64) {
     // Past the test harness, which would swallow it.
     let _ = writeln!(std::io::stderr(), "simulator: {what}: {requests} sets, {paths} paths");
 }
 
-const BOTH: [Op; 2] = [Op::Read, Op::Write];
+pub const BOTH: [Op; 2] = [Op::Read, Op::Write];
 
 #[test]
 fn every_path_of_every_pair_keeps_every_promise() {
@@ -290,7 +304,7 @@ fn every_path_of_every_batch_of_two_or_three_keeps_every_promise() {
         let mut paths = 0;
         for &batches in shapes {
             for (moves, failing) in [(Moves::ReadsEarly, true), (Moves::WritesEarly, false)] {
-                paths += walk_all(scenario, Walk { moves, failing, batches });
+                paths += walk_all(scenario, Walk { moves, failing, batches, cancelling: false });
             }
         }
         paths

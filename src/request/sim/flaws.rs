@@ -33,7 +33,7 @@ fn every_flaw_is_found() {
         (Flaw::ScratchLeaked, "not given back"),
         (Flaw::ScratchGivenTooEarly, "not taken"),
         (Flaw::NoDepthLimit, "at the storage"),
-        (Flaw::ReadsWait, "waits for nothing|overtakes"),
+        (Flaw::ReadsWait, "waits for nothing|overtakes|with 16 out of nothing"),
         (Flaw::LastBlockIsDirect, "passes the end"),
         (Flaw::IgnoredWriteError, "succeeds though"),
         (Flaw::FailedFlushForgotten, "after a flush has failed"),
@@ -47,6 +47,18 @@ fn every_flaw_is_found() {
         (Flaw::NowOvertakesHeld, "waits for nothing|overtakes|does not wait|more than its"),
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot"),
+        (Flaw::SerialisingIgnored, "does not wait"),
+        (Flaw::SerialisingExcludesWritesOnly, "does not wait"),
+        (Flaw::GuestBlocksIgnored, "does not wait"),
+        (Flaw::NoWaitWaits, "waits"),
+        (Flaw::NoWaitIsBusyForNothing, "with 16 out of nothing"),
+        (Flaw::NoWaitLeavesATrace, "waits for nothing"),
+        (Flaw::CancelsAtTheStorage, "not Err(16)"),
+        (Flaw::CancelForgetsTheCallback, "does not complete"),
+        (Flaw::CancelledStillExcludes, "waits for nothing"),
+        (Flaw::CancelLetsOthersPass, "does not wait"),
+        (Flaw::CancelIsBusyWhileWaiting, "is Err(16)"),
+        (Flaw::CancelsForOtherQueues, "not Err(2)"),
     ];
     for (flaw, words) in flaws {
         let found = complaint(flaw, 5000);

@@ -38,6 +38,14 @@ pub struct Entry {
     pub stalls: u32,
     /// A flush I/O of it succeeded.
     pub flushed: bool,
+    /// Any I/O of it was issued.
+    pub touched: bool,
+    /// NO_WAIT, and it would have had to wait.
+    pub declined: bool,
+    /// A cancel of it was accepted.
+    pub cancelled: bool,
+    /// A read that may share the I/O of another of its batch.
+    pub shares: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +62,8 @@ pub struct Ledger {
     /// Completed with success.
     pub succeeded: Set,
     pub completed: Set,
+    /// Those that have to end because they would have to wait.
+    pub declined: Set,
     /// A flush I/O has failed, on whatever queue.
     pub flush_failed: bool,
     /// Flushes admitted after a failed flush completed: they must fail.
@@ -97,12 +107,17 @@ impl Ledger {
         if plan.op == Op::Flush && self.flush_failure_told {
             self.doomed |= bit(number);
         }
+        let declined = plan.asks.no_wait && blockers != 0;
         let entry = &mut self.entries[number];
+        entry.declined = declined;
         entry.admitted = Some(Admission { at: now, batch });
         entry.blockers = blockers;
         entry.over = self.completed;
         entry.ready_at = (blockers == 0).then_some(now);
-        self.in_flight |= bit(number);
+        match declined {
+            true => self.declined |= bit(number),
+            false => self.in_flight |= bit(number),
+        }
     }
 
     /// Whether it has to wait for somebody who is not one of `sharers`.
@@ -123,7 +138,7 @@ impl Ledger {
         if number >= self.entries.len() {
             return Err(format!("request {number} completes before it is submitted"));
         }
-        if self.entries[number].admitted.is_none() {
+        if self.entries[number].admitted.is_none() && !self.entries[number].cancelled {
             return Err(format!("request {number} completes while it is held back"));
         }
         if self.entries[number].result.is_some() {
@@ -136,7 +151,11 @@ impl Ledger {
         self.completed |= bit(number);
         let moves = scenario.plans[number].bytes > 0;
         let own = self.entries[number].errors.contains(&libc::ENOMEM);
-        if led && result.is_err() {
+        if let Some(expected) = self.ends_unstarted(number)? {
+            if result != Err(expected) {
+                return Err(format!("request {number} ends with {result:?}, not {expected}"));
+            }
+        } else if led && result.is_err() {
             // A failure before its own bytes were named by any I/O.
         } else if result == Err(libc::ENOMEM) && moves && !own {
             self.without_memory += 1;
@@ -148,7 +167,7 @@ impl Ledger {
         }
         if result.is_ok() {
             self.succeeded |= bit(number);
-        } else if scenario.plans[number].op == Op::Flush {
+        } else if scenario.plans[number].op == Op::Flush && !self.entries[number].cancelled {
             self.flush_failure_told = true;
         }
         let entry = &self.entries[number];
@@ -161,6 +180,17 @@ impl Ledger {
         self.entries[number].before = before;
         self.entries[number].result = Some(result);
         Ok(())
+    }
+
+    /// What a request that must not start ends with.
+    fn ends_unstarted(&self, number: usize) -> Checked<Option<i32>> {
+        let entry = &self.entries[number];
+        match (entry.declined, entry.cancelled) {
+            (false, false) => Ok(None),
+            _ if entry.touched => Err(format!("request {number} is not to start, and had I/O")),
+            (true, _) => Ok(Some(libc::EBUSY)),
+            _ => Ok(Some(libc::ECANCELED)),
+        }
     }
 
     fn check_result(&self, scenario: &Scenario, number: usize, result: Result<(), i32>) -> Checked {

@@ -10,10 +10,11 @@
 //!        |  \-- storage, memory: what I/O does, when, and in which pieces
 //!        |
 //!        |  \-- arrivals: requests come in one by one, or plugged and as a batch
+//!        |  \-- cancels: requests are taken back, at any moment
 //!        |
-//!   rules, owners, sharing, ledger, model, totals: what must hold of one I/O, of its place and
-//!                        of who shares it, of a request among the others, of every byte, of
-//!                        the numbers at the end
+//!   rules, owners, sharing, ledger, isolated, model, totals: what must hold of one I/O, of its
+//!                        place and of who shares it, of a request among the others, of what runs
+//!                        beside it, of every byte, of the numbers at the end
 //! ```
 //!
 //! To see one schedule step by step: `BLKALIGN_SIM_SEED=n cargo test sim::random -- --nocapture`.
@@ -21,10 +22,13 @@
 //! `BLKALIGN_SIM_FIRST_SEED=n`.
 
 mod arrivals;
+mod cancels;
 mod directed;
 mod draw;
 mod exhaustive;
+mod exhaustive_isolated;
 mod flaws;
+mod isolated;
 mod joined;
 mod ledger;
 mod memory;

@@ -70,7 +70,7 @@ fn position(address: usize) -> usize {
 /// What a read that has just completed left in the guest's memory.
 pub fn check_read(scenario: &Scenario, ledger: &Ledger, memory: &Memory, number: usize) -> Checked {
     let plan = &scenario.plans[number];
-    let look = Look::new(scenario, ledger, ledger.entries[number].over);
+    let look = Look::new(scenario, ledger, ledger.entries[number].before);
     for (at, &address) in plan.addresses.iter().enumerate() {
         let label = memory.get(address);
         let offset = plan.offset + at as u64;

@@ -26,10 +26,15 @@ impl<S: Subject> World<'_, S> {
                 return Err(format!("slot {slot} is of request {bound}: {io:x?}"));
             }
             (_, Some(number)) | (Some(number), None) => number,
-            (None, None) => members(self.ledger.in_flight)
-                .filter(|&number| !self.slots.iter().any(|&(_, known)| known == number))
-                .find(|&number| self.may_be_first(number, queue, io))
-                .ok_or_else(|| format!("nobody's I/O: {io:x?}"))?,
+            (None, None) => {
+                let mut candidates: Vec<usize> = members(self.ledger.in_flight)
+                    .filter(|&number| !self.slots.iter().any(|&(_, known)| known == number))
+                    .filter(|&number| self.may_be_first(number, queue, io))
+                    .collect();
+                // Rather one that need not wait.
+                candidates.sort_by_key(|&number| self.ledger.is_blocked(number, 0));
+                *candidates.first().ok_or_else(|| format!("nobody's I/O: {io:x?}"))?
+            }
         };
         if bound.is_none() {
             self.slots.push((slot, leader));

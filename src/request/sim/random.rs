@@ -59,6 +59,12 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
     if scenario.plug_percent > 0 && handle_plugs(world, scenario, rng)? {
         return Ok(true);
     }
+    if scenario.cancel_percent > 0 && rng.percent(scenario.cancel_percent) {
+        if let Some(last) = world.ledger.entries.len().checked_sub(1) {
+            world.cancel(last - rng.index((last + 1).min(6)), rng.percent(5))?;
+            return Ok(true);
+        }
+    }
     if submit && (flights == 0 || rng.percent(scenario.submit_percent)) {
         match rng.percent(scenario.now_percent) {
             true => world.submit_now()?,
@@ -161,6 +167,7 @@ fn random_schedules_keep_every_promise() {
     if schedules >= 1000 {
         assert!(total.waits > 0 && total.rmw > 0 && total.bounced > 0 && total.zero_copy > 0);
         assert!(total.merged > 0 && total.batched > 0 && total.shared_reads > 0);
+        assert!(total.cancelled > 0 && total.cancels_refused > 0 && total.declined > 0);
         assert!(total.errors > 0 && total.shorts > 0 && total.interrupts > 0 && total.denied > 0);
     }
 }

@@ -41,6 +41,18 @@ pub enum Flaw {
     NowOvertakesHeld,
     PlugDoesNotNest,
     UnplugForgetsTheLast,
+    SerialisingIgnored,
+    SerialisingExcludesWritesOnly,
+    GuestBlocksIgnored,
+    NoWaitWaits,
+    NoWaitIsBusyForNothing,
+    NoWaitLeavesATrace,
+    CancelsAtTheStorage,
+    CancelForgetsTheCallback,
+    CancelledStillExcludes,
+    CancelLetsOthersPass,
+    CancelIsBusyWhileWaiting,
+    CancelsForOtherQueues,
 }
 
 struct Entry {
@@ -53,6 +65,9 @@ struct Entry {
     /// Results that were short.
     stalls: u32,
     error: Option<i32>,
+    /// A flaw: it is over, and others wait for it; or it waits for nobody.
+    ghost: bool,
+    passes: bool,
 }
 
 pub struct Reference {
@@ -91,18 +106,30 @@ impl Reference {
             todo: Vec::new(),
             stalls: 0,
             error: None,
+            ghost: false,
+            passes: false,
         }
     }
 
     fn waits(&self, at: usize) -> bool {
         let number = self.entries[at].number;
         let plan = |number: usize| &self.scenario.plans[number];
+        if self.entries[at].passes {
+            return false;
+        }
         self.entries[..at].iter().any(|earlier| {
             let other_queue = plan(earlier.number).queue != plan(number).queue;
             let (a, b) = (plan(earlier.number), plan(number));
             match self.flaw {
                 Flaw::NoWait => false,
                 Flaw::NoWaitForOtherQueues if other_queue => false,
+                Flaw::SerialisingIgnored if a.excludes() || b.excludes() => false,
+                Flaw::SerialisingExcludesWritesOnly if a.excludes() || b.excludes() => {
+                    self.scenario.conflict_among_writes(earlier.number, number)
+                }
+                Flaw::GuestBlocksIgnored if a.asks.guest_block > 0 => {
+                    self.scenario.conflict_among_writes(earlier.number, number)
+                }
                 Flaw::ReadsWait if b.op == Op::Read && a.exclusive => {
                     a.tracked.start < b.offset + b.bytes && b.offset < a.tracked.end
                 }
@@ -121,7 +148,7 @@ impl Reference {
             let places = self.scenario.limits[queue].depth;
             let full = self.entries.iter().filter(active).count() >= places;
             let full = full && self.flaw != Flaw::NoDepthLimit;
-            if self.entries[at].active || full || self.waits(at) {
+            if self.entries[at].active || self.entries[at].ghost || full || self.waits(at) {
                 at += 1;
                 continue;
             }
@@ -244,11 +271,41 @@ impl Reference {
             Some(errno) => Err(errno),
             None => Ok(()),
         };
+        if result == Err(libc::ECANCELED) && self.flaw == Flaw::CancelForgetsTheCallback {
+            return;
+        }
         let times = if self.flaw == Flaw::CompletesTwice && entry.id % 8 == 7 { 2 } else { 1 };
         for _ in 0..times {
             let id = entry.id;
             let done = Completion { id, token, op, offset, bytes, result };
             actions.push(Action::Complete(done));
+        }
+    }
+
+    /// Enters a request, unless it is one that does not wait and would have to.
+    fn enter(&mut self, entry: Entry, actions: &mut Vec<SimAction>) {
+        let no_wait = self.scenario.plans[entry.number].asks.no_wait;
+        let others = !self.entries.is_empty();
+        self.entries.push(entry);
+        let at = self.entries.len() - 1;
+        let busy = match self.flaw {
+            Flaw::NoWaitWaits => false,
+            Flaw::NoWaitIsBusyForNothing => others,
+            _ => self.waits(at),
+        };
+        if no_wait && busy {
+            self.end_unstarted(at, libc::EBUSY, self.flaw == Flaw::NoWaitLeavesATrace, actions);
+        }
+    }
+
+    fn end_unstarted(&mut self, at: usize, errno: i32, ghost: bool, actions: &mut Vec<SimAction>) {
+        self.entries[at].error = Some(errno);
+        let (id, number) = (self.entries[at].id, self.entries[at].number);
+        self.complete(at, actions);
+        if ghost {
+            let entry = self.entry(&self.scenario.request(number));
+            self.last_id -= 1;
+            self.entries.insert(at, Entry { id, ghost, ..entry });
         }
     }
 
@@ -285,7 +342,7 @@ impl Subject for Reference {
         if self.plugged[queue] > 0 && self.flaw != Flaw::HeldStartsAtOnce {
             self.held[queue].push(entry);
         } else {
-            self.entries.push(entry);
+            self.enter(entry, actions);
             self.run(actions);
         }
         self.last_id
@@ -309,7 +366,9 @@ impl Subject for Reference {
         if self.flaw == Flaw::UnplugForgetsTheLast && self.held[queue].len() > 1 {
             self.held[queue].pop();
         }
-        self.entries.append(&mut self.held[queue]);
+        for entry in std::mem::take(&mut self.held[queue]) {
+            self.enter(entry, actions);
+        }
         self.run(actions);
     }
 
@@ -321,12 +380,12 @@ impl Subject for Reference {
     ) -> RequestId {
         let entry = self.entry(&request);
         if self.flaw == Flaw::NowOvertakesHeld {
-            self.entries.push(entry);
+            self.enter(entry, actions);
             self.run(actions);
             self.submit_held(queue, actions);
         } else {
             self.submit_held(queue, actions);
-            self.entries.push(entry);
+            self.enter(entry, actions);
             self.run(actions);
         }
         self.last_id
@@ -368,6 +427,46 @@ impl Subject for Reference {
         }
         self.go_on(at, actions);
         self.run(actions);
+    }
+
+    fn cancel(
+        &mut self,
+        queue: usize,
+        id: RequestId,
+        actions: &mut Vec<SimAction>,
+    ) -> Result<(), i32> {
+        let any = self.flaw == Flaw::CancelsForOtherQueues;
+        let home = |entry: &Entry| self.scenario.plans[entry.number].queue;
+        let is_it = |entry: &Entry| entry.id == id && (any || home(entry) == queue);
+        let held = self.held.iter().flatten().find(|entry| is_it(entry)).map(home);
+        if let Some(home) = held {
+            let at = self.held[home].iter().position(|entry| entry.id == id);
+            let entry = self.held[home].remove(at.expect("held"));
+            self.entries.push(entry);
+            self.end_unstarted(self.entries.len() - 1, libc::ECANCELED, false, actions);
+            return Ok(());
+        }
+        let at = self.entries.iter().position(is_it).filter(|&at| !self.entries[at].ghost);
+        let at = at.ok_or(libc::ENOENT)?;
+        let busy = match self.flaw {
+            Flaw::CancelsAtTheStorage => false,
+            Flaw::CancelIsBusyWhileWaiting => self.entries[at].active || self.waits(at),
+            _ => self.entries[at].active,
+        };
+        if busy {
+            return Err(libc::EBUSY);
+        }
+        if self.flaw == Flaw::CancelLetsOthersPass {
+            let number = self.entries[at].number;
+            let conflict = |other: &Entry| self.scenario.conflict(number, other.number);
+            let behind: Vec<usize> =
+                (at + 1..self.entries.len()).filter(|&i| conflict(&self.entries[i])).collect();
+            behind.into_iter().for_each(|i| self.entries[i].passes = true);
+        }
+        let ghost = self.flaw == Flaw::CancelledStillExcludes;
+        self.end_unstarted(at, libc::ECANCELED, ghost, actions);
+        self.run(actions);
+        Ok(())
     }
 
     fn stats(&self, _queue: usize) -> Option<Stats> {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
 use super::rng::Rng;
 use crate::driver::{Op, Segment, Segments};
@@ -17,6 +18,7 @@ pub struct Plan {
     pub queue: usize,
     pub op: Op,
     pub fua: bool,
+    pub asks: Asks,
     pub offset: u64,
     pub bytes: u64,
     pub segments: Segments,
@@ -24,7 +26,7 @@ pub struct Plan {
     pub addresses: Vec<usize>,
     /// No address occurs twice.
     pub distinct: bool,
-    /// What other writes must keep out of while it runs: its range, padded if it is exclusive.
+    /// What others must keep out of while it runs: its range, padded if it is exclusive.
     pub tracked: Range<u64>,
     pub exclusive: bool,
     /// Its range padded to whole blocks of the storage, cut at the last block.
@@ -63,6 +65,8 @@ pub struct Scenario {
     pub unplug_percent: u64,
     /// Chance in percent that a request does not let itself be held back.
     pub now_percent: u64,
+    /// Chance in percent that a request is cancelled before anything else happens.
+    pub cancel_percent: u64,
     /// Whether rather the newest or the oldest I/O ends, or any.
     pub order: Order,
     /// The guest's memory: every byte of a request's buffers has a label of its own.
@@ -92,6 +96,7 @@ impl Scenario {
             plug_percent: 0,
             unplug_percent: 0,
             now_percent: 0,
+            cancel_percent: 0,
             order: Order::Any,
             guest: Vec::new(),
             seed,
@@ -126,6 +131,7 @@ impl Scenario {
             queue,
             op,
             fua,
+            asks: Asks::default(),
             offset,
             bytes,
             segments,
@@ -150,8 +156,13 @@ impl Scenario {
         let plan = &self.plans[number];
         Request {
             op: plan.op,
-            flags: RequestFlags { fua: plan.fua, ..RequestFlags::default() },
-            guest_block: 0,
+            flags: RequestFlags {
+                fua: plan.fua,
+                serialising: plan.asks.serialising,
+                no_wait: plan.asks.no_wait,
+                ..RequestFlags::default()
+            },
+            guest_block: plan.asks.guest_block,
             offset: plan.offset,
             bytes: plan.bytes,
             segments: plan.segments.clone(),
@@ -172,19 +183,21 @@ impl Scenario {
         a.queue == b.queue
             && (a.op, b.op) == (Op::Write, Op::Write)
             && !limits.no_merge
+            && !(a.asks.serialising || b.asks.serialising)
             && block.is_some()
             && block == b.part_of_block(limits)
     }
 
     /// Of two requests, whether the later one has to wait until the earlier one is over.
     pub fn conflict(&self, a: usize, b: usize) -> bool {
+        self.conflict_among_writes(a, b) || self.conflict_in_isolation(a, b)
+    }
+
+    /// Whether one has to wait because both may write, or let nobody write.
+    pub fn conflict_among_writes(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
-        a.op == Op::Write
-            && b.op == Op::Write
-            && a.bytes > 0
-            && b.bytes > 0
-            && (a.exclusive || b.exclusive)
-            && overlap(&a.tracked, &b.tracked)
+        let counts = |plan: &Plan| plan.bytes > 0 && (plan.op == Op::Write || plan.excludes());
+        counts(a) && counts(b) && (a.exclusive || b.exclusive) && overlap(&a.tracked, &b.tracked)
     }
 }
 
@@ -215,7 +228,7 @@ pub fn inside(inner: &Range<u64>, outer: &Range<u64>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-fn pad(range: &Range<u64>, alignment: u64) -> Range<u64> {
+pub fn pad(range: &Range<u64>, alignment: u64) -> Range<u64> {
     range.start & !(alignment - 1)..range.end.next_multiple_of(alignment)
 }
 

@@ -18,6 +18,8 @@ impl<S: Subject> World<'_, S> {
             && first.queue == second.queue
             && block.is_some()
             && block == second.part_of_block(limits);
+        let share = |number: usize| self.ledger.entries[number].shares;
+        let reads = reads && share(a) && share(b);
         (reads && self.mates(a) & bit(b) != 0) || self.scenario.may_merge(a, b)
     }
 
@@ -99,11 +101,12 @@ impl<S: Subject> World<'_, S> {
             other != leader
                 && Some(other) != self.latecomer
                 && entered(other) > entered(leader)
-                && self.scenario.conflict(leader, other)
+                && self.scenario.conflict_among_writes(leader, other)
         };
         let mut behind: Vec<usize> = members(self.ledger.in_flight).filter(waits).collect();
         behind.sort_unstable_by_key(|&other| entered(other));
-        let merges = |other: &usize| self.scenario.may_merge(leader, *other);
+        let merges =
+            |other: &usize| self.scenario.may_merge(leader, *other) && !self.is_kept_apart(*other);
         behind.into_iter().take_while(merges).fold(0, |set, other| set | bit(other))
     }
 

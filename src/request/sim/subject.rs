@@ -28,6 +28,12 @@ pub trait Subject {
         actions: &mut Vec<SimAction>,
     ) -> RequestId;
     fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>);
+    fn cancel(
+        &mut self,
+        queue: usize,
+        id: RequestId,
+        actions: &mut Vec<SimAction>,
+    ) -> Result<(), i32>;
     /// None: it keeps none.
     fn stats(&self, queue: usize) -> Option<Stats>;
     /// Nothing is in flight any more: take the queues down.
@@ -84,6 +90,15 @@ impl Subject for RealMachine {
 
     fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>) {
         self.machine.io_done(io, result, actions);
+    }
+
+    fn cancel(
+        &mut self,
+        queue: usize,
+        id: RequestId,
+        actions: &mut Vec<SimAction>,
+    ) -> Result<(), i32> {
+        self.machine.cancel(self.queues[queue], id, actions)
     }
 
     fn stats(&self, queue: usize) -> Option<Stats> {

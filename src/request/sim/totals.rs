@@ -21,6 +21,10 @@ pub struct Counts {
     pub interrupts: u64,
     /// Scratch that the pool did not give.
     pub denied: u64,
+    /// Requests that were taken back; cancels that were refused; requests that would not wait.
+    pub cancelled: u64,
+    pub cancels_refused: u64,
+    pub declined: u64,
     pub failed_requests: u64,
     pub rmw: u64,
     pub merged: u64,
@@ -86,6 +90,9 @@ impl Counts {
         self.shorts += other.shorts;
         self.interrupts += other.interrupts;
         self.denied += other.denied;
+        self.cancelled += other.cancelled;
+        self.cancels_refused += other.cancels_refused;
+        self.declined += other.declined;
         self.failed_requests += other.failed_requests;
         self.rmw += other.rmw;
         self.merged += other.merged;
@@ -102,8 +109,9 @@ impl std::fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} requests ({} failed), {} I/Os, {} waits, {} read-modify-writes, \
-             {} merged, {} joined, {} in batches, {} reads shared, {} zero-copy, {} bounced; injected: \
-             {} errors, {} short, {} interrupted, {} without scratch",
+             {} merged, {} joined, {} in batches, {} reads shared, {} zero-copy, {} bounced, \
+             {} cancelled ({} not), {} would not wait; injected: {} errors, \
+             {} short, {} interrupted, {} without scratch",
             self.schedules,
             self.requests,
             self.failed_requests,
@@ -116,6 +124,9 @@ impl std::fmt::Display for Counts {
             self.shared_reads,
             self.zero_copy,
             self.bounced,
+            self.cancelled,
+            self.cancels_refused,
+            self.declined,
             self.errors,
             self.shorts,
             self.interrupts,
@@ -140,6 +151,7 @@ pub fn check_stats(
     all: impl Iterator<Item = Option<Stats>>,
 ) -> Checked {
     counts.requests += scenario.plans.len() as u64;
+    counts.declined += u64::from(ledger.declined.count_ones());
     for (queue, stats) in all.enumerate() {
         let Some(stats) = stats else { return Ok(()) };
         let mut requests = [0; 3];

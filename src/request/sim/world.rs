@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::isolated;
 use super::joined::Joint;
 use super::ledger::{bit, members, Checked, Ledger, Set};
 use super::memory::{initial, Label, Memory, Pool};
@@ -207,6 +208,9 @@ impl<'a, S: Subject> World<'a, S> {
             started |= self.issue_joined(queue, io)?;
         }
         self.check_places(started)?;
+        if let Some(number) = members(self.ledger.declined & !self.ledger.completed).next() {
+            return Err(format!("NO_WAIT request {number} waits"));
+        }
         match self.memory.borrow_mut().misuse.take() {
             Some(misuse) => Err(misuse),
             None => Ok(()),
@@ -232,6 +236,7 @@ impl<'a, S: Subject> World<'a, S> {
         self.slots.retain(|&(_, request)| request != number);
         if plan.op == Op::Read && done.result.is_ok() {
             model::check_read(self.scenario, &self.ledger, &self.memory.borrow(), number)?;
+            isolated::check_torn(self.scenario, &self.ledger, &self.memory.borrow(), number)?;
         }
         Ok(())
     }
@@ -253,6 +258,7 @@ impl<'a, S: Subject> World<'a, S> {
             self.issue_for(number, sharers, queue, &io)?;
         }
         self.check_sharing(&io, leader, sharers)?;
+        self.check_beside(&io, sharers)?;
         let owners = (leader, sharers);
         rules::check_memory(&io, &addresses, self.scenario, owners, &self.memory.borrow())?;
         if joint.is_none() {
@@ -277,6 +283,7 @@ impl<'a, S: Subject> World<'a, S> {
         }
         rules::check_range(io, self.scenario, number)?;
         let entry = &mut self.ledger.entries[number];
+        entry.touched = true;
         if io.op == Op::Write {
             if entry.edge_failed {
                 return Err(format!("request {number} writes though an edge read failed: {io:x?}"));
