@@ -91,8 +91,9 @@
 /** Flush does nothing (throw-away disks). */
 #define BLKALIGN_O_NO_FLUSH (1 << 7)
 /**
- * Copy the data of a write at submit: the guest may change its memory while
- * it is in flight. Not in this version: opening is -ENOTSUP.
+ * Copy the data of a write at submit: what the guest does to its memory after
+ * that does not matter. Each write in flight takes as much memory again; if
+ * there is none the call is -ENOMEM. Statistics count such writes as bounced.
  */
 #define BLKALIGN_O_STABLE_WRITES (1 << 8)
 /**
@@ -473,7 +474,7 @@ extern "C" {
  *           device, or for a driver without truncate;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
  * -ENOTSUP  opts asks for what this version does not have yet:
- *           BLKALIGN_O_STABLE_WRITES, BLKALIGN_O_LOCK.
+ *           BLKALIGN_O_LOCK.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -556,7 +557,8 @@ int blkalign_pread(blkalign_handle *h, int64_t offset, int64_t bytes,
  * first; if that fails, the call fails with that error and nothing is
  * written.
  *
- * Returns as blkalign_pread(); -EPERM: the handle is read-only.
+ * Returns as blkalign_pread(); -EPERM: the handle is read-only; -ENOMEM: no
+ * memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int blkalign_pwrite(blkalign_handle *h, int64_t offset, int64_t bytes,
                     const void *buf, uint32_t flags);
@@ -576,15 +578,15 @@ int blkalign_preadv(blkalign_handle *h, int64_t offset,
  * Writes the elements of `iov` at `offset`, one after the other; else as
  * blkalign_pwrite().
  *
- * Returns as blkalign_preadv(); -EPERM: the handle is read-only.
+ * Returns as blkalign_preadv(); -EPERM and -ENOMEM as blkalign_pwrite().
  */
 int blkalign_pwritev(blkalign_handle *h, int64_t offset,
                      const struct iovec *iov, int iovcnt, uint32_t flags);
 
 /**
  * Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
- * cheapest way that the storage has: it is told to (fallocate(2),
- * ioctl(BLKZEROOUT), a driver's pwrite_zeroes) for the part made of whole
+ * cheapest way that the storage has: it is told to (fallocate(2), a driver's
+ * pwrite_zeroes) for the part made of whole
  * blocks, and written to at the edges. Storage that cannot be told is written
  * to, unless BLKALIGN_REQ_NO_FALLBACK.
  *
@@ -665,7 +667,8 @@ int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,
  * blkalign_pwritev(). The memory must neither go nor change until `cb` is
  * called.
  *
- * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only; -ENOMEM:
+ * no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int64_t blkalign_aio_pwritev(blkalign_handle *h, int64_t offset,
                              const struct iovec *iov, int iovcnt,

@@ -46,7 +46,8 @@ pub unsafe extern "C" fn blkalign_aio_preadv(
 /// blkalign_pwritev(). The memory must neither go nor change until `cb` is
 /// called.
 ///
-/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only; -ENOMEM:
+/// no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_aio_pwritev(
     h: *mut blkalign_handle,

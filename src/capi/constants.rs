@@ -27,8 +27,9 @@ pub const BLKALIGN_O_UNMAP: u32 = 1 << 5;
 pub const BLKALIGN_O_WRITETHROUGH: u32 = 1 << 6;
 /// Flush does nothing (throw-away disks).
 pub const BLKALIGN_O_NO_FLUSH: u32 = 1 << 7;
-/// Copy the data of a write at submit: the guest may change its memory while
-/// it is in flight. Not in this version: opening is -ENOTSUP.
+/// Copy the data of a write at submit: what the guest does to its memory after
+/// that does not matter. Each write in flight takes as much memory again; if
+/// there is none the call is -ENOMEM. Statistics count such writes as bounced.
 pub const BLKALIGN_O_STABLE_WRITES: u32 = 1 << 8;
 /// Never merge queued writes of parts of one block. Reads of a batch still
 /// share a block, and its adjacent I/Os still go out as one.

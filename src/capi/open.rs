@@ -31,7 +31,7 @@ use crate::sys::Error;
 ///           device, or for a driver without truncate;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
 /// -ENOTSUP  opts asks for what this version does not have yet:
-///           BLKALIGN_O_STABLE_WRITES, BLKALIGN_O_LOCK.
+///           BLKALIGN_O_LOCK.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open(
     path: *const c_char,

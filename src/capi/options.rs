@@ -143,6 +143,7 @@ pub fn check_request_flags(op: Op, flags: u32) -> Result<RequestFlags, Error> {
         may_unmap: has(BLKALIGN_REQ_MAY_UNMAP),
         no_fallback: has(BLKALIGN_REQ_NO_FALLBACK),
         registered: has(BLKALIGN_REQ_REGISTERED_BUF),
+        copied: false,
     })
 }
 

@@ -47,7 +47,8 @@ pub unsafe extern "C" fn blkalign_pread(
 /// first; if that fails, the call fails with that error and nothing is
 /// written.
 ///
-/// Returns as blkalign_pread(); -EPERM: the handle is read-only.
+/// Returns as blkalign_pread(); -EPERM: the handle is read-only; -ENOMEM: no
+/// memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_pwrite(
     h: *mut blkalign_handle,
@@ -81,7 +82,7 @@ pub unsafe extern "C" fn blkalign_preadv(
 /// Writes the elements of `iov` at `offset`, one after the other; else as
 /// blkalign_pwrite().
 ///
-/// Returns as blkalign_preadv(); -EPERM: the handle is read-only.
+/// Returns as blkalign_preadv(); -EPERM and -ENOMEM as blkalign_pwrite().
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_pwritev(
     h: *mut blkalign_handle,
@@ -95,8 +96,8 @@ pub unsafe extern "C" fn blkalign_pwritev(
 }
 
 /// Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
-/// cheapest way that the storage has: it is told to (fallocate(2),
-/// ioctl(BLKZEROOUT), a driver's pwrite_zeroes) for the part made of whole
+/// cheapest way that the storage has: it is told to (fallocate(2), a driver's
+/// pwrite_zeroes) for the part made of whole
 /// blocks, and written to at the edges. Storage that cannot be told is written
 /// to, unless BLKALIGN_REQ_NO_FALLBACK.
 ///

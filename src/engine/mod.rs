@@ -14,8 +14,10 @@ mod ring_tests;
 #[cfg(test)]
 mod ring_thread_tests;
 mod scratch;
+mod stable;
 
 pub use copy::{fill, run_copies};
 pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::Ring;
 pub use scratch::ScratchCache;
+pub use stable::StableCopy;

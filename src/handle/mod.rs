@@ -15,9 +15,11 @@ pub use options::{CompletionMode, EngineKind, Options};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
+use smallvec::smallvec;
+
 use crate::completion::inside_callback;
 use crate::driver::{CallbackDriver, FileDriver, Op, Segments};
-use crate::engine::PoolOwner;
+use crate::engine::{PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
 pub use crate::request::RequestFlags;
@@ -37,6 +39,9 @@ pub struct Submission {
     pub segments: Segments,
 }
 
+/// What the processor copies with least effort.
+const COPY_ALIGNMENT_MIN: usize = 64;
+
 pub struct Handle {
     queue: Arc<Queue>,
     storage: Storage,
@@ -51,6 +56,8 @@ pub struct Handle {
     buffers: Buffers,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
+    /// Data of writes are copied before a call returns or waits.
+    stable_writes: bool,
     /// Dropped last: its threads may have the rest in their hands.
     pool: Arc<PoolOwner<Work>>,
 }
@@ -91,11 +98,13 @@ impl Handle {
     }
 
     /// Returns the request's id; `callback` runs exactly once, later, never inside this call.
-    /// An error (EPERM, EIO past the end, EIO on a poisoned handle) means that it never runs.
-    pub fn submit(&self, submission: Submission, callback: Callback) -> Result<u64, Error> {
+    /// An error (EPERM, EIO past the end, EIO on a poisoned handle, ENOMEM) means that it never
+    /// runs.
+    pub fn submit(&self, mut submission: Submission, callback: Callback) -> Result<u64, Error> {
         self.check(&submission)?;
         self.queue.pool.ensure_thread()?;
-        let owner = Owner::Callback(self.queue.clone(), callback);
+        let copy = self.stabilise(&mut submission)?;
+        let owner = Owner::Callback(self.queue.clone(), callback, copy);
         self.queue.completions.request_taken_in();
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
@@ -218,6 +227,28 @@ impl Handle {
             return Err(Error::new(libc::EDEADLK, words));
         }
         Ok(())
+    }
+
+    /// Where the handle promises it, has a write go on with a copy of its data, which must stay
+    /// until the request is over. It lies as far into a block as the write does, so that whole
+    /// blocks of it are aligned. ENOMEM: nothing has happened.
+    fn stabilise(&self, submission: &mut Submission) -> Result<Option<StableCopy>, Error> {
+        let Submission { op, offset, bytes, .. } = *submission;
+        if !self.stable_writes || op != Op::Write || bytes == 0 {
+            return Ok(None);
+        }
+        let block = u64::from(self.limits.request_alignment);
+        let shift = (offset + self.queue.window_offset) % block;
+        let alignment = (self.limits.mem_alignment as usize).max(COPY_ALIGNMENT_MIN);
+        let copy = StableCopy::new(&submission.segments, bytes as usize, alignment, shift as usize);
+        let copy = copy.ok_or_else(|| {
+            let words = format!("{}: copying the {bytes} bytes of a write", self.queue.name);
+            Error::new(libc::ENOMEM, words)
+        })?;
+        submission.segments = smallvec![copy.data()];
+        submission.flags.registered = false;
+        submission.flags.copied = true;
+        Ok(Some(copy))
     }
 
     fn request(&self, submission: Submission, token: Owner) -> Request<Owner> {

@@ -142,6 +142,7 @@ impl Handle {
             window,
             guest_block: options.guest_block_size,
             buffers: Buffers::default(),
+            stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
             pool,
         })

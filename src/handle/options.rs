@@ -54,8 +54,7 @@ const QUEUE_DEPTH_MAX: u32 = 65536;
 impl Options {
     /// Refuses what is out of bounds, and what would be silently left undone.
     pub fn check(&self) -> Result<(), Error> {
-        let missing =
-            [(self.stable_writes, "BLKALIGN_O_STABLE_WRITES"), (self.lock, "BLKALIGN_O_LOCK")];
+        let missing = [(self.lock, "BLKALIGN_O_LOCK")];
         if let Some((_, what)) = missing.iter().find(|(asked, _)| *asked) {
             let words = format!("{what} is not in this version of the library");
             return Err(Error::new(libc::ENOTSUP, words));

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use super::{Handle, Submission};
 use crate::completion::Mode;
-use crate::node::{dispatch, failure, perform, with_actions};
+use crate::node::{dispatch, failure, perform, release, with_actions};
 use crate::node::{Action, Actions, Owner, Waiter};
 use crate::sys::Error;
 
 impl Handle {
     /// Runs the request to its end. EDEADLK inside a callback.
-    pub fn run(&self, submission: Submission) -> Result<(), Error> {
+    pub fn run(&self, mut submission: Submission) -> Result<(), Error> {
         self.check_may_wait("a synchronous call")?;
         self.check(&submission)?;
+        let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let waiter = Arc::new(Waiter::default());
         self.queue.completions.request_taken_in();
         let result = self.run_taken_in(submission, &waiter);
+        release(copy, &self.queue);
         self.queue.completions.request_over();
         match result {
             Some(result) => result.map_err(|errno| {

@@ -9,7 +9,7 @@ use super::job::{io_done, Work};
 use super::{with_actions, Action, Actions, Owner, Queue};
 use crate::completion::{outside_callback, Callback, Delivery, Mode};
 use crate::driver::{Io, Op};
-use crate::engine::{run_copies, Pool};
+use crate::engine::{run_copies, Pool, StableCopy};
 use crate::request::Completion;
 use crate::sys::Error;
 
@@ -109,18 +109,26 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
 }
 
 fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
-    match &completion.token {
+    let Completion { token, op, offset, bytes, result, .. } = completion;
+    match token {
         Owner::Waiter(waiter) => {
-            waiter.set(completion.result);
+            waiter.set(result);
             None
         }
-        Owner::Callback(queue, callback) => {
-            let (queue, callback) = (queue.clone(), *callback);
-            let result = completion.result.map_err(|errno| {
-                failure(&queue, completion.op, completion.offset, completion.bytes, errno)
-            });
+        Owner::Callback(queue, callback, copy) => {
+            let result = result.map_err(|errno| failure(&queue, op, offset, bytes, errno));
+            release(copy, &queue);
             deliver_callback(queue, callback, result)
         }
+    }
+}
+
+/// Gives the copy that a write was made from back; or not, after a fault of the library: then the
+/// request may be over while its I/O is not.
+pub fn release(copy: Option<StableCopy>, queue: &Queue) {
+    match copy {
+        Some(copy) if queue.node.is_poisoned() => copy.abandon(),
+        copy => drop(copy),
     }
 }
 

@@ -11,7 +11,7 @@ mod queue;
 mod registry;
 mod ring;
 
-pub use dispatch::{dispatch, failure};
+pub use dispatch::{dispatch, failure, release};
 pub use job::{perform, Work};
 pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;

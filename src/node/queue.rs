@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
 use crate::driver::Driver;
-use crate::engine::Pool;
+use crate::engine::{Pool, StableCopy};
 
 pub struct Queue {
     /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
@@ -52,7 +52,8 @@ impl Queue {
 
 /// Who gets the result of a request.
 pub enum Owner {
-    Callback(Arc<Queue>, Callback),
+    /// And the copy that a write is made from, if there is one.
+    Callback(Arc<Queue>, Callback, Option<StableCopy>),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
 }

@@ -54,6 +54,7 @@ pub struct Entry<T> {
 
 impl<T> Entry<T> {
     pub fn new(id: RequestId, queue: QueueId, request: Request<T>) -> Entry<T> {
+        let bounced = request.flags.copied;
         Entry {
             id,
             queue,
@@ -72,7 +73,7 @@ impl<T> Entry<T> {
             parts: SmallVec::new(),
             parts_issued: 0,
             stalls: 0,
-            bounced: false,
+            bounced,
             error: None,
         }
     }

@@ -76,6 +76,8 @@ pub struct RequestFlags {
     pub may_unmap: bool,
     pub no_fallback: bool,
     pub registered: bool,
+    /// The data were copied before they came here, which the statistics are to tell.
+    pub copied: bool,
 }
 
 /// A request as it enters. Segments hold no empty element and add up to `bytes`.

@@ -1,0 +1,89 @@
+//! Copies of what is being written, for handles whose callers may change their memory meanwhile.
+
+use std::alloc::{alloc, dealloc, Layout};
+
+use super::copy::run_copies;
+use crate::driver::{Copy, Segment};
+
+/// The data of one write in memory of the library; given back when dropped.
+#[derive(Debug)]
+pub struct StableCopy {
+    address: usize,
+    layout: Layout,
+    /// Where in it the data starts.
+    shift: usize,
+}
+
+impl StableCopy {
+    /// Copies `segments`, which add up to `bytes` > 0, to `shift` bytes behind a multiple of
+    /// `alignment`, a power of two. None: there is no memory for it.
+    pub fn new(
+        segments: &[Segment],
+        bytes: usize,
+        alignment: usize,
+        shift: usize,
+    ) -> Option<StableCopy> {
+        let layout = Layout::from_size_align(shift.checked_add(bytes)?, alignment).ok()?;
+        // SAFETY: the layout is not empty.
+        let address = unsafe { alloc(layout) } as usize;
+        if address == 0 {
+            return None;
+        }
+        let copy = StableCopy { address, layout, shift };
+        let mut to = copy.data().address;
+        for segment in segments {
+            run_copies(&[Copy { from: segment.address, to, bytes: segment.bytes }]);
+            to += segment.bytes;
+        }
+        Some(copy)
+    }
+
+    /// All of it in one piece.
+    pub fn data(&self) -> Segment {
+        Segment { address: self.address + self.shift, bytes: self.layout.size() - self.shift }
+    }
+
+    /// It is never given back: the storage may still be reading it.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for StableCopy {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and nobody else gives it back.
+        unsafe { dealloc(self.address as *mut u8, self.layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(memory: &[u8]) -> Segment {
+        Segment { address: memory.as_ptr() as usize, bytes: memory.len() }
+    }
+
+    #[test]
+    fn a_copy_is_one_piece_where_it_was_asked_for() {
+        let (head, tail) = (vec![1; 700], vec![2; 4000]);
+        let segments = [segment(&head), segment(&tail), segment(&head)];
+        let copy = StableCopy::new(&segments, 5400, 4096, 512).unwrap();
+        drop((head, tail));
+        let data = copy.data();
+        assert_eq!((data.address % 4096, data.bytes), (512, 5400));
+        // SAFETY: it is the copy's memory, which lives.
+        let data = unsafe { std::slice::from_raw_parts(data.address as *const u8, data.bytes) };
+        assert!(
+            data[..700] == [1; 700] && data[700..4700] == [2; 4000] && data[4700..] == [1; 700]
+        );
+    }
+
+    #[test]
+    fn no_memory_is_an_answer() {
+        // Nothing is read: it fails before.
+        for bytes in [1 << 62, usize::MAX - 100, isize::MAX as usize] {
+            assert!(StableCopy::new(&[], bytes, 4096, 512).is_none());
+        }
+    }
+}
