@@ -17,7 +17,7 @@
 #define DISK_BYTES (32 * BLOCK)
 #define BASE (2 * BLOCK + 1234)
 #define LENGTH 20011
-#define WRITES 300
+#define WRITES 120
 
 static uint8_t *model, *got, *buf;
 
@@ -243,6 +243,8 @@ static void neighbours(struct bed *bed, uint64_t seed)
 
 static void run(struct bed *bed, uint64_t seed)
 {
+    int64_t start = now_ms();
+
     fill(bed);
     ends(bed);
     to_the_end(bed);
@@ -263,6 +265,7 @@ static void run(struct bed *bed, uint64_t seed)
     if (bed->sim)
         ok(!*sim_violation(bed->sim), "%s: nothing to refuse %s", bed->name,
            sim_violation(bed->sim));
+    diag("%s took %lld ms", bed->name, (long long)(now_ms() - start));
 }
 
 int main(void)
