@@ -2,22 +2,26 @@
 //!
 //! Invariant: a piece is either in `kept` or with whoever took it, never both.
 
-use std::alloc::{alloc, dealloc, Layout};
+use std::alloc::{alloc, alloc_zeroed, dealloc, Layout};
 
 use super::copy::run_copies;
-use crate::driver::Copy;
+use crate::driver::{Copy, Segment};
 use crate::request::{Scratch, ScratchPool};
 
 /// Most bytes kept for reuse while requests are in flight, and when none is.
 const KEPT_BUSY_MAX: usize = 1 << 20;
 const KEPT_IDLE_MAX: usize = 32 << 10;
 const PIECE_MIN: usize = 4096;
+/// Bytes of zeros, if that is enough for one block: a vector repeats them.
+const ZEROS_MIN: usize = 64 << 10;
 
 #[derive(Default)]
 pub struct ScratchCache {
     kept: Vec<Scratch>,
     kept_bytes: usize,
     taken: usize,
+    /// Memory that is zero and stays: one piece, or a few if handles differ in what they need.
+    zeros: Vec<Scratch>,
 }
 
 impl ScratchPool for ScratchCache {
@@ -49,6 +53,22 @@ impl ScratchPool for ScratchCache {
         }
     }
 
+    fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment> {
+        let fits = |piece: &&Scratch| piece.bytes >= bytes && piece.alignment >= alignment;
+        if let Some(piece) = self.zeros.iter().find(fits) {
+            return Some(Segment { address: piece.address, bytes: piece.bytes });
+        }
+        let bytes = bytes.max(ZEROS_MIN).next_power_of_two();
+        let layout = Layout::from_size_align(bytes, alignment.max(PIECE_MIN)).ok()?;
+        // SAFETY: the layout is not empty: `bytes` is at least ZEROS_MIN.
+        let address = unsafe { alloc_zeroed(layout) } as usize;
+        if address == 0 {
+            return None;
+        }
+        self.zeros.push(Scratch { address, bytes, alignment: layout.align() });
+        Some(Segment { address, bytes })
+    }
+
     fn copy(&mut self, copy: Copy) {
         run_copies(&[copy]);
     }
@@ -57,6 +77,7 @@ impl ScratchPool for ScratchCache {
 impl Drop for ScratchCache {
     fn drop(&mut self) {
         self.kept.drain(..).for_each(release);
+        self.zeros.drain(..).for_each(release);
     }
 }
 

@@ -223,9 +223,18 @@ fn queue_limits(
         no_merge: options.no_merge,
         resize: options.resize,
         unmap: options.unmap,
-        discard_alignment: u64::from(limits.discard_alignment).max(request_alignment),
+        discard_alignment: common_multiple(limits.discard_alignment, request_alignment),
+        dataless_max: TRANSFER_MAX.max(request_alignment),
         atomic_write_max: u64::from(limits.atomic_write_unit_max),
     }
+}
+
+/// The least one of what the storage discards in one piece, 0 if it does not say, and of a block.
+fn common_multiple(piece: u32, block: u64) -> u64 {
+    let piece = u64::from(piece.max(1));
+    // Blocks are powers of two.
+    let common = 1 << piece.trailing_zeros().min(block.trailing_zeros());
+    piece / common * block
 }
 
 /// What the options say instead of a caller's driver; never less than its own word, which is what
@@ -262,5 +271,14 @@ mod tests {
         assert_eq!(of(50000, true), (49152, 512));
         assert_eq!(of(50000, false), (49152, 16384));
         assert_eq!(of(51200, true), (u64::MAX, 512));
+    }
+
+    #[test]
+    fn discards_are_multiples_of_what_the_storage_discards_and_of_its_block() {
+        assert_eq!(common_multiple(0, 512), 512);
+        assert_eq!(common_multiple(65536, 4096), 65536);
+        assert_eq!(common_multiple(512, 4096), 4096);
+        assert_eq!(common_multiple(1536, 4096), 12288);
+        assert_eq!(common_multiple(12288, 4096), 12288);
     }
 }

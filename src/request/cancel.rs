@@ -25,7 +25,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Phase::Waiting => self.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
             Phase::Member => self.leave_leader(slot)?,
-            Phase::Edges | Phase::Moving => return Err(libc::EBUSY),
+            Phase::Edges | Phase::Moving | Phase::Changing => return Err(libc::EBUSY),
         }
         self.withdraw(slot);
         self.end_unstarted(slot, libc::ECANCELED, actions);

@@ -69,8 +69,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// it may read and write back.
     pub(super) fn write_claim(&self, slot: u32) -> Option<Claim> {
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
-        if entry.request.op != Op::Write || entry.request.bytes == 0 {
-            return None;
+        match entry.request.op {
+            Op::Write if entry.request.bytes > 0 => {}
+            Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change_claim(slot),
+            _ => return None,
         }
         let QueueLimits { granule, last_block, .. } = *self.limits_of(slot);
         let (start, end) = (entry.request.offset, entry.end());

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::change::Change;
 use super::splice::Cursor;
 use super::{QueueId, Request, RequestId, Scratch};
 
@@ -17,6 +18,8 @@ pub enum Phase {
     Edges,
     /// Its own bytes are moving.
     Moving,
+    /// It is more than a movement of bytes: see `change.rs`.
+    Changing,
     /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
     Member,
 }
@@ -49,6 +52,8 @@ pub struct Entry<T> {
     pub stalls: u32,
     /// At least one guest byte was copied.
     pub bounced: bool,
+    /// Phase::Changing: what is left to be done.
+    pub change: Option<Box<Change>>,
     pub error: Option<i32>,
 }
 
@@ -74,6 +79,7 @@ impl<T> Entry<T> {
             parts_issued: 0,
             stalls: 0,
             bounced,
+            change: None,
             error: None,
         }
     }

@@ -18,6 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use super::entry::{Entry, Phase};
 use super::isolation::{Isolation, WRITES};
 use super::tracker::Tracker;
+use super::zeroes::Refusals;
 use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
 use super::{ScratchPool, Stats};
 use crate::driver::{Io, Op};
@@ -51,6 +52,7 @@ pub struct Machine<Q, T, S> {
     pub(super) waiting: usize,
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
+    pub(super) refusals: Refusals,
     /// Queues in which a request may have become able to start.
     pub(super) runnable: Vec<QueueId>,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
@@ -73,6 +75,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             last_sequence: 0,
             waiting: 0,
             flush_failed: None,
+            refusals: Refusals::default(),
             runnable: Vec::new(),
             freed: Vec::new(),
             read_leaders: HashMap::new(),
@@ -88,6 +91,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(limits.max_transfer >= limits.request_alignment);
         assert!(limits.granule >= limits.request_alignment);
         assert!(limits.depth > 0 && limits.max_segments > 0);
+        assert!(limits.discard_alignment.is_multiple_of(limits.request_alignment));
+        assert!(limits.dataless_max.is_multiple_of(limits.request_alignment));
+        assert!(limits.discard_alignment > 0 && limits.dataless_max > 0);
         let queue = Queue {
             owner,
             limits,
@@ -169,7 +175,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                     Some(libc::EIO)
                 }
             },
-            Err(errno) => Some(errno),
+            Err(errno) => self.is_failure(&io, errno).then_some(errno),
         };
         let slot = io.id.slot;
         self.part_done(&io, error);
@@ -282,9 +288,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
             Op::Read => self.begin_moving(slot, actions),
             Op::Write => self.begin_write(slot, actions),
-            Op::WriteZeroes | Op::Discard | Op::Fill => {
-                entry.error = Some(libc::ENOTSUP);
-            }
+            Op::WriteZeroes | Op::Discard => self.start_change(slot, actions),
+            Op::Fill => entry.error = Some(libc::EINVAL),
         }
         self.go_on(slot, actions);
     }
@@ -296,6 +301,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             match entry.phase {
                 Phase::Edges if entry.outstanding == 0 => self.begin_moving(slot, actions),
                 Phase::Moving => self.issue(slot, actions),
+                Phase::Changing => self.go_on_changing(slot, actions),
                 _ => {}
             }
         }

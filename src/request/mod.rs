@@ -4,6 +4,7 @@
 
 mod batch;
 mod cancel;
+mod change;
 mod entering;
 mod entry;
 mod isolation;
@@ -15,10 +16,11 @@ mod moving;
 mod sim;
 mod splice;
 mod tracker;
+mod zeroes;
 
 pub use machine::Machine;
 
-use crate::driver::{Copy, Io, Op, Segments};
+use crate::driver::{Copy, Io, Op, Segment, Segments};
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
@@ -57,11 +59,11 @@ pub struct QueueLimits {
     #[allow(dead_code, reason = "not in use yet")]
     pub resize: bool,
     /// Discards reach the storage; else they do nothing.
-    #[allow(dead_code, reason = "not in use yet")]
     pub unmap: bool,
-    /// Power of two or any multiple of `request_alignment`: what the storage discards in one piece.
-    #[allow(dead_code, reason = "not in use yet")]
+    /// A multiple of `request_alignment`: what the storage discards in one piece.
     pub discard_alignment: u64,
+    /// Most bytes in one I/O that names no memory; a multiple of `request_alignment`.
+    pub dataless_max: u64,
     /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
     #[allow(dead_code, reason = "not in use yet")]
     pub atomic_write_max: u64,
@@ -123,6 +125,9 @@ pub struct Completion<T> {
 pub trait ScratchPool {
     fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
     fn give(&mut self, scratch: Scratch);
+    /// Memory full of zeros that nobody ever writes, as long as the pool lives: `bytes` or more at
+    /// a multiple of `alignment`.
+    fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment>;
     /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
     fn copy(&mut self, copy: Copy);
 }

@@ -8,7 +8,7 @@ use super::{Action, QueueId, QueueLimits, Request, ScratchPool};
 use crate::driver::{Io, IoId, Lane, Op, Segment};
 
 /// I/Os of one request at the storage at once.
-const PARTS_MAX: u32 = 8;
+pub(super) const PARTS_MAX: u32 = 8;
 /// Scratch for bounces in one I/O, and in all I/Os of a request at once; each may be exceeded by
 /// one block so that there is progress.
 const SCRATCH_PER_IO_MAX: usize = 256 << 10;
@@ -26,7 +26,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// be read.
     pub(super) fn begin_write(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         if self.block_of(slot).is_none() {
-            return self.read_edges(slot, actions);
+            return self.begin_edges(slot, actions);
         }
         self.absorb_writes(slot);
         let entry = self.entry(slot);
@@ -47,30 +47,44 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             self.queue(queue).stats.rmw_reads_skipped += 1;
             return self.begin_moving(slot, actions);
         }
-        self.read_edges(slot, actions);
+        self.begin_edges(slot, actions);
     }
 
-    /// Reads the blocks that a write covers only in part; nothing is written before all of them
-    /// are there.
-    fn read_edges(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let limits = self.limits_of(slot).clone();
-        let block = limits.request_alignment;
+    /// Reads the edges of a write; nothing is written before all of them are there.
+    fn begin_edges(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let entry = self.entry(slot);
-        let start = entry.request.offset;
-        let end = entry.end().min(limits.last_block);
+        entry.phase = Phase::Edges;
+        let (start, end) = (entry.request.offset, entry.end());
+        if !self.read_edges(slot, start, end, actions) {
+            self.begin_moving(slot, actions);
+        }
+    }
+
+    /// Reads the blocks of which [start, end) covers only a part. False: there are none.
+    pub(super) fn read_edges(
+        &mut self,
+        slot: u32,
+        start: u64,
+        end: u64,
+        actions: &mut Vec<Action<Q, T>>,
+    ) -> bool {
+        let limits = self.limits_of(slot);
+        let (block, mem_alignment) = (limits.request_alignment, limits.mem_alignment);
+        let together_max = if limits.max_segments > 1 { limits.max_transfer } else { 0 };
+        let end = end.min(limits.last_block);
         let head = start < end && !start.is_multiple_of(block);
         let tail = start < end && !end.is_multiple_of(block);
         if !head && !tail {
-            return self.begin_moving(slot, actions);
+            return false;
         }
         let head_at = splice::round_down(start, block);
         let tail_at = splice::round_down(end, block);
         let two = head && tail && head_at != tail_at;
-        let stride = (block as usize).next_multiple_of(limits.mem_alignment);
+        let stride = (block as usize).next_multiple_of(mem_alignment);
         let bytes = if two { 2 * stride } else { stride };
-        let Some(images) = self.scratch.take(bytes, limits.mem_alignment) else {
+        let Some(images) = self.scratch.take(bytes, mem_alignment) else {
             self.entry(slot).error = Some(libc::ENOMEM);
-            return;
+            return true;
         };
         let first = images.address;
         let second = if two { first + stride } else { first };
@@ -78,18 +92,27 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.images = Some(images);
         entry.head_image = head.then_some(first);
         entry.tail_image = tail.then_some(second);
-        entry.phase = Phase::Edges;
         let queue = entry.queue;
         self.queue(queue).stats.rmw += 1;
         let touching = two && tail_at - head_at == block;
-        let together = touching && 2 * block <= limits.max_transfer && limits.max_segments > 1;
-        if together {
+        if touching && 2 * block <= together_max {
             self.read_edge(slot, head_at, &[first, second], block, actions);
-            return;
+            return true;
         }
         self.read_edge(slot, if head { head_at } else { tail_at }, &[first], block, actions);
         if two {
             self.read_edge(slot, tail_at, &[second], block, actions);
+        }
+        true
+    }
+
+    /// The edges are written: their memory goes back.
+    pub(super) fn give_images(&mut self, slot: u32) {
+        let entry = self.entry(slot);
+        entry.head_image = None;
+        entry.tail_image = None;
+        if let Some(images) = entry.images.take() {
+            self.scratch.give(images);
         }
     }
 
@@ -207,7 +230,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Lane::Main => (limits.request_alignment, limits.mem_alignment),
             Lane::LastBlock => (1, 1),
         };
-        let mut done = splice::round_down(moved, block);
+        let mut done = match io.op {
+            Op::Discard => moved / limits.discard_alignment * limits.discard_alignment,
+            _ => splice::round_down(moved, block),
+        };
         while done > 0 && !splice::address_at(&io.segments, done).is_multiple_of(mem) {
             done -= block;
         }

@@ -370,8 +370,12 @@ pub fn drop_front(segments: &mut Segments, mut bytes: u64) {
     segments.drain(..whole);
 }
 
-/// The address at which a vector goes on after its first `bytes`, which are not all of it.
+/// The address at which a vector goes on after its first `bytes`, which are not all of it. 0,
+/// which suits any storage, where no memory is moved.
 pub fn address_at(segments: &Segments, mut bytes: u64) -> usize {
+    if segments.is_empty() {
+        return 0;
+    }
     for segment in segments {
         if bytes < segment.bytes as u64 {
             return segment.address + bytes as usize;

@@ -64,9 +64,13 @@ impl<S: Subject> World<'_, S> {
         }
         // A leader that reads its edges goes on without it.
         for leader in members(self.ledger.in_flight) {
+            let loose = self.ledger.entries[leader].loose;
             let Some(line) = &mut self.ledger.entries[leader].line else { continue };
             if *line & bit(number) != 0 {
                 *line &= !bit(number);
+                if loose {
+                    continue;
+                }
                 let seen = &mut self.counts.seen[plan.queue];
                 seen.merged -= 1;
                 seen.rmw -= 1;

@@ -30,7 +30,8 @@ fn limits() -> QueueLimits {
         no_merge: false,
         resize: false,
         unmap: false,
-        discard_alignment: 0,
+        discard_alignment: BLOCK,
+        dataless_max: 1 << 30,
         atomic_write_max: 0,
         copy_edges: false,
     }

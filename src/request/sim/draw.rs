@@ -5,12 +5,14 @@ use super::isolated::Asks;
 use super::rng::Rng;
 use super::scenario::{Faults, Order, Scenario, REQUESTS_MAX};
 use crate::driver::{Op, Segment, Segments};
-use crate::request::QueueLimits;
+use crate::request::{QueueLimits, RequestFlags};
 
 /// What all requests of a scenario have in common.
 struct Mood {
     write_percent: u64,
     flush_percent: u64,
+    zeroes_percent: u64,
+    discard_percent: u64,
     /// Chance that a request starts and ends on block boundaries.
     aligned_percent: u64,
     /// Chance that it lies near the hot spot.
@@ -87,8 +89,9 @@ fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
         no_flush: rng.percent(5),
         no_merge: rng.percent(30),
         resize: false,
-        unmap: false,
-        discard_alignment: 0,
+        unmap: rng.percent(80),
+        discard_alignment: alignment * rng.pick(&[1, 1, 1, 2, 3]),
+        dataless_max: alignment * rng.pick(&[1, 2, 1 << 20]),
         atomic_write_max: 0,
         copy_edges: rng.percent(30),
     }
@@ -98,6 +101,8 @@ fn mood(rng: &mut Rng, length: u64) -> Mood {
     Mood {
         write_percent: rng.pick(&[30, 50, 70, 90, 100]),
         flush_percent: rng.pick(&[0, 0, 5, 15]),
+        zeroes_percent: rng.pick(&[0, 0, 10, 30, 60]),
+        discard_percent: rng.pick(&[0, 0, 0, 10, 30]),
         aligned_percent: rng.pick(&[0, 20, 50, 90]),
         hot_percent: rng.pick(&[0, 30, 80, 100]),
         hot: rng.below(length),
@@ -140,8 +145,29 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
         // Nothing to move, anywhere.
         end = start;
     }
+    let dataless = match () {
+        () if rng.percent(mood.zeroes_percent) => Some(Op::WriteZeroes),
+        () if rng.percent(mood.discard_percent) => Some(Op::Discard),
+        () => None,
+    };
+    if let Some(op) = dataless {
+        let zeroes = op == Op::WriteZeroes;
+        let flags = RequestFlags {
+            fua: zeroes && rng.percent(20),
+            may_unmap: zeroes && rng.percent(50),
+            no_fallback: zeroes && rng.percent(30),
+            ..RequestFlags::default()
+        };
+        scenario.add_dataless(queue, op, flags, start..end);
+        return ask(scenario, rng, mood);
+    }
     let segments = vector(scenario, rng, mood, queue, (end - start) as usize);
     scenario.add(queue, op, op == Op::Write && rng.percent(10), start, segments);
+    ask(scenario, rng, mood);
+}
+
+/// What the request just added asks for.
+fn ask(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
     let log_max = u64::from(mood.guest_block_max.trailing_zeros());
     scenario.ask(Asks {
         serialising: rng.percent(mood.serialising_percent),

@@ -98,7 +98,8 @@ pub fn limits(block: u64, depth: usize) -> QueueLimits {
         no_merge: false,
         resize: false,
         unmap: false,
-        discard_alignment: 0,
+        discard_alignment: block,
+        dataless_max: 1 << 30,
         atomic_write_max: 0,
         copy_edges: false,
     }

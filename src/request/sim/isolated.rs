@@ -2,7 +2,7 @@
 //! plan alone; and two looks at it that know nothing of who has to wait for whom.
 
 use super::ledger::{bit, members, Checked, Ledger, Set};
-use super::memory::{source, Memory};
+use super::memory::{initial, source, Memory};
 use super::scenario::{overlap, pad, Plan, Scenario};
 use super::subject::Subject;
 use super::world::World;
@@ -21,6 +21,14 @@ impl Plan {
     /// Whether nothing that overlaps it may run beside it.
     pub fn excludes(&self) -> bool {
         self.asks.serialising && self.bytes > 0 && self.op != Op::Flush
+    }
+
+    /// What it may touch.
+    fn reach(&self) -> std::ops::Range<u64> {
+        match self.op {
+            Op::Discard if !self.excludes() => self.whole.clone(),
+            _ => self.range(),
+        }
     }
 
     fn range(&self) -> std::ops::Range<u64> {
@@ -77,7 +85,7 @@ impl<S: Subject> World<'_, S> {
         for a in members(sharers) {
             for b in self.flights.iter().flat_map(|flight| members(flight.sharers & !sharers)) {
                 let excludes = plan(a).excludes() || plan(b).excludes();
-                if excludes && overlap(&plan(a).range(), &plan(b).range()) {
+                if excludes && overlap(&plan(a).reach(), &plan(b).reach()) {
                     return Err(format!("request {a} runs beside {b}: {io:x?}"));
                 }
             }
@@ -105,7 +113,8 @@ pub fn check_torn(scenario: &Scenario, ledger: &Ledger, memory: &Memory, number:
         let seen = |offset: &u64| source(label(*offset)) == Some(writer);
         let before = ledger.entries[writer].over | ledger.entries[writer].blockers;
         let older = |offset: &u64| match source(label(*offset)) {
-            None => true,
+            // Zeros may have come later.
+            None => label(*offset) == initial(*offset),
             Some(other) => before & bit(other) != 0,
         };
         let mut at = start;

@@ -18,6 +18,8 @@ pub struct Entry {
     pub admitted: Option<Admission>,
     /// Writes that its own has to be shared with; known from its first I/O on.
     pub line: Option<Set>,
+    /// It may be shared with fewer, too.
+    pub loose: bool,
     /// Those that conflict with it and were in flight when it was admitted.
     pub blockers: Set,
     /// Those that were over when it was admitted.
@@ -28,10 +30,14 @@ pub struct Entry {
     /// When it stopped waiting for others.
     pub ready_at: Option<u64>,
     pub outstanding: u32,
+    /// Those among them that ask the storage to zero.
+    pub outstanding_zeroes: u32,
     /// Which of its bytes a write I/O was issued for.
     pub issued: Vec<bool>,
     /// Errors that its I/Os ended with.
     pub errors: Vec<i32>,
+    /// Something of it was written, or may have been.
+    pub wrote: bool,
     /// One of its edge reads failed.
     pub edge_failed: bool,
     /// Results that moved no whole block and were no errors.
@@ -93,7 +99,10 @@ impl Ledger {
     pub fn submitted(&mut self, scenario: &Scenario) {
         let plan = &scenario.plans[self.entries.len()];
         self.entries.push(Entry {
-            issued: vec![false; if plan.op == Op::Write { plan.bytes as usize } else { 0 }],
+            issued: match plan.op {
+                Op::Write | Op::WriteZeroes | Op::Discard => vec![false; plan.bytes as usize],
+                _ => Vec::new(),
+            },
             ..Entry::default()
         });
     }
@@ -210,6 +219,13 @@ impl Ledger {
                 Err(format!("flush {number} succeeds without having flushed"))
             }
             Ok(()) => Ok(()),
+            Err(libc::ENOTSUP) if plan.op == Op::WriteZeroes && plan.flags.no_fallback => {
+                let whim = scenario.faults.whim_percent > 0;
+                match (entry.wrote && !whim) || plan.whole.is_empty() {
+                    true => Err(format!("request {number} is refused, but has written")),
+                    false => Ok(()),
+                }
+            }
             Err(errno) => {
                 let own = entry.errors.contains(&errno);
                 let stalled = errno == libc::EIO && entry.stalls > 1;

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::rng::Rng;
-use crate::driver::Copy;
+use crate::driver::{Copy, Segment};
 use crate::request::{Scratch, ScratchPool};
 
 pub type Label = u32;
@@ -18,6 +18,12 @@ pub const BASE: usize = 1 << 20;
 
 /// What nobody has written: gaps, fresh and returned scratch, buffers of reads and of broken I/O.
 pub const POISON: Label = 0xffff_0000;
+
+/// A byte that was made zero.
+pub const ZERO: Label = 0xfffe_0000;
+
+/// A byte that was discarded: whatever the storage likes.
+pub const GONE: Label = 0xfffd_0000;
 
 /// What the disk holds at `offset` before the first write.
 pub fn initial(offset: u64) -> Label {
@@ -29,10 +35,10 @@ pub fn written(request: usize, position: usize) -> Label {
     ((request as Label + 1) << 16) | position as Label
 }
 
-/// The request that wrote this label; None for the initial contents (and for poison).
+/// The request that wrote this label; None for whatever has no name of its own.
 pub fn source(label: Label) -> Option<usize> {
     match label >> 16 {
-        0 | 0xffff => None,
+        0 | 0xfffd.. => None,
         number => Some(number as usize - 1),
     }
 }
@@ -48,6 +54,8 @@ pub struct Memory {
     cells: Vec<Label>,
     /// Scratch handed out so far, by rising address.
     blocks: Vec<Block>,
+    /// Where the zeros are, and how many.
+    zeros: Vec<(usize, usize)>,
     scratch_base: usize,
     /// Chance in percent that `take` has nothing to give.
     deny_percent: u64,
@@ -63,6 +71,7 @@ impl Memory {
         Memory {
             cells: guest,
             blocks: Vec::new(),
+            zeros: Vec::new(),
             scratch_base,
             deny_percent,
             rng: Rng::new(seed),
@@ -92,6 +101,37 @@ impl Memory {
 
     pub fn taken_count(&self) -> usize {
         self.blocks.iter().filter(|block| block.taken).count()
+    }
+
+    /// Whether `[address, address + bytes)` lies in memory that is zero for ever.
+    pub fn is_zeros(&self, address: usize, bytes: usize) -> bool {
+        let within = |&(at, zeros): &(usize, usize)| at <= address && address + bytes <= at + zeros;
+        self.zeros.iter().any(within)
+    }
+
+    /// Nobody has written to the zeros.
+    pub fn zeros_are_intact(&self) -> bool {
+        let intact = |&(at, zeros): &(usize, usize)| {
+            self.cells[at - BASE..at - BASE + zeros].iter().all(|&cell| cell == ZERO)
+        };
+        self.zeros.iter().all(intact)
+    }
+
+    fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment> {
+        let fits = |&&(at, zeros): &&(usize, usize)| zeros >= bytes && at.is_multiple_of(alignment);
+        if let Some(&(address, bytes)) = self.zeros.iter().find(fits) {
+            return Some(Segment { address, bytes });
+        }
+        if self.rng.percent(self.deny_percent) {
+            self.denied += 1;
+            return None;
+        }
+        let address = (BASE + self.cells.len() + 1).next_multiple_of(alignment);
+        let given = bytes + self.rng.index(2 * bytes);
+        self.cells.resize(address - BASE, POISON);
+        self.cells.resize(address - BASE + given, ZERO);
+        self.zeros.push((address, given));
+        Some(Segment { address, bytes: given })
     }
 
     fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch> {
@@ -154,6 +194,10 @@ impl ScratchPool for Pool {
 
     fn give(&mut self, scratch: Scratch) {
         self.0.borrow_mut().give(&scratch);
+    }
+
+    fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment> {
+        self.0.borrow_mut().zeros(bytes, alignment)
     }
 
     fn copy(&mut self, copy: Copy) {

@@ -5,7 +5,7 @@
 //! had an effect, but only where I/O was issued for them.
 
 use super::ledger::{bit, members, Checked, Ledger, Set};
-use super::memory::{initial, source, Label, Memory};
+use super::memory::{initial, source, Label, Memory, GONE, ZERO};
 use super::scenario::Scenario;
 use crate::driver::Op;
 
@@ -20,7 +20,7 @@ pub struct Look<'a> {
 impl<'a> Look<'a> {
     pub fn new(scenario: &'a Scenario, ledger: &'a Ledger, over: Set) -> Self {
         let writes = members(over & ledger.succeeded)
-            .filter(|&number| scenario.plans[number].op == Op::Write)
+            .filter(|&n| matches!(scenario.plans[n].op, Op::Write | Op::WriteZeroes))
             .fold(0, |set, number| set | bit(number));
         Look { scenario, ledger, must_see: writes }
     }
@@ -30,6 +30,9 @@ impl<'a> Look<'a> {
         let covering = members(self.must_see)
             .filter(|&number| self.scenario.plans[number].covers(offset))
             .fold(0, |set, number| set | bit(number));
+        if label == ZERO || label == GONE {
+            return self.check_cleared(offset, label, covering);
+        }
         let Some(writer) = source(label) else {
             if label != initial(offset) {
                 return Err(format!("byte {offset} is {label:#x}, which nobody wrote there"));
@@ -58,6 +61,34 @@ impl<'a> Look<'a> {
             Some(newer) => {
                 Err(format!("byte {offset} is of write {writer}, the later write {newer} is lost"))
             }
+        }
+    }
+
+    /// A byte without a name: any zero write, or discard, that nothing came after may have made it.
+    fn check_cleared(&self, offset: u64, label: Label, covering: Set) -> Checked {
+        let kind = if label == ZERO { Op::WriteZeroes } else { Op::Discard };
+        let entries = &self.ledger.entries;
+        let may_be = |number: &usize| {
+            let plan = &self.scenario.plans[*number];
+            plan.op == kind
+                && plan.clears(offset)
+                && entries[*number].issued[(offset - plan.offset) as usize]
+        };
+        let lost = |number: usize| {
+            members(covering).find(|&newer| entries[newer].before & bit(number) != 0)
+        };
+        let mut newer = None;
+        for number in (0..entries.len()).filter(may_be) {
+            match lost(number) {
+                None => return Ok(()),
+                lost => newer = lost,
+            }
+        }
+        match newer {
+            Some(newer) => {
+                Err(format!("byte {offset} is cleared, the later write {newer} is lost"))
+            }
+            None => Err(format!("byte {offset} is {label:#x}, though nobody cleared it")),
         }
     }
 }
@@ -121,7 +152,8 @@ mod tests {
             no_merge: false,
             resize: false,
             unmap: false,
-            discard_alignment: 0,
+            discard_alignment: 4,
+            dataless_max: 1 << 30,
             atomic_write_max: 0,
             copy_edges: false,
         };

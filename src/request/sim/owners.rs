@@ -27,13 +27,12 @@ impl<S: Subject> World<'_, S> {
             }
             (_, Some(number)) | (Some(number), None) => number,
             (None, None) => {
-                let mut candidates: Vec<usize> = members(self.ledger.in_flight)
+                let fits = members(self.ledger.in_flight)
                     .filter(|&number| !self.slots.iter().any(|&(_, known)| known == number))
-                    .filter(|&number| self.may_be_first(number, queue, io))
-                    .collect();
-                // Rather one that need not wait.
-                candidates.sort_by_key(|&number| self.ledger.is_blocked(number, 0));
-                *candidates.first().ok_or_else(|| format!("nobody's I/O: {io:x?}"))?
+                    .filter(|&number| self.may_be_first(number, queue, io));
+                // Who may run, if there is one.
+                fits.min_by_key(|&number| self.ledger.is_blocked(number, 0))
+                    .ok_or_else(|| format!("nobody's I/O: {io:x?}"))?
             }
         };
         if bound.is_none() {
@@ -46,9 +45,11 @@ impl<S: Subject> World<'_, S> {
         let plan = &self.scenario.plans[number];
         let range = io.offset..io.offset + io.bytes;
         plan.queue == queue
-            && match io.op {
-                Op::Flush => plan.op == Op::Flush,
-                Op::Read => plan.op == Op::Write && inside(&range, &plan.padded),
+            && match (io.op, plan.op) {
+                (Op::Flush, Op::Flush) => true,
+                (Op::Read, Op::Write | Op::WriteZeroes) => inside(&range, &plan.padded),
+                (Op::Write | Op::WriteZeroes, Op::WriteZeroes) => inside(&range, &plan.padded),
+                (Op::Discard, Op::Discard) => inside(&range, &plan.whole),
                 _ => false,
             }
     }

@@ -117,6 +117,12 @@ fn outcome(scenario: &Scenario, rng: &mut Rng, flight: &Flight) -> Outcome {
     if faults.wedged == Some(flight.request) && flight.io.op != Op::Flush {
         return Outcome::Short(0);
     }
+    let op = flight.io.op;
+    let whim = matches!(op, Op::WriteZeroes | Op::Discard) && rng.percent(faults.whim_percent);
+    if faults.refuses.refuses(&flight.io) || whim {
+        let invalid = op == Op::Discard && rng.percent(50);
+        return Outcome::Failed(if invalid { libc::EINVAL } else { libc::EOPNOTSUPP });
+    }
     if rng.percent(faults.interrupted_percent) {
         return Outcome::Failed(libc::EINTR);
     }

@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::memory::Pool;
-use super::scenario::Scenario;
+use super::scenario::{inside, Scenario};
+use super::storage::Outcome;
 use super::subject::{SimAction, Subject};
+use super::world::is_refusal;
 use crate::driver::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
 use crate::request::{Action, Completion, Request, RequestId, Scratch, ScratchPool, Stats};
 
@@ -41,6 +43,14 @@ pub enum Flaw {
     NowOvertakesHeld,
     PlugDoesNotNest,
     UnplugForgetsTheLast,
+    EdgesBeforeTheMiddle,
+    DiscardRoundedOutwards,
+    RefusedZeroesAreDone,
+    RefusedZeroesAskedAgain,
+    ZeroesNotExclusive,
+    ZeroesRoundedOutwards,
+    ZeroesWithoutFallback,
+    RefusedDiscardIsAFailure,
     SerialisingIgnored,
     SerialisingExcludesWritesOnly,
     GuestBlocksIgnored,
@@ -80,6 +90,9 @@ pub struct Reference {
     held: Vec<Vec<Entry>>,
     last_id: RequestId,
     flush_failed: Option<i32>,
+    /// Zero writes that the storage has refused, by `no_fallback`; discards.
+    refused: [bool; 2],
+    refused_discard: bool,
 }
 
 impl Reference {
@@ -93,6 +106,8 @@ impl Reference {
             held: scenario.limits.iter().map(|_| Vec::new()).collect(),
             last_id: 0,
             flush_failed: None,
+            refused: [false; 2],
+            refused_discard: false,
         }
     }
 
@@ -123,6 +138,7 @@ impl Reference {
             match self.flaw {
                 Flaw::NoWait => false,
                 Flaw::NoWaitForOtherQueues if other_queue => false,
+                Flaw::ZeroesNotExclusive if b.op == Op::WriteZeroes => false,
                 Flaw::SerialisingIgnored if a.excludes() || b.excludes() => false,
                 Flaw::SerialisingExcludesWritesOnly if a.excludes() || b.excludes() => {
                     self.scenario.conflict_among_writes(earlier.number, number)
@@ -179,6 +195,9 @@ impl Reference {
         if plan.bytes == 0 {
             return;
         }
+        if plan.op == Op::Discard {
+            return self.plan_discard(at);
+        }
         // One block an I/O, each at a place in scratch that the storage takes.
         let block = limits.request_alignment;
         let stride = (block as usize).next_multiple_of(limits.mem_alignment);
@@ -195,7 +214,8 @@ impl Reference {
             let main = offset < limits.last_block || self.flaw == Flaw::LastBlockIsDirect;
             let lane = if main { Lane::Main } else { Lane::LastBlock };
             let bytes = if main { block } else { end - offset };
-            ios.push(self.io(at, plan.op, lane, offset, bytes, place));
+            let op = self.way(at, offset, bytes);
+            ios.push(self.io(at, op, lane, offset, bytes, place));
             let edge = |edge: &Range<u64>| main && edge.start == offset;
             let head = plan.edges[0].as_ref().is_some_and(edge);
             let tail = plan.edges[1].as_ref().is_some_and(edge);
@@ -205,16 +225,119 @@ impl Reference {
             place += stride;
             offset += bytes;
         }
+        if plan.op == Op::WriteZeroes && self.flaw != Flaw::EdgesBeforeTheMiddle {
+            ios.sort_by_key(|io| !plan.whole.contains(&io.offset));
+        }
+        if ios.iter().any(|io| self.must_not_write(at, io)) {
+            self.entries[at].error = Some(libc::ENOTSUP);
+            return;
+        }
         reads.append(&mut ios);
         reads.reverse();
         self.entries[at].todo = reads;
+    }
+
+    /// What becomes of a block: zero writes ask the storage to zero it, unless it has refused.
+    fn way(&self, at: usize, offset: u64, bytes: u64) -> Op {
+        let plan = &self.scenario.plans[self.entries[at].number];
+        let whole = inside(&(offset..offset + bytes), &plan.whole)
+            || self.flaw == Flaw::ZeroesRoundedOutwards;
+        let refused = self.refused[usize::from(plan.flags.no_fallback)] || self.refused[0];
+        match plan.op {
+            Op::WriteZeroes if whole && !refused => Op::WriteZeroes,
+            Op::WriteZeroes => Op::Write,
+            op => op,
+        }
+    }
+
+    fn must_not_write(&self, at: usize, io: &Io) -> bool {
+        let plan = &self.scenario.plans[self.entries[at].number];
+        plan.flags.no_fallback && io.op == Op::Write && plan.whole.contains(&io.offset)
+    }
+
+    fn plan_discard(&mut self, at: usize) {
+        let plan = &self.scenario.plans[self.entries[at].number];
+        let unit = self.scenario.limits[plan.queue].discard_alignment;
+        let mut range = plan.whole.clone();
+        if self.flaw == Flaw::DiscardRoundedOutwards {
+            let end = (plan.offset + plan.bytes).next_multiple_of(unit);
+            range = plan.offset - plan.offset % unit..end.min(self.scenario.length);
+        }
+        while !range.is_empty() && !self.refused_discard {
+            let io = self.io(at, Op::Discard, Lane::Main, range.start, unit, 0);
+            self.entries[at].todo.push(io);
+            range.start += unit;
+        }
+    }
+
+    /// The storage refuses to zero, or to discard: what is done instead. None: an error.
+    fn instead(&mut self, at: usize, io: &Io) -> Option<()> {
+        if io.op == Op::Discard {
+            if self.flaw == Flaw::RefusedDiscardIsAFailure {
+                return None;
+            }
+            self.refused_discard = true;
+            self.entries[at].todo.clear();
+            return Some(());
+        }
+        let plan = &self.scenario.plans[self.entries[at].number];
+        let quick = plan.flags.no_fallback;
+        self.refused[usize::from(quick)] = true;
+        if quick && self.flaw != Flaw::ZeroesWithoutFallback {
+            return None;
+        }
+        if self.flaw != Flaw::RefusedZeroesAreDone {
+            let io = self.written(at, io);
+            self.entries[at].todo.push(io);
+        }
+        Some(())
+    }
+
+    /// What the storage has refused to others it is not asked either.
+    fn heed_refusal(&mut self, at: usize) {
+        let entry = &self.entries[at];
+        let quick = self.scenario.plans[entry.number].flags.no_fallback;
+        let refused = self.refused[usize::from(quick)] || self.refused[0];
+        let Some(io) = entry.todo.last().filter(|io| refused && io.op == Op::WriteZeroes) else {
+            return;
+        };
+        if quick && self.flaw != Flaw::ZeroesWithoutFallback {
+            self.entries[at].error = Some(libc::ENOTSUP);
+            return;
+        }
+        let io = self.written(at, io);
+        self.entries[at].todo.pop();
+        self.entries[at].todo.push(io);
+    }
+
+    /// Zeros that are written instead, from this block's place in scratch.
+    fn written(&self, at: usize, io: &Io) -> Io {
+        let entry = &self.entries[at];
+        let plan = &self.scenario.plans[entry.number];
+        let limits = &self.scenario.limits[plan.queue];
+        let step = (limits.request_alignment as usize).next_multiple_of(limits.mem_alignment);
+        let base = entry.scratch.as_ref().map_or(0, |scratch| scratch.address);
+        let block = (io.offset - plan.padded.start) / io.bytes;
+        self.io(at, Op::Write, Lane::Main, io.offset, io.bytes, base + block as usize * step)
     }
 
     fn io(&self, at: usize, op: Op, lane: Lane, offset: u64, bytes: u64, address: usize) -> Io {
         let entry = &self.entries[at];
         let plan = &self.scenario.plans[entry.number];
         let mut copies = Copies::new();
-        for byte in offset..offset + bytes {
+        let zeroes = plan.op == Op::WriteZeroes;
+        let guest = matches!(plan.op, Op::Read | Op::Write);
+        if zeroes && op == Op::Write {
+            // As often as it takes: the pool may say no.
+            let mut pool = self.pool.clone();
+            let zeros = std::iter::repeat_with(|| pool.zeros(bytes as usize, 1));
+            let zeros = zeros.flatten().next().map_or(0, |zeros| zeros.address);
+            let start = offset.max(plan.offset);
+            let to = address + (start - offset) as usize;
+            let bytes = (offset + bytes).min(plan.offset + plan.bytes) - start;
+            copies.push(Copy { from: zeros, to, bytes: bytes as usize });
+        }
+        for byte in offset..offset + if guest { bytes } else { 0 } {
             if op == plan.op && plan.covers(byte) {
                 let scratch = address + (byte - offset) as usize;
                 let guest = plan.address_at(byte);
@@ -234,14 +357,19 @@ impl Reference {
             copies.retain(|copy| copy.bytes > 0);
         }
         let segment = Segment { address, bytes: bytes as usize };
-        let segments = if bytes > 0 { vec![segment].into() } else { Segments::new() };
-        let fua = plan.fua && self.flaw != Flaw::FuaForgotten;
+        let dataless = matches!(op, Op::WriteZeroes | Op::Discard);
+        let segments = if bytes > 0 && !dataless { vec![segment].into() } else { Segments::new() };
+        let fua = plan.flags.fua && self.flaw != Flaw::FuaForgotten;
         let id =
             IoId { slot: entry.id as u32, part: (offset * 2) as u32 + (op == Op::Read) as u32 };
-        Io { lane, fua, bytes, segments, copies, ..Io::new(id, op, offset) }
+        let no_fallback = plan.flags.no_fallback && op == Op::WriteZeroes;
+        Io { lane, fua, no_fallback, bytes, segments, copies, ..Io::new(id, op, offset) }
     }
 
     fn go_on(&mut self, at: usize, actions: &mut Vec<SimAction>) {
+        if self.flaw != Flaw::RefusedZeroesAskedAgain {
+            self.heed_refusal(at);
+        }
         let entry = &mut self.entries[at];
         let queue = self.scenario.plans[entry.number].queue;
         let next = if entry.error.is_none() { entry.todo.pop() } else { None };
@@ -319,7 +447,7 @@ impl Reference {
         if moved == io.bytes || given_up {
             return None;
         }
-        if self.flaw == Flaw::ResumesMisaligned {
+        if self.flaw == Flaw::ResumesMisaligned && !io.segments.is_empty() {
             io.offset += moved;
             io.bytes -= moved;
             io.segments[0].address += moved as usize;
@@ -397,7 +525,7 @@ impl Subject for Reference {
         };
         let number = self.entries[at].number;
         let queue = self.scenario.plans[number].queue;
-        let edge = io.op != self.scenario.plans[number].op;
+        let edge = io.op == Op::Read && self.scenario.plans[number].op != Op::Read;
         let ignored = (edge && self.flaw == Flaw::IgnoredEdgeError)
             || (io.op == Op::Write && self.flaw == Flaw::IgnoredWriteError);
         match result {
@@ -408,7 +536,11 @@ impl Subject for Reference {
                 }
             }
             Err(errno) => {
-                if !ignored {
+                if is_refusal(&io, Outcome::Failed(errno)) {
+                    if self.instead(at, &io).is_none() {
+                        self.entries[at].error = Some(errno);
+                    }
+                } else if !ignored {
                     self.entries[at].error = Some(errno);
                 }
                 if io.op == Op::Flush {

@@ -1,8 +1,8 @@
 //! What every single I/O must be like, whatever else is going on.
 
-use super::ledger::{bit, Checked, Set};
+use super::ledger::{bit, members, Checked, Set};
 use super::memory::Memory;
-use super::scenario::{inside, Scenario};
+use super::scenario::{inside, overlap, Scenario};
 use crate::driver::{Copy, Io, Lane, Op};
 use crate::request::QueueLimits;
 
@@ -14,6 +14,9 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
             true => Ok(()),
             false => fail("a flush moves bytes"),
         };
+    }
+    if matches!(io.op, Op::WriteZeroes | Op::Discard) {
+        return check_dataless(io, limits, length);
     }
     let sum: usize = io.segments.iter().map(|segment| segment.bytes).sum();
     if io.bytes == 0 || sum as u64 != io.bytes || io.segments.iter().any(|s| s.bytes == 0) {
@@ -50,6 +53,29 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     }
 }
 
+/// As `check_shape`, for I/O that moves no memory.
+fn check_dataless(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
+    let fail = |what: &str| Err(format!("{what}: {io:x?}"));
+    let end = io.offset + io.bytes;
+    let unit = match io.op {
+        Op::Discard => limits.discard_alignment,
+        _ => limits.request_alignment,
+    };
+    if io.bytes == 0 || !io.segments.is_empty() || !io.copies.is_empty() {
+        return fail("no range, or memory");
+    }
+    if !io.offset.is_multiple_of(unit) || !io.bytes.is_multiple_of(unit) {
+        return fail("misaligned on the disk");
+    }
+    if io.bytes > limits.dataless_max.max(unit) {
+        return fail("too many bytes");
+    }
+    match end > length.min(limits.last_block) || io.lane != Lane::Main {
+        true => fail("passes the end"),
+        false => Ok(()),
+    }
+}
+
 /// Range: a request's I/O keeps to the blocks that it touches, and a write reads its edges only.
 pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
     let plan = &scenario.plans[number];
@@ -60,7 +86,25 @@ pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
             true => Ok(()),
             false => Err(format!("I/O of request {number} beyond {:?}: {io:x?}", plan.padded)),
         },
-        (Op::Write, Op::Read) => {
+        (Op::WriteZeroes, Op::WriteZeroes) | (Op::Discard, Op::Discard) => {
+            let asked = plan.flags;
+            if !inside(&range, &plan.whole) {
+                return Err(format!("I/O of request {number} beyond {:?}: {io:x?}", plan.whole));
+            }
+            let unmap = io.may_unmap && !asked.may_unmap;
+            match unmap || (io.op == Op::WriteZeroes && io.no_fallback != asked.no_fallback) {
+                true => Err(format!("other flags than those of request {number}: {io:x?}")),
+                false => Ok(()),
+            }
+        }
+        (Op::WriteZeroes, Op::Write) => {
+            let whole = overlap(&range, &plan.whole) && plan.flags.no_fallback;
+            match whole || !inside(&range, &plan.padded) {
+                true => Err(format!("request {number} is not to write zeros here: {io:x?}")),
+                false => Ok(()),
+            }
+        }
+        (Op::Write | Op::WriteZeroes, Op::Read) => {
             let in_edge = |offset: u64| plan.edges.iter().flatten().any(|e| e.contains(&offset));
             match range.clone().all(in_edge) && io.copies.is_empty() {
                 true => Ok(()),
@@ -97,6 +141,10 @@ pub fn check_memory(
                     segment
                 ));
             }
+        } else if memory.is_zeros(segment.address, segment.bytes) {
+            if (plan.op, io.op) != (Op::WriteZeroes, Op::Write) {
+                return Err(format!("zeros for request {number}: {io:x?}"));
+            }
         } else if !memory.is_taken(segment.address, segment.bytes) {
             return Err(format!("scratch that is not taken: {segment:x?} of {io:x?}"));
         }
@@ -110,8 +158,13 @@ fn check_copy(io: &Io, copy: &Copy, scenario: &Scenario, sharers: Set, memory: &
         Op::Read => (copy.to, copy.from),
         _ => (copy.from, copy.to),
     };
-    let theirs = (guest..guest + copy.bytes)
-        .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
+    let zeroes = |number: usize| scenario.plans[number].op == Op::WriteZeroes;
+    let from_zeros = io.op == Op::Write
+        && memory.is_zeros(copy.from, copy.bytes)
+        && members(sharers).any(zeroes);
+    let theirs = from_zeros
+        || (guest..guest + copy.bytes)
+            .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
     if copy.bytes == 0 || !theirs {
         return Err(format!("copy with foreign memory: {copy:x?} of {io:x?}"));
     }

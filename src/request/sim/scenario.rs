@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
 use super::rng::Rng;
-use crate::driver::{Op, Segment, Segments};
+use crate::driver::{Io, Op, Segment, Segments};
 use crate::request::{QueueLimits, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
@@ -17,7 +17,7 @@ pub const REQUESTS_MAX: usize = 32;
 pub struct Plan {
     pub queue: usize,
     pub op: Op,
-    pub fua: bool,
+    pub flags: RequestFlags,
     pub asks: Asks,
     pub offset: u64,
     pub bytes: u64,
@@ -33,6 +33,8 @@ pub struct Plan {
     pub padded: Range<u64>,
     /// The blocks that it writes only in part: the only ones it may read.
     pub edges: [Option<Range<u64>>; 2],
+    /// Zero writes: the part of whole blocks. Discards: the part that reaches the storage.
+    pub whole: Range<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +47,20 @@ pub struct Faults {
     pub no_scratch_percent: u64,
     /// The I/O of this request never moves a byte.
     pub wedged: Option<usize>,
+    /// What the storage refuses, always, and chance in percent that it refuses at a whim.
+    pub refuses: Refuses,
+    pub whim_percent: u64,
+}
+
+/// By what is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Refuses {
+    /// Zero writes that may deallocate; those that may not.
+    pub unmap: bool,
+    pub zero: bool,
+    /// Zero writes that must be quick.
+    pub quick: bool,
+    pub discard: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -105,10 +121,28 @@ impl Scenario {
 
     /// Adds a request whose vector lies at `segments`, in memory reserved by `reserve`.
     pub fn add(&mut self, queue: usize, op: Op, fua: bool, offset: u64, segments: Segments) {
+        let flags = RequestFlags { fua, ..RequestFlags::default() };
+        let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
+        self.add_plan(queue, op, flags, offset..offset + bytes as u64, segments);
+    }
+
+    /// Adds a request without memory.
+    pub fn add_dataless(&mut self, queue: usize, op: Op, flags: RequestFlags, range: Range<u64>) {
+        self.add_plan(queue, op, flags, range, Segments::new());
+    }
+
+    fn add_plan(
+        &mut self,
+        queue: usize,
+        op: Op,
+        flags: RequestFlags,
+        range: Range<u64>,
+        segments: Segments,
+    ) {
         assert!(self.plans.len() < REQUESTS_MAX);
         let addresses: Vec<usize> =
             segments.iter().flat_map(|s| s.address..s.address + s.bytes).collect();
-        let bytes = addresses.len() as u64;
+        let (offset, bytes) = (range.start, range.end - range.start);
         let number = self.plans.len();
         let mut distinct = true;
         for &address in &addresses {
@@ -118,19 +152,27 @@ impl Scenario {
             *cell = written(number, (address - BASE) & 0xffff);
         }
         let limits = &self.limits[queue];
-        let end = offset + bytes;
-        let whole = offset.is_multiple_of(limits.granule) && end.is_multiple_of(limits.granule);
-        let exclusive = op == Op::Write && bytes > 0 && !(whole && end <= limits.last_block);
-        let tracked = if exclusive { pad(&(offset..end), limits.granule) } else { offset..end };
-        let padded = padded(&(offset..end), limits);
+        let whole = whole(op, &range, limits);
+        let changed = if op == Op::Discard { &whole } else { &range };
+        let neat = range.start.is_multiple_of(limits.granule)
+            && range.end.is_multiple_of(limits.granule)
+            && range.end <= limits.last_block;
+        let exclusive = !changed.is_empty()
+            && match op {
+                Op::Write => !neat,
+                Op::WriteZeroes | Op::Discard => true,
+                _ => false,
+            };
+        let tracked = if exclusive { pad(changed, limits.granule) } else { range.clone() };
+        let padded = padded(&range, limits);
         let edges = match op {
-            Op::Write if bytes > 0 => edges(&(offset..end), limits),
+            Op::Write | Op::WriteZeroes if bytes > 0 => edges(&range, limits),
             _ => [None, None],
         };
         self.plans.push(Plan {
             queue,
             op,
-            fua,
+            flags,
             asks: Asks::default(),
             offset,
             bytes,
@@ -141,6 +183,7 @@ impl Scenario {
             exclusive,
             padded,
             edges,
+            whole,
         });
     }
 
@@ -157,10 +200,9 @@ impl Scenario {
         Request {
             op: plan.op,
             flags: RequestFlags {
-                fua: plan.fua,
                 serialising: plan.asks.serialising,
                 no_wait: plan.asks.no_wait,
-                ..RequestFlags::default()
+                ..plan.flags
             },
             guest_block: plan.asks.guest_block,
             offset: plan.offset,
@@ -196,7 +238,7 @@ impl Scenario {
     /// Whether one has to wait because both may write, or let nobody write.
     pub fn conflict_among_writes(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
-        let counts = |plan: &Plan| plan.bytes > 0 && (plan.op == Op::Write || plan.excludes());
+        let counts = |plan: &Plan| plan.changes_bytes() || plan.excludes();
         counts(a) && counts(b) && (a.exclusive || b.exclusive) && overlap(&a.tracked, &b.tracked)
     }
 }
@@ -209,6 +251,24 @@ impl Plan {
         let end = self.offset + self.bytes;
         (self.bytes > 0 && self.bytes < block && end <= at + block && end <= limits.last_block)
             .then_some(at)
+    }
+
+    /// Whether others have to mind it.
+    fn changes_bytes(&self) -> bool {
+        match self.op {
+            Op::Write | Op::WriteZeroes => self.bytes > 0,
+            Op::Discard => !self.whole.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether it may make this byte zero, or discard it.
+    pub fn clears(&self, offset: u64) -> bool {
+        match self.op {
+            Op::WriteZeroes => self.covers(offset),
+            Op::Discard => self.whole.contains(&offset),
+            _ => false,
+        }
     }
 
     pub fn covers(&self, offset: u64) -> bool {
@@ -240,6 +300,18 @@ fn padded(range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
     start..end
 }
 
+/// See `Plan::whole`.
+fn whole(op: Op, range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
+    let unit = match op {
+        Op::WriteZeroes => limits.request_alignment,
+        Op::Discard if limits.unmap => limits.discard_alignment,
+        _ => return 0..0,
+    };
+    let start = range.start.next_multiple_of(unit);
+    let end = range.end.min(limits.last_block);
+    start..(end - end % unit).max(start)
+}
+
 fn edges(range: &Range<u64>, limits: &QueueLimits) -> [Option<Range<u64>>; 2] {
     let block = limits.request_alignment;
     let end = range.end.min(limits.last_block);
@@ -257,6 +329,21 @@ pub fn one_segment(address: usize, bytes: usize) -> Segments {
 
 impl Faults {
     pub fn draw(rng: &mut Rng, requests: usize) -> Self {
+        let mut faults = Faults::draw_errors(rng, requests);
+        if rng.percent(50) {
+            let zero = rng.percent(50);
+            faults.refuses = Refuses {
+                unmap: rng.percent(50),
+                zero,
+                quick: zero || rng.percent(50),
+                discard: rng.percent(50),
+            };
+            faults.whim_percent = rng.pick(&[0, 0, 0, 20]);
+        }
+        faults
+    }
+
+    fn draw_errors(rng: &mut Rng, requests: usize) -> Self {
         if rng.percent(50) {
             return Faults::default();
         }
@@ -270,10 +357,24 @@ impl Faults {
             error_percent: rate(60, 20),
             no_scratch_percent: rate(20, 30),
             wedged: None,
+            refuses: Refuses::default(),
+            whim_percent: 0,
         };
         if rng.percent(2) {
             faults.wedged = Some(rng.index(requests));
         }
         faults
+    }
+}
+
+impl Refuses {
+    /// Whether the storage never does what this I/O asks for.
+    pub fn refuses(&self, io: &Io) -> bool {
+        match io.op {
+            Op::WriteZeroes if io.may_unmap => self.unmap || (self.quick && io.no_fallback),
+            Op::WriteZeroes => self.zero || (self.quick && io.no_fallback),
+            Op::Discard => self.discard,
+            _ => false,
+        }
     }
 }

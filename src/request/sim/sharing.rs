@@ -32,14 +32,18 @@ impl<S: Subject> World<'_, S> {
                 false => Err(format!("others join an I/O that goes on: {io:x?}")),
             };
         }
-        let edge = plan.op == Op::Write && io.op == Op::Read;
+        let edge = plan.op != Op::Read && io.op == Op::Read;
         let seen = &mut self.counts.seen[plan.queue];
         seen.rmw_reads += u64::from(edge);
+        if edge && plan.op != Op::Write && self.ledger.entries[leader].line.is_none() {
+            self.ledger.entries[leader].line = Some(0);
+            seen.rmw += 1;
+        }
         if !S::SHARES {
             return Ok(());
         }
-        let fua = members(sharers).any(|number| self.scenario.plans[number].fua);
-        if io.fua != (fua && io.op == Op::Write) {
+        let fua = members(sharers).any(|number| self.scenario.plans[number].flags.fua);
+        if io.fua != (fua && matches!(io.op, Op::Write | Op::WriteZeroes)) {
             return Err(format!("FUA without being asked, or not as asked: {io:x?}"));
         }
         let expected = match plan.op {
@@ -51,7 +55,8 @@ impl<S: Subject> World<'_, S> {
             self.counts.shared_reads += u64::from(expected.count_ones());
         }
         let expected = bit(leader) | if edge { 0 } else { expected };
-        match expected == sharers {
+        let loose = self.ledger.entries[leader].loose && sharers & !expected == 0;
+        match expected == sharers || loose {
             true => Ok(()),
             false => {
                 let list = |set| members(set).collect::<Vec<_>>();
@@ -77,6 +82,11 @@ impl<S: Subject> World<'_, S> {
         let block = plan.part_of_block(limits).filter(|_| !limits.no_merge);
         let line = block.map_or(0, |_| self.line(leader));
         self.ledger.entries[leader].line = Some(line);
+        if self.is_loose(line) {
+            self.ledger.entries[leader].loose = true;
+            self.counts.loose += 1;
+            return Ok(line);
+        }
         let covered = block
             .is_some_and(|block| self.covers(bit(leader) | line, block, limits.request_alignment));
         let others = u64::from(line.count_ones());
@@ -92,6 +102,14 @@ impl<S: Subject> World<'_, S> {
             seen.rmw_reads_skipped += others + u64::from(!edge);
         }
         Ok(line)
+    }
+
+    /// Somebody whom one of `line` waited for, for the sake of a guest block, has just ended without
+    /// any I/O: perhaps after the line was formed, so it may have become shorter.
+    fn is_loose(&self, line: Set) -> bool {
+        let silent = |&number: &usize| !self.ledger.entries[number].touched;
+        let gone = self.gone.iter().copied().filter(silent).fold(0, |set, n| set | bit(n));
+        members(line).any(|number| self.ledger.entries[number].blockers & gone != 0)
     }
 
     /// The writes that wait for `leader`, or for another of these, and for nobody else.

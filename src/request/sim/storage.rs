@@ -3,8 +3,10 @@
 //! An I/O moves its bytes unit by unit, at whatever moments and in whatever order the schedule
 //! says: other I/Os see it half done.
 
+use std::ops::Range;
+
 use super::ledger::{bit, Set};
-use super::memory::{source, Label, Memory, POISON};
+use super::memory::{source, Label, Memory, GONE, POISON, ZERO};
 use super::rng::Rng;
 use crate::driver::{Io, Op};
 
@@ -27,8 +29,10 @@ pub struct Flight {
     pub sharers: Set,
     /// The joined I/O that it is a part of.
     pub joint: Option<usize>,
-    /// Of every byte.
+    /// Of every byte; empty where no memory is moved.
     pub addresses: Vec<usize>,
+    /// What it may make zero.
+    pub zeroes: Range<u64>,
     /// Where the units begin that have not moved yet.
     pending: Vec<usize>,
     unit: usize,
@@ -41,7 +45,7 @@ impl Flight {
     pub fn new(io: Io, queue: usize, request: usize, addresses: Vec<usize>, unit: u64) -> Self {
         let unit = unit as usize;
         let sharers = bit(request);
-        let pending = (0..addresses.len()).step_by(unit).collect();
+        let pending = (0..io.bytes as usize).step_by(unit).collect();
         Flight {
             io,
             queue,
@@ -49,6 +53,7 @@ impl Flight {
             sharers,
             joint: None,
             addresses,
+            zeroes: 0..0,
             pending,
             unit,
             copied: false,
@@ -113,7 +118,8 @@ impl Flight {
                 Ok(moved)
             }
             Outcome::Failed(errno) => {
-                if self.io.op == Op::Write {
+                let refused = errno == libc::EOPNOTSUPP;
+                if !matches!(self.io.op, Op::Read | Op::Flush) && !refused {
                     let percent = rng.pick(&[0, 0, 50, 100]);
                     self.advance(disk, memory, percent, rng);
                 }
@@ -124,7 +130,7 @@ impl Flight {
     }
 
     fn apply(&mut self, start: usize, disk: &mut [Label], memory: &mut Memory) {
-        let end = (start + self.unit).min(self.addresses.len());
+        let end = (start + self.unit).min(self.io.bytes as usize);
         match self.io.op {
             Op::Write => {
                 self.copy(memory);
@@ -132,12 +138,15 @@ impl Flight {
                     let offset = self.io.offset + at as u64;
                     let label = memory.get(self.addresses[at]);
                     let old = std::mem::replace(&mut disk[offset as usize], label);
-                    let theirs = source(label).is_some_and(|n| self.sharers & bit(n) != 0);
+                    let theirs = source(label).is_some_and(|n| self.sharers & bit(n) != 0)
+                        || (label == ZERO && self.zeroes.contains(&offset));
                     if label != old && !theirs {
                         self.changed_neighbour = Some(offset);
                     }
                 }
             }
+            Op::WriteZeroes => disk[self.bytes(start, end)].fill(ZERO),
+            Op::Discard => disk[self.bytes(start, end)].fill(GONE),
             Op::Read => {
                 for at in start..end {
                     memory.set(self.addresses[at], disk[self.io.offset as usize + at]);
@@ -145,6 +154,10 @@ impl Flight {
             }
             _ => {}
         }
+    }
+
+    fn bytes(&self, start: usize, end: usize) -> Range<usize> {
+        self.io.offset as usize + start..self.io.offset as usize + end
     }
 
     /// Carries out the I/O's copies, once.

@@ -16,6 +16,8 @@ pub struct Counts {
     /// Requests that were held back, and reads that shared another's read.
     pub batched: u64,
     pub shared_reads: u64,
+    /// Writes of which it is not known how many had to share them.
+    pub loose: u64,
     pub errors: u64,
     pub shorts: u64,
     pub interrupts: u64,
@@ -32,8 +34,10 @@ pub struct Counts {
     pub joined: u64,
     pub zero_copy: u64,
     pub bounced: u64,
-    /// Reads, writes and flushes issued, by queue.
-    ios: Vec<[u64; 3]>,
+    /// Zero writes and discards that the storage refused.
+    pub refused: u64,
+    /// I/Os issued, by queue and kind.
+    ios: Vec<[u64; KINDS]>,
     /// By queue.
     pub seen: Vec<Seen>,
 }
@@ -61,7 +65,7 @@ impl Counts {
     pub fn new(queues: usize) -> Self {
         Counts {
             schedules: 1,
-            ios: vec![[0; 3]; queues],
+            ios: vec![[0; KINDS]; queues],
             seen: vec![Seen::default(); queues],
             ..Counts::default()
         }
@@ -87,6 +91,7 @@ impl Counts {
         self.batched += other.batched;
         self.shared_reads += other.shared_reads;
         self.errors += other.errors;
+        self.refused += other.refused;
         self.shorts += other.shorts;
         self.interrupts += other.interrupts;
         self.denied += other.denied;
@@ -99,7 +104,7 @@ impl Counts {
         self.joined += other.joined;
         self.zero_copy += other.zero_copy;
         self.bounced += other.bounced;
-        self.ios.resize(self.ios.len().max(1), [0; 3]);
+        self.ios.resize(self.ios.len().max(1), [0; KINDS]);
         self.ios[0][0] += other.ios();
     }
 }
@@ -110,7 +115,7 @@ impl std::fmt::Display for Counts {
             f,
             "{} schedules, {} requests ({} failed), {} I/Os, {} waits, {} read-modify-writes, \
              {} merged, {} joined, {} in batches, {} reads shared, {} zero-copy, {} bounced, \
-             {} cancelled ({} not), {} would not wait; injected: {} errors, \
+             {} cancelled ({} not), {} would not wait; injected: {} refusals, {} errors, \
              {} short, {} interrupted, {} without scratch",
             self.schedules,
             self.requests,
@@ -127,6 +132,7 @@ impl std::fmt::Display for Counts {
             self.cancelled,
             self.cancels_refused,
             self.declined,
+            self.refused,
             self.errors,
             self.shorts,
             self.interrupts,
@@ -135,11 +141,16 @@ impl std::fmt::Display for Counts {
     }
 }
 
+const KINDS: usize = 6;
+
 fn kind(op: Op) -> usize {
     match op {
         Op::Read => 0,
         Op::Write => 1,
-        _ => 2,
+        Op::Flush => 2,
+        Op::WriteZeroes => 3,
+        Op::Discard => 4,
+        Op::Truncate | Op::Fill => 5,
     }
 }
 
@@ -154,35 +165,39 @@ pub fn check_stats(
     counts.declined += u64::from(ledger.declined.count_ones());
     for (queue, stats) in all.enumerate() {
         let Some(stats) = stats else { return Ok(()) };
-        let mut requests = [0; 3];
-        let mut bytes = [0; 3];
+        let mut requests = [0; KINDS];
+        let mut bytes = [0; KINDS];
         let mut errors = 0;
         for (number, plan) in scenario.plans.iter().enumerate() {
             if plan.queue == queue {
                 let ok = ledger.succeeded & bit(number) != 0;
                 requests[kind(plan.op)] += 1;
-                bytes[kind(plan.op)] += if ok { plan.bytes } else { 0 };
+                let moves = matches!(plan.op, Op::Read | Op::Write) && ok;
+                bytes[kind(plan.op)] += if moves { plan.bytes } else { 0 };
                 errors += u64::from(!ok);
             }
         }
-        let [reads, writes, _] = counts.ios[queue];
-        let told = [stats.reads, stats.writes, stats.flushes];
-        let moved = [stats.bytes_read, stats.bytes_written, 0];
+        let [reads, writes, _, zeroes, ..] = counts.ios[queue];
+        let writes = writes + zeroes;
+        let told = [stats.reads, stats.writes, stats.flushes, stats.write_zeroes, stats.discards];
+        let moved = [stats.bytes_read, stats.bytes_written];
         let storage = [stats.storage_reads, stats.storage_writes];
-        let here = |plan: &&Plan| plan.queue == queue && plan.bytes > 0;
+        let here = |plan: &&Plan| {
+            plan.queue == queue && plan.bytes > 0 && matches!(plan.op, Op::Read | Op::Write)
+        };
         let moving = scenario.plans.iter().filter(here).count() as u64;
         let copied = stats.zero_copy + stats.bounced;
-        let plausible = told == requests
-            && moved == bytes
+        let plausible = told == requests[..5]
+            && moved == bytes[..2]
             && storage == [reads, writes]
             && stats.errors == errors
             && stats.in_flight == 0
             && copied <= moving
             && copied + errors >= moving
-            && stats.rmw <= requests[1]
+            && stats.rmw <= requests[1] + requests[3]
             && stats.rmw <= stats.rmw_reads + stats.rmw_reads_skipped
             && stats.rmw_reads <= 2 * stats.rmw
-            && counts.seen[queue].agrees(&stats, counts.denied > 0)
+            && counts.seen[queue].agrees(&stats, counts.denied + counts.loose > 0)
             && (counts.joined > 0 || stats.rmw_reads <= reads)
             && stats.merged <= requests[1];
         if !plausible {

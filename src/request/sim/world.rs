@@ -35,7 +35,7 @@ pub struct World<'a, S> {
     /// I/Os that went out as one, and are to end as one.
     pub(super) joints: Vec<Joint>,
     /// Who completed in this step.
-    gone: Vec<usize>,
+    pub(super) gone: Vec<usize>,
     pub(super) actions: Vec<SimAction>,
     /// By queue: how many plugs are open, and whom they hold back.
     pub(super) plugs: Vec<u32>,
@@ -46,6 +46,8 @@ pub struct World<'a, S> {
     pub(super) rng: Rng,
     pub(super) now: u64,
     pub counts: Counts,
+    /// Zero writes that the storage has refused, by `may_unmap` and `no_fallback`.
+    refused: [[bool; 2]; 2],
     pub(super) trace: bool,
 }
 
@@ -81,6 +83,7 @@ impl<'a, S: Subject> World<'a, S> {
             rng: Rng::new(scenario.seed ^ 2),
             now: 0,
             counts: Counts::new(scenario.limits.len()),
+            refused: Default::default(),
             trace,
         }
     }
@@ -115,7 +118,7 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     fn is_edge_read(&self, flight: &Flight) -> bool {
-        flight.io.op != self.scenario.plans[flight.request].op
+        flight.io.op == Op::Read && self.scenario.plans[flight.request].op != Op::Read
     }
 
     /// Ends the I/O at `index`.
@@ -152,6 +155,9 @@ impl<'a, S: Subject> World<'a, S> {
         if taken > 0 {
             return Err(format!("{taken} pieces of scratch were not given back"));
         }
+        if !self.memory.borrow().zeros_are_intact() {
+            return Err("somebody has written to the zeros".into());
+        }
         model::check_disk(self.scenario, &self.ledger, &self.disk)?;
         if self.held.iter().any(|held| !held.is_empty()) {
             return Err("the schedule leaves requests held back".into());
@@ -167,8 +173,14 @@ impl<'a, S: Subject> World<'a, S> {
         let edge = self.is_edge_read(flight);
         let block = self.scenario.limits[flight.queue].request_alignment;
         let flush = flight.io.op == Op::Flush;
+        let refused = is_refusal(&flight.io, outcome);
+        if refused && flight.io.op == Op::WriteZeroes {
+            let Io { may_unmap, no_fallback, .. } = flight.io;
+            self.refused[usize::from(may_unmap)][usize::from(no_fallback)] = true;
+        }
         match outcome {
             Outcome::Full => {}
+            Outcome::Failed(_) if refused => self.counts.refused += 1,
             Outcome::Short(_) => self.counts.shorts += 1,
             Outcome::Failed(libc::EINTR) => self.counts.interrupts += 1,
             Outcome::Failed(_) => {
@@ -179,7 +191,10 @@ impl<'a, S: Subject> World<'a, S> {
         for number in members(flight.sharers) {
             let entry = &mut self.ledger.entries[number];
             entry.outstanding -= 1;
+            entry.outstanding_zeroes -= u32::from(flight.io.op == Op::WriteZeroes);
+            entry.wrote |= !refused && matches!(flight.io.op, Op::Write | Op::WriteZeroes);
             match outcome {
+                _ if refused => {}
                 Outcome::Full => entry.flushed |= flush,
                 Outcome::Short(moved) => entry.stalls += u32::from(moved < block),
                 Outcome::Failed(libc::EINTR) => entry.stalls += 1,
@@ -266,6 +281,10 @@ impl<'a, S: Subject> World<'a, S> {
         }
         let unit = self.scenario.unit;
         let mut flight = Flight::new(io, queue, leader, addresses, unit);
+        let plan = &self.scenario.plans[leader];
+        if plan.op == Op::WriteZeroes {
+            flight.zeroes = plan.offset..plan.offset + plan.bytes;
+        }
         flight.sharers = sharers;
         flight.joint = joint;
         self.flights.push(flight);
@@ -284,11 +303,17 @@ impl<'a, S: Subject> World<'a, S> {
         rules::check_range(io, self.scenario, number)?;
         let entry = &mut self.ledger.entries[number];
         entry.touched = true;
-        if io.op == Op::Write {
+        if matches!(io.op, Op::Write | Op::WriteZeroes | Op::Discard) {
             if entry.edge_failed {
                 return Err(format!("request {number} writes though an edge read failed: {io:x?}"));
             }
-            if plan.fua && !io.fua {
+            if io.op == Op::Write && plan.flags.no_fallback && !plan.whole.is_empty() {
+                let zeroed = |at: u64| entry.issued[(at - plan.offset) as usize];
+                if !plan.whole.clone().all(zeroed) || entry.outstanding_zeroes > 0 {
+                    return Err(format!("request {number} writes before the middle: {io:x?}"));
+                }
+            }
+            if plan.flags.fua && !io.fua {
                 return Err(format!("FUA request {number} writes without it: {io:x?}"));
             }
             let start = io.offset.max(plan.offset) - plan.offset;
@@ -296,11 +321,26 @@ impl<'a, S: Subject> World<'a, S> {
             entry.issued[start as usize..end as usize].fill(true);
         }
         let resumed = self.ended.iter().any(|(id, _)| *id == io.id);
+        if io.op == Op::WriteZeroes {
+            if !resumed && self.refused[usize::from(io.may_unmap)][usize::from(io.no_fallback)] {
+                return Err(format!("asks again for what was refused: {io:x?}"));
+            }
+            entry.outstanding_zeroes += 1;
+        }
         if !entry.errors.is_empty() && !resumed {
             return Err(format!("request {number} goes on after an error: {io:x?}"));
         }
         entry.outstanding += 1;
         Ok(())
+    }
+}
+
+/// The storage does not do such a thing; the machine knows another way.
+pub(super) fn is_refusal(io: &Io, outcome: Outcome) -> bool {
+    match (io.op, outcome) {
+        (Op::WriteZeroes, Outcome::Failed(errno)) => errno == libc::EOPNOTSUPP,
+        (Op::Discard, Outcome::Failed(errno)) => errno == libc::EOPNOTSUPP || errno == libc::EINVAL,
+        _ => false,
     }
 }
 
