@@ -81,10 +81,11 @@ impl Handle {
         let mut limits = driver.limits().clone();
         override_alignments(&mut limits, options);
         let block = u64::from(limits.request_alignment);
-        if !node.length().is_multiple_of(block) {
+        // The storage's own length, not the object's, which may end inside a block.
+        let length = driver.length()?;
+        if !length.is_multiple_of(block) {
             let words = format!(
-                "{name}: a length of {} bytes is no multiple of the request alignment {block}",
-                node.length()
+                "{name}: a length of {length} bytes is no multiple of the request alignment {block}"
             );
             return Err(Error::new(libc::EINVAL, words));
         }
@@ -127,7 +128,7 @@ impl Handle {
             Storage::File(driver) => Some(driver.cache_unit()),
             Storage::Callbacks(_) => None,
         };
-        let queue_limits = queue_limits(&limits, node.length(), cache_unit, options);
+        let queue_limits = queue_limits(&limits, cache_unit, options);
         let window_offset = window.map_or(0, |window| window.offset);
         let pool_of_queue = pool.pool().clone();
         let queue = Queue::new(node, driver, pool_of_queue, ring, mode, name, window_offset);
@@ -187,12 +188,7 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
 }
 
 /// `cache_unit`: what the page cache works in, for a file or device; None for a caller's driver.
-fn queue_limits(
-    limits: &Limits,
-    length: u64,
-    cache_unit: Option<u64>,
-    options: &Options,
-) -> QueueLimits {
+fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> QueueLimits {
     let request_alignment = u64::from(limits.request_alignment);
     let unit = cache_unit.unwrap_or(request_alignment).max(request_alignment);
     let in_page_cache = cache_unit.is_some() && !limits.direct;
@@ -200,7 +196,6 @@ fn queue_limits(
         0 => TRANSFER_MAX,
         bytes => u64::from(bytes).min(TRANSFER_MAX),
     };
-    let partial = !length.is_multiple_of(request_alignment);
     let max_transfer = (transfer & !(request_alignment - 1)).max(request_alignment);
     QueueLimits {
         request_alignment,
@@ -214,7 +209,8 @@ fn queue_limits(
         depth: options.depth(),
         // A whole unit, so that no direct write has a part of one that the page cache may be
         // writing back beside it: the two would undo each other.
-        last_block: if partial { length & !(unit - 1) } else { u64::MAX },
+        last_unit: if cache_unit.is_some() { unit } else { 0 },
+        last_block: u64::MAX,
         // The page cache itself reads, modifies and writes whole units. Alone it would get along,
         // but not with a direct handle of the same file.
         granule: if in_page_cache { unit } else { request_alignment },
@@ -269,14 +265,13 @@ mod tests {
 
     #[test]
     fn the_last_block_and_the_granule_are_whole_units_of_the_page_cache() {
-        let of = |length, direct| {
+        let of = |direct| {
             let limits = Limits { request_alignment: 512, direct, ..Limits::default() };
-            let limits = queue_limits(&limits, length, Some(16384), &Options::default());
-            (limits.last_block, limits.granule)
+            let limits = queue_limits(&limits, Some(16384), &Options::default());
+            (limits.last_unit, limits.granule)
         };
-        assert_eq!(of(50000, true), (49152, 512));
-        assert_eq!(of(50000, false), (49152, 16384));
-        assert_eq!(of(51200, true), (u64::MAX, 512));
+        assert_eq!(of(true), (16384, 512));
+        assert_eq!(of(false), (16384, 16384));
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         for &slot in batch {
             let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
             let limits = &self.queues[entry.queue as usize].as_ref().expect("open").limits;
-            if entry.request.op != Op::Read || entry.request.guest_block > 0 {
+            let whole = entry.end() <= self.extent.floor;
+            if entry.request.op != Op::Read || entry.request.guest_block > 0 || !whole {
                 continue;
             }
             let Some(block) = partial_block(entry, limits) else { continue };

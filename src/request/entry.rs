@@ -54,6 +54,8 @@ pub struct Entry<T> {
     pub bounced: bool,
     /// Phase::Changing: what is left to be done.
     pub change: Option<Box<Change>>,
+    /// Bytes of a read that lay beyond the end; they are not in `request` any more.
+    pub filled: u64,
     pub error: Option<i32>,
 }
 
@@ -80,6 +82,7 @@ impl<T> Entry<T> {
             stalls: 0,
             bounced,
             change: None,
+            filled: 0,
             error: None,
         }
     }

@@ -27,7 +27,7 @@ pub(super) const WRITES: u8 = 1;
 pub(super) const GUESTS: u8 = 2;
 pub(super) const BARRIERS: u8 = 4;
 /// Of `Entry::tracked` alone: it keeps readers out.
-const EXCLUDES_READERS: u8 = 8;
+pub(super) const EXCLUDES_READERS: u8 = 8;
 
 /// What a request claims in one tracker: [start, end), not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +53,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             || request.guest_block > 0
             || request.flags.serialising
             || request.flags.no_wait
+            || self.reshapes(slot).is_some()
     }
 
     /// The range in which no read and no write runs beside this request, if it wants that.
     /// Whatever this says of a request, `needs_isolation` must be true for it.
     pub(super) fn excludes_readers(&self, slot: u32) -> Option<(u64, u64)> {
+        if let Some(range) = self.reshapes(slot) {
+            return Some(range);
+        }
         let request = &self.known(slot).request;
         if !request.flags.serialising || request.bytes == 0 || request.op == Op::Flush {
             return None;
@@ -93,6 +97,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if excludes {
             self.isolation.excluding += 1;
             self.entry(slot).tracked |= EXCLUDES_READERS;
+            self.note_reshaping(slot);
         }
         self.admitted(slot)
     }
@@ -130,12 +135,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn enter_reads(&mut self, newcomer: u32) {
         for slot in 0..self.entries.len() as u32 {
             let Some(entry) = self.entries[slot as usize].as_ref() else { continue };
-            let reads = entry.request.op == Op::Read && entry.request.bytes > 0;
+            let reads = entry.request.op == Op::Read && entry.request.bytes + entry.filled > 0;
             let entered = entry.phase != Phase::Held && slot != newcomer;
             if !reads || !entered || entry.tracked & BARRIERS != 0 {
                 continue;
             }
-            let (start, end) = (entry.request.offset, entry.end());
+            let (start, end) = (entry.request.offset, entry.end() + entry.filled);
             self.claim(slot, BARRIERS, Claim { start, end, access: Access::Shared });
             debug_assert_eq!(self.known(slot).waits_in & BARRIERS, 0);
         }

@@ -17,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Entry, Phase};
 use super::isolation::{Isolation, WRITES};
+use super::resize::Extent;
 use super::tracker::Tracker;
 use super::zeroes::Refusals;
 use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
@@ -46,8 +47,7 @@ pub struct Machine<Q, T, S> {
     pub(super) scratch: S,
     /// Of the youngest request's id: see `entering.rs`.
     pub(super) last_sequence: u64,
-    /// The exact length of the object.
-    length: u64,
+    pub(super) extent: Extent,
     /// Requests in `Phase::Waiting`.
     pub(super) waiting: usize,
     /// The errno of the first flush that failed.
@@ -65,7 +65,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// `length`: of the object, in bytes.
     pub fn new(scratch: S, length: u64) -> Self {
         Machine {
-            length,
+            extent: Extent::new(length),
             queues: Vec::new(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -96,7 +96,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(limits.discard_alignment > 0 && limits.dataless_max > 0);
         let queue = Queue {
             owner,
-            limits,
+            limits: self.followed(limits),
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
@@ -193,7 +193,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// The exact length of the object in bytes.
     pub fn length(&self) -> u64 {
-        self.length
+        self.extent.length
     }
 
     pub fn owners(&self) -> impl Iterator<Item = &Q> {
@@ -259,6 +259,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if entry.tracked & !WRITES != 0 {
             self.leave_isolation(slot, entry.tracked);
         }
+        if entry.request.op == Op::Truncate {
+            self.forget_truncate(slot);
+        }
         self.free.push(slot);
         let result = match entry.error {
             None => Ok(()),
@@ -273,18 +276,20 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     // ----- the way through the storage -----
 
     fn start(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let flush_failed = self.flush_failed;
+        let (flush_failed, length) = (self.flush_failed, self.extent.length);
         let no_flush = self.limits_of(slot).no_flush;
         let entry = self.entry(slot);
         entry.phase = Phase::Moving;
         // Nothing moves yet; for a flush, or zero bytes, nothing ever does.
         entry.cursor.position = entry.end();
+        let past_end = entry.end() > length;
         match entry.request.op {
             Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
             Op::Flush => self.issue_flush(slot, actions),
-            Op::Truncate => entry.error = Some(libc::ENOTSUP),
+            Op::Truncate => self.start_truncate(slot, actions),
             _ if entry.request.bytes == 0 => {}
+            _ if past_end => self.start_past_end(slot, actions),
             Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
             Op::Read => self.begin_moving(slot, actions),
             Op::Write => self.begin_write(slot, actions),
@@ -307,6 +312,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let entry = self.entry(slot);
         if entry.outstanding == 0 {
+            if entry.change.is_some() && self.wind_up(slot, actions) {
+                return;
+            }
             self.finish(slot, actions);
         }
     }
@@ -327,11 +335,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
 fn completion<T>(entry: Entry<T>, result: Result<(), i32>) -> Completion<T> {
     let Request { op, offset, bytes, token, .. } = entry.request;
+    let bytes = bytes + entry.filled;
     Completion { id: entry.id, token, op, offset, bytes, result }
 }
 
 fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>) {
     let Request { op, bytes, .. } = entry.request;
+    let bytes = bytes + entry.filled;
     if result.is_err() {
         stats.errors += 1;
         return;

@@ -12,7 +12,7 @@
 //! the storage has it, and that one inherits it instead of reading the block again.
 
 use super::entry::{Entry, Phase};
-use super::isolation::WRITES;
+use super::isolation::{EXCLUDES_READERS, WRITES};
 use super::machine::Machine;
 use super::splice;
 use super::{Action, QueueLimits, ScratchPool};
@@ -54,8 +54,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn block_of(&self, slot: u32) -> Option<u64> {
         let entry = self.entries[slot as usize].as_ref()?;
         let limits = &self.queues[entry.queue as usize].as_ref()?.limits;
-        let merges =
-            entry.request.op == Op::Write && !limits.no_merge && !entry.request.flags.serialising;
+        let merges = entry.request.op == Op::Write
+            && !limits.no_merge
+            && entry.tracked & EXCLUDES_READERS == 0;
         if merges {
             partial_block(entry, limits)
         } else {

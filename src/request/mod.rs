@@ -12,6 +12,7 @@ mod join;
 mod machine;
 mod merge;
 mod moving;
+mod resize;
 #[cfg(test)]
 mod sim;
 mod splice;
@@ -43,8 +44,11 @@ pub struct QueueLimits {
     pub max_segments: usize,
     /// Most requests at the storage at once; at least 1. The others wait, in order.
     pub depth: usize,
+    /// What a last, partial block is rounded down to: a multiple of `request_alignment`, power of
+    /// two. 0: the storage's own length is always a multiple of `request_alignment`.
+    pub last_unit: u64,
     /// From this offset on I/O takes `Lane::LastBlock`, exact to the byte and of any alignment.
-    /// u64::MAX: never. A multiple of `request_alignment`.
+    /// u64::MAX: never. The machine sets it, and has it follow the length.
     pub last_block: u64,
     /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
     /// or the page where the page cache is in the way. Power of two.
@@ -56,7 +60,6 @@ pub struct QueueLimits {
     /// Sub-block writes are never merged.
     pub no_merge: bool,
     /// Writes past the end extend the object, reads past the end give zeros.
-    #[allow(dead_code, reason = "not in use yet")]
     pub resize: bool,
     /// Discards reach the storage; else they do nothing.
     pub unmap: bool,

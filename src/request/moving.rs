@@ -55,8 +55,19 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let entry = self.entry(slot);
         entry.phase = Phase::Edges;
         let (start, end) = (entry.request.offset, entry.end());
-        if !self.read_edges(slot, start, end, actions) {
+        if self.read_edges(slot, start, end, actions) {
+            self.count_rmw(slot);
+        } else {
             self.begin_moving(slot, actions);
+        }
+    }
+
+    /// Its edges are being read, if there is memory for them.
+    pub(super) fn count_rmw(&mut self, slot: u32) {
+        let entry = self.entry(slot);
+        if entry.error.is_none() {
+            let queue = entry.queue;
+            self.queue(queue).stats.rmw += 1;
         }
     }
 
@@ -92,8 +103,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.images = Some(images);
         entry.head_image = head.then_some(first);
         entry.tail_image = tail.then_some(second);
-        let queue = entry.queue;
-        self.queue(queue).stats.rmw += 1;
         let touching = two && tail_at - head_at == block;
         if touching && 2 * block <= together_max {
             self.read_edge(slot, head_at, &[first, second], block, actions);
@@ -259,9 +268,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         entry.error = entry.error.or(error);
         entry.stalls = 0;
-        if io.op == Op::Flush {
-            self.flush_failed = self.flush_failed.or(error);
-            entry.error = self.flush_failed;
+        match io.op {
+            Op::Flush => {
+                self.flush_failed = self.flush_failed.or(error);
+                entry.error = self.flush_failed;
+            }
+            Op::Truncate if error.is_some() => self.truncate_failed(),
+            _ => {}
         }
     }
 }

@@ -20,7 +20,7 @@ mod withdraw;
 use smallvec::SmallVec;
 
 /// Requests end below this.
-const BEYOND: u64 = u64::MAX - 1;
+pub(super) const BEYOND: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {

@@ -51,6 +51,8 @@ pub(super) struct Zeroes {
     end: u64,
     stage: Stage,
     way: Way,
+    /// Zeros are written, whatever the storage may know.
+    written: bool,
     /// The storage has done what it was asked for first.
     taken: bool,
     /// The next byte of the part that is being done.
@@ -59,7 +61,13 @@ pub(super) struct Zeroes {
 
 impl Zeroes {
     pub fn new(start: u64, end: u64) -> Zeroes {
-        Zeroes { start, end, stage: Stage::New, way: Way::Unmap, taken: false, position: 0 }
+        let (stage, way) = (Stage::New, Way::Unmap);
+        Zeroes { start, end, stage, way, written: false, taken: false, position: 0 }
+    }
+
+    /// They are to be bytes that were written.
+    pub fn written(start: u64, end: u64) -> Zeroes {
+        Zeroes { written: true, ..Zeroes::new(start, end) }
     }
 
     /// The whole blocks, on the main lane.
@@ -123,24 +131,29 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         actions: &mut Vec<Action<Q, T>>,
     ) -> bool {
         let (start, end) = zeroes.middle(self.limits_of(slot));
-        zeroes.way = self.way_of(slot);
-        if start < end && self.is_hopeless(slot, zeroes.way) {
+        zeroes.way = self.way_of(slot, zeroes);
+        if start < end && self.is_hopeless(slot, zeroes) {
             self.entry(slot).error = Some(libc::ENOTSUP);
             return false;
         }
         zeroes.stage = Stage::ReadingEdges;
-        self.read_edges(slot, zeroes.start, zeroes.end, actions);
+        if self.read_edges(slot, zeroes.start, zeroes.end, actions) && !zeroes.written {
+            self.count_rmw(slot);
+        }
         true
     }
 
-    fn way_of(&self, slot: u32) -> Way {
+    fn way_of(&self, slot: u32, zeroes: &Zeroes) -> Way {
+        if zeroes.written {
+            return Way::Write;
+        }
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let flags = entry.request.flags;
         self.refusals.way(flags.may_unmap, flags.no_fallback)
     }
 
-    fn is_hopeless(&mut self, slot: u32, way: Way) -> bool {
-        way == Way::Write && self.entry(slot).request.flags.no_fallback
+    fn is_hopeless(&mut self, slot: u32, zeroes: &Zeroes) -> bool {
+        zeroes.way == Way::Write && !zeroes.written && self.entry(slot).request.flags.no_fallback
     }
 
     /// Whole blocks. True: all of them are zeros, and the edges are on their way.
@@ -152,9 +165,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     ) -> bool {
         let (start, end) = zeroes.middle(self.limits_of(slot));
         // What was refused in the meantime is not asked again, by this request neither.
-        zeroes.way = self.way_of(slot);
+        zeroes.way = self.way_of(slot, zeroes);
         zeroes.taken |= zeroes.position > start && self.entry(slot).outstanding == 0;
-        if zeroes.position < end && self.is_hopeless(slot, zeroes.way) {
+        if zeroes.position < end && self.is_hopeless(slot, zeroes) {
             self.entry(slot).error = Some(libc::ENOTSUP);
             return false;
         }
@@ -345,11 +358,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 }
 
-/// What of a discard reaches the storage: whole pieces, and nothing of the last block, which the
-/// page cache has a part in. [start, end), perhaps empty.
-pub(super) fn discarded<T>(request: &Request<T>, limits: &QueueLimits) -> (u64, u64) {
+/// What of a discard reaches the storage: whole pieces below `bound`. [start, end), perhaps empty.
+pub(super) fn discarded<T>(request: &Request<T>, limits: &QueueLimits, bound: u64) -> (u64, u64) {
     let unit = limits.discard_alignment;
-    let end = (request.offset + request.bytes).min(limits.last_block) / unit * unit;
+    let end = (request.offset + request.bytes).min(bound) / unit * unit;
     let start = request.offset.div_ceil(unit) * unit;
     if limits.unmap && start < end {
         (start, end)

@@ -133,8 +133,9 @@ impl<S: Subject> World<'_, S> {
         for &number in batch {
             self.now += 1;
             self.ledger.admitted(self.scenario, number, self.batches, self.now);
-            let asks = self.scenario.plans[number].asks;
-            self.ledger.entries[number].shares = share && asks.guest_block == 0;
+            let plan = &self.scenario.plans[number];
+            let here = plan.offset + plan.bytes <= self.ledger.length;
+            self.ledger.entries[number].shares = share && plan.asks.guest_block == 0 && here;
         }
     }
 
@@ -157,7 +158,7 @@ impl<S: Subject> World<'_, S> {
             }
             let mates = self.mates(number);
             let foreign = self.ledger.is_blocked(number, mates);
-            let led = members(mates).any(|mate| self.scenario.may_merge(mate, number));
+            let led = members(mates).any(|mate| self.may_merge(mate, number));
             self.counts.waits_most += 1;
             self.counts.waits_least += u64::from(foreign || !led);
         }

@@ -24,6 +24,7 @@ fn limits() -> QueueLimits {
         max_transfer: 1 << 20,
         max_segments: 1024,
         depth: 64,
+        last_unit: 0,
         last_block: u64::MAX,
         granule: BLOCK,
         no_flush: false,

@@ -13,6 +13,7 @@ struct Mood {
     flush_percent: u64,
     zeroes_percent: u64,
     discard_percent: u64,
+    truncate_percent: u64,
     /// Chance that a request starts and ends on block boundaries.
     aligned_percent: u64,
     /// Chance that it lies near the hot spot.
@@ -34,7 +35,7 @@ struct Mood {
 }
 
 impl Scenario {
-    pub fn draw(rng: &mut Rng, seed: u64) -> Self {
+    pub fn draw(rng: &mut Rng, seed: u64, may_resize: bool) -> Self {
         let queues = rng.pick(&[1, 1, 1, 2, 2, 3]);
         let alignments: Vec<u64> = (0..queues).map(|_| 1 << rng.pick(&LOG_ALIGNMENTS)).collect();
         let largest = alignments.iter().copied().max().unwrap_or(1);
@@ -42,8 +43,19 @@ impl Scenario {
         if rng.percent(40) {
             length += rng.below(largest);
         }
-        let limits = alignments.iter().map(|&alignment| limits(rng, alignment, length)).collect();
+        let resizes = may_resize && rng.percent(30);
+        if resizes && rng.percent(10) {
+            length = 0;
+        }
+        let exact = !length.is_multiple_of(largest) || rng.percent(50);
+        let mut limits: Vec<_> = alignments.iter().map(|&one| limits(rng, one, exact)).collect();
+        if resizes {
+            limits.iter_mut().for_each(|limits| limits.resize = rng.percent(75));
+        }
         let mut scenario = Scenario::empty(limits, length, seed);
+        if resizes {
+            scenario.capacity = (length + largest * rng.between(1, 4)).next_multiple_of(largest);
+        }
         if rng.percent(30) {
             scenario.unit = 1;
         }
@@ -62,7 +74,7 @@ impl Scenario {
             true => rng.between(1, 6),
             false => rng.between(4, REQUESTS_MAX as u64),
         };
-        let mood = mood(rng, length);
+        let mood = mood(rng, scenario.capacity, resizes);
         for _ in 0..requests {
             add_request(&mut scenario, rng, &mood);
         }
@@ -73,9 +85,8 @@ impl Scenario {
 
 const LOG_ALIGNMENTS: [u64; 10] = [0, 1, 1, 2, 2, 2, 3, 3, 4, 6];
 
-fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
+fn limits(rng: &mut Rng, alignment: u64, exact: bool) -> QueueLimits {
     let log = u64::from(alignment.trailing_zeros());
-    let whole = length.is_multiple_of(alignment);
     let unlimited = rng.percent(40);
     QueueLimits {
         request_alignment: alignment,
@@ -84,7 +95,8 @@ fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
         max_transfer: if unlimited { 1 << 30 } else { alignment * rng.between(1, 4) },
         max_segments: if unlimited { 1024 } else { rng.between(1, 5) as usize },
         depth: rng.pick(&[1, 2, 3, 5, 64]),
-        last_block: if whole && rng.percent(80) { u64::MAX } else { length & !(alignment - 1) },
+        last_unit: if exact { alignment << rng.pick(&[0, 0, 1]) } else { 0 },
+        last_block: u64::MAX,
         granule: if rng.percent(80) { alignment } else { alignment << rng.between(1, 2) },
         no_flush: rng.percent(5),
         no_merge: rng.percent(30),
@@ -97,11 +109,12 @@ fn limits(rng: &mut Rng, alignment: u64, length: u64) -> QueueLimits {
     }
 }
 
-fn mood(rng: &mut Rng, length: u64) -> Mood {
+fn mood(rng: &mut Rng, length: u64, resizes: bool) -> Mood {
     Mood {
         write_percent: rng.pick(&[30, 50, 70, 90, 100]),
         flush_percent: rng.pick(&[0, 0, 5, 15]),
         zeroes_percent: rng.pick(&[0, 0, 10, 30, 60]),
+        truncate_percent: if resizes { rng.pick(&[0, 5, 20]) } else { 0 },
         discard_percent: rng.pick(&[0, 0, 0, 10, 30]),
         aligned_percent: rng.pick(&[0, 20, 50, 90]),
         hot_percent: rng.pick(&[0, 30, 80, 100]),
@@ -125,7 +138,15 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
     }
     let op = if rng.percent(mood.write_percent) { Op::Write } else { Op::Read };
     let block = scenario.limits[queue].request_alignment;
-    let length = scenario.length;
+    // Past the end only where that is allowed.
+    let resize = scenario.limits[queue].resize;
+    let length = if resize { scenario.capacity } else { scenario.length };
+    if rng.percent(mood.truncate_percent) || length == 0 {
+        let to = rng.below(scenario.capacity + 1);
+        let to = if rng.percent(30) { to & !(block - 1) } else { to };
+        scenario.add_dataless(queue, Op::Truncate, RequestFlags::default(), to..to);
+        return ask(scenario, rng, mood);
+    }
     let mut start = match rng.percent(mood.hot_percent) {
         true => (mood.hot + rng.below(block + 1)).saturating_sub(rng.below(block + 1)),
         false => rng.below(length),

@@ -92,6 +92,7 @@ pub fn limits(block: u64, depth: usize) -> QueueLimits {
         max_transfer: 1 << 30,
         max_segments: 1024,
         depth,
+        last_unit: 0,
         last_block: u64::MAX,
         granule: block,
         no_flush: false,

@@ -41,11 +41,8 @@ impl Scenario {
     pub fn ask(&mut self, asks: Asks) {
         let plan = self.plans.last_mut().expect("a request was added");
         plan.asks = asks;
-        if plan.excludes() {
-            let unit = self.limits[plan.queue].granule.max(asks.guest_block);
-            plan.tracked = pad(&plan.range(), unit);
-            plan.exclusive = true;
-        }
+        let limits = self.limits[plan.queue].clone();
+        plan.follow(&limits);
     }
 
     /// Whether one has to wait because of a promise to one of them, or to both.
@@ -70,7 +67,12 @@ impl<S: Subject> World<'_, S> {
     /// Whether reads of a batch that is about to enter may share I/O.
     pub(super) fn reads_may_share(&self, batch: &[usize]) -> bool {
         let excludes = |number: usize| self.scenario.plans[number].excludes();
-        !members(self.ledger.in_flight).any(excludes) && !batch.iter().any(|&n| excludes(n))
+        let reshaping = members(self.ledger.in_flight)
+            .any(|number| self.ledger.entries[number].shape.is_some())
+            || batch.iter().any(|&n| self.ledger.shape_of(self.scenario, n).is_some());
+        !reshaping
+            && !members(self.ledger.in_flight).any(excludes)
+            && !batch.iter().any(|&n| excludes(n))
     }
 
     /// Whether it waits for somebody for another reason than that both write.
@@ -85,6 +87,9 @@ impl<S: Subject> World<'_, S> {
         for a in members(sharers) {
             for b in self.flights.iter().flat_map(|flight| members(flight.sharers & !sharers)) {
                 let excludes = plan(a).excludes() || plan(b).excludes();
+                if self.ledger.reshaping(self.scenario, a, b) {
+                    return Err(format!("request {a} runs beside {b}: {io:x?}"));
+                }
                 if excludes && overlap(&plan(a).reach(), &plan(b).reach()) {
                     return Err(format!("request {a} runs beside {b}: {io:x?}"));
                 }

@@ -4,7 +4,9 @@
 //! their numbers. What is held back is admitted later; the order among requests is that of their
 //! admission, which on one queue is the same.
 
-use super::scenario::Scenario;
+use std::ops::Range;
+
+use super::scenario::{overlap, Scenario};
 use crate::driver::Op;
 use crate::request::RequestId;
 
@@ -14,6 +16,13 @@ pub type Checked<T = ()> = Result<T, String>;
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     pub id: RequestId,
+    /// What it excludes others in, and whether all of them.
+    pub tracked: Range<u64>,
+    pub exclusive: bool,
+    /// It may change the length: it is alone in this range.
+    pub shape: Option<Range<u64>>,
+    /// A truncate of the storage has failed for it.
+    pub truncate_failed: bool,
     /// When it entered, and with which batch; None: it is held back.
     pub admitted: Option<Admission>,
     /// Writes that its own has to be shared with; known from its first I/O on.
@@ -62,6 +71,8 @@ pub struct Admission {
 
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// Of the object, as it is to be.
+    pub length: u64,
     pub entries: Vec<Entry>,
     /// Admitted and not completed.
     pub in_flight: Set,
@@ -95,6 +106,11 @@ pub fn members(set: Set) -> impl Iterator<Item = usize> + Clone {
 }
 
 impl Ledger {
+    /// `length`: of the object at first.
+    pub fn new(length: u64) -> Ledger {
+        Ledger { length, ..Ledger::default() }
+    }
+
     /// Request `entries.len()` is about to be submitted.
     pub fn submitted(&mut self, scenario: &Scenario) {
         let plan = &scenario.plans[self.entries.len()];
@@ -110,8 +126,13 @@ impl Ledger {
     /// A submitted request is about to enter the order of things.
     pub fn admitted(&mut self, scenario: &Scenario, number: usize, batch: u64, now: u64) {
         let plan = &scenario.plans[number];
+        let shape = self.shape_of(scenario, number);
+        let entry = &mut self.entries[number];
+        entry.shape = shape;
+        entry.tracked = plan.tracked.clone();
+        entry.exclusive = plan.exclusive;
         let blockers = members(self.in_flight)
-            .filter(|&earlier| scenario.conflict(earlier, number))
+            .filter(|&earlier| self.conflict(scenario, earlier, number))
             .fold(0, |set, earlier| set | bit(earlier));
         if plan.op == Op::Flush && self.flush_failure_told {
             self.doomed |= bit(number);
@@ -127,6 +148,88 @@ impl Ledger {
             true => self.declined |= bit(number),
             false => self.in_flight |= bit(number),
         }
+    }
+
+    /// No request that enters now finds the object shorter.
+    fn floor(&self, scenario: &Scenario) -> u64 {
+        let truncates = members(self.in_flight)
+            .map(|number| &scenario.plans[number])
+            .filter(|plan| plan.op == Op::Truncate);
+        truncates.fold(self.length, |floor, plan| floor.min(plan.offset))
+    }
+
+    /// Where a request that enters now is alone, because it may change the length.
+    pub fn shape_of(&self, scenario: &Scenario, number: usize) -> Option<Range<u64>> {
+        let plan = &scenario.plans[number];
+        let floor = self.floor(scenario);
+        let grows = scenario.limits[plan.queue].resize
+            && plan.bytes > 0
+            && plan.offset + plan.bytes > floor
+            && matches!(plan.op, Op::Write | Op::WriteZeroes);
+        if plan.op != Op::Truncate && !grows {
+            return None;
+        }
+        let units = scenario.limits.iter().map(|limits| limits.granule.max(limits.last_unit));
+        let unit = units.max().unwrap_or(1).max(plan.asks.guest_block);
+        Some(plan.offset.min(floor) & !(unit - 1)..u64::MAX)
+    }
+
+    pub fn conflict(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
+        self.conflict_among_writes(scenario, a, b) || scenario.conflict_in_isolation(a, b)
+    }
+
+    /// As the scenario's, with the claims that there were when each of them entered.
+    pub fn conflict_among_writes(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
+        let counts = |number: usize| {
+            let plan = &scenario.plans[number];
+            (plan.op == Op::Write && plan.bytes > 0)
+                || self.entries[number].exclusive
+                || plan.excludes()
+        };
+        let (x, y) = (&self.entries[a], &self.entries[b]);
+        let ordinary = counts(a) && counts(b) && (x.exclusive || y.exclusive);
+        (ordinary && overlap(&x.tracked, &y.tracked)) || self.reshaping(scenario, a, b)
+    }
+
+    /// Whether one of them has to be alone because it may change the length.
+    pub fn reshaping(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
+        let reach = |number: usize| {
+            let (entry, plan) = (&self.entries[number], &scenario.plans[number]);
+            match (&entry.shape, plan.op) {
+                (Some(shape), _) => shape.clone(),
+                (None, Op::Read) => plan.offset..plan.offset + plan.bytes,
+                (None, Op::Flush) => 0..0,
+                (None, Op::Discard) if !entry.exclusive => 0..0,
+                _ => entry.tracked.clone(),
+            }
+        };
+        let shaped = |number: usize| self.entries[number].shape.is_some();
+        let (x, y) = (reach(a), reach(b));
+        (shaped(a) || shaped(b)) && !x.is_empty() && !y.is_empty() && overlap(&x, &y)
+    }
+
+    /// A request that may change the length is over.
+    fn note_length(&mut self, scenario: &Scenario, number: usize, done: bool) {
+        let plan = &scenario.plans[number];
+        if self.entries[number].shape.is_none() {
+            return;
+        }
+        match done {
+            true if plan.op == Op::Truncate => self.length = plan.offset,
+            true => self.length = self.length.max(plan.offset + plan.bytes),
+            false => {
+                // What it may have written beyond the end is never to be seen.
+                let gone = self.length.saturating_sub(plan.offset) as usize;
+                self.entries[number].issued.iter_mut().skip(gone).for_each(|byte| *byte = false);
+            }
+        }
+    }
+
+    /// Whether it passes the end, and may not.
+    fn passes_end(&self, scenario: &Scenario, number: usize) -> bool {
+        let plan = &scenario.plans[number];
+        let moves = plan.bytes > 0 && plan.op != Op::Flush;
+        moves && !scenario.limits[plan.queue].resize && plan.offset + plan.bytes > self.length
     }
 
     /// Whether it has to wait for somebody who is not one of `sharers`.
@@ -158,7 +261,8 @@ impl Ledger {
         }
         self.in_flight &= !bit(number);
         self.completed |= bit(number);
-        let moves = scenario.plans[number].bytes > 0;
+        let plan = &scenario.plans[number];
+        let moves = plan.bytes > 0 || plan.op == Op::Truncate;
         let own = self.entries[number].errors.contains(&libc::ENOMEM);
         if let Some(expected) = self.ends_unstarted(number)? {
             if result != Err(expected) {
@@ -174,6 +278,7 @@ impl Ledger {
         } else {
             self.check_result(scenario, number, result)?;
         }
+        self.note_length(scenario, number, result.is_ok());
         if result.is_ok() {
             self.succeeded |= bit(number);
         } else if scenario.plans[number].op == Op::Flush && !self.entries[number].cancelled {
@@ -207,7 +312,13 @@ impl Ledger {
         let plan = &scenario.plans[number];
         let flush = plan.op == Op::Flush;
         let real_flush = flush && !scenario.limits[plan.queue].no_flush;
+        let mended = plan.op == Op::Truncate && plan.offset < self.length && !entry.truncate_failed;
         match result {
+            Ok(()) if self.passes_end(scenario, number) && plan.op != Op::Discard => {
+                Err(format!("request {number} succeeds beyond the end"))
+            }
+            Err(libc::EIO) if self.passes_end(scenario, number) && !entry.touched => Ok(()),
+            Ok(()) if mended => Ok(()),
             Ok(()) if !entry.errors.is_empty() => Err(format!(
                 "request {number} succeeds though its I/O failed with {:?}",
                 entry.errors
@@ -221,7 +332,8 @@ impl Ledger {
             Ok(()) => Ok(()),
             Err(libc::ENOTSUP) if plan.op == Op::WriteZeroes && plan.flags.no_fallback => {
                 let whim = scenario.faults.whim_percent > 0;
-                match (entry.wrote && !whim) || plan.whole.is_empty() {
+                let nothing = !entry.wrote || whim;
+                match !((nothing && !plan.whole.is_empty()) || entry.shape.is_some()) {
                     true => Err(format!("request {number} is refused, but has written")),
                     false => Ok(()),
                 }

@@ -20,7 +20,7 @@ pub struct Look<'a> {
 impl<'a> Look<'a> {
     pub fn new(scenario: &'a Scenario, ledger: &'a Ledger, over: Set) -> Self {
         let writes = members(over & ledger.succeeded)
-            .filter(|&n| matches!(scenario.plans[n].op, Op::Write | Op::WriteZeroes))
+            .filter(|&n| matches!(scenario.plans[n].op, Op::Write | Op::WriteZeroes | Op::Truncate))
             .fold(0, |set, number| set | bit(number));
         Look { scenario, ledger, must_see: writes }
     }
@@ -28,13 +28,17 @@ impl<'a> Look<'a> {
     /// Whether he may see `label` at `offset`.
     pub fn check(&self, offset: u64, label: Label) -> Checked {
         let covering = members(self.must_see)
-            .filter(|&number| self.scenario.plans[number].covers(offset))
+            .filter(|&number| self.scenario.plans[number].changes(offset))
             .fold(0, |set, number| set | bit(number));
+        let beyond = offset >= self.scenario.length;
+        if label == ZERO && beyond && covering == 0 {
+            return Ok(());
+        }
         if label == ZERO || label == GONE {
             return self.check_cleared(offset, label, covering);
         }
         let Some(writer) = source(label) else {
-            if label != initial(offset) {
+            if label != initial(offset) || beyond {
                 return Err(format!("byte {offset} is {label:#x}, which nobody wrote there"));
             }
             return match members(covering).next() {
@@ -69,10 +73,15 @@ impl<'a> Look<'a> {
         let kind = if label == ZERO { Op::WriteZeroes } else { Op::Discard };
         let entries = &self.ledger.entries;
         let may_be = |number: &usize| {
-            let plan = &self.scenario.plans[*number];
-            plan.op == kind
-                && plan.clears(offset)
-                && entries[*number].issued[(offset - plan.offset) as usize]
+            let (plan, entry) = (&self.scenario.plans[*number], &entries[*number]);
+            let issued = || entry.issued[(offset - plan.offset) as usize];
+            match plan.op {
+                Op::Truncate if kind == Op::WriteZeroes => {
+                    let done = entry.result.map_or(entry.touched, |result| result.is_ok());
+                    plan.clears(offset) && done
+                }
+                op => op == kind && plan.clears(offset) && issued(),
+            }
         };
         let lost = |number: usize| {
             members(covering).find(|&newer| entries[newer].before & bit(number) != 0)
@@ -123,7 +132,7 @@ pub fn check_read(scenario: &Scenario, ledger: &Ledger, memory: &Memory, number:
 /// The disk when everything is over.
 pub fn check_disk(scenario: &Scenario, ledger: &Ledger, disk: &[Label]) -> Checked {
     let look = Look::new(scenario, ledger, ledger.completed);
-    for (offset, &label) in disk.iter().enumerate() {
+    for (offset, &label) in disk.iter().take(ledger.length as usize).enumerate() {
         look.check(offset as u64, label).map_err(|why| format!("at the end: {why}"))?;
     }
     Ok(())
@@ -146,6 +155,7 @@ mod tests {
             max_transfer: 1 << 30,
             max_segments: 1024,
             depth: 64,
+            last_unit: 0,
             last_block: u64::MAX,
             granule: 4,
             no_flush: false,
@@ -184,7 +194,7 @@ mod tests {
     #[test]
     fn a_changed_neighbour_is_seen() {
         let scenario = scenario(&[(1, 2)]);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(16);
         submit(&mut ledger, &scenario);
         succeed(&mut ledger, &scenario, 0);
         let look = Look::new(&scenario, &ledger, ledger.completed);
@@ -200,7 +210,7 @@ mod tests {
     #[test]
     fn a_write_lost_to_an_earlier_one_that_it_conflicts_with_is_seen() {
         let scenario = scenario(&[(0, 3), (2, 4)]);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(16);
         submit(&mut ledger, &scenario);
         submit(&mut ledger, &scenario);
         succeed(&mut ledger, &scenario, 0);
@@ -215,7 +225,7 @@ mod tests {
     fn order_holds_across_a_third_write_between_two() {
         // 0 and 2 are whole blocks and do not order each other; 1 conflicts with both.
         let scenario = scenario(&[(0, 4), (1, 5), (0, 4)]);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(16);
         (0..3).for_each(|_| submit(&mut ledger, &scenario));
         (0..3).for_each(|number| succeed(&mut ledger, &scenario, number));
         let look = Look::new(&scenario, &ledger, ledger.completed);
@@ -226,7 +236,7 @@ mod tests {
     #[test]
     fn whole_blocks_at_one_time_may_end_in_either_order() {
         let scenario = scenario(&[(0, 4), (0, 4)]);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(16);
         (0..2).for_each(|_| submit(&mut ledger, &scenario));
         (0..2).for_each(|number| succeed(&mut ledger, &scenario, number));
         let look = Look::new(&scenario, &ledger, ledger.completed);
@@ -238,7 +248,7 @@ mod tests {
     #[test]
     fn a_read_that_began_before_a_write_ended_may_see_either_state() {
         let scenario = scenario(&[(0, 4), (0, 4)]);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(16);
         submit(&mut ledger, &scenario);
         succeed(&mut ledger, &scenario, 0);
         let over = ledger.completed;
@@ -252,7 +262,7 @@ mod tests {
     #[test]
     fn a_write_without_io_has_no_effect() {
         let scenario = scenario(&[(1, 3)]);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(16);
         submit(&mut ledger, &scenario);
         ledger.entries[0].issued[1] = false;
         ledger.entries[0].errors.push(libc::EIO);

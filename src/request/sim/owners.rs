@@ -44,6 +44,11 @@ impl<S: Subject> World<'_, S> {
     fn may_be_first(&self, number: usize, queue: usize, io: &Io) -> bool {
         let plan = &self.scenario.plans[number];
         let range = io.offset..io.offset + io.bytes;
+        let shape = &self.ledger.entries[number].shape;
+        if let (Some(shape), Op::Truncate | Op::Read | Op::Write | Op::WriteZeroes) = (shape, io.op)
+        {
+            return plan.queue == queue && (io.op == Op::Truncate || io.offset >= shape.start);
+        }
         plan.queue == queue
             && match (io.op, plan.op) {
                 (Op::Flush, Op::Flush) => true,

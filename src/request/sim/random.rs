@@ -25,7 +25,7 @@ pub fn run_schedule<S: Subject>(
     make: impl FnOnce(Pool, &Scenario) -> S,
 ) -> Checked<Counts> {
     let mut rng = Rng::new(seed);
-    let scenario = Scenario::draw(&mut rng, seed);
+    let scenario = Scenario::draw(&mut rng, seed, S::RESIZES);
     if trace {
         eprintln!("seed {seed}: {} bytes, {:#?}", scenario.length, scenario.limits);
         eprintln!("{:?}, unit {}", scenario.faults, scenario.unit);
@@ -114,7 +114,11 @@ fn handle_plugs<S: Subject>(
 
 fn outcome(scenario: &Scenario, rng: &mut Rng, flight: &Flight) -> Outcome {
     let faults = &scenario.faults;
-    if faults.wedged == Some(flight.request) && flight.io.op != Op::Flush {
+    if flight.io.op == Op::Fill {
+        return Outcome::Full;
+    }
+    let moves = !matches!(flight.io.op, Op::Flush | Op::Truncate);
+    if faults.wedged == Some(flight.request) && moves {
         return Outcome::Short(0);
     }
     let op = flight.io.op;
@@ -129,7 +133,7 @@ fn outcome(scenario: &Scenario, rng: &mut Rng, flight: &Flight) -> Outcome {
     if rng.percent(faults.error_percent) {
         return Outcome::Failed(rng.pick(&[libc::EIO, libc::ENOSPC, libc::ENOMEM, libc::EINVAL]));
     }
-    if flight.io.op != Op::Flush && rng.percent(faults.short_percent) {
+    if moves && rng.percent(faults.short_percent) {
         return Outcome::Short(rng.below(flight.io.bytes));
     }
     Outcome::Full

@@ -213,7 +213,7 @@ impl Reference {
         while offset < end {
             let main = offset < limits.last_block || self.flaw == Flaw::LastBlockIsDirect;
             let lane = if main { Lane::Main } else { Lane::LastBlock };
-            let bytes = if main { block } else { end - offset };
+            let bytes = if main { block } else { block.min(end - offset) };
             let op = self.way(at, offset, bytes);
             ios.push(self.io(at, op, lane, offset, bytes, place));
             let edge = |edge: &Range<u64>| main && edge.start == offset;
@@ -459,6 +459,7 @@ impl Reference {
 
 impl Subject for Reference {
     const SHARES: bool = false;
+    const RESIZES: bool = false;
 
     fn submit(
         &mut self,
@@ -599,6 +600,10 @@ impl Subject for Reference {
         self.end_unstarted(at, libc::ECANCELED, ghost, actions);
         self.run(actions);
         Ok(())
+    }
+
+    fn length(&self) -> Option<u64> {
+        None
     }
 
     fn stats(&self, _queue: usize) -> Option<Stats> {

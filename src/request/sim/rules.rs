@@ -1,6 +1,8 @@
 //! What every single I/O must be like, whatever else is going on.
 
-use super::ledger::{bit, members, Checked, Set};
+use std::ops::Range;
+
+use super::ledger::{bit, Checked, Ledger, Set};
 use super::memory::Memory;
 use super::scenario::{inside, overlap, Scenario};
 use crate::driver::{Copy, Io, Lane, Op};
@@ -9,7 +11,19 @@ use crate::request::QueueLimits;
 /// Shape: what the storage of the queue takes.
 pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     let fail = |what: &str| Err(format!("{what}: {io:x?}"));
-    if io.op == Op::Flush {
+    if io.op == Op::Fill {
+        return match io.segments.is_empty() || !io.copies.is_empty() {
+            true => fail("fills nothing"),
+            false => Ok(()),
+        };
+    }
+    if matches!(io.op, Op::Flush | Op::Truncate) {
+        if io.op == Op::Truncate
+            && limits.last_unit == 0
+            && io.offset % limits.request_alignment != 0
+        {
+            return fail("misaligned on the disk");
+        }
         return match io.bytes == 0 && io.segments.is_empty() && io.copies.is_empty() {
             true => Ok(()),
             false => fail("a flush moves bytes"),
@@ -77,11 +91,23 @@ fn check_dataless(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
 }
 
 /// Range: a request's I/O keeps to the blocks that it touches, and a write reads its edges only.
-pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
+pub fn check_range(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize) -> Checked {
     let plan = &scenario.plans[number];
     let range = io.offset..io.offset + io.bytes;
+    if ledger.entries[number].shape.is_some() && io.op != Op::WriteZeroes {
+        return check_reshaping(io, scenario, ledger, number);
+    }
     match (plan.op, io.op) {
         (Op::Flush, Op::Flush) => Ok(()),
+        (Op::Read, Op::Fill) => {
+            let from = plan.offset.max(ledger.length);
+            let filled = plan.offset + plan.bytes - from;
+            let resize = scenario.limits[plan.queue].resize;
+            match io.bytes == filled && resize {
+                true => Ok(()),
+                false => Err(format!("read {number} fills other than {from}..: {io:x?}")),
+            }
+        }
         (Op::Read, Op::Read) | (Op::Write, Op::Write) => match inside(&range, &plan.padded) {
             true => Ok(()),
             false => Err(format!("I/O of request {number} beyond {:?}: {io:x?}", plan.padded)),
@@ -98,7 +124,8 @@ pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
             }
         }
         (Op::WriteZeroes, Op::Write) => {
-            let whole = overlap(&range, &plan.whole) && plan.flags.no_fallback;
+            let whole =
+                !plan.whole.is_empty() && overlap(&range, &plan.whole) && plan.flags.no_fallback;
             match whole || !inside(&range, &plan.padded) {
                 true => Err(format!("request {number} is not to write zeros here: {io:x?}")),
                 false => Ok(()),
@@ -115,6 +142,39 @@ pub fn check_range(io: &Io, scenario: &Scenario, number: usize) -> Checked {
     }
 }
 
+/// What a request that changes the length does: it sets the storage's, moves its bytes, and writes
+/// zeros beyond the end.
+fn check_reshaping(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize) -> Checked {
+    let plan = &scenario.plans[number];
+    let new = if plan.op == Op::Truncate { plan.offset } else { plan.offset + plan.bytes };
+    let fits = match io.op {
+        Op::Truncate => [new, ledger.length].iter().any(|&length| {
+            let block = scenario.limits.iter().map(|limits| limits.request_alignment).max();
+            let exact = scenario.limits[plan.queue].last_unit > 0;
+            io.offset == if exact { length } else { length.next_multiple_of(block.unwrap_or(1)) }
+        }),
+        _ => {
+            let block = scenario.limits[plan.queue].request_alignment;
+            io.offset >= plan.offset.min(ledger.length) & !(block - 1)
+        }
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(format!("request {number} touches more than it may: {io:x?}")),
+    }
+}
+
+/// What a request may make zero.
+pub fn may_zero(scenario: &Scenario, ledger: &Ledger, number: usize) -> Range<u64> {
+    let plan = &scenario.plans[number];
+    match (&ledger.entries[number].shape, plan.op) {
+        (Some(_), Op::Write) => ledger.length..u64::MAX,
+        (Some(_), _) => plan.offset.min(ledger.length)..u64::MAX,
+        (None, Op::WriteZeroes) => plan.offset..plan.offset + plan.bytes,
+        _ => 0..0,
+    }
+}
+
 /// Memory: scratch that is taken, or exactly the guest memory that belongs to these bytes.
 /// `addresses` are those of the I/O, byte by byte.
 pub fn check_memory(
@@ -123,8 +183,15 @@ pub fn check_memory(
     scenario: &Scenario,
     (number, sharers): (usize, Set),
     memory: &Memory,
+    zeroes: bool,
 ) -> Checked {
     let plan = &scenario.plans[number];
+    if io.op == Op::Fill {
+        return match plan.addresses.ends_with(addresses) {
+            true => Ok(()),
+            false => Err(format!("fills other memory: {io:x?}")),
+        };
+    }
     let mut at = 0;
     for segment in &io.segments {
         if memory.is_guest(segment.address) {
@@ -142,7 +209,7 @@ pub fn check_memory(
                 ));
             }
         } else if memory.is_zeros(segment.address, segment.bytes) {
-            if (plan.op, io.op) != (Op::WriteZeroes, Op::Write) {
+            if !zeroes || io.op != Op::Write {
                 return Err(format!("zeros for request {number}: {io:x?}"));
             }
         } else if !memory.is_taken(segment.address, segment.bytes) {
@@ -150,18 +217,21 @@ pub fn check_memory(
         }
         at += segment.bytes;
     }
-    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, sharers, memory))
+    io.copies.iter().try_for_each(|copy| check_copy(io, copy, scenario, (sharers, zeroes), memory))
 }
 
-fn check_copy(io: &Io, copy: &Copy, scenario: &Scenario, sharers: Set, memory: &Memory) -> Checked {
+fn check_copy(
+    io: &Io,
+    copy: &Copy,
+    scenario: &Scenario,
+    (sharers, zeroes): (Set, bool),
+    memory: &Memory,
+) -> Checked {
     let (guest, scratch) = match io.op {
         Op::Read => (copy.to, copy.from),
         _ => (copy.from, copy.to),
     };
-    let zeroes = |number: usize| scenario.plans[number].op == Op::WriteZeroes;
-    let from_zeros = io.op == Op::Write
-        && memory.is_zeros(copy.from, copy.bytes)
-        && members(sharers).any(zeroes);
+    let from_zeros = io.op == Op::Write && memory.is_zeros(copy.from, copy.bytes) && zeroes;
     let theirs = from_zeros
         || (guest..guest + copy.bytes)
             .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));

@@ -1,6 +1,7 @@
 //! What happens in one schedule: queues, requests and faults, all drawn from one seed; and the
 //! ground rules that follow from the plan alone (who excludes whom, which blocks are edges).
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::isolated::Asks;
@@ -66,8 +67,12 @@ pub struct Refuses {
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub limits: Vec<QueueLimits>,
-    /// Bytes of the disk.
+    /// Bytes of the object at first; what it may grow to.
     pub length: u64,
+    pub capacity: u64,
+    /// The length that limits and plans are told for, and the same for another.
+    pub followed: u64,
+    next: OnceCell<Box<Scenario>>,
     pub plans: Vec<Plan>,
     pub faults: Faults,
     /// The most that the storage moves at one moment; multi-block states are seen torn.
@@ -101,9 +106,14 @@ impl Scenario {
     /// A scenario without requests or faults; `add` puts the requests in.
     pub fn empty(limits: Vec<QueueLimits>, length: u64, seed: u64) -> Self {
         let unit = limits.iter().map(|limits| limits.request_alignment).min().unwrap_or(1);
+        let mut limits = limits;
+        limits.iter_mut().for_each(|limits| limits.follow(length));
         Scenario {
             limits,
             length,
+            capacity: length,
+            followed: length,
+            next: OnceCell::new(),
             plans: Vec::new(),
             faults: Faults::default(),
             unit,
@@ -151,24 +161,6 @@ impl Scenario {
             // Positions start over with each request's memory, which is no longer than a label's.
             *cell = written(number, (address - BASE) & 0xffff);
         }
-        let limits = &self.limits[queue];
-        let whole = whole(op, &range, limits);
-        let changed = if op == Op::Discard { &whole } else { &range };
-        let neat = range.start.is_multiple_of(limits.granule)
-            && range.end.is_multiple_of(limits.granule)
-            && range.end <= limits.last_block;
-        let exclusive = !changed.is_empty()
-            && match op {
-                Op::Write => !neat,
-                Op::WriteZeroes | Op::Discard => true,
-                _ => false,
-            };
-        let tracked = if exclusive { pad(changed, limits.granule) } else { range.clone() };
-        let padded = padded(&range, limits);
-        let edges = match op {
-            Op::Write | Op::WriteZeroes if bytes > 0 => edges(&range, limits),
-            _ => [None, None],
-        };
         self.plans.push(Plan {
             queue,
             op,
@@ -179,12 +171,30 @@ impl Scenario {
             segments,
             addresses,
             distinct,
-            tracked,
-            exclusive,
-            padded,
-            edges,
-            whole,
+            tracked: 0..0,
+            exclusive: false,
+            padded: 0..0,
+            edges: [None, None],
+            whole: 0..0,
         });
+        let limits = self.limits[queue].clone();
+        self.plans.last_mut().expect("just added").follow(&limits);
+    }
+
+    /// The same when the object has this length.
+    pub fn at_length(&self, length: u64) -> &Scenario {
+        if self.followed == length {
+            return self;
+        }
+        let other = || {
+            let mut other = Scenario { next: OnceCell::new(), followed: length, ..self.clone() };
+            other.limits.iter_mut().for_each(|limits| limits.follow(length));
+            for plan in &mut other.plans {
+                plan.follow(&other.limits[plan.queue]);
+            }
+            Box::new(other)
+        };
+        self.next.get_or_init(other).at_length(length)
     }
 
     /// Guest memory for the next request: `bytes` from an address that is `skew` beyond a multiple
@@ -244,6 +254,33 @@ impl Scenario {
 }
 
 impl Plan {
+    /// What follows from the limits.
+    pub fn follow(&mut self, limits: &QueueLimits) {
+        let range = self.offset..self.offset + self.bytes;
+        self.whole = whole(self.op, &range, limits, limits.last_block);
+        let discarded = whole(self.op, &range, limits, u64::MAX);
+        let changed = if self.op == Op::Discard { &discarded } else { &range };
+        let neat = range.start.is_multiple_of(limits.granule)
+            && range.end.is_multiple_of(limits.granule)
+            && range.end <= limits.last_block;
+        self.exclusive = !changed.is_empty()
+            && match self.op {
+                Op::Write => !neat,
+                Op::WriteZeroes | Op::Discard => true,
+                _ => false,
+            };
+        self.tracked = if self.exclusive { pad(changed, limits.granule) } else { range.clone() };
+        if self.excludes() {
+            self.tracked = pad(&range, limits.granule.max(self.asks.guest_block));
+            self.exclusive = true;
+        }
+        self.padded = padded(&range, limits);
+        self.edges = match self.op {
+            Op::Write | Op::WriteZeroes if self.bytes > 0 => edges(&range, limits),
+            _ => [None, None],
+        };
+    }
+
     /// The block that it covers a part of, if it touches no other and none that is special.
     pub fn part_of_block(&self, limits: &QueueLimits) -> Option<u64> {
         let block = limits.request_alignment;
@@ -254,11 +291,19 @@ impl Plan {
     }
 
     /// Whether others have to mind it.
-    fn changes_bytes(&self) -> bool {
+    pub fn changes_bytes(&self) -> bool {
         match self.op {
             Op::Write | Op::WriteZeroes => self.bytes > 0,
-            Op::Discard => !self.whole.is_empty(),
+            Op::Discard => self.exclusive,
             _ => false,
+        }
+    }
+
+    /// Whether it gives this byte a new value.
+    pub fn changes(&self, offset: u64) -> bool {
+        match self.op {
+            Op::Truncate => offset >= self.offset,
+            _ => self.covers(offset),
         }
     }
 
@@ -266,6 +311,7 @@ impl Plan {
     pub fn clears(&self, offset: u64) -> bool {
         match self.op {
             Op::WriteZeroes => self.covers(offset),
+            Op::Truncate => offset >= self.offset,
             Op::Discard => self.whole.contains(&offset),
             _ => false,
         }
@@ -301,14 +347,14 @@ fn padded(range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
 }
 
 /// See `Plan::whole`.
-fn whole(op: Op, range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
+fn whole(op: Op, range: &Range<u64>, limits: &QueueLimits, bound: u64) -> Range<u64> {
     let unit = match op {
         Op::WriteZeroes => limits.request_alignment,
         Op::Discard if limits.unmap => limits.discard_alignment,
         _ => return 0..0,
     };
     let start = range.start.next_multiple_of(unit);
-    let end = range.end.min(limits.last_block);
+    let end = range.end.min(bound);
     start..(end - end % unit).max(start)
 }
 

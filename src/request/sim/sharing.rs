@@ -20,7 +20,12 @@ impl<S: Subject> World<'_, S> {
             && block == second.part_of_block(limits);
         let share = |number: usize| self.ledger.entries[number].shares;
         let reads = reads && share(a) && share(b);
-        (reads && self.mates(a) & bit(b) != 0) || self.scenario.may_merge(a, b)
+        (reads && self.mates(a) & bit(b) != 0) || self.may_merge(a, b)
+    }
+
+    pub(super) fn may_merge(&self, a: usize, b: usize) -> bool {
+        let shaped = |number: usize| self.ledger.entries[number].shape.is_some();
+        self.scenario.may_merge(a, b) && !shaped(a) && !shaped(b)
     }
 
     /// The I/O of `leader` is shared by those that have to share it, by no others, and stays so.
@@ -35,7 +40,10 @@ impl<S: Subject> World<'_, S> {
         let edge = plan.op != Op::Read && io.op == Op::Read;
         let seen = &mut self.counts.seen[plan.queue];
         seen.rmw_reads += u64::from(edge);
-        if edge && plan.op != Op::Write && self.ledger.entries[leader].line.is_none() {
+        let shaped = self.ledger.entries[leader].shape.is_some();
+        // What it reads to keep zeros behind the end zero is not counted.
+        self.counts.loose += u64::from(shaped);
+        if edge && !shaped && plan.op != Op::Write && self.ledger.entries[leader].line.is_none() {
             self.ledger.entries[leader].line = Some(0);
             seen.rmw += 1;
         }
@@ -76,6 +84,9 @@ impl<S: Subject> World<'_, S> {
     fn line_of(&mut self, leader: usize, edge: bool) -> Checked<Set> {
         if let Some(line) = self.ledger.entries[leader].line {
             return Ok(line);
+        }
+        if self.ledger.entries[leader].shape.is_some() {
+            return Ok(0);
         }
         let plan = &self.scenario.plans[leader];
         let limits = &self.scenario.limits[plan.queue];
@@ -119,12 +130,11 @@ impl<S: Subject> World<'_, S> {
             other != leader
                 && Some(other) != self.latecomer
                 && entered(other) > entered(leader)
-                && self.scenario.conflict_among_writes(leader, other)
+                && self.ledger.conflict_among_writes(self.scenario, leader, other)
         };
         let mut behind: Vec<usize> = members(self.ledger.in_flight).filter(waits).collect();
         behind.sort_unstable_by_key(|&other| entered(other));
-        let merges =
-            |other: &usize| self.scenario.may_merge(leader, *other) && !self.is_kept_apart(*other);
+        let merges = |other: &usize| self.may_merge(leader, *other) && !self.is_kept_apart(*other);
         behind.into_iter().take_while(merges).fold(0, |set, other| set | bit(other))
     }
 

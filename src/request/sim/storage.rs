@@ -119,7 +119,7 @@ impl Flight {
             }
             Outcome::Failed(errno) => {
                 let refused = errno == libc::EOPNOTSUPP;
-                if !matches!(self.io.op, Op::Read | Op::Flush) && !refused {
+                if !matches!(self.io.op, Op::Read | Op::Flush | Op::Truncate) && !refused {
                     let percent = rng.pick(&[0, 0, 50, 100]);
                     self.advance(disk, memory, percent, rng);
                 }
@@ -144,6 +144,9 @@ impl Flight {
                         self.changed_neighbour = Some(offset);
                     }
                 }
+            }
+            Op::Fill => {
+                self.addresses[start..end].iter().for_each(|&at| memory.set(at, ZERO));
             }
             Op::WriteZeroes => disk[self.bytes(start, end)].fill(ZERO),
             Op::Discard => disk[self.bytes(start, end)].fill(GONE),

@@ -11,6 +11,8 @@ pub type SimAction = Action<usize, usize>;
 pub trait Subject {
     /// Whether requests share I/O where they have to.
     const SHARES: bool;
+    /// Whether requests may change the length.
+    const RESIZES: bool;
 
     fn plug(&mut self, queue: usize);
     fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>);
@@ -34,6 +36,8 @@ pub trait Subject {
         id: RequestId,
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32>;
+    /// Of the object; None: it is not known.
+    fn length(&self) -> Option<u64>;
     /// None: it keeps none.
     fn stats(&self, queue: usize) -> Option<Stats>;
     /// Nothing is in flight any more: take the queues down.
@@ -57,6 +61,7 @@ impl RealMachine {
 
 impl Subject for RealMachine {
     const SHARES: bool = true;
+    const RESIZES: bool = true;
 
     fn plug(&mut self, queue: usize) {
         self.machine.plug(self.queues[queue]);
@@ -99,6 +104,10 @@ impl Subject for RealMachine {
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32> {
         self.machine.cancel(self.queues[queue], id, actions)
+    }
+
+    fn length(&self) -> Option<u64> {
+        Some(self.machine.length())
     }
 
     fn stats(&self, queue: usize) -> Option<Stats> {

@@ -196,7 +196,7 @@ pub fn check_stats(
             && copied + errors >= moving
             && stats.rmw <= requests[1] + requests[3]
             && stats.rmw <= stats.rmw_reads + stats.rmw_reads_skipped
-            && stats.rmw_reads <= 2 * stats.rmw
+            && (stats.rmw_reads <= 2 * stats.rmw || counts.loose > 0)
             && counts.seen[queue].agrees(&stats, counts.denied + counts.loose > 0)
             && (counts.joined > 0 || stats.rmw_reads <= reads)
             && stats.merged <= requests[1];

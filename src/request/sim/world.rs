@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::isolated;
 use super::joined::Joint;
 use super::ledger::{bit, members, Checked, Ledger, Set};
-use super::memory::{initial, Label, Memory, Pool};
+use super::memory::{initial, Label, Memory, Pool, ZERO};
 use super::model;
 use super::rng::Rng;
 use super::rules;
@@ -20,10 +20,16 @@ use crate::driver::{Io, IoId, Op};
 use crate::request::{Action, Completion, Stats};
 
 pub struct World<'a, S> {
+    /// As it is for the present length, and for the first.
     pub(super) scenario: &'a Scenario,
+    first: &'a Scenario,
     pub(super) subject: S,
     pub(super) memory: Rc<RefCell<Memory>>,
     disk: Vec<Label>,
+    /// How much of it there is.
+    pub(super) storage: u64,
+    /// Its length could not be changed once: it may be longer than it should be.
+    truncate_failed: bool,
     /// I/Os at the storage, oldest first.
     pub flights: Vec<Flight>,
     pub ledger: Ledger,
@@ -66,11 +72,16 @@ impl<'a, S: Subject> World<'a, S> {
         let memory = Rc::new(RefCell::new(memory));
         World {
             scenario,
+            first: scenario,
             subject: make(Pool(memory.clone())),
             memory,
-            disk: (0..scenario.length).map(initial).collect(),
+            disk: (0..scenario.capacity)
+                .map(|at| if at < scenario.length { initial(at) } else { ZERO })
+                .collect(),
+            storage: scenario.length,
+            truncate_failed: false,
             flights: Vec::new(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(scenario.length),
             slots: Vec::new(),
             ended: Vec::new(),
             joints: Vec::new(),
@@ -132,12 +143,16 @@ impl<'a, S: Subject> World<'a, S> {
         let result = {
             let memory = &mut self.memory.borrow_mut();
             let owners = (number, flight.sharers);
-            rules::check_memory(io, &flight.addresses, self.scenario, owners, memory)?;
+            let zeroes = !flight.zeroes.is_empty();
+            rules::check_memory(io, &flight.addresses, self.scenario, owners, memory, zeroes)?;
             flight.end(outcome, &mut self.disk, memory, &mut self.rng)
         };
         check_neighbours(&flight)?;
         if let Some(joint) = flight.joint {
             return self.end_part(joint, outcome);
+        }
+        if flight.io.op == Op::Truncate {
+            self.note_truncate(&flight, outcome);
         }
         self.note_outcome(&flight, outcome);
         let mut actions = std::mem::take(&mut self.actions);
@@ -163,10 +178,59 @@ impl<'a, S: Subject> World<'a, S> {
             return Err("the schedule leaves requests held back".into());
         }
         self.counts.denied += u64::from(self.memory.borrow().denied);
+        self.check_storage()?;
         let stats = (0..self.scenario.limits.len()).map(|queue| self.subject.stats(queue));
         check_stats(self.scenario, &self.ledger, &mut self.counts, stats)?;
         self.subject.retire();
         Ok(())
+    }
+
+    fn note_truncate(&mut self, flight: &Flight, outcome: Outcome) {
+        match outcome {
+            Outcome::Full => {
+                let length = flight.io.offset;
+                self.disk[length.min(self.storage) as usize..].fill(ZERO);
+                self.storage = length;
+                self.follow(length);
+            }
+            Outcome::Failed(libc::EINTR) => {}
+            _ => {
+                self.truncate_failed = true;
+                self.ledger.entries[flight.request].truncate_failed = true;
+            }
+        }
+    }
+
+    /// The lanes go by this length.
+    fn follow(&mut self, length: u64) {
+        if self.scenario.limits.iter().any(|limits| limits.last_unit > 0) {
+            self.scenario = self.first.at_length(length);
+        }
+    }
+
+    /// The object is as long as it should be, and so is the storage.
+    fn check_length(&self) -> Checked {
+        let ledger = self.ledger.length;
+        match self.subject.length() {
+            Some(length) if length != ledger => Err(format!("length is {length}, not {ledger}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_storage(&self) -> Checked {
+        let (length, storage) = (self.ledger.length, self.storage);
+        let exact = self.scenario.limits.iter().any(|limits| limits.last_unit > 0);
+        let blocks = self.scenario.limits.iter().map(|limits| limits.request_alignment);
+        let padded = length.next_multiple_of(if exact { 1 } else { blocks.max().unwrap_or(1) });
+        if storage != padded && !self.truncate_failed {
+            return Err(format!("the storage has {storage} bytes for {length}"));
+        }
+        let faultless = self.counts.errors + self.counts.shorts + self.counts.denied == 0;
+        let padding = &self.disk[length as usize..storage.max(length) as usize];
+        match faultless && padding.iter().any(|&label| label != ZERO) {
+            true => Err(format!("what lies beyond {length} is not zero")),
+            false => Ok(()),
+        }
     }
 
     fn note_outcome(&mut self, flight: &Flight, outcome: Outcome) {
@@ -223,6 +287,7 @@ impl<'a, S: Subject> World<'a, S> {
             started |= self.issue_joined(queue, io)?;
         }
         self.check_places(started)?;
+        self.check_length()?;
         if let Some(number) = members(self.ledger.declined & !self.ledger.completed).next() {
             return Err(format!("NO_WAIT request {number} waits"));
         }
@@ -242,6 +307,10 @@ impl<'a, S: Subject> World<'a, S> {
                 && self.ledger.entries[leader].result == Some(done.result)
         });
         self.ledger.completed(self.scenario, number, done.result, denied, led)?;
+        let entry = &self.ledger.entries[number];
+        if entry.shape.is_some() && entry.touched {
+            self.follow(self.ledger.length);
+        }
         self.gone.push(number);
         let plan = &self.scenario.plans[number];
         let told = (done.id, done.op, done.offset, done.bytes);
@@ -258,7 +327,7 @@ impl<'a, S: Subject> World<'a, S> {
 
     /// Takes an I/O that the machine asks for to the storage, and says whose it is.
     pub(super) fn issue(&mut self, queue: usize, io: Io, joint: Option<usize>) -> Checked<Set> {
-        rules::check_shape(&io, &self.scenario.limits[queue], self.scenario.length)?;
+        rules::check_shape(&io, &self.scenario.limits[queue], self.storage)?;
         let (leader, sharers) = self.owners(queue, &io)?;
         trace!(self, "  I/O of {:?}: {io:x?}", members(sharers).collect::<Vec<_>>());
         if self.flights.iter().any(|flight| flight.io.id == io.id) {
@@ -275,16 +344,15 @@ impl<'a, S: Subject> World<'a, S> {
         self.check_sharing(&io, leader, sharers)?;
         self.check_beside(&io, sharers)?;
         let owners = (leader, sharers);
-        rules::check_memory(&io, &addresses, self.scenario, owners, &self.memory.borrow())?;
+        let may_zero = rules::may_zero(self.scenario, &self.ledger, leader);
+        let (memory, zeroes) = (&self.memory.borrow(), !may_zero.is_empty());
+        rules::check_memory(&io, &addresses, self.scenario, owners, memory, zeroes)?;
         if joint.is_none() {
             self.counts.issued(queue, io.op);
         }
         let unit = self.scenario.unit;
         let mut flight = Flight::new(io, queue, leader, addresses, unit);
-        let plan = &self.scenario.plans[leader];
-        if plan.op == Op::WriteZeroes {
-            flight.zeroes = plan.offset..plan.offset + plan.bytes;
-        }
+        flight.zeroes = may_zero;
         flight.sharers = sharers;
         flight.joint = joint;
         self.flights.push(flight);
@@ -300,14 +368,15 @@ impl<'a, S: Subject> World<'a, S> {
         if self.ledger.is_blocked(number, sharers) {
             return Err(format!("request {number} does not wait for an earlier one: {io:x?}"));
         }
-        rules::check_range(io, self.scenario, number)?;
+        rules::check_range(io, self.scenario, &self.ledger, number)?;
         let entry = &mut self.ledger.entries[number];
         entry.touched = true;
         if matches!(io.op, Op::Write | Op::WriteZeroes | Op::Discard) {
             if entry.edge_failed {
                 return Err(format!("request {number} writes though an edge read failed: {io:x?}"));
             }
-            if io.op == Op::Write && plan.flags.no_fallback && !plan.whole.is_empty() {
+            let shaped = entry.shape.is_some();
+            if io.op == Op::Write && plan.flags.no_fallback && !plan.whole.is_empty() && !shaped {
                 let zeroed = |at: u64| entry.issued[(at - plan.offset) as usize];
                 if !plan.whole.clone().all(zeroed) || entry.outstanding_zeroes > 0 {
                     return Err(format!("request {number} writes before the middle: {io:x?}"));
@@ -317,8 +386,11 @@ impl<'a, S: Subject> World<'a, S> {
                 return Err(format!("FUA request {number} writes without it: {io:x?}"));
             }
             let start = io.offset.max(plan.offset) - plan.offset;
-            let end = (io.offset + io.bytes).min(plan.offset + plan.bytes) - plan.offset;
-            entry.issued[start as usize..end as usize].fill(true);
+            let end = (io.offset + io.bytes).min(plan.offset + plan.bytes);
+            let end = end.saturating_sub(plan.offset);
+            if start < end && !entry.issued.is_empty() {
+                entry.issued[start as usize..end as usize].fill(true);
+            }
         }
         let resumed = self.ended.iter().any(|(id, _)| *id == io.id);
         if io.op == Op::WriteZeroes {
@@ -327,7 +399,8 @@ impl<'a, S: Subject> World<'a, S> {
             }
             entry.outstanding_zeroes += 1;
         }
-        if !entry.errors.is_empty() && !resumed {
+        let undoes = io.op == Op::Truncate;
+        if !entry.errors.is_empty() && !resumed && !undoes {
             return Err(format!("request {number} goes on after an error: {io:x?}"));
         }
         entry.outstanding += 1;
