@@ -24,7 +24,7 @@ extern char **environ;
 static const char *const bed_names[BED_ALL_KINDS] = {
     "4Kn loop disk", "XFS on 4Kn", "ext4 on 4Kn", "this machine's files",
     "zram", "simulated disk", "simulated asynchronous disk",
-    "simulated disk that answers at once", "btrfs on 4Kn", "tmpfs",
+    "simulated disk that answers at once", "btrfs on 4Kn", "tmpfs", "ramfs",
     "512-byte loop disk", "simulated disk that zeroes"
 };
 
@@ -155,7 +155,7 @@ static int make_file(struct bed *bed, int64_t bytes)
     if (!bed->mounted)
         janitor_tell("file", bed->path);
     fd = open(bed->path, O_RDWR | O_CREAT | O_CLOEXEC |
-                             (bed->kind == BED_TMPFS ? 0 : O_DIRECT), 0600);
+                             (bed_is_buffered(bed) ? 0 : O_DIRECT), 0600);
     if (fd < 0)
         return cannot(bed, "no O_DIRECT in %s: %s", bed->dir,
                       strerror(errno));
@@ -193,12 +193,12 @@ static int make_filesystem(struct bed *bed, const char *type, int64_t bytes)
     return make_file(bed, bytes);
 }
 
-static int make_tmpfs(struct bed *bed, int64_t bytes)
+static int make_in_memory(struct bed *bed, const char *type, int64_t bytes)
 {
     if (make_dir(bed))
         return cannot(bed, "no directory: %s", strerror(errno));
-    if (mount("none", bed->dir, "tmpfs", 0, NULL))
-        return cannot(bed, "cannot mount tmpfs: %s", strerror(errno));
+    if (mount("none", bed->dir, type, 0, NULL))
+        return cannot(bed, "cannot mount %s: %s", type, strerror(errno));
     bed->mounted = 1;
     return make_file(bed, bytes);
 }
@@ -271,10 +271,12 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
         return make_filesystem(bed, "xfs", bytes);
     case BED_EXT4:
         return make_filesystem(bed, "ext4", bytes);
+    case BED_TMPFS:
+        return make_in_memory(bed, "tmpfs", bytes);
+    case BED_RAMFS:
+        return make_in_memory(bed, "ramfs", bytes);
     case BED_BTRFS:
         return make_filesystem(bed, "btrfs", bytes);
-    case BED_TMPFS:
-        return make_tmpfs(bed, bytes);
     case BED_FILE:
         if (make_dir(bed))
             return cannot(bed, "no directory: %s", strerror(errno));
@@ -321,5 +323,10 @@ int bed_is_file(const struct bed *bed)
 {
     return bed->kind == BED_XFS || bed->kind == BED_EXT4 ||
            bed->kind == BED_FILE || bed->kind == BED_BTRFS ||
-           bed->kind == BED_TMPFS;
+           bed_is_buffered(bed);
+}
+
+int bed_is_buffered(const struct bed *bed)
+{
+    return bed->kind == BED_TMPFS || bed->kind == BED_RAMFS;
 }

@@ -109,7 +109,7 @@ void grow_open(struct growing *growing, struct bed *bed,
         growing->handle = sim_open(bed->sim, &options);
         return;
     }
-    if (bed->kind != BED_TMPFS)
+    if (!bed_is_buffered(bed))
         options.flags |= BLKALIGN_O_DIRECT;
     ret = blkalign_open(growing->path, &options, &growing->handle);
     if (ret)

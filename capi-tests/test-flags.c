@@ -185,7 +185,7 @@ static void stable_reads(void)
     end(sim, handle, "STABLE_WRITES");
 }
 
-/* tmpfs may or may not have O_DIRECT; where it is lacking the open fails
+/* tmpfs may or may not have O_DIRECT, ramfs has not: there the open fails
  * unless the page cache will do, and the limits tell which it is. */
 static void buffered_ok(struct bed *bed)
 {
@@ -200,6 +200,7 @@ static void buffered_ok(struct bed *bed)
         blkalign_close(handle);
     } else {
         is_int(strict, -EINVAL, "%s: no O_DIRECT", bed->name);
+        ok(*blkalign_errmsg(), "with words: %s", blkalign_errmsg());
     }
     handle = NULL;
     options.flags |= BLKALIGN_O_BUFFERED_OK;
@@ -247,7 +248,8 @@ static void run(enum sim_mode mode, int stable_too)
 
 int main(void)
 {
-    static const enum bed_kind kinds[] = { BED_FILE, BED_XFS, BED_TMPFS };
+    static const enum bed_kind kinds[] = { BED_FILE, BED_XFS, BED_TMPFS,
+                                          BED_RAMFS };
     struct bed bed;
     int round, stable_too;
 
@@ -261,7 +263,7 @@ int main(void)
     }
     if (stable_too)
         stable_writes();
-    for (round = 0; round < 3; round++) {
+    for (round = 0; round < 4; round++) {
         if (bed_make(&bed, kinds[round], DISK_BYTES)) {
             skip(bed.why_not, "%s: BUFFERED_OK", bed.name);
             continue;

@@ -29,6 +29,7 @@ struct load {
     blkalign_handle *handle;
     char path[200];
     int64_t bound;              /* it may never be longer */
+    int64_t unit;               /* its length is always a multiple */
     int stop, errors, longer;   /* atomics */
     uint64_t looks;
 };
@@ -59,7 +60,9 @@ static void *looker(void *opaque)
     struct load *load = opaque;
 
     while (!__atomic_load_n(&load->stop, __ATOMIC_RELAXED)) {
-        if (length_behind(load) > load->bound)
+        int64_t length = length_behind(load);
+
+        if (length > load->bound || length % load->unit)
             count(&load->longer);
         load->looks++;
         sched_yield();
@@ -77,7 +80,7 @@ static void load_open(struct load *load, struct bed *bed, uint32_t flags)
         load->handle = sim_open(bed->sim, &options);
         return;
     }
-    if (bed->kind != BED_TMPFS)
+    if (!bed_is_buffered(bed))
         options.flags |= BLKALIGN_O_DIRECT;
     ret = blkalign_open(load->path, &options, &load->handle);
     if (ret)
@@ -87,6 +90,7 @@ static void load_open(struct load *load, struct bed *bed, uint32_t flags)
 static void load_begin(struct load *load, struct bed *bed, uint32_t flags)
 {
     memset(load, 0, sizeof(*load));
+    load->unit = 1;
     snprintf(load->path, sizeof(load->path), "%s/load", bed->dir);
     if (!bed->sim && !bed->mounted)
         janitor_tell("file", load->path);
@@ -97,7 +101,7 @@ static void load_end(struct load *load, const char *words)
 {
     is_int(load->errors, 0, "%s, %s, %s: no errors", load->bed->name,
            mode_words(), words);
-    is_int(load->longer, 0, "%s, %s: never too long", load->bed->name,
+    is_int(load->longer, 0, "%s, %s: never of a wrong length", load->bed->name,
            words);
     is_int(blkalign_close(load->handle), 0, "%s: close", load->bed->name);
     if (!load->bed->sim)
@@ -161,6 +165,7 @@ static void growth_by_many(struct bed *bed)
 
     load_begin(&load, bed, BLKALIGN_O_RESIZE | BLKALIGN_O_CREATE);
     load.bound = ROOM;
+    load.unit = PIECE;
     run_threads(&load, grow, 0);
     is_int(length_behind(&load), ROOM, "%s: it is as long as written",
            bed->name);

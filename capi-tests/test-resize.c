@@ -2,6 +2,7 @@
  * An object that grows and shrinks: to the byte, at every step, as stat(2)
  * sees it; what lies between reads as zeros; what goes does not come back.
  */
+#include "common_aio.h"
 #include "common_grow.h"
 #include "common_mode.h"
 #include "common_run.h"
@@ -66,12 +67,24 @@ static void by_chance(struct growing *growing, uint64_t random)
     }
 }
 
+/* Also an empty file is known to lie on a disk of 4096-byte blocks. */
+static void probed(struct growing *growing, const char *words)
+{
+    const struct bed *bed = growing->bed;
+
+    if (bed->kind == BED_XFS || bed->kind == BED_EXT4 ||
+        bed->kind == BED_BTRFS)
+        is_int(limits_of(growing->handle).request_alignment, BLOCK,
+               "%s: the block size of a file, %s", bed->name, words);
+}
+
 /* The file is there again when it is opened anew, and can be probed. */
 static void open_anew(struct growing *growing)
 {
     is_int(blkalign_close(growing->handle), 0, "%s: close",
            growing->bed->name);
     grow_open(growing, growing->bed, 0);
+    probed(growing, "opened anew");
     growing->doing = "opened anew";
     grow_look(growing);
     is_int(growing->wrong, 0, "%s, %s: opened anew", growing->bed->name,
@@ -123,6 +136,7 @@ static void run(struct bed *bed, uint64_t seed)
         janitor_tell("file", growing.path);
     growing.doing = "at first";
     grow_open(&growing, bed, bed->sim ? 0 : BLKALIGN_O_CREATE);
+    probed(&growing, "just created");
     is_int(blkalign_getlength(growing.handle), 0,
            "%s, %s: it is empty at first", bed->name, mode_words());
     grow_look(&growing);

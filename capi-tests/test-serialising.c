@@ -35,6 +35,7 @@ struct pair {
 
 #define R BLKALIGN_OP_READ
 #define W BLKALIGN_OP_WRITE
+#define Z BLKALIGN_OP_WRITE_ZEROES
 
 static const struct pair pairs[] = {
     { "a read beside a read", R, 0, R, 0, 0, 0 },
@@ -49,6 +50,9 @@ static const struct pair pairs[] = {
     { "a read after a SERIALISING write", W, ALONE, R, 0, 0, 1 },
     { "a write after a SERIALISING write", W, ALONE, W, 0, 0, 1 },
     { "SERIALISING after SERIALISING", W, ALONE, R, ALONE, 0, 1 },
+    { "zeros beside a read", R, 0, Z, 0, 0, 0 },
+    { "SERIALISING zeros after a read", R, 0, Z, ALONE, 0, 1 },
+    { "a read after SERIALISING zeros", Z, ALONE, R, 0, 0, 1 },
     { "SERIALISING beside a read elsewhere", R, 0, W, ALONE, 2, 0 },
     { "a read beside SERIALISING elsewhere", W, ALONE, R, 0, 2, 0 },
     { "a write beside SERIALISING elsewhere", R, ALONE, W, 0, 2, 0 },
@@ -73,7 +77,10 @@ static void one_pair(const struct pair *pair, int again, uint32_t flags)
     if (!flags) {
         is_int(held, pair->waits ? 1 : 2, "%s: %s", pair->words,
                pair->waits ? "waits" : "does not wait");
-        held_release(scene.held, pair->first == R ? HELD_READ : HELD_WRITE,
+        held_release(scene.held,
+                     pair->first == R   ? HELD_READ
+                     : pair->first == W ? HELD_WRITE
+                                        : HELD_ZEROES,
                      1, 0);
         is_int(answer_wait(&first), 0, "%s: first", pair->words);
         is_int(held_wait(scene.held, 1), 1, "%s: then it goes",
@@ -86,6 +93,8 @@ static void one_pair(const struct pair *pair, int again, uint32_t flags)
         is_int(held, 2, "%s, NO_WAIT: goes", pair->words);
     }
     held_pass(scene.held);
+    if (pair->first == Z || (pair->second == Z && !(flags && pair->waits)))
+        memset(scene.want + HELD_BLOCK, 0, HELD_BLOCK);
     is_int(answer_wait(&first), 0, "%s: first is done", pair->words);
     is_int(answer_wait(&answer), flags && pair->waits ? -EBUSY : 0,
            "%s: second is done", pair->words);

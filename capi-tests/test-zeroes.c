@@ -241,7 +241,8 @@ static void run(struct bed *bed)
     every_range(bed, BLKALIGN_O_UNMAP, 11);
     the_whole_disk(bed);
     if (bed_is_file(bed)) {
-        space(bed);
+        if (bed->kind != BED_RAMFS)
+            space(bed);
         odd_end(bed);
     }
     if (bed->sim)
