@@ -67,9 +67,9 @@ NBDKIT_PLUGIN := $(if $(shell pkg-config --exists nbdkit 2>/dev/null && \
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
-.PHONY: all help header man check check-rust check-c check-matrix check-asan \
-        check-tsan check-valgrind check-model lint setup tests install \
-        install-tools uninstall demo bench bench-smoke bench-tracker \
+.PHONY: all help header man check check-rust check-c check-matrix check-soak \
+        check-asan check-tsan check-valgrind check-model lint setup tests \
+        install install-tools uninstall demo bench bench-smoke bench-tracker \
         integrations clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
@@ -250,6 +250,17 @@ check-matrix: all $(TESTS)
 	            BLKALIGN_TEST_COMPLETION=$$completion $(PROVE) --exec '' \
 	            $(MATRIX_TESTS:capi-tests/%.c=$(OUT)/%) || exit 1; \
 	    done; \
+	done
+
+SECONDS = 60
+
+## check-soak: the torture programs on both engines, SECONDS=60 each
+check-soak: all $(TESTS)
+	for engine in threads io_uring; do \
+	    echo "== $$engine"; \
+	    BLKALIGN_TEST_ENGINE=$$engine BLKALIGN_TORTURE_SECONDS=$(SECONDS) \
+	        $(PROVE) --exec '' $(filter %-torture %-torture-all,$(TESTS)) \
+	        || exit 1; \
 	done
 
 # The library for a sanitizer, and the tests linked with it into build/$(1).

@@ -121,6 +121,42 @@ void aio_flush(blkalign_handle *handle, struct answer *answer)
     submitted(answer, blkalign_aio_flush(handle, answer_done, answer));
 }
 
+void aio_zeroes(blkalign_handle *handle, int64_t offset, int64_t bytes,
+                uint32_t flags, struct answer *answer)
+{
+    memset(answer, 0, sizeof(*answer));
+    answer->handle = handle;
+    submitted(answer,
+              blkalign_aio_pwrite_zeroes(handle, offset, bytes, flags,
+                                         answer_done, answer));
+}
+
+void aio_discard(blkalign_handle *handle, int64_t offset, int64_t bytes,
+                 struct answer *answer)
+{
+    memset(answer, 0, sizeof(*answer));
+    answer->handle = handle;
+    submitted(answer, blkalign_aio_pdiscard(handle, offset, bytes,
+                                            answer_done, answer));
+}
+
+void aio_any(blkalign_handle *handle, blkalign_request *request, void *buf,
+             struct answer *answer)
+{
+    struct iovec element = { buf, (size_t)request->bytes };
+
+    memset(answer, 0, sizeof(*answer));
+    answer->handle = handle;
+    if (request->op <= BLKALIGN_OP_WRITE) {
+        request->iov = &element;
+        request->iovcnt = 1;
+    }
+    request->cb = answer_done;
+    request->opaque = answer;
+    submitted(answer, blkalign_aio_submit(handle, request));
+    request->iov = NULL;
+}
+
 blkalign_open_options options_of(uint32_t flags, uint32_t completion)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
@@ -159,5 +195,16 @@ blkalign_request request_of(uint32_t op)
     memset(&request, 0, sizeof(request));
     request.size = sizeof(request);
     request.op = op;
+    return request;
+}
+
+blkalign_request request_at(uint32_t op, int64_t offset, int64_t bytes,
+                            uint32_t flags)
+{
+    blkalign_request request = request_of(op);
+
+    request.offset = offset;
+    request.bytes = bytes;
+    request.flags = flags;
     return request;
 }

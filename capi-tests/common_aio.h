@@ -31,6 +31,14 @@ void aio_write(blkalign_handle *handle, int64_t offset, const void *buf,
 void aio_read(blkalign_handle *handle, int64_t offset, void *buf,
               size_t bytes, struct answer *answer);
 void aio_flush(blkalign_handle *handle, struct answer *answer);
+void aio_zeroes(blkalign_handle *handle, int64_t offset, int64_t bytes,
+                uint32_t flags, struct answer *answer);
+void aio_discard(blkalign_handle *handle, int64_t offset, int64_t bytes,
+                 struct answer *answer);
+/* Any other: fills in callback, opaque and, for a read or write of `buf`,
+ * the vector. */
+void aio_any(blkalign_handle *handle, blkalign_request *request, void *buf,
+             struct answer *answer);
 
 /* Options with these flags and this completion mode, the rest default. */
 blkalign_open_options options_of(uint32_t flags, uint32_t completion);
@@ -38,5 +46,8 @@ blkalign_limits limits_of(blkalign_handle *handle);
 blkalign_stats stats_of(blkalign_handle *handle);
 /* A request whose fields are all zero but size and op. */
 blkalign_request request_of(uint32_t op);
+/* The same with a range and flags. */
+blkalign_request request_at(uint32_t op, int64_t offset, int64_t bytes,
+                            uint32_t flags);
 
 #endif

@@ -21,10 +21,11 @@
 
 extern char **environ;
 
-static const char *const bed_names[BED_KINDS] = {
+static const char *const bed_names[BED_ALL_KINDS] = {
     "4Kn loop disk", "XFS on 4Kn", "ext4 on 4Kn", "this machine's files",
     "zram", "simulated disk", "simulated asynchronous disk",
-    "simulated disk that answers at once"
+    "simulated disk that answers at once", "btrfs on 4Kn", "tmpfs", "ramfs",
+    "512-byte loop disk", "simulated disk that zeroes"
 };
 
 static int cannot(struct bed *bed, const char *why, ...)
@@ -124,7 +125,7 @@ static int configure_loop(struct bed *bed, int control,
     return -EBUSY;
 }
 
-static int make_loop(struct bed *bed, int64_t bytes)
+static int make_loop(struct bed *bed, int64_t bytes, uint32_t sector)
 {
     int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     struct loop_config config;
@@ -135,13 +136,13 @@ static int make_loop(struct bed *bed, int64_t bytes)
     backing = backing_file(bytes);
     memset(&config, 0, sizeof(config));
     config.fd = (uint32_t)backing;
-    config.block_size = BLOCK;
+    config.block_size = sector;
     config.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR;
     ret = backing < 0 ? -errno : configure_loop(bed, control, &config);
     close(backing);
     close(control);
     if (ret)
-        return cannot(bed, "no 4Kn loop disk: %s", strerror(-ret));
+        return cannot(bed, "no loop disk: %s", strerror(-ret));
     return 0;
 }
 
@@ -153,7 +154,8 @@ static int make_file(struct bed *bed, int64_t bytes)
     snprintf(bed->path, sizeof(bed->path), "%s/disk", bed->dir);
     if (!bed->mounted)
         janitor_tell("file", bed->path);
-    fd = open(bed->path, O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT, 0600);
+    fd = open(bed->path, O_RDWR | O_CREAT | O_CLOEXEC |
+                             (bed_is_buffered(bed) ? 0 : O_DIRECT), 0600);
     if (fd < 0)
         return cannot(bed, "no O_DIRECT in %s: %s", bed->dir,
                       strerror(errno));
@@ -173,17 +175,29 @@ static int make_filesystem(struct bed *bed, const char *type, int64_t bytes)
 {
     char *mkfs_xfs[] = { "mkfs.xfs", "-q", "-f", bed->path, NULL };
     char *mkfs_ext4[] = { "mkfs.ext4", "-q", "-F", bed->path, NULL };
-    int is_xfs = strcmp(type, "xfs") == 0;
-    int64_t disk = (is_xfs ? 320 : 64) * INT64_C(1048576) + bytes;
+    char *mkfs_btrfs[] = { "mkfs.btrfs", "-q", "-f", bed->path, NULL };
+    int is_ext4 = bed->kind == BED_EXT4;
+    int64_t disk = (is_ext4 ? 64 : 320) * INT64_C(1048576) + bytes;
 
-    if (make_loop(bed, disk))
+    if (make_loop(bed, disk, BLOCK))
         return -1;
-    if (run(is_xfs ? mkfs_xfs : mkfs_ext4))
+    if (run(is_ext4 ? mkfs_ext4
+                    : bed->kind == BED_XFS ? mkfs_xfs : mkfs_btrfs))
         return cannot(bed, "mkfs.%s is missing or failed", type);
     if (make_dir(bed))
         return cannot(bed, "no directory for %s: %s", type,
                       strerror(errno));
     if (mount(bed->path, bed->dir, type, 0, NULL))
+        return cannot(bed, "cannot mount %s: %s", type, strerror(errno));
+    bed->mounted = 1;
+    return make_file(bed, bytes);
+}
+
+static int make_in_memory(struct bed *bed, const char *type, int64_t bytes)
+{
+    if (make_dir(bed))
+        return cannot(bed, "no directory: %s", strerror(errno));
+    if (mount("none", bed->dir, type, 0, NULL))
         return cannot(bed, "cannot mount %s: %s", type, strerror(errno));
     bed->mounted = 1;
     return make_file(bed, bytes);
@@ -233,6 +247,10 @@ static int make_sim(struct bed *bed, enum sim_mode mode, int64_t bytes)
     struct sim_options options = sim_disk_4k(bytes, mode);
 
     options.latency_us_max = mode == SIM_ASYNC_AT_ONCE ? 0 : 60;
+    if (bed->kind == BED_SIM_ZEROES) {
+        options.zeroes = options.discards = 1;
+        options.bytes_max = bytes;
+    }
     bed->sim = sim_new(&options);
     return 0;
 }
@@ -246,11 +264,19 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
     bed->loop_fd = -1;
     switch (kind) {
     case BED_LOOP:
-        return make_loop(bed, bytes);
+        return make_loop(bed, bytes, BLOCK);
+    case BED_LOOP_512:
+        return make_loop(bed, bytes, 512);
     case BED_XFS:
         return make_filesystem(bed, "xfs", bytes);
     case BED_EXT4:
         return make_filesystem(bed, "ext4", bytes);
+    case BED_TMPFS:
+        return make_in_memory(bed, "tmpfs", bytes);
+    case BED_RAMFS:
+        return make_in_memory(bed, "ramfs", bytes);
+    case BED_BTRFS:
+        return make_filesystem(bed, "btrfs", bytes);
     case BED_FILE:
         if (make_dir(bed))
             return cannot(bed, "no directory: %s", strerror(errno));
@@ -258,6 +284,7 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
     case BED_ZRAM:
         return make_zram(bed, bytes);
     case BED_SIM_SYNC:
+    case BED_SIM_ZEROES:
         return make_sim(bed, SIM_SYNC, bytes);
     case BED_SIM_ASYNC:
         return make_sim(bed, SIM_ASYNC, bytes);
@@ -295,5 +322,11 @@ void bed_remove(struct bed *bed)
 int bed_is_file(const struct bed *bed)
 {
     return bed->kind == BED_XFS || bed->kind == BED_EXT4 ||
-           bed->kind == BED_FILE;
+           bed->kind == BED_FILE || bed->kind == BED_BTRFS ||
+           bed_is_buffered(bed);
+}
+
+int bed_is_buffered(const struct bed *bed)
+{
+    return bed->kind == BED_TMPFS || bed->kind == BED_RAMFS;
 }

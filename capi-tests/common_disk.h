@@ -17,7 +17,14 @@ enum bed_kind {
     BED_FILE,           /* a file on this machine's own file system */
     BED_ZRAM,           /* a RAM disk with 4096-byte sectors */
     BED_SIM_SYNC, BED_SIM_ASYNC, BED_SIM_AT_ONCE,
-    BED_KINDS
+    BED_KINDS,
+    /* Those that only some tests ask for. */
+    BED_BTRFS = BED_KINDS, /* a file on btrfs on such a disk */
+    BED_TMPFS,          /* a file on tmpfs, through the page cache */
+    BED_RAMFS,          /* the same on ramfs: no O_DIRECT, no fallocate */
+    BED_LOOP_512,       /* a loop disk with 512-byte sectors */
+    BED_SIM_ZEROES,     /* like BED_SIM_SYNC; zeroes, discards, shrinks */
+    BED_ALL_KINDS
 };
 
 struct bed {
@@ -39,6 +46,7 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes);
 void bed_remove(struct bed *bed);
 
 int bed_is_file(const struct bed *bed);
+int bed_is_buffered(const struct bed *bed);
 
 /* Opens it for reading and writing, O_DIRECT, with these options otherwise
  * (NULL: mode_options(0)).  Ends the program where that fails. */

@@ -31,7 +31,8 @@ blkalign_handle *bed_open(struct bed *bed,
 
     if (bed->sim)
         return sim_open(bed->sim, &direct);
-    direct.flags |= BLKALIGN_O_DIRECT;
+    if (!bed_is_buffered(bed))
+        direct.flags |= BLKALIGN_O_DIRECT;
     ret = blkalign_open(bed->path, &direct, &handle);
     if (ret || !handle)
         bail("open %s: %d %s", bed->path, ret, blkalign_errmsg());
@@ -55,7 +56,8 @@ blkalign_handle *bed_open_again(struct bed *bed, blkalign_handle *first,
 
 static int open_behind(struct bed *bed)
 {
-    int fd = open(bed->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+    int fd = open(bed->path, O_RDWR | O_CLOEXEC |
+                                 (bed_is_buffered(bed) ? 0 : O_DIRECT));
 
     if (fd < 0)
         bail("%s: %s", bed->path, strerror(errno));

@@ -22,6 +22,7 @@ struct held_io {
 
 struct held {
     int64_t bytes;
+    uint32_t alignment;
     /* Guards everything below; never held while done() runs. */
     pthread_mutex_t lock;
     pthread_cond_t arrived;
@@ -45,6 +46,8 @@ static void finish(struct held *held, struct held_io *io, int ret)
             memcpy(at, io->iov[i].iov_base, io->iov[i].iov_len);
         at += io->iov[i].iov_len;
     }
+    if (ret == 0 && io->op >= HELD_ZEROES)
+        memset(at, io->op == HELD_ZEROES ? 0 : 0xdd, (size_t)io->bytes);
     pthread_mutex_unlock(&held->lock);
     io->done(io->token, ret);
     free(io->iov);
@@ -70,7 +73,7 @@ static int arrive(struct held *held, enum held_op op, int64_t offset,
     size_t iov_bytes = (size_t)iovcnt * sizeof(*iov);
     int pass;
 
-    if (offset < 0 || offset % HELD_BLOCK || bytes % HELD_BLOCK ||
+    if (offset < 0 || offset % held->alignment || bytes % held->alignment ||
         offset > held->bytes - bytes) {
         free(io);
         return -EINVAL;
@@ -125,6 +128,52 @@ static int held_aio_flush(void *opaque, blkalign_driver_done_fn done,
     return arrive(opaque, HELD_FLUSH, 0, 0, NULL, 0, done, token);
 }
 
+/* Functions that wait: a thread of the library stands still in them. */
+struct standstill {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    int is_done, ret;
+};
+
+static void wake(void *token, int ret)
+{
+    struct standstill *wait = token;
+
+    pthread_mutex_lock(&wait->lock);
+    wait->is_done = 1;
+    wait->ret = ret;
+    pthread_cond_signal(&wait->done);
+    pthread_mutex_unlock(&wait->lock);
+}
+
+static int arrive_and_wait(struct held *held, enum held_op op,
+                           int64_t offset, int64_t bytes)
+{
+    struct standstill wait = { PTHREAD_MUTEX_INITIALIZER,
+                              PTHREAD_COND_INITIALIZER, 0, 0 };
+    int ret = arrive(held, op, offset, bytes, NULL, 0, wake, &wait);
+
+    if (ret)
+        return ret;
+    pthread_mutex_lock(&wait.lock);
+    while (!wait.is_done)
+        pthread_cond_wait(&wait.done, &wait.lock);
+    pthread_mutex_unlock(&wait.lock);
+    return wait.ret;
+}
+
+static int held_pwrite_zeroes(void *opaque, int64_t offset, int64_t bytes,
+                              uint32_t flags)
+{
+    (void)flags;
+    return arrive_and_wait(opaque, HELD_ZEROES, offset, bytes);
+}
+
+static int held_pdiscard(void *opaque, int64_t offset, int64_t bytes)
+{
+    return arrive_and_wait(opaque, HELD_DISCARD, offset, bytes);
+}
+
 static int64_t held_getlength(void *opaque)
 {
     return ((struct held *)opaque)->bytes;
@@ -136,6 +185,7 @@ struct held *held_new(int64_t blocks)
     pthread_condattr_t monotonic;
 
     held->bytes = blocks * HELD_BLOCK;
+    held->alignment = HELD_BLOCK;
     held->memory = aligned_memory((size_t)held->bytes);
     pattern_fill(held->memory, 1, 0, (size_t)held->bytes);
     pthread_mutex_init(&held->lock, NULL);
@@ -143,6 +193,11 @@ struct held *held_new(int64_t blocks)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&held->arrived, &monotonic);
     return held;
+}
+
+void held_align(struct held *held, uint32_t alignment)
+{
+    held->alignment = alignment;
 }
 
 blkalign_handle *held_open(struct held *held,
@@ -155,13 +210,15 @@ blkalign_handle *held_open(struct held *held,
     memset(&driver, 0, sizeof(driver));
     driver.size = sizeof(driver);
     driver.name = "holding disk";
-    driver.request_alignment = HELD_BLOCK;
+    driver.request_alignment = held->alignment;
     driver.mem_alignment = 512;
     driver.segment_alignment = 512;
     driver.getlength = held_getlength;
     driver.aio_preadv = held_aio_preadv;
     driver.aio_pwritev = held_aio_pwritev;
     driver.aio_flush = held_aio_flush;
+    driver.pwrite_zeroes = held_pwrite_zeroes;
+    driver.pdiscard = held_pdiscard;
     ret = blkalign_open_driver(&driver, held, options, &handle);
     if (ret || !handle)
         bail("open_driver: %d %s", ret, blkalign_errmsg());

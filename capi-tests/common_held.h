@@ -10,7 +10,9 @@
 
 #define HELD_BLOCK 4096
 
-enum held_op { HELD_READ, HELD_WRITE, HELD_FLUSH, HELD_OPS };
+enum held_op {
+    HELD_READ, HELD_WRITE, HELD_FLUSH, HELD_ZEROES, HELD_DISCARD, HELD_OPS
+};
 
 /* "Any offset" for held_find and held_release. */
 #define HELD_ANYWHERE INT64_C(-1)
@@ -19,6 +21,8 @@ struct held;
 
 /* A disk of this many blocks, filled with pattern 1. */
 struct held *held_new(int64_t blocks);
+/* Before it is opened: it takes blocks of `alignment` bytes (4096 else). */
+void held_align(struct held *held, uint32_t alignment);
 blkalign_handle *held_open(struct held *held,
                            const blkalign_open_options *options);
 /* After close. */

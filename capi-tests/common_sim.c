@@ -5,6 +5,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,13 @@ static void check_vector(struct sim *sim, const struct sim_io *io)
         violation(sim, "vector's total differs from bytes", total);
 }
 
+/* Of the flags each kind of I/O may have just these. */
+static const uint32_t flags_allowed[SIM_OPS] = {
+    0, BLKALIGN_REQ_FUA, 0,
+    BLKALIGN_REQ_FUA | BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK,
+    0, 0
+};
+
 /* What a disk of these alignments would refuse. */
 static void check_io(struct sim *sim, const struct sim_io *io,
                      uint32_t flags)
@@ -63,19 +71,25 @@ static void check_io(struct sim *sim, const struct sim_io *io,
         violation(sim, "past the end", io->offset + io->bytes);
     if (is->max_transfer && io->bytes > is->max_transfer)
         violation(sim, "above max_transfer", io->bytes);
+    if (flags & ~flags_allowed[io->op])
+        violation(sim, "unexpected flags", flags);
+    if (io->op != SIM_READ && io->op != SIM_WRITE)
+        return;
     if (io->iovcnt <= 0)
         violation(sim, "element count", io->iovcnt);
     if (is->max_segments && io->iovcnt > (int)is->max_segments)
         violation(sim, "above max_segments", io->iovcnt);
-    if (flags & ~(uint32_t)BLKALIGN_REQ_FUA)
-        violation(sim, "unexpected flags", flags);
-    if (io->op == SIM_READ && flags)
-        violation(sim, "flags on a read", flags);
     check_vector(sim, io);
     if ((uint64_t)io->iovcnt > sim->counts.most_segments)
         sim->counts.most_segments = (uint64_t)io->iovcnt;
     if (io->bytes > sim->counts.most_bytes)
         sim->counts.most_bytes = io->bytes;
+}
+
+static void check_truncate(struct sim *sim, const struct sim_io *io)
+{
+    if (io->offset < 0 || io->offset % sim->options.request_alignment)
+        violation(sim, "misaligned new length", io->offset);
 }
 
 /* The error that was ordered for this I/O, or 0. */
@@ -88,6 +102,13 @@ static int injected(struct sim *sim, const struct sim_io *io)
     if (fault->range_error && io->offset < fault->offset + fault->bytes &&
         fault->offset < io->offset + io->bytes)
         return -fault->range_error;
+    if (io->op == SIM_TRUNCATE && io->offset > sim->options.bytes_max)
+        return -ENOSPC;
+    if (sim->demand && io->op <= SIM_WRITE &&
+        (io->offset % sim->demand || io->bytes % sim->demand)) {
+        sim->counts.refused++;
+        return -EINVAL;
+    }
     return 0;
 }
 
@@ -98,9 +119,14 @@ int sim_admit(struct sim *sim, const struct sim_io *io, uint32_t flags)
 
     pthread_mutex_lock(&sim->lock);
     before = sim->counts.violations;
-    if (io->op != SIM_FLUSH)
+    if (io->op == SIM_TRUNCATE)
+        check_truncate(sim, io);
+    else if (io->op != SIM_FLUSH)
         check_io(sim, io, flags);
     sim->counts.ios[io->op]++;
+    sim->counts.flags[io->op] = flags;
+    sim->counts.offsets[io->op] = io->offset;
+    sim->counts.lengths[io->op] = io->bytes;
     if (io->op == SIM_WRITE && (flags & BLKALIGN_REQ_FUA))
         sim->counts.fua_writes++;
     answer = injected(sim, io);
@@ -124,6 +150,33 @@ static void linger(struct sim *sim)
         usleep((useconds_t)us);
 }
 
+/* Called with the lock held, which it lets go between pieces of
+ * `torn_bytes` counted from the start of the I/O. */
+static void move_element(struct sim *sim, const struct sim_io *io,
+                         uint8_t *at, uint8_t *guest, size_t bytes)
+{
+    size_t torn = sim->options.torn_bytes, piece;
+
+    while (bytes) {
+        piece = bytes;
+        if (torn)
+            piece = torn - (size_t)(at - sim->memory) % torn;
+        piece = piece < bytes ? piece : bytes;
+        if (io->op == SIM_READ)
+            memcpy(guest, at, piece);
+        else
+            memcpy(at, guest, piece);
+        at += piece;
+        guest += piece;
+        bytes -= piece;
+        if (!torn)
+            continue;
+        pthread_mutex_unlock(&sim->lock);
+        sched_yield();
+        pthread_mutex_lock(&sim->lock);
+    }
+}
+
 static void move_bytes(struct sim *sim, const struct sim_io *io)
 {
     uint8_t *at = sim->memory + io->offset;
@@ -131,11 +184,17 @@ static void move_bytes(struct sim *sim, const struct sim_io *io)
 
     pthread_mutex_lock(&sim->lock);
     for (i = 0; i < io->iovcnt; i++) {
-        if (io->op == SIM_READ)
-            memcpy(io->iov[i].iov_base, at, io->iov[i].iov_len);
-        else
-            memcpy(at, io->iov[i].iov_base, io->iov[i].iov_len);
+        move_element(sim, io, at, io->iov[i].iov_base, io->iov[i].iov_len);
         at += io->iov[i].iov_len;
+    }
+    if (io->op == SIM_ZEROES)
+        memset(at, 0, (size_t)io->bytes);
+    if (io->op == SIM_DISCARD)
+        memset(at, SIM_DISCARDED, (size_t)io->bytes);
+    if (io->op == SIM_TRUNCATE) {
+        if (io->offset < sim->options.bytes)
+            memset(at, 0, (size_t)(sim->options.bytes - io->offset));
+        sim->options.bytes = io->offset;
     }
     pthread_mutex_unlock(&sim->lock);
 }
@@ -179,7 +238,9 @@ struct sim *sim_new(const struct sim_options *options)
         sim->options.segment_alignment = 1;
     pthread_mutex_init(&sim->lock, NULL);
     pthread_cond_init(&sim->queued, NULL);
-    sim->memory = aligned_memory((size_t)options->bytes);
+    sim->memory = aligned_memory((size_t)(
+        options->bytes > options->bytes_max ? options->bytes
+                                            : options->bytes_max));
     sim->last = &sim->first;
     if (options->mode != SIM_ASYNC)
         sim->options.threads = 0;
@@ -243,6 +304,13 @@ void sim_refuse_at_call(struct sim *sim, int on)
 {
     pthread_mutex_lock(&sim->lock);
     sim->refuse_at_call = on;
+    pthread_mutex_unlock(&sim->lock);
+}
+
+void sim_demand(struct sim *sim, uint32_t alignment)
+{
+    pthread_mutex_lock(&sim->lock);
+    sim->demand = alignment;
     pthread_mutex_unlock(&sim->lock);
 }
 

@@ -14,7 +14,13 @@ enum sim_mode {
     SIM_ASYNC_AT_ONCE   /* answers before its function returns */
 };
 
-enum sim_op { SIM_READ, SIM_WRITE, SIM_FLUSH, SIM_OPS };
+enum sim_op {
+    SIM_READ, SIM_WRITE, SIM_FLUSH, SIM_ZEROES, SIM_DISCARD, SIM_TRUNCATE,
+    SIM_OPS
+};
+
+/* What a discarded byte reads as, so that one too many shows. */
+#define SIM_DISCARDED 0xdd
 
 struct sim_options {
     int64_t bytes;
@@ -24,11 +30,17 @@ struct sim_options {
     unsigned threads;           /* SIM_ASYNC; 0 = 4 */
     unsigned latency_us_max;    /* every fourth lasts 0 to this */
     int no_flush;               /* the driver has no flush at all */
+    int zeroes, discards;       /* it has these functions */
+    int64_t bytes_max;          /* it has truncate, to no more than this */
+    uint32_t torn_bytes;        /* moves so much at a time; 0 = all at once */
 };
 
 struct sim_counts {
     uint64_t ios[SIM_OPS];      /* accepted or failed on purpose */
     uint64_t fua_writes;
+    uint32_t flags[SIM_OPS];    /* of the latest */
+    int64_t offsets[SIM_OPS], lengths[SIM_OPS];     /* the same */
+    uint64_t refused;           /* because of sim_demand */
     uint64_t closes, violations;
     uint64_t pointer_hits;      /* elements inside the watched memory */
     uint64_t most_segments;     /* longest vector seen */
@@ -60,6 +72,9 @@ void sim_fail_range(struct sim *sim, enum sim_op op, int64_t offset,
 /* An asynchronous disk returns an injected error from its function
  * instead of calling done. */
 void sim_refuse_at_call(struct sim *sim, int on);
+/* From now on reads and writes that are no multiples of `alignment` answer
+ * -EINVAL, without that being a violation; 0 ends it. */
+void sim_demand(struct sim *sim, uint32_t alignment);
 /* Count elements that lie in this memory. */
 void sim_watch(struct sim *sim, const void *memory, size_t bytes);
 

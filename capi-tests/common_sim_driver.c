@@ -24,7 +24,13 @@ static int run_now(struct sim *sim, enum sim_op op, int64_t offset,
 
 static int64_t sim_getlength(void *opaque)
 {
-    return ((struct sim *)opaque)->options.bytes;
+    struct sim *sim = opaque;
+    int64_t bytes;
+
+    pthread_mutex_lock(&sim->lock);
+    bytes = sim->options.bytes;
+    pthread_mutex_unlock(&sim->lock);
+    return bytes;
 }
 
 static int sim_preadv(void *opaque, int64_t offset, int64_t bytes,
@@ -42,6 +48,22 @@ static int sim_pwritev(void *opaque, int64_t offset, int64_t bytes,
 static int sim_flush(void *opaque)
 {
     return run_now(opaque, SIM_FLUSH, 0, 0, NULL, 0, 0);
+}
+
+static int sim_pwrite_zeroes(void *opaque, int64_t offset, int64_t bytes,
+                             uint32_t flags)
+{
+    return run_now(opaque, SIM_ZEROES, offset, bytes, NULL, 0, flags);
+}
+
+static int sim_pdiscard(void *opaque, int64_t offset, int64_t bytes)
+{
+    return run_now(opaque, SIM_DISCARD, offset, bytes, NULL, 0, 0);
+}
+
+static int sim_truncate(void *opaque, int64_t length)
+{
+    return run_now(opaque, SIM_TRUNCATE, length, 0, NULL, 0, 0);
 }
 
 static void sim_close(void *opaque)
@@ -151,6 +173,9 @@ blkalign_driver sim_driver(const struct sim *sim)
     driver.max_segments = sim->declared.max_segments;
     driver.getlength = sim_getlength;
     driver.close = sim_close;
+    driver.pwrite_zeroes = sim->declared.zeroes ? sim_pwrite_zeroes : NULL;
+    driver.pdiscard = sim->declared.discards ? sim_pdiscard : NULL;
+    driver.truncate = sim->declared.bytes_max ? sim_truncate : NULL;
     if (sim->declared.mode == SIM_SYNC) {
         driver.preadv = sim_preadv;
         driver.pwritev = sim_pwritev;

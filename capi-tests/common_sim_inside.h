@@ -36,6 +36,7 @@ struct sim {
     uint8_t *memory;
     struct sim_fault faults[SIM_OPS];
     int refuse_at_call;
+    uint32_t demand;
     const uint8_t *watched;
     size_t watched_bytes;
     struct sim_counts counts;

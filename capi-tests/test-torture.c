@@ -4,7 +4,8 @@
  * that neighbours share blocks; each extent has one writer, which knows
  * every byte of it.
  *
- * BLKALIGN_SEED replays the requests, BLKALIGN_TEST_SECONDS lengthens it.
+ * BLKALIGN_SEED replays the requests, BLKALIGN_TEST_SECONDS lengthens each
+ * run of it; BLKALIGN_TORTURE_SECONDS is for the whole program.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -294,12 +295,15 @@ static void run(struct bed *bed, uint32_t flags, uint64_t seed,
 int main(void)
 {
     const char *given = getenv("BLKALIGN_TEST_SECONDS");
+    const char *whole = getenv("BLKALIGN_TORTURE_SECONDS");
     int64_t ms = given ? 1000 * strtoll(given, NULL, 10) : 1300;
     unsigned turn, turns = 0;
     struct bed bed;
     uint64_t seed;
     int kind;
 
+    if (whole)
+        ms = 1000 * strtoll(whole, NULL, 10) / (BED_KINDS * TURNS);
     run_begin((unsigned)(60 + BED_KINDS * TURNS * ms / 500));
     seed = run_seed();
     for (kind = 0; kind < BED_KINDS; kind++) {

@@ -215,11 +215,12 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
         0 => TRANSFER_MAX,
         bytes => u64::from(bytes).min(TRANSFER_MAX),
     };
+    let max_transfer = (transfer & !(request_alignment - 1)).max(request_alignment);
     QueueLimits {
         request_alignment,
         mem_alignment: limits.mem_alignment as usize,
         segment_alignment: limits.segment_alignment as usize,
-        max_transfer: (transfer & !(request_alignment - 1)).max(request_alignment),
+        max_transfer,
         max_segments: match limits.max_segments {
             0 => SEGMENTS_MAX,
             segments => (segments as usize).min(SEGMENTS_MAX),
@@ -239,7 +240,12 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
         resize: options.resize,
         unmap: options.unmap,
         discard_alignment: common_multiple(limits.discard_alignment, request_alignment),
-        dataless_max: TRANSFER_MAX.max(request_alignment),
+        // A device's word about transfers is about data; a caller's driver was promised that no
+        // call at all is longer.
+        dataless_max: match cache_unit {
+            Some(_) => TRANSFER_MAX.max(request_alignment),
+            None => max_transfer,
+        },
         atomic_write_max: u64::from(limits.atomic_write_unit_max),
     }
 }
