@@ -44,6 +44,11 @@ TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c)) \
 TOOL_SOURCES := $(wildcard tools/*.c tools/*/*.c)
 TOOL_HEADERS := $(wildcard tools/*/*.h)
 tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c)
+# blkalign-torture speaks NBD where libnbd is there.
+HAVE_NBD     := $(shell pkg-config --exists libnbd 2>/dev/null && echo yes)
+cflags_blkalign-torture := $(if $(HAVE_NBD),-DHAVE_LIBNBD \
+                                $(shell pkg-config --cflags libnbd))
+libs_blkalign-torture   := $(if $(HAVE_NBD),$(shell pkg-config --libs libnbd))
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
 
@@ -136,7 +141,8 @@ define tool_rule
 build/tools/$(1): $(call tool_sources,$(1)) $(TOOL_HEADERS) \
                   include/blkalign.h build/libblkalign.so
 	@mkdir -p $$(@D)
-	$$(CC) $$(TOOL_CFLAGS) $$(filter %.c,$$^) -o $$@ $$(OUR_LDFLAGS) $$(LIBS)
+	$$(CC) $$(TOOL_CFLAGS) $$(cflags_$(1)) $$(filter %.c,$$^) -o $$@ \
+	    $$(OUR_LDFLAGS) $$(LIBS) $$(libs_$(1))
 
 endef
 $(foreach tool,$(TOOL_NAMES),$(eval $(call tool_rule,$(tool))))
@@ -170,9 +176,9 @@ install: all build/blkalign.pc install-tools
 # Linked anew: the ones of the build tree look for the library there.
 install-tools: $(TOOLS)
 	$(if $(TOOL_NAMES),$(INSTALL) -d $(DESTDIR)$(bindir))
-	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) \
+	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) $(cflags_$(tool)) \
 	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
-	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) &&) :
+	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) $(libs_$(tool)) &&) :
 
 ## uninstall: remove what install put there, with the same variables
 uninstall:
@@ -211,6 +217,7 @@ check-c: all $(TESTS)
 	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
+	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
 	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
