@@ -27,6 +27,8 @@ static const char help_text_1[] =
     "                       operations (300)\n"
     "  --seconds N          instead: so long for each case\n"
     "  --handles N          handles or connections, 1 to 16 (2)\n"
+    "  --second TARGET      what all handles but the first one open: the same\n"
+    "                       storage by another name (TARGET)\n"
     "  --block BYTES        what small requests are smaller than (what the\n"
     "                       target says, else 4096)\n"
     "  --sector BYTES       a small request (512, or what the target takes)\n"

@@ -106,7 +106,7 @@ static int run_all(const struct settings *settings, struct targets *targets)
         report_case(&trials[done], done + 1);
         done++;
     }
-    return report_summary(settings, &targets->plain, trials, count);
+    return report_summary(settings, trials, count);
 }
 
 /* Output that did not arrive, on a full disk for example, is a failure. */

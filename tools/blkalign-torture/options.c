@@ -104,7 +104,7 @@ enum {
     LONG_DESTROY = 256, LONG_CASE, LONG_LIST, LONG_SEED, LONG_ROUNDS,
     LONG_SECONDS, LONG_HANDLES, LONG_BLOCK, LONG_SECTOR, LONG_TIMEOUT,
     LONG_BEHIND, LONG_FAULT_ON, LONG_FAULT_OFF, LONG_PREPARED,
-    LONG_FLUSH_COUNT, LONG_VERSION
+    LONG_FLUSH_COUNT, LONG_SECOND, LONG_VERSION
 };
 
 static const struct option long_options[] = {
@@ -118,6 +118,7 @@ static const struct option long_options[] = {
     { "rounds", required_argument, NULL, LONG_ROUNDS },
     { "seconds", required_argument, NULL, LONG_SECONDS },
     { "handles", required_argument, NULL, LONG_HANDLES },
+    { "second", required_argument, NULL, LONG_SECOND },
     { "block", required_argument, NULL, LONG_BLOCK },
     { "sector", required_argument, NULL, LONG_SECTOR },
     { "timeout", required_argument, NULL, LONG_TIMEOUT },
@@ -168,6 +169,9 @@ static bool take_option(int option, struct settings *settings)
         return take_unsigned("--sector", 1, 1 << 20, &settings->sector);
     case LONG_TIMEOUT:
         return take_unsigned("--timeout", 1, 1 << 20, &settings->timeout_s);
+    case LONG_SECOND:
+        settings->second = optarg;
+        return true;
     case LONG_BEHIND:
         settings->behind = optarg;
         return true;

@@ -69,8 +69,7 @@ static unsigned list(const struct trial *trials, unsigned count,
 }
 
 int report_summary(const struct settings *settings,
-                   const struct target *target, const struct trial *trials,
-                   unsigned count)
+                   const struct trial *trials, unsigned count)
 {
     unsigned broken;
 
@@ -83,6 +82,5 @@ int report_summary(const struct settings *settings,
     if (broken)
         printf("# Again: --seed %llu --rounds %u, with the same options.\n",
                (unsigned long long)settings->seed, settings->rounds);
-    (void)target;
     return broken ? EXIT_BROKEN : 0;
 }

@@ -247,8 +247,8 @@ void run_past_end(struct trial *trial)
     offsets[2] = end + target->block;
     offsets[3] = (INT64_C(1) << 62) - target->block;
     data = new_buffer(2 * unit);
-    last = new_buffer(span);
-    now = new_buffer(span);
+    last = new_buffer(2 * span);
+    now = new_buffer(2 * span);
     before = before / unit * unit;
     span = end - before;
     trial_do(trial, 0, OP_READ, before, span, last);

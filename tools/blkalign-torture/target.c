@@ -73,6 +73,8 @@ int target_open(struct target *target, const struct settings *settings,
             &target->handles[target->handle_count], why);
         if (result == 0)
             target->handle_count++;
+        if (settings->second)
+            target->place.target = settings->second;
     } while (result == 0 && target->handle_count < settings->handles);
     /* A server with one connection only: some cases have to be skipped. */
     if (target->handle_count) {

@@ -45,6 +45,7 @@ struct settings {
     struct place place;
     const char *only[CASES_MAX];        /* --case; ends with NULL */
     const char *fault_on, *fault_off, *flush_count, *behind;
+    const char *second;                 /* of the handles after the first */
     bool fault_prepared, destroy_data, list;
     uint64_t seed;
     unsigned rounds, seconds, handles, timeout_s;
@@ -159,7 +160,7 @@ void report_plan(const struct settings *settings, const struct target *target,
                  unsigned count);
 void report_case(const struct trial *trial, unsigned number);
 /* Returns the exit status. */
-int report_summary(const struct settings *settings, const struct target *target,
+int report_summary(const struct settings *settings,
                    const struct trial *trials, unsigned count);
 
 /* ---- the cases' pages ---- */
