@@ -69,7 +69,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header check check-rust check-c check-matrix check-asan \
         check-tsan check-valgrind lint setup tests install install-tools uninstall demo \
-        bench bench-smoke bench-tracker clean dist-clean FORCE
+        bench bench-smoke bench-tracker conformance clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -284,6 +284,10 @@ bench-smoke: build/tools/blkalign-bench
 bench-tracker:
 	$(CARGO) bench --locked -p blkalign-bench-internals --bench tracker \
 	    --target-dir $(TARGET)
+
+## conformance: docs/CONFORMANCE.md's tables anew, as root, some minutes
+conformance: build/tools/blkalign-torture
+	BLKALIGN_TORTURE=$< tools/blkalign-torture/survey.sh
 
 ## demo: the library's main job on a disk of 4096-byte blocks, in a minute
 demo: all

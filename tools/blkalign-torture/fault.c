@@ -1,9 +1,8 @@
 /*
  * A small write whose block cannot be read must fail, and nothing may change.
  *
- * What makes reads fail below the target: a memory disk of ours, the user's
- * commands (--fault-on, --fault-off), or a target that was set up to fail the
- * first edge read by itself (--fault-prepared).
+ * What makes reads fail below the target: a memory disk of ours, or the user's
+ * commands (--fault-on, --fault-off).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -33,8 +32,6 @@ static bool switch_fault(struct trial *trial, bool on)
     const struct settings *settings = trial->settings;
     const char *command = on ? settings->fault_on : settings->fault_off;
 
-    if (settings->fault_prepared)
-        return true;
     if (trial->target->memory) {
         memory_disk_fail_reads(trial->target->memory, on);
         return true;
@@ -50,21 +47,24 @@ static void judge(struct failing *failing, const struct shape *shape,
                   int result)
 {
     struct trial *trial = failing->trial;
-    int64_t end = shape->offset + shape->bytes, i, changed = 0;
+    int64_t end = shape->offset + shape->bytes, i, changed = 0, zeros = 0;
     bool inside;
 
     for (i = 0; i < failing->span; i++) {
         if ((i < shape->offset || i >= end) &&
-            failing->before[i] != failing->after[i])
+            failing->before[i] != failing->after[i]) {
             changed++;
+            zeros += failing->after[i] == 0;
+        }
     }
     inside = memcmp(failing->before + shape->offset,
                     failing->after + shape->offset,
                     (size_t)shape->bytes) != 0;
     if (changed) {
         trial_say(trial, STATE_BROKEN, "%s: %lld neighbouring bytes are "
-                  "destroyed, and the write of %lld bytes reports %s",
-                  shape->name, (long long)changed, (long long)shape->bytes,
+                  "destroyed, %lld of them zeros now, and the write of %lld "
+                  "bytes reports %s", shape->name, (long long)changed,
+                  (long long)zeros, (long long)shape->bytes,
                   result ? strerror(-result) : "success");
     } else if (result && inside) {
         failing->partly++;
@@ -117,9 +117,6 @@ static void every_shape(struct failing *failing)
     };
     unsigned i, count = sizeof shapes / sizeof *shapes;
 
-    /* One failure was prepared, and then no more. */
-    if (trial->settings->fault_prepared)
-        count = 1;
     for (i = 0; i < count; i++) {
         if (!one_shape(failing, &shapes[i]))
             return;
@@ -142,10 +139,9 @@ void run_edge_error(struct trial *trial)
                   "smaller than a block, %u", (unsigned)target->block);
         return;
     }
-    if (!target->memory && !settings->fault_prepared &&
-        !(settings->fault_on && settings->fault_off)) {
-        trial_say(trial, STATE_SKIPPED, "nothing makes reads fail: "
-                  "--fault-on and --fault-off, or --fault-prepared");
+    if (!target->memory && !(settings->fault_on && settings->fault_off)) {
+        trial_say(trial, STATE_SKIPPED, "nothing makes reads fail: no "
+                  "--fault-on and --fault-off");
         return;
     }
     failing.span = (int64_t)SPAN_BLOCKS * target->block;

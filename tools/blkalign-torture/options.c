@@ -103,7 +103,7 @@ static bool take_case(struct settings *settings)
 enum {
     LONG_DESTROY = 256, LONG_CASE, LONG_LIST, LONG_SEED, LONG_ROUNDS,
     LONG_SECONDS, LONG_HANDLES, LONG_BLOCK, LONG_SECTOR, LONG_TIMEOUT,
-    LONG_BEHIND, LONG_FAULT_ON, LONG_FAULT_OFF, LONG_PREPARED,
+    LONG_BEHIND, LONG_FAULT_ON, LONG_FAULT_OFF,
     LONG_FLUSH_COUNT, LONG_SECOND, LONG_VERSION
 };
 
@@ -125,7 +125,6 @@ static const struct option long_options[] = {
     { "behind", required_argument, NULL, LONG_BEHIND },
     { "fault-on", required_argument, NULL, LONG_FAULT_ON },
     { "fault-off", required_argument, NULL, LONG_FAULT_OFF },
-    { "fault-prepared", no_argument, NULL, LONG_PREPARED },
     { "flush-count", required_argument, NULL, LONG_FLUSH_COUNT },
     { NULL, 0, NULL, 0 },
 };
@@ -137,8 +136,6 @@ static bool take_switch(int option, struct settings *settings)
         return settings->destroy_data = true;
     case LONG_LIST:
         return settings->list = true;
-    case LONG_PREPARED:
-        return settings->fault_prepared = true;
     default:
         return false;
     }
@@ -239,10 +236,6 @@ static bool fits(struct settings *settings, int left)
         complain("%s has no kinds", settings->adapter->name);
     else if (!settings->fault_on != !settings->fault_off)
         complain("--fault-on and --fault-off go together");
-    else if (settings->fault_prepared &&
-             !(settings->only[0] && !settings->only[1] &&
-               strcmp(settings->only[0], "edge-read-error") == 0))
-        complain("--fault-prepared goes with --case edge-read-error alone");
     else if (!settings->adapter->own_memory && !settings->destroy_data)
         complain("this overwrites %s: say --destroy-data if it shall",
                  settings->place.target);

@@ -126,14 +126,24 @@ void run_vectors(struct trial *trial)
 
 /* ---- the end ---- */
 
-/* The length now, as the target tells it and as the storage behind it does,
- * against what it was. */
-static void check_length(struct trial *trial, int64_t expected,
-                         const char *when)
+/* Of the storage behind a server; -1: not known. */
+static int64_t length_behind(const struct trial *trial)
 {
     const char *behind = trial->settings->behind;
-    struct facts facts;
     struct stat status;
+
+    if (behind && stat(behind, &status) == 0 && S_ISREG(status.st_mode))
+        return status.st_size;
+    return -1;
+}
+
+/* The length now, as the target tells it and as the storage behind it does,
+ * against what each was. */
+static void check_length(struct trial *trial, int64_t expected,
+                         int64_t expected_behind, const char *when)
+{
+    struct facts facts;
+    int64_t behind = length_behind(trial);
     int result = trial->target->adapter->describe(trial->target->handles[0],
                                                   &facts);
 
@@ -141,20 +151,16 @@ static void check_length(struct trial *trial, int64_t expected,
         trial_say(trial, STATE_BROKEN, "%s the target shows %lld bytes of "
                   "%lld", when, (long long)facts.length,
                   (long long)expected);
-    if (behind && stat(behind, &status) == 0 && S_ISREG(status.st_mode) &&
-        status.st_size != expected)
-        trial_say(trial, STATE_BROKEN, "%s %s has %lld bytes instead of "
-                  "%lld", when, behind, (long long)status.st_size,
-                  (long long)expected);
+    if (behind != expected_behind)
+        trial_say(trial, STATE_BROKEN, "%s what is behind has %lld bytes "
+                  "instead of %lld", when, (long long)behind,
+                  (long long)expected_behind);
 }
 
 static int64_t true_length(const struct trial *trial)
 {
-    const char *behind = trial->settings->behind;
-    struct stat status;
-
-    if (behind && stat(behind, &status) == 0 && S_ISREG(status.st_mode))
-        return status.st_size;
+    if (length_behind(trial) >= 0)
+        return length_behind(trial);
     return trial->settings->adapter->own_memory ? OWN_MEMORY_BYTES
                                                 : trial->target->length;
 }
@@ -202,17 +208,17 @@ out:
 void run_odd_length(struct trial *trial)
 {
     struct target *target = trial->target;
-    int64_t length = true_length(trial);
+    int64_t length = true_length(trial), behind = length_behind(trial);
 
     if (length % target->block == 0) {
         trial_say(trial, STATE_SKIPPED, "the length, %lld, is a multiple of "
                   "the block", (long long)length);
         return;
     }
-    check_length(trial, length, "at first");
+    check_length(trial, length, behind, "at first");
     if (trial->state == STATE_HOLDS)
         write_the_end(trial, length);
-    check_length(trial, length, "then");
+    check_length(trial, length, behind, "then");
     trial_say(trial, STATE_HOLDS, "%lld bytes, %lld past the last block",
               (long long)length, (long long)(length % target->block));
 }
@@ -236,6 +242,7 @@ void run_past_end(struct trial *trial)
     int64_t unit = target->facts.smallest;
     int64_t end = target->length / unit * unit, before = end - target->block;
     int64_t span = target->block, offsets[4], wrong = -1, i;
+    int64_t behind = length_behind(trial);
     unsigned char *data, *last, *now;
 
     if (target->facts.grows) {
@@ -263,7 +270,7 @@ void run_past_end(struct trial *trial)
                   "byte at %lld", (long long)(before + wrong));
     for (i = 0; i < 4; i++)
         past_end(trial, OP_READ, offsets[i], 2 * unit, data);
-    check_length(trial, target->length, "then");
+    check_length(trial, target->length, behind, "then");
     trial_say(trial, STATE_HOLDS, wrong < 0
               ? "refused, nothing changed"
               : "refused, but what fitted was written");
