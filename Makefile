@@ -45,6 +45,11 @@ TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c)) \
 TOOL_SOURCES := $(wildcard tools/*.c tools/*/*.c)
 TOOL_HEADERS := $(wildcard tools/*/*.h)
 tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c)
+# blkalign-torture speaks NBD where libnbd is there.
+HAVE_NBD     := $(shell pkg-config --exists libnbd 2>/dev/null && echo yes)
+cflags_blkalign-torture := $(if $(HAVE_NBD),-DHAVE_LIBNBD \
+                                $(shell pkg-config --cflags libnbd))
+libs_blkalign-torture   := $(if $(HAVE_NBD),$(shell pkg-config --libs libnbd))
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
 
@@ -70,7 +75,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        integrations clean dist-clean FORCE
+        conformance integrations clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -147,7 +152,8 @@ define tool_rule
 build/tools/$(1): $(call tool_sources,$(1)) $(TOOL_HEADERS) \
                   include/blkalign.h build/libblkalign.so
 	@mkdir -p $$(@D)
-	$$(CC) $$(TOOL_CFLAGS) $$(filter %.c,$$^) -o $$@ $$(OUR_LDFLAGS) $$(LIBS)
+	$$(CC) $$(TOOL_CFLAGS) $$(cflags_$(1)) $$(filter %.c,$$^) -o $$@ \
+	    $$(OUR_LDFLAGS) $$(LIBS) $$(libs_$(1))
 
 endef
 $(foreach tool,$(TOOL_NAMES),$(eval $(call tool_rule,$(tool))))
@@ -192,9 +198,9 @@ install: all build/blkalign.pc install-tools
 # Linked anew: the ones of the build tree look for the library there.
 install-tools: $(TOOLS)
 	$(if $(TOOL_NAMES),$(INSTALL) -d $(DESTDIR)$(bindir))
-	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) \
+	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) $(cflags_$(tool)) \
 	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
-	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) &&) :
+	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) $(libs_$(tool)) &&) :
 
 ## uninstall: remove what install put there, with the same variables
 uninstall:
@@ -235,6 +241,7 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
+	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
 	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
@@ -328,6 +335,10 @@ bench-smoke: build/tools/blkalign-bench
 bench-tracker:
 	$(CARGO) bench --locked -p blkalign-bench-internals --bench tracker \
 	    --target-dir $(TARGET)
+
+## conformance: docs/CONFORMANCE.md's tables anew, as root, some minutes
+conformance: build/tools/blkalign-torture
+	BLKALIGN_TORTURE=$< tools/blkalign-torture/survey.sh
 
 ## demo: the library's main job on a disk of 4096-byte blocks, in a minute
 demo: all
