@@ -103,7 +103,7 @@ static void who_gets_in(void)
 static void handles_share(void)
 {
     blkalign_open_options reads = options_of(READER, 0);
-    blkalign_open_options plain = options_of(BLKALIGN_O_RDWR, 0);
+    blkalign_open_options plain = options_of(0, 0);
     blkalign_handle *writer = opened(WRITER), *second = NULL, *bare = NULL;
     int before = proc_descriptors(), fd, fds;
 
