@@ -197,7 +197,7 @@ impl Ledger {
             let (entry, plan) = (&self.entries[number], &scenario.plans[number]);
             match (&entry.shape, plan.op) {
                 (Some(shape), _) => shape.clone(),
-                (None, Op::Read) => plan.offset..plan.offset + plan.bytes,
+                (None, Op::Read) if !plan.excludes() => plan.offset..plan.offset + plan.bytes,
                 (None, Op::Flush) => 0..0,
                 (None, Op::Discard) if !entry.exclusive => 0..0,
                 _ => entry.tracked.clone(),

@@ -24,6 +24,7 @@
 mod arrivals;
 mod cancels;
 mod directed;
+mod directed_isolated;
 mod draw;
 mod exhaustive;
 mod exhaustive_isolated;

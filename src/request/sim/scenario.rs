@@ -310,9 +310,8 @@ impl Plan {
     /// Whether it may make this byte zero, or discard it.
     pub fn clears(&self, offset: u64) -> bool {
         match self.op {
-            Op::WriteZeroes => self.covers(offset),
+            Op::WriteZeroes | Op::Discard => self.covers(offset),
             Op::Truncate => offset >= self.offset,
-            Op::Discard => self.whole.contains(&offset),
             _ => false,
         }
     }
