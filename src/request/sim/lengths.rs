@@ -128,6 +128,17 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
+    /// A zero write that must not write zeros gives up only if the storage refused to zero, in
+    /// whatever way.
+    pub(super) fn check_gave_up(&self, number: usize, result: Result<(), i32>) -> Checked {
+        let zeroes = self.scenario.plans[number].op == Op::WriteZeroes;
+        let asked = self.refused[0].contains(&true);
+        match zeroes && result == Err(libc::ENOTSUP) && !asked {
+            true => Err(format!("request {number} gives up too early")),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn check_storage(&self) -> Checked {
         let (length, storage) = (self.ledger.length, self.storage);
         let exact = self.scenario.limits.iter().any(|limits| limits.last_unit > 0);
@@ -135,6 +146,9 @@ impl<S: Subject> World<'_, S> {
         let padded = length.next_multiple_of(if exact { 1 } else { blocks.max().unwrap_or(1) });
         if storage != padded && !self.truncate_failed {
             return Err(format!("the storage has {storage} bytes for {length}"));
+        }
+        if exact && storage > 0 && !self.first_written && !self.truncate_failed {
+            return Err("the first block of a file was never written".into());
         }
         let faultless = self.counts.errors + self.counts.shorts + self.counts.denied == 0;
         let padding = &self.disk[length as usize..storage.max(length) as usize];

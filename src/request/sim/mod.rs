@@ -27,6 +27,7 @@ mod directed;
 mod directed_isolated;
 mod draw;
 mod exhaustive;
+mod exhaustive_changes;
 mod exhaustive_isolated;
 mod faults;
 mod flaws;

@@ -30,6 +30,8 @@ pub struct World<'a, S> {
     pub(super) storage: u64,
     /// Its length could not be changed once: it may be longer than it should be.
     pub(super) truncate_failed: bool,
+    /// Its first bytes were written since it was empty.
+    pub(super) first_written: bool,
     /// I/Os at the storage, oldest first.
     pub flights: Vec<Flight>,
     pub ledger: Ledger,
@@ -53,7 +55,7 @@ pub struct World<'a, S> {
     pub(super) now: u64,
     pub counts: Counts,
     /// Zero writes that the storage has refused, by `may_unmap` and `no_fallback`.
-    refused: [[bool; 2]; 2],
+    pub(super) refused: [[bool; 2]; 2],
     pub(super) trace: bool,
 }
 
@@ -80,6 +82,7 @@ impl<'a, S: Subject> World<'a, S> {
                 .collect(),
             storage: scenario.length,
             truncate_failed: false,
+            first_written: scenario.length > 0,
             flights: Vec::new(),
             ledger: Ledger::new(scenario.length),
             slots: Vec::new(),
@@ -151,7 +154,9 @@ impl<'a, S: Subject> World<'a, S> {
         if let Some(joint) = flight.joint {
             return self.end_part(joint, outcome);
         }
+        self.first_written |= flight.io.op == Op::Write && flight.io.offset == 0;
         if flight.io.op == Op::Truncate {
+            self.first_written &= flight.io.offset > 0;
             self.note_truncate(&flight, outcome);
         }
         self.note_outcome(&flight, outcome);
@@ -259,6 +264,7 @@ impl<'a, S: Subject> World<'a, S> {
                 && self.ledger.entries[leader].result == Some(done.result)
         });
         self.ledger.completed(self.scenario, number, done.result, denied, led)?;
+        self.check_gave_up(number, done.result)?;
         let entry = &self.ledger.entries[number];
         if entry.shape.is_some() && entry.touched {
             self.follow(self.ledger.length);
