@@ -261,9 +261,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if tracked & !WRITES != 0 {
             self.leave_isolation(slot, tracked);
         }
-        if self.entry(slot).request.op == Op::Truncate {
-            self.forget_truncate(slot);
-        }
         self.free.push(slot);
         let place = &mut self.entries[slot as usize];
         let entry = place.as_ref().expect("a request in flight");

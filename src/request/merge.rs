@@ -56,7 +56,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let limits = &self.queues[entry.queue as usize].as_ref()?.limits;
         let merges = entry.request.op == Op::Write
             && !limits.no_merge
-            && entry.tracked & EXCLUDES_READERS == 0;
+            && entry.tracked & EXCLUDES_READERS == 0
+            && entry.end() <= self.extent.length;
         if merges {
             partial_block(entry, limits)
         } else {

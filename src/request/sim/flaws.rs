@@ -48,7 +48,7 @@ fn every_flaw_is_found() {
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot|overtakes"),
         (Flaw::EdgesBeforeTheMiddle, "before the middle"),
-        (Flaw::DiscardRoundedOutwards, "nobody's|beyond"),
+        (Flaw::DiscardRoundedOutwards, "nobody's|beyond|passes the end"),
         (Flaw::RefusedZeroesAreDone, "is lost|before the middle"),
         (Flaw::RefusedZeroesAskedAgain, "asks again"),
         (Flaw::ZeroesNotExclusive, "does not wait"),
