@@ -271,12 +271,13 @@ check-tsan: build/tsan/fence.o
 
 # "Possibly lost" is memory to whose middle alone a pointer leads: in Rust that
 # is every map, the handle of a thread, and the stacks of threads still idle.
-VALGRIND = valgrind -q --error-exitcode=99 --leak-check=full \
+VALGRIND = valgrind -q --error-exitcode=99 --fair-sched=yes --leak-check=full \
            --show-leak-kinds=definite --errors-for-leak-kinds=definite
 
 ## check-valgrind: the C tests under valgrind
 check-valgrind: $(TESTS)
-	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '$(VALGRIND)' $(TESTS)
+	BLKALIGN_TEST_SLOW=1 BLKALIGN_TEST_VALGRIND=1 \
+	    $(PROVE) --exec '$(VALGRIND)' $(TESTS)
 
 ## bench: speed beside qemu-img bench and fio, as root, some minutes
 bench: build/tools/blkalign-bench
