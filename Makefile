@@ -272,7 +272,8 @@ check-tsan: build/tsan/fence.o
 # "Possibly lost" is memory to whose middle alone a pointer leads: in Rust that
 # is every map, the handle of a thread, and the stacks of threads still idle.
 VALGRIND = valgrind -q --error-exitcode=99 --fair-sched=yes --leak-check=full \
-           --show-leak-kinds=definite --errors-for-leak-kinds=definite
+           --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+           --suppressions=capi-tests/valgrind.supp
 
 ## check-valgrind: the C tests under valgrind
 check-valgrind: $(TESTS)
