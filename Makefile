@@ -312,12 +312,14 @@ check-tsan: build/tsan/fence.o
 
 # "Possibly lost" is memory to whose middle alone a pointer leads: in Rust that
 # is every map, the handle of a thread, and the stacks of threads still idle.
-VALGRIND = valgrind -q --error-exitcode=99 --leak-check=full \
-           --show-leak-kinds=definite --errors-for-leak-kinds=definite
+VALGRIND = valgrind -q --error-exitcode=99 --fair-sched=yes --leak-check=full \
+           --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+           --suppressions=capi-tests/valgrind.supp
 
 ## check-valgrind: the C tests under valgrind
 check-valgrind: $(TESTS)
-	BLKALIGN_TEST_SLOW=1 $(PROVE) --exec '$(VALGRIND)' $(TESTS)
+	BLKALIGN_TEST_SLOW=1 BLKALIGN_TEST_VALGRIND=1 \
+	    $(PROVE) --exec '$(VALGRIND)' $(TESTS)
 
 ## check-model: the wait protocol, all interleavings (needs spin; a minute)
 check-model:

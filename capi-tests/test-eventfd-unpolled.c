@@ -95,7 +95,13 @@ int main(void)
     pid_t pid;
 
     run_begin(150);
-    for (kind = 0; kind < EVENT_KINDS; kind++)
+    for (kind = 0; kind < EVENT_KINDS; kind++) {
+        if (kind == EVENT_RING && getenv("BLKALIGN_TEST_VALGRIND")) {
+            skip("valgrind lets no thread run while one is inside "
+                 "io_uring_enter", "%s: behind an unpolled write",
+                 kinds[kind]);
+            continue;
+        }
         for (how = 0; how < WAITS; how++) {
             pid = fork();
             if (pid == 0)
@@ -106,5 +112,6 @@ int main(void)
                    0, "%s: behind an unpolled write: %s", kinds[kind],
                    wait_words[how]);
         }
+    }
     return done_testing();
 }
