@@ -1,12 +1,30 @@
 //! Synchronous calls: the caller's thread does the work itself as far as nothing conflicts, and
 //! waits for what others do for it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Handle, Submission};
 use crate::node::{dispatch, failure, perform, release, with_actions};
 use crate::node::{Action, Actions, Owner, Waiter};
 use crate::sys::Error;
+
+thread_local! {
+    /// Of the last call on this thread, to spare an allocation.
+    static SPARE_WAITER: Cell<Option<Arc<Waiter>>> = const { Cell::new(None) };
+}
+
+/// One that nobody else has or will set.
+fn fresh_waiter() -> Arc<Waiter> {
+    let mut spare = SPARE_WAITER.take().unwrap_or_default();
+    match Arc::get_mut(&mut spare) {
+        Some(waiter) => {
+            waiter.clear();
+            spare
+        }
+        None => Arc::default(),
+    }
+}
 
 impl Handle {
     /// Runs the request to its end. EDEADLK inside a callback.
@@ -15,11 +33,12 @@ impl Handle {
         self.check(&submission)?;
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
-        let waiter = Arc::new(Waiter::default());
+        let waiter = fresh_waiter();
         self.queue.completions.request_taken_in();
         let result = self.run_taken_in(submission, &waiter);
         release(copy, &self.queue);
         self.queue.completions.request_over();
+        SPARE_WAITER.set(Some(waiter));
         match result {
             Some(result) => result.map_err(|errno| {
                 failure(&self.queue, op, offset + self.queue.window_offset, bytes, errno)

@@ -132,6 +132,10 @@ impl Waiter {
         self.there.notify_one();
     }
 
+    pub fn clear(&mut self) {
+        *self.result.get_mut() = None;
+    }
+
     pub fn get(&self) -> Option<Result<(), i32>> {
         *self.result.lock()
     }
