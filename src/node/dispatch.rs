@@ -56,13 +56,15 @@ thread_local! {
 impl Drop for RingBatch {
     fn drop(&mut self) {
         // Kept for the next time, as the list of actions is.
-        SPARE_IOS.set(std::mem::take(&mut self.ios));
+        if self.ios.capacity() > 0 {
+            SPARE_IOS.set(std::mem::take(&mut self.ios));
+        }
     }
 }
 
 impl RingBatch {
     fn new() -> RingBatch {
-        RingBatch { queue: None, ios: SPARE_IOS.take() }
+        RingBatch { queue: None, ios: Vec::new() }
     }
 
     fn add(&mut self, queue: Arc<Queue>, mut io: Io) {
@@ -73,6 +75,9 @@ impl RingBatch {
         if !self.queue.as_ref().is_some_and(|its| Arc::ptr_eq(its, &queue)) {
             self.submit();
             self.queue = Some(queue);
+        }
+        if self.ios.capacity() == 0 {
+            self.ios = SPARE_IOS.take();
         }
         self.ios.push(io);
     }

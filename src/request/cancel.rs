@@ -35,14 +35,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Completes a request that is in no tracker and nobody's member.
     pub(super) fn end_unstarted(&mut self, slot: u32, errno: i32, actions: &mut Vec<Action<Q, T>>) {
-        let mut entry = self.entries[slot as usize].take().expect("a request in flight");
+        let entry = self.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.members.is_empty() && entry.tracked == 0);
+        entry.error = Some(errno);
         // It may have inherited one.
         if let Some(images) = entry.images.take() {
             self.scratch.give(images);
         }
-        entry.error = Some(errno);
-        self.leave(slot, entry, actions);
+        self.leave(slot, actions);
     }
 
     /// It wants no place any more. If reads share with it the next of them leads.

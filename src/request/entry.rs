@@ -60,6 +60,7 @@ pub struct Entry<T> {
 }
 
 impl<T> Entry<T> {
+    #[inline(always)]
     pub fn new(id: RequestId, queue: QueueId, request: Request<T>) -> Entry<T> {
         let bounced = request.flags.copied;
         Entry {

@@ -163,6 +163,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             }
         }
         self.isolation.excluding -= usize::from(tracked & EXCLUDES_READERS != 0);
+        self.forget_truncate(slot);
     }
 
     /// A request that has not started is taken out of all trackers, as if it had never been there.
@@ -177,6 +178,16 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             }
         }
         self.isolation.excluding -= usize::from(tracked & EXCLUDES_READERS != 0);
+        self.forget_truncate(slot);
+    }
+
+    /// Whether nothing is left of those that were in flight.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let trackers = [WRITES, GUESTS, BARRIERS];
+        self.waiting == 0
+            && self.isolation.excluding == 0
+            && trackers.iter().all(|&tracker| self.tracker_named(tracker).is_empty())
     }
 
     fn tracker_named(&self, tracker: u8) -> &Tracker {

@@ -228,48 +228,50 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// The request and its members leave: first the tracker, then to their owners.
     fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let mut entry = self.entries[slot as usize].take().expect("a request in flight");
+        self.bequeath_image(slot);
+        let entry = self.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
-        self.bequeath_image(&mut entry, slot);
-        if let Some(images) = entry.images.take() {
+        let images = entry.images.take();
+        let members = std::mem::take(&mut entry.members);
+        let (queue, error, bounced) = (entry.queue, entry.error, entry.bounced);
+        if let Some(images) = images {
             self.scratch.give(images);
         }
-        self.queue(entry.queue).active -= 1;
-        self.runnable.push(entry.queue);
-        let members = std::mem::take(&mut entry.members);
-        let (error, bounced) = (entry.error, entry.bounced);
-        self.leave(slot, entry, actions);
+        self.queue(queue).active -= 1;
+        self.runnable.push(queue);
+        self.leave(slot, actions);
         for &member in &members {
-            let mut entry = self.entries[member as usize].take().expect("a member in flight");
+            let entry = self.entry(member);
             entry.error = error;
             entry.bounced = bounced;
-            self.leave(member, entry, actions);
+            self.leave(member, actions);
         }
     }
 
     /// One request leaves, and those that waited for it alone may start. Members of the same
     /// leader among them leave with it.
-    pub(super) fn leave(&mut self, slot: u32, entry: Entry<T>, actions: &mut Vec<Action<Q, T>>) {
-        if entry.tracked & WRITES != 0 {
+    pub(super) fn leave(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        let tracked = self.entry(slot).tracked;
+        if tracked & WRITES != 0 {
             let mut freed = std::mem::take(&mut self.freed);
             self.tracker.remove(slot, &mut freed);
             self.set_free(&mut freed, WRITES);
             self.freed = freed;
         }
-        if entry.tracked & !WRITES != 0 {
-            self.leave_isolation(slot, entry.tracked);
-        }
-        if entry.request.op == Op::Truncate {
-            self.forget_truncate(slot);
+        if tracked & !WRITES != 0 {
+            self.leave_isolation(slot, tracked);
         }
         self.free.push(slot);
+        let place = &mut self.entries[slot as usize];
+        let entry = place.as_ref().expect("a request in flight");
         let result = match entry.error {
             None => Ok(()),
             Some(errno) => Err(errno),
         };
-        let queue = self.queue(entry.queue);
+        let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
         queue.stats.in_flight -= 1;
-        count_result(&mut queue.stats, &entry, result);
+        count_result(&mut queue.stats, entry, result);
+        let entry = place.take().expect("a request in flight");
         actions.push(Action::Complete(completion(entry, result)));
     }
 

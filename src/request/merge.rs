@@ -56,7 +56,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let limits = &self.queues[entry.queue as usize].as_ref()?.limits;
         let merges = entry.request.op == Op::Write
             && !limits.no_merge
-            && entry.tracked & EXCLUDES_READERS == 0;
+            && entry.tracked & EXCLUDES_READERS == 0
+            && entry.end() <= self.extent.length;
         if merges {
             partial_block(entry, limits)
         } else {
@@ -155,17 +156,19 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// A write to one block is done: the next in line gets its image, if it can start at once.
-    pub(super) fn bequeath_image(&mut self, entry: &mut Entry<T>, slot: u32) {
-        let last = entry.members.last().copied().unwrap_or(slot);
+    pub(super) fn bequeath_image(&mut self, slot: u32) {
+        let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let Some(image) = entry.block_image() else { return };
         if entry.request.op != Op::Write || entry.error.is_some() {
             return;
         }
+        let last = entry.members.last().copied().unwrap_or(slot);
         // Images are held by requests with a place at the storage; this one's becomes free.
-        if !self.queue(entry.queue).queued.is_empty() {
+        let home = self.queues[entry.queue as usize].as_ref().expect("an open queue");
+        if !home.queued.is_empty() {
             return;
         }
-        let Some(block) = partial_block(entry, &self.queue(entry.queue).limits) else { return };
+        let Some(block) = partial_block(entry, &home.limits) else { return };
         let heir = self.tracker.waiting_only_for(last).find(|&heir| {
             let other = self.entries[heir as usize].as_ref();
             other.is_some_and(|other| other.queue == entry.queue && other.waits_in == WRITES)
@@ -180,7 +183,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                 at += bytes;
             }
         }
-        let images = entry.images.take();
+        let images = self.entry(slot).images.take();
         let heir = self.entry(heir);
         heir.images = images;
         heir.head_image = Some(image);

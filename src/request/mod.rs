@@ -15,6 +15,7 @@ mod moving;
 mod resize;
 #[cfg(test)]
 mod sim;
+mod spans;
 mod splice;
 mod tracker;
 mod zeroes;

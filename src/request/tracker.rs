@@ -4,20 +4,21 @@
 //! A request waits only for conflicting requests that came before it, so no cycle can exist and
 //! nobody is overtaken. Two ranges conflict when they overlap and one of them is exclusive.
 //!
-//! The offsets in use are kept as disjoint spans in an ordered map. A span names the last
+//! The offsets in use are kept as disjoint spans in order (`spans.rs`). A span names the last
 //! exclusive request over it and the shared ones that came after that. A newcomer therefore
 //! waits for the last ones only: these wait for their own predecessors. With exclusive A, then
 //! shared S and T, then exclusive B over one block: S and T wait for A, B waits for S and T, and
-//! from then on the span says just "B". One request costs O(log n) plus what it touches.
+//! from then on the span says just "B". One request costs two binary searches each way, plus what
+//! it touches.
 //!
 //! Invariants: spans do not overlap; a span that names nobody does not exist; a span that names
 //! a request lies inside that request's range.
 
-use std::collections::btree_map::{BTreeMap, Entry};
-
 mod withdraw;
 
 use smallvec::SmallVec;
+
+use super::spans::{Slot, Span, Spans};
 
 /// Requests end below this.
 pub(super) const BEYOND: u64 = u64::MAX - 1;
@@ -31,15 +32,7 @@ pub enum Access {
     Exclusive,
 }
 
-type Slot = u32;
 type Slots = SmallVec<[Slot; 4]>;
-
-#[derive(Debug, Clone)]
-struct Span {
-    end: u64,
-    exclusive: Option<Slot>,
-    shared: Slots,
-}
 
 #[derive(Debug, Default)]
 struct Tracked {
@@ -54,21 +47,12 @@ struct Tracked {
     dependents: Slots,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tracker {
-    spans: BTreeMap<u64, Span>,
+    spans: Spans,
     /// By slot; slots are small numbers that the caller reuses.
     tracked: Vec<Tracked>,
     last_order: u64,
-}
-
-impl Default for Tracker {
-    fn default() -> Tracker {
-        // A span behind every offset that there can be: an ordered map that is never empty does
-        // not allocate for its first entry, again and again.
-        let beyond = Span { end: u64::MAX, exclusive: None, shared: Slots::new() };
-        Tracker { spans: BTreeMap::from([(BEYOND, beyond)]), tracked: Vec::new(), last_order: 0 }
-    }
 }
 
 impl Tracker {
@@ -84,20 +68,16 @@ impl Tracker {
         let dependents = Slots::new();
         self.tracked[slot as usize] =
             Tracked { start, end, access, order, blockers: 0, dependents };
+        let span = match access {
+            Access::Exclusive => Span::exclusive(end, slot),
+            Access::Shared => Span::shared(end, slot),
+        };
         // Most ranges meet no other.
-        let last = self.spans.range(..end).next_back();
-        if last.is_none_or(|(_, span)| span.end <= start) {
-            let (exclusive, shared) = match access {
-                Access::Exclusive => (Some(slot), Slots::new()),
-                Access::Shared => (None, SmallVec::from_slice(&[slot])),
-            };
-            self.spans.insert(start, Span { end, exclusive, shared });
-            return true;
-        }
-        self.split_at(start);
-        self.split_at(end);
+        let Err(span) = self.spans.insert_if_free(start, span) else { return true };
+        self.spans.split_at(start);
+        self.spans.split_at(end);
         match access {
-            Access::Exclusive => self.insert_exclusive(slot, start, end),
+            Access::Exclusive => self.insert_exclusive(slot, start, span),
             Access::Shared => self.insert_shared(slot, start, end),
         }
         self.tracked[slot as usize].blockers == 0
@@ -108,41 +88,13 @@ impl Tracker {
         let Tracked { start, end, blockers, dependents, .. } =
             std::mem::take(&mut self.tracked[slot as usize]);
         debug_assert_eq!(blockers, 0, "a request leaves only after it ran");
-        self.clear_spans(slot, start, end);
+        self.spans.forget(slot, start, end);
         for dependent in dependents {
             let waiting = &mut self.tracked[dependent as usize];
             waiting.blockers -= 1;
             if waiting.blockers == 0 {
                 ready.push(dependent);
             }
-        }
-    }
-
-    /// No span of [start, end) names `slot` any more.
-    fn clear_spans(&mut self, slot: Slot, start: u64, end: u64) {
-        if let Entry::Occupied(span) = self.spans.entry(start) {
-            let Span { end: span_end, exclusive, shared } = span.get();
-            let alone = match exclusive {
-                Some(exclusive) => *exclusive == slot && shared.is_empty(),
-                None => shared[..] == [slot],
-            };
-            if alone && *span_end == end {
-                span.remove();
-                return;
-            }
-        }
-        let mut empty: SmallVec<[u64; 4]> = SmallVec::new();
-        for (&at, span) in self.spans.range_mut(start..end) {
-            if span.exclusive == Some(slot) {
-                span.exclusive = None;
-            }
-            span.shared.retain(|other| *other != slot);
-            if span.exclusive.is_none() && span.shared.is_empty() {
-                empty.push(at);
-            }
-        }
-        for at in empty {
-            self.spans.remove(&at);
         }
     }
 
@@ -155,57 +107,39 @@ impl Tracker {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.spans.keys().eq([&BEYOND])
+        self.spans.is_empty()
     }
 
-    fn insert_exclusive(&mut self, slot: Slot, start: u64, end: u64) {
-        let mut replaced: SmallVec<[u64; 4]> = SmallVec::new();
-        for (&at, span) in self.spans.range(start..end) {
-            let before = if span.shared.is_empty() {
-                span.exclusive.as_slice()
-            } else {
-                span.shared.as_slice()
-            };
-            for &predecessor in before {
-                wait_for(&mut self.tracked, slot, predecessor);
+    fn insert_exclusive(&mut self, slot: Slot, start: u64, span: Span) {
+        let tracked = &mut self.tracked;
+        self.spans.visit(start, span.end, |_, before| {
+            for &predecessor in before.last_ones() {
+                wait_for(tracked, slot, predecessor);
             }
-            replaced.push(at);
-        }
-        for at in replaced {
-            self.spans.remove(&at);
-        }
-        self.spans.insert(start, Span { end, exclusive: Some(slot), shared: Slots::new() });
+        });
+        self.spans.clear(start, span.end);
+        self.spans.insert(start, span);
     }
 
     fn insert_shared(&mut self, slot: Slot, start: u64, end: u64) {
         let mut gaps: SmallVec<[(u64, u64); 4]> = SmallVec::new();
         let mut covered = start;
-        for (&at, span) in self.spans.range_mut(start..end) {
+        let tracked = &mut self.tracked;
+        self.spans.visit(start, end, |at, span| {
             if covered < at {
                 gaps.push((covered, at));
             }
-            if let Some(predecessor) = span.exclusive {
-                wait_for(&mut self.tracked, slot, predecessor);
+            if let Some(predecessor) = span.last_exclusive() {
+                wait_for(tracked, slot, predecessor);
             }
-            span.shared.push(slot);
+            span.share(slot);
             covered = span.end;
-        }
+        });
         if covered < end {
             gaps.push((covered, end));
         }
         for (at, end) in gaps {
-            let shared = SmallVec::from_slice(&[slot]);
-            self.spans.insert(at, Span { end, exclusive: None, shared });
-        }
-    }
-
-    /// Makes `offset` a boundary between spans if it is inside one.
-    fn split_at(&mut self, offset: u64) {
-        let Some((_, span)) = self.spans.range_mut(..offset).next_back() else { return };
-        if span.end > offset {
-            let upper = span.clone();
-            span.end = offset;
-            self.spans.insert(offset, upper);
+            self.spans.insert(at, Span::shared(end, slot));
         }
     }
 }

@@ -75,7 +75,7 @@ pub trait Calls: Send + Sync {
         check(unsafe { libc::ioctl(fd, request, argument) })
     }
 
-    /// preadv2(2).
+    /// preadv2(2), or pread(2) where that does: the kernel need not copy a vector then.
     ///
     /// # Safety
     /// Each element of `iov` names memory that may be written.
@@ -88,11 +88,16 @@ pub trait Calls: Send + Sync {
     ) -> Result<usize, Errno> {
         let count = c_int::try_from(iov.len()).map_err(|_| libc::EINVAL)?;
         // SAFETY: the caller vouches for the memory; pointer and count are those of one slice.
-        let moved = unsafe { libc::preadv2(fd, iov.as_ptr(), count, offset, flags) };
+        let moved = unsafe {
+            match (iov, flags) {
+                (&[one], 0) => libc::pread64(fd, one.iov_base, one.iov_len, offset),
+                _ => libc::preadv2(fd, iov.as_ptr(), count, offset, flags),
+            }
+        };
         usize::try_from(moved).map_err(|_| errno())
     }
 
-    /// pwritev2(2).
+    /// pwritev2(2), or pwrite(2) where that does.
     ///
     /// # Safety
     /// Each element of `iov` names memory that may be read.
@@ -105,7 +110,12 @@ pub trait Calls: Send + Sync {
     ) -> Result<usize, Errno> {
         let count = c_int::try_from(iov.len()).map_err(|_| libc::EINVAL)?;
         // SAFETY: the caller vouches for the memory; pointer and count are those of one slice.
-        let moved = unsafe { libc::pwritev2(fd, iov.as_ptr(), count, offset, flags) };
+        let moved = unsafe {
+            match (iov, flags) {
+                (&[one], 0) => libc::pwrite64(fd, one.iov_base, one.iov_len, offset),
+                _ => libc::pwritev2(fd, iov.as_ptr(), count, offset, flags),
+            }
+        };
         usize::try_from(moved).map_err(|_| errno())
     }
 

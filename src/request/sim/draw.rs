@@ -1,9 +1,10 @@
 //! Draws a scenario from a seed: small blocks, so that requests meet; alignments in every order
 //! of size; vectors from one element to one per byte.
 
+use super::faults::Faults;
 use super::isolated::Asks;
 use super::rng::Rng;
-use super::scenario::{Faults, Order, Scenario, REQUESTS_MAX};
+use super::scenario::{Order, Scenario, REQUESTS_MAX};
 use crate::driver::{Op, Segment, Segments};
 use crate::request::{QueueLimits, RequestFlags};
 

@@ -11,7 +11,7 @@ use super::storage::Outcome;
 use super::subject::RealMachine;
 use super::world::World;
 use crate::driver::{Op, Segments};
-use crate::request::QueueLimits;
+use crate::request::{QueueLimits, RequestFlags};
 
 pub const BLOCK: u64 = 2;
 pub const LENGTH: u64 = 2 * BLOCK;
@@ -35,6 +35,8 @@ enum Event {
     Move(usize, usize),
     End(usize),
     Fail(usize),
+    /// The storage does not do such a thing.
+    Refuse(usize),
     Cancel(usize),
 }
 
@@ -119,6 +121,10 @@ pub fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
 
 pub fn add(scenario: &mut Scenario, (queue, op, start, end): Shape) {
     let bytes = (end - start) as usize;
+    if matches!(op, Op::WriteZeroes | Op::Discard | Op::Truncate) {
+        let flags = RequestFlags { no_fallback: start == 0, ..RequestFlags::default() };
+        return scenario.add_dataless(queue, op, flags, start..end);
+    }
     let segments = match op {
         Op::Flush => Segments::new(),
         _ => one_segment(scenario.reserve(bytes, 1, 0), bytes),
@@ -195,6 +201,10 @@ fn run(scenario: &Scenario, walk: Walk, path: &mut Path, trace: bool) -> Checked
                 may_fail = false;
                 world.finish(index, Outcome::Failed(libc::EIO))?;
             }
+            Event::Refuse(index) => {
+                may_fail = false;
+                world.finish(index, Outcome::Failed(libc::EOPNOTSUPP))?;
+            }
             Event::Cancel(number) => {
                 may_cancel = false;
                 world.cancel(number, false)?;
@@ -233,8 +243,11 @@ fn list_ios(world: &World<'_, RealMachine>, moves: Moves, may_fail: bool, events
         } else {
             events.push(Event::End(index));
         }
-        if may_fail {
+        if may_fail && flight.io.op != Op::Fill {
             events.push(Event::Fail(index));
+        }
+        if may_fail && matches!(flight.io.op, Op::WriteZeroes | Op::Discard) {
+            events.push(Event::Refuse(index));
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::scenario::{overlap, Scenario};
+use super::scenario::Scenario;
 use crate::driver::Op;
 use crate::request::RequestId;
 
@@ -148,88 +148,6 @@ impl Ledger {
             true => self.declined |= bit(number),
             false => self.in_flight |= bit(number),
         }
-    }
-
-    /// No request that enters now finds the object shorter.
-    fn floor(&self, scenario: &Scenario) -> u64 {
-        let truncates = members(self.in_flight)
-            .map(|number| &scenario.plans[number])
-            .filter(|plan| plan.op == Op::Truncate);
-        truncates.fold(self.length, |floor, plan| floor.min(plan.offset))
-    }
-
-    /// Where a request that enters now is alone, because it may change the length.
-    pub fn shape_of(&self, scenario: &Scenario, number: usize) -> Option<Range<u64>> {
-        let plan = &scenario.plans[number];
-        let floor = self.floor(scenario);
-        let grows = scenario.limits[plan.queue].resize
-            && plan.bytes > 0
-            && plan.offset + plan.bytes > floor
-            && matches!(plan.op, Op::Write | Op::WriteZeroes);
-        if plan.op != Op::Truncate && !grows {
-            return None;
-        }
-        let units = scenario.limits.iter().map(|limits| limits.granule.max(limits.last_unit));
-        let unit = units.max().unwrap_or(1).max(plan.asks.guest_block);
-        Some(plan.offset.min(floor) & !(unit - 1)..u64::MAX)
-    }
-
-    pub fn conflict(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
-        self.conflict_among_writes(scenario, a, b) || scenario.conflict_in_isolation(a, b)
-    }
-
-    /// As the scenario's, with the claims that there were when each of them entered.
-    pub fn conflict_among_writes(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
-        let counts = |number: usize| {
-            let plan = &scenario.plans[number];
-            (plan.op == Op::Write && plan.bytes > 0)
-                || self.entries[number].exclusive
-                || plan.excludes()
-        };
-        let (x, y) = (&self.entries[a], &self.entries[b]);
-        let ordinary = counts(a) && counts(b) && (x.exclusive || y.exclusive);
-        (ordinary && overlap(&x.tracked, &y.tracked)) || self.reshaping(scenario, a, b)
-    }
-
-    /// Whether one of them has to be alone because it may change the length.
-    pub fn reshaping(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
-        let reach = |number: usize| {
-            let (entry, plan) = (&self.entries[number], &scenario.plans[number]);
-            match (&entry.shape, plan.op) {
-                (Some(shape), _) => shape.clone(),
-                (None, Op::Read) => plan.offset..plan.offset + plan.bytes,
-                (None, Op::Flush) => 0..0,
-                (None, Op::Discard) if !entry.exclusive => 0..0,
-                _ => entry.tracked.clone(),
-            }
-        };
-        let shaped = |number: usize| self.entries[number].shape.is_some();
-        let (x, y) = (reach(a), reach(b));
-        (shaped(a) || shaped(b)) && !x.is_empty() && !y.is_empty() && overlap(&x, &y)
-    }
-
-    /// A request that may change the length is over.
-    fn note_length(&mut self, scenario: &Scenario, number: usize, done: bool) {
-        let plan = &scenario.plans[number];
-        if self.entries[number].shape.is_none() {
-            return;
-        }
-        match done {
-            true if plan.op == Op::Truncate => self.length = plan.offset,
-            true => self.length = self.length.max(plan.offset + plan.bytes),
-            false => {
-                // What it may have written beyond the end is never to be seen.
-                let gone = self.length.saturating_sub(plan.offset) as usize;
-                self.entries[number].issued.iter_mut().skip(gone).for_each(|byte| *byte = false);
-            }
-        }
-    }
-
-    /// Whether it passes the end, and may not.
-    fn passes_end(&self, scenario: &Scenario, number: usize) -> bool {
-        let plan = &scenario.plans[number];
-        let moves = plan.bytes > 0 && plan.op != Op::Flush;
-        moves && !scenario.limits[plan.queue].resize && plan.offset + plan.bytes > self.length
     }
 
     /// Whether it has to wait for somebody who is not one of `sharers`.

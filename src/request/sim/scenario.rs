@@ -4,10 +4,10 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
+use super::faults::Faults;
 use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
-use super::rng::Rng;
-use crate::driver::{Io, Op, Segment, Segments};
+use crate::driver::{Op, Segment, Segments};
 use crate::request::{QueueLimits, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
@@ -36,32 +36,6 @@ pub struct Plan {
     pub edges: [Option<Range<u64>>; 2],
     /// Zero writes: the part of whole blocks. Discards: the part that reaches the storage.
     pub whole: Range<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
-    /// Chances in percent that an I/O ends so.
-    pub short_percent: u64,
-    pub interrupted_percent: u64,
-    pub error_percent: u64,
-    /// Chance in percent that the scratch pool is empty.
-    pub no_scratch_percent: u64,
-    /// The I/O of this request never moves a byte.
-    pub wedged: Option<usize>,
-    /// What the storage refuses, always, and chance in percent that it refuses at a whim.
-    pub refuses: Refuses,
-    pub whim_percent: u64,
-}
-
-/// By what is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Refuses {
-    /// Zero writes that may deallocate; those that may not.
-    pub unmap: bool,
-    pub zero: bool,
-    /// Zero writes that must be quick.
-    pub quick: bool,
-    pub discard: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -310,9 +284,8 @@ impl Plan {
     /// Whether it may make this byte zero, or discard it.
     pub fn clears(&self, offset: u64) -> bool {
         match self.op {
-            Op::WriteZeroes => self.covers(offset),
+            Op::WriteZeroes | Op::Discard => self.covers(offset),
             Op::Truncate => offset >= self.offset,
-            Op::Discard => self.whole.contains(&offset),
             _ => false,
         }
     }
@@ -371,56 +344,4 @@ fn edges(range: &Range<u64>, limits: &QueueLimits) -> [Option<Range<u64>>; 2] {
 /// A buffer of one element, for tests that do not care where it lies.
 pub fn one_segment(address: usize, bytes: usize) -> Segments {
     Segments::from_slice(&[Segment { address, bytes }])
-}
-
-impl Faults {
-    pub fn draw(rng: &mut Rng, requests: usize) -> Self {
-        let mut faults = Faults::draw_errors(rng, requests);
-        if rng.percent(50) {
-            let zero = rng.percent(50);
-            faults.refuses = Refuses {
-                unmap: rng.percent(50),
-                zero,
-                quick: zero || rng.percent(50),
-                discard: rng.percent(50),
-            };
-            faults.whim_percent = rng.pick(&[0, 0, 0, 20]);
-        }
-        faults
-    }
-
-    fn draw_errors(rng: &mut Rng, requests: usize) -> Self {
-        if rng.percent(50) {
-            return Faults::default();
-        }
-        let mut rate = |chance: u64, most: u64| match rng.percent(chance) {
-            true => rng.between(1, most),
-            false => 0,
-        };
-        let mut faults = Faults {
-            short_percent: rate(60, 50),
-            interrupted_percent: rate(50, 30),
-            error_percent: rate(60, 20),
-            no_scratch_percent: rate(20, 30),
-            wedged: None,
-            refuses: Refuses::default(),
-            whim_percent: 0,
-        };
-        if rng.percent(2) {
-            faults.wedged = Some(rng.index(requests));
-        }
-        faults
-    }
-}
-
-impl Refuses {
-    /// Whether the storage never does what this I/O asks for.
-    pub fn refuses(&self, io: &Io) -> bool {
-        match io.op {
-            Op::WriteZeroes if io.may_unmap => self.unmap || (self.quick && io.no_fallback),
-            Op::WriteZeroes => self.zero || (self.quick && io.no_fallback),
-            Op::Discard => self.discard,
-            _ => false,
-        }
-    }
 }

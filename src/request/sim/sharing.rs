@@ -25,7 +25,11 @@ impl<S: Subject> World<'_, S> {
 
     pub(super) fn may_merge(&self, a: usize, b: usize) -> bool {
         let shaped = |number: usize| self.ledger.entries[number].shape.is_some();
-        self.scenario.may_merge(a, b) && !shaped(a) && !shaped(b)
+        let here = |number: usize| {
+            let plan = &self.scenario.plans[number];
+            plan.offset + plan.bytes <= self.ledger.length
+        };
+        self.scenario.may_merge(a, b) && !shaped(a) && !shaped(b) && here(a) && here(b)
     }
 
     /// The I/O of `leader` is shared by those that have to share it, by no others, and stays so.

@@ -115,6 +115,7 @@ impl Subject for RealMachine {
     }
 
     fn retire(&mut self) {
+        assert!(self.machine.is_idle(), "something is left of those that are over");
         for queue in self.queues.drain(..) {
             self.machine.remove_queue(queue);
         }

@@ -22,14 +22,16 @@ use crate::request::{Action, Completion, Stats};
 pub struct World<'a, S> {
     /// As it is for the present length, and for the first.
     pub(super) scenario: &'a Scenario,
-    first: &'a Scenario,
+    pub(super) first: &'a Scenario,
     pub(super) subject: S,
     pub(super) memory: Rc<RefCell<Memory>>,
-    disk: Vec<Label>,
+    pub(super) disk: Vec<Label>,
     /// How much of it there is.
     pub(super) storage: u64,
     /// Its length could not be changed once: it may be longer than it should be.
-    truncate_failed: bool,
+    pub(super) truncate_failed: bool,
+    /// Its first bytes were written since it was empty.
+    pub(super) first_written: bool,
     /// I/Os at the storage, oldest first.
     pub flights: Vec<Flight>,
     pub ledger: Ledger,
@@ -53,7 +55,7 @@ pub struct World<'a, S> {
     pub(super) now: u64,
     pub counts: Counts,
     /// Zero writes that the storage has refused, by `may_unmap` and `no_fallback`.
-    refused: [[bool; 2]; 2],
+    pub(super) refused: [[bool; 2]; 2],
     pub(super) trace: bool,
 }
 
@@ -80,6 +82,7 @@ impl<'a, S: Subject> World<'a, S> {
                 .collect(),
             storage: scenario.length,
             truncate_failed: false,
+            first_written: scenario.length > 0,
             flights: Vec::new(),
             ledger: Ledger::new(scenario.length),
             slots: Vec::new(),
@@ -151,7 +154,10 @@ impl<'a, S: Subject> World<'a, S> {
         if let Some(joint) = flight.joint {
             return self.end_part(joint, outcome);
         }
+        let block = self.scenario.limits[flight.queue].request_alignment;
+        self.first_written |= flight.io.op == Op::Write && flight.io.offset < block;
         if flight.io.op == Op::Truncate {
+            self.first_written &= flight.io.offset > 0;
             self.note_truncate(&flight, outcome);
         }
         self.note_outcome(&flight, outcome);
@@ -183,54 +189,6 @@ impl<'a, S: Subject> World<'a, S> {
         check_stats(self.scenario, &self.ledger, &mut self.counts, stats)?;
         self.subject.retire();
         Ok(())
-    }
-
-    fn note_truncate(&mut self, flight: &Flight, outcome: Outcome) {
-        match outcome {
-            Outcome::Full => {
-                let length = flight.io.offset;
-                self.disk[length.min(self.storage) as usize..].fill(ZERO);
-                self.storage = length;
-                self.follow(length);
-            }
-            Outcome::Failed(libc::EINTR) => {}
-            _ => {
-                self.truncate_failed = true;
-                self.ledger.entries[flight.request].truncate_failed = true;
-            }
-        }
-    }
-
-    /// The lanes go by this length.
-    fn follow(&mut self, length: u64) {
-        if self.scenario.limits.iter().any(|limits| limits.last_unit > 0) {
-            self.scenario = self.first.at_length(length);
-        }
-    }
-
-    /// The object is as long as it should be, and so is the storage.
-    fn check_length(&self) -> Checked {
-        let ledger = self.ledger.length;
-        match self.subject.length() {
-            Some(length) if length != ledger => Err(format!("length is {length}, not {ledger}")),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_storage(&self) -> Checked {
-        let (length, storage) = (self.ledger.length, self.storage);
-        let exact = self.scenario.limits.iter().any(|limits| limits.last_unit > 0);
-        let blocks = self.scenario.limits.iter().map(|limits| limits.request_alignment);
-        let padded = length.next_multiple_of(if exact { 1 } else { blocks.max().unwrap_or(1) });
-        if storage != padded && !self.truncate_failed {
-            return Err(format!("the storage has {storage} bytes for {length}"));
-        }
-        let faultless = self.counts.errors + self.counts.shorts + self.counts.denied == 0;
-        let padding = &self.disk[length as usize..storage.max(length) as usize];
-        match faultless && padding.iter().any(|&label| label != ZERO) {
-            true => Err(format!("what lies beyond {length} is not zero")),
-            false => Ok(()),
-        }
     }
 
     fn note_outcome(&mut self, flight: &Flight, outcome: Outcome) {
@@ -307,6 +265,7 @@ impl<'a, S: Subject> World<'a, S> {
                 && self.ledger.entries[leader].result == Some(done.result)
         });
         self.ledger.completed(self.scenario, number, done.result, denied, led)?;
+        self.check_gave_up(number, done.result)?;
         let entry = &self.ledger.entries[number];
         if entry.shape.is_some() && entry.touched {
             self.follow(self.ledger.length);
@@ -396,6 +355,9 @@ impl<'a, S: Subject> World<'a, S> {
         if io.op == Op::WriteZeroes {
             if !resumed && self.refused[usize::from(io.may_unmap)][usize::from(io.no_fallback)] {
                 return Err(format!("asks again for what was refused: {io:x?}"));
+            }
+            if !resumed && entry.outstanding_zeroes > 0 && !entry.wrote {
+                return Err(format!("asks for more before the first is done: {io:x?}"));
             }
             entry.outstanding_zeroes += 1;
         }

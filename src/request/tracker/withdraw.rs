@@ -1,18 +1,16 @@
 //! What the tracker does for the rare requests: it says whether one would have to wait before that
 //! one is entered, and takes one out that never ran.
 
-use super::{Access, Slot, Tracked, Tracker, BEYOND};
+use super::{Access, Slot, Spans, Tracked, Tracker};
 
 impl Tracker {
     /// Whether a request of this kind would have to wait for somebody.
     pub fn conflicts(&self, start: u64, end: u64, access: Access) -> bool {
-        let above = self.spans.range(..end).rev();
-        let mut overlapping = above.map(|(_, span)| span).take_while(|span| span.end > start);
-        match access {
-            Access::Exclusive => overlapping.next().is_some(),
+        self.spans.any(start, end, |span| match access {
+            Access::Exclusive => true,
             // An exclusive one that waits is named by the span, one that shared ones wait for too.
-            Access::Shared => overlapping.any(|span| span.exclusive.is_some()),
-        }
+            Access::Shared => span.last_exclusive().is_some(),
+        })
     }
 
     /// Takes out a request that has not run, as if it had never been there: those that waited for
@@ -26,7 +24,7 @@ impl Tracker {
         // The others enter again, in their order. Who runs conflicts with nobody before it, so it
         // waits for nobody after that either.
         self.tracked[slot as usize] = Tracked::default();
-        self.spans.retain(|&at, _| at == BEYOND);
+        self.spans = Spans::default();
         let mut others: Vec<(Slot, Tracked)> = (0..).zip(self.tracked.drain(..)).collect();
         self.tracked.resize_with(others.len(), Tracked::default);
         others.retain(|(_, tracked)| tracked.start < tracked.end);
