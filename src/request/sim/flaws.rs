@@ -2,7 +2,58 @@
 //! reason, and the same machine without it is not.
 
 use super::random::run_schedule;
-use super::reference::{Flaw, Reference};
+use super::reference::Reference;
+
+/// The mistakes; each is made in `reference.rs` or `reference_ios.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    None,
+    NoWait,
+    NoWaitForOtherQueues,
+    NoTailRead,
+    IgnoredEdgeError,
+    CompletesBeforeItsLastWrite,
+    CompletesTwice,
+    NeverCompletes,
+    CopiesOneByteLess,
+    ShortWriteNotResumed,
+    ShortReadNotResumed,
+    ResumesMisaligned,
+    ScratchLeaked,
+    ScratchGivenTooEarly,
+    NoDepthLimit,
+    ReadsWait,
+    LastBlockIsDirect,
+    IgnoredWriteError,
+    FailedFlushForgotten,
+    InterruptedFlushIsDone,
+    FuaForgotten,
+    HeldStartsAtOnce,
+    HeldEntersInReverse,
+    NowOvertakesHeld,
+    PlugDoesNotNest,
+    UnplugForgetsTheLast,
+    EdgesBeforeTheMiddle,
+    DiscardRoundedOutwards,
+    RefusedZeroesAreDone,
+    RefusedZeroesAskedAgain,
+    ZeroesNotExclusive,
+    ZeroesRoundedOutwards,
+    ZeroesWithoutFallback,
+    RefusedDiscardIsAFailure,
+    SerialisingIgnored,
+    SerialisingExcludesWritesOnly,
+    GuestBlocksIgnored,
+    NoWaitWaits,
+    NoWaitIsBusyForNothing,
+    NoWaitLeavesATrace,
+    CancelsAtTheStorage,
+    CancelForgetsTheCallback,
+    CancelledStillExcludes,
+    CancelLetsOthersPass,
+    CancelIsBusyWhileWaiting,
+    CancelsForOtherQueues,
+}
 
 /// The first complaint about a machine with this flaw, among `seeds` schedules.
 fn complaint(flaw: Flaw, seeds: u64) -> Option<String> {

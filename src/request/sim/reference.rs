@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use super::flaws::Flaw;
 use super::memory::Pool;
 use super::scenario::Scenario;
 use super::storage::Outcome;
@@ -13,56 +14,6 @@ use crate::driver::{Io, Op};
 use crate::request::{Action, Completion, Request, RequestId, Scratch, ScratchPool, Stats};
 
 const STALLS_MAX: u32 = 100;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
-    None,
-    NoWait,
-    NoWaitForOtherQueues,
-    NoTailRead,
-    IgnoredEdgeError,
-    CompletesBeforeItsLastWrite,
-    CompletesTwice,
-    NeverCompletes,
-    CopiesOneByteLess,
-    ShortWriteNotResumed,
-    ShortReadNotResumed,
-    ResumesMisaligned,
-    ScratchLeaked,
-    ScratchGivenTooEarly,
-    NoDepthLimit,
-    ReadsWait,
-    LastBlockIsDirect,
-    IgnoredWriteError,
-    FailedFlushForgotten,
-    InterruptedFlushIsDone,
-    FuaForgotten,
-    HeldStartsAtOnce,
-    HeldEntersInReverse,
-    NowOvertakesHeld,
-    PlugDoesNotNest,
-    UnplugForgetsTheLast,
-    EdgesBeforeTheMiddle,
-    DiscardRoundedOutwards,
-    RefusedZeroesAreDone,
-    RefusedZeroesAskedAgain,
-    ZeroesNotExclusive,
-    ZeroesRoundedOutwards,
-    ZeroesWithoutFallback,
-    RefusedDiscardIsAFailure,
-    SerialisingIgnored,
-    SerialisingExcludesWritesOnly,
-    GuestBlocksIgnored,
-    NoWaitWaits,
-    NoWaitIsBusyForNothing,
-    NoWaitLeavesATrace,
-    CancelsAtTheStorage,
-    CancelForgetsTheCallback,
-    CancelledStillExcludes,
-    CancelLetsOthersPass,
-    CancelIsBusyWhileWaiting,
-    CancelsForOtherQueues,
-}
 
 pub(super) struct Entry {
     pub(super) id: RequestId,

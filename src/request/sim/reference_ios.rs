@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::reference::{Flaw, Reference};
+use super::flaws::Flaw;
+use super::reference::Reference;
 use super::scenario::inside;
 use crate::driver::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
 use crate::request::ScratchPool;

@@ -20,7 +20,7 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     if matches!(io.op, Op::Flush | Op::Truncate) {
         if io.op == Op::Truncate
             && limits.last_unit == 0
-            && io.offset % limits.request_alignment != 0
+            && !io.offset.is_multiple_of(limits.request_alignment)
         {
             return fail("misaligned on the disk");
         }

@@ -154,7 +154,8 @@ impl<'a, S: Subject> World<'a, S> {
         if let Some(joint) = flight.joint {
             return self.end_part(joint, outcome);
         }
-        self.first_written |= flight.io.op == Op::Write && flight.io.offset == 0;
+        let block = self.scenario.limits[flight.queue].request_alignment;
+        self.first_written |= flight.io.op == Op::Write && flight.io.offset < block;
         if flight.io.op == Op::Truncate {
             self.first_written &= flight.io.offset > 0;
             self.note_truncate(&flight, outcome);
@@ -354,6 +355,9 @@ impl<'a, S: Subject> World<'a, S> {
         if io.op == Op::WriteZeroes {
             if !resumed && self.refused[usize::from(io.may_unmap)][usize::from(io.no_fallback)] {
                 return Err(format!("asks again for what was refused: {io:x?}"));
+            }
+            if !resumed && entry.outstanding_zeroes > 0 && !entry.wrote {
+                return Err(format!("asks for more before the first is done: {io:x?}"));
             }
             entry.outstanding_zeroes += 1;
         }
