@@ -2,7 +2,49 @@
 //! reason, and the same machine without it is not.
 
 use super::random::run_schedule;
-use super::reference::{Flaw, Reference};
+use super::reference::Reference;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    None,
+    NoWait,
+    NoWaitForOtherQueues,
+    NoTailRead,
+    IgnoredEdgeError,
+    CompletesBeforeItsLastWrite,
+    CompletesTwice,
+    NeverCompletes,
+    CopiesOneByteLess,
+    ShortWriteNotResumed,
+    ShortReadNotResumed,
+    ResumesMisaligned,
+    ScratchLeaked,
+    ScratchGivenTooEarly,
+    NoDepthLimit,
+    ReadsWait,
+    LastBlockIsDirect,
+    IgnoredWriteError,
+    FailedFlushForgotten,
+    InterruptedFlushIsDone,
+    FuaForgotten,
+    HeldStartsAtOnce,
+    HeldEntersInReverse,
+    NowOvertakesHeld,
+    PlugDoesNotNest,
+    UnplugForgetsTheLast,
+    SerialisingIgnored,
+    SerialisingExcludesWritesOnly,
+    GuestBlocksIgnored,
+    NoWaitWaits,
+    NoWaitIsBusyForNothing,
+    NoWaitLeavesATrace,
+    CancelsAtTheStorage,
+    CancelForgetsTheCallback,
+    CancelledStillExcludes,
+    CancelLetsOthersPass,
+    CancelIsBusyWhileWaiting,
+    CancelsForOtherQueues,
+}
 
 /// The first complaint about a machine with this flaw, among `seeds` schedules.
 fn complaint(flaw: Flaw, seeds: u64) -> Option<String> {

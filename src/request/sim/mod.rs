@@ -37,6 +37,7 @@ mod model;
 mod owners;
 mod random;
 mod reference;
+mod reference_early;
 mod rng;
 mod rules;
 mod scenario;

@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::flaws::Flaw;
 use super::memory::Pool;
 use super::scenario::Scenario;
 use super::subject::{SimAction, Subject};
@@ -13,73 +14,31 @@ use crate::request::{Action, Completion, Request, RequestId, Scratch, ScratchPoo
 
 const STALLS_MAX: u32 = 100;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
-    None,
-    NoWait,
-    NoWaitForOtherQueues,
-    NoTailRead,
-    IgnoredEdgeError,
-    CompletesBeforeItsLastWrite,
-    CompletesTwice,
-    NeverCompletes,
-    CopiesOneByteLess,
-    ShortWriteNotResumed,
-    ShortReadNotResumed,
-    ResumesMisaligned,
-    ScratchLeaked,
-    ScratchGivenTooEarly,
-    NoDepthLimit,
-    ReadsWait,
-    LastBlockIsDirect,
-    IgnoredWriteError,
-    FailedFlushForgotten,
-    InterruptedFlushIsDone,
-    FuaForgotten,
-    HeldStartsAtOnce,
-    HeldEntersInReverse,
-    NowOvertakesHeld,
-    PlugDoesNotNest,
-    UnplugForgetsTheLast,
-    SerialisingIgnored,
-    SerialisingExcludesWritesOnly,
-    GuestBlocksIgnored,
-    NoWaitWaits,
-    NoWaitIsBusyForNothing,
-    NoWaitLeavesATrace,
-    CancelsAtTheStorage,
-    CancelForgetsTheCallback,
-    CancelledStillExcludes,
-    CancelLetsOthersPass,
-    CancelIsBusyWhileWaiting,
-    CancelsForOtherQueues,
-}
-
-struct Entry {
-    id: RequestId,
-    number: usize,
-    active: bool,
-    scratch: Option<Scratch>,
+pub struct Entry {
+    pub id: RequestId,
+    pub number: usize,
+    pub active: bool,
+    pub scratch: Option<Scratch>,
     /// I/Os still to be issued, last first.
-    todo: Vec<Io>,
+    pub todo: Vec<Io>,
     /// Results that were short.
-    stalls: u32,
-    error: Option<i32>,
+    pub stalls: u32,
+    pub error: Option<i32>,
     /// A flaw: it is over, and others wait for it; or it waits for nobody.
-    ghost: bool,
-    passes: bool,
+    pub ghost: bool,
+    pub passes: bool,
 }
 
 pub struct Reference {
-    scenario: Rc<Scenario>,
-    pool: Pool,
-    flaw: Flaw,
-    entries: Vec<Entry>,
+    pub(super) scenario: Rc<Scenario>,
+    pub(super) pool: Pool,
+    pub(super) flaw: Flaw,
+    pub(super) entries: Vec<Entry>,
     /// By queue.
-    plugged: Vec<u32>,
-    held: Vec<Vec<Entry>>,
-    last_id: RequestId,
-    flush_failed: Option<i32>,
+    pub(super) plugged: Vec<u32>,
+    pub(super) held: Vec<Vec<Entry>>,
+    pub(super) last_id: RequestId,
+    pub(super) flush_failed: Option<i32>,
 }
 
 impl Reference {
@@ -96,7 +55,7 @@ impl Reference {
         }
     }
 
-    fn entry(&mut self, request: &Request<usize>) -> Entry {
+    pub(super) fn entry(&mut self, request: &Request<usize>) -> Entry {
         self.last_id += 1;
         Entry {
             id: self.last_id,
@@ -111,7 +70,7 @@ impl Reference {
         }
     }
 
-    fn waits(&self, at: usize) -> bool {
+    pub(super) fn waits(&self, at: usize) -> bool {
         let number = self.entries[at].number;
         let plan = |number: usize| &self.scenario.plans[number];
         if self.entries[at].passes {
@@ -139,7 +98,7 @@ impl Reference {
     }
 
     /// Starts what can start, oldest first.
-    fn run(&mut self, actions: &mut Vec<SimAction>) {
+    pub(super) fn run(&mut self, actions: &mut Vec<SimAction>) {
         let mut at = 0;
         while at < self.entries.len() {
             let queue = self.scenario.plans[self.entries[at].number].queue;
@@ -261,7 +220,7 @@ impl Reference {
         self.complete(at, actions);
     }
 
-    fn complete(&mut self, at: usize, actions: &mut Vec<SimAction>) {
+    pub(super) fn complete(&mut self, at: usize, actions: &mut Vec<SimAction>) {
         let entry = self.entries.remove(at);
         if let (Some(scratch), false) = (entry.scratch, self.flaw == Flaw::ScratchLeaked) {
             self.pool.give(scratch);
@@ -279,33 +238,6 @@ impl Reference {
             let id = entry.id;
             let done = Completion { id, token, op, offset, bytes, result };
             actions.push(Action::Complete(done));
-        }
-    }
-
-    /// Enters a request, unless it is one that does not wait and would have to.
-    fn enter(&mut self, entry: Entry, actions: &mut Vec<SimAction>) {
-        let no_wait = self.scenario.plans[entry.number].asks.no_wait;
-        let others = !self.entries.is_empty();
-        self.entries.push(entry);
-        let at = self.entries.len() - 1;
-        let busy = match self.flaw {
-            Flaw::NoWaitWaits => false,
-            Flaw::NoWaitIsBusyForNothing => others,
-            _ => self.waits(at),
-        };
-        if no_wait && busy {
-            self.end_unstarted(at, libc::EBUSY, self.flaw == Flaw::NoWaitLeavesATrace, actions);
-        }
-    }
-
-    fn end_unstarted(&mut self, at: usize, errno: i32, ghost: bool, actions: &mut Vec<SimAction>) {
-        self.entries[at].error = Some(errno);
-        let (id, number) = (self.entries[at].id, self.entries[at].number);
-        self.complete(at, actions);
-        if ghost {
-            let entry = self.entry(&self.scenario.request(number));
-            self.last_id -= 1;
-            self.entries.insert(at, Entry { id, ghost, ..entry });
         }
     }
 
@@ -435,38 +367,7 @@ impl Subject for Reference {
         id: RequestId,
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32> {
-        let any = self.flaw == Flaw::CancelsForOtherQueues;
-        let home = |entry: &Entry| self.scenario.plans[entry.number].queue;
-        let is_it = |entry: &Entry| entry.id == id && (any || home(entry) == queue);
-        let held = self.held.iter().flatten().find(|entry| is_it(entry)).map(home);
-        if let Some(home) = held {
-            let at = self.held[home].iter().position(|entry| entry.id == id);
-            let entry = self.held[home].remove(at.expect("held"));
-            self.entries.push(entry);
-            self.end_unstarted(self.entries.len() - 1, libc::ECANCELED, false, actions);
-            return Ok(());
-        }
-        let at = self.entries.iter().position(is_it).filter(|&at| !self.entries[at].ghost);
-        let at = at.ok_or(libc::ENOENT)?;
-        let busy = match self.flaw {
-            Flaw::CancelsAtTheStorage => false,
-            Flaw::CancelIsBusyWhileWaiting => self.entries[at].active || self.waits(at),
-            _ => self.entries[at].active,
-        };
-        if busy {
-            return Err(libc::EBUSY);
-        }
-        if self.flaw == Flaw::CancelLetsOthersPass {
-            let number = self.entries[at].number;
-            let conflict = |other: &Entry| self.scenario.conflict(number, other.number);
-            let behind: Vec<usize> =
-                (at + 1..self.entries.len()).filter(|&i| conflict(&self.entries[i])).collect();
-            behind.into_iter().for_each(|i| self.entries[i].passes = true);
-        }
-        let ghost = self.flaw == Flaw::CancelledStillExcludes;
-        self.end_unstarted(at, libc::ECANCELED, ghost, actions);
-        self.run(actions);
-        Ok(())
+        self.take_back(queue, id, actions)
     }
 
     fn stats(&self, _queue: usize) -> Option<Stats> {

@@ -35,7 +35,7 @@ pub struct World<'a, S> {
     /// I/Os that went out as one, and are to end as one.
     pub(super) joints: Vec<Joint>,
     /// Who completed in this step.
-    gone: Vec<usize>,
+    pub(super) gone: Vec<usize>,
     pub(super) actions: Vec<SimAction>,
     /// By queue: how many plugs are open, and whom they hold back.
     pub(super) plugs: Vec<u32>,
