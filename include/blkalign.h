@@ -144,8 +144,8 @@
 #define BLKALIGN_REQ_SERIALISING (1 << 1)
 /**
  * -EBUSY, as the request's result, instead of waiting for an overlapping
- * request. A block that is being written in part is busy as a whole. Accepted
- * without effect on a flush.
+ * request, be it an earlier one of its own batch. A block that is being
+ * written in part is busy as a whole. Accepted without effect on a flush.
  */
 #define BLKALIGN_REQ_NO_WAIT (1 << 2)
 /** Writing zeros may deallocate. Only for requests that write zeros. */

@@ -64,8 +64,8 @@ pub const BLKALIGN_REQ_FUA: u32 = 1 << 0;
 /// without effect on a flush.
 pub const BLKALIGN_REQ_SERIALISING: u32 = 1 << 1;
 /// -EBUSY, as the request's result, instead of waiting for an overlapping
-/// request. A block that is being written in part is busy as a whole. Accepted
-/// without effect on a flush.
+/// request, be it an earlier one of its own batch. A block that is being
+/// written in part is busy as a whole. Accepted without effect on a flush.
 pub const BLKALIGN_REQ_NO_WAIT: u32 = 1 << 2;
 /// Writing zeros may deallocate. Only for requests that write zeros.
 pub const BLKALIGN_REQ_MAY_UNMAP: u32 = 1 << 3;

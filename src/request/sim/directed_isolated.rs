@@ -2,6 +2,7 @@
 
 use super::directed::{add, finish, finish_all, limits, scenario, sectors, submit_batch, world};
 use super::isolated::Asks;
+use super::scenario::{one_segment, Scenario};
 use super::storage::Outcome;
 use crate::driver::Op;
 use crate::request::QueueLimits;
@@ -96,4 +97,21 @@ fn an_heir_that_is_taken_back_gives_its_image_back() {
     world.cancel(3, false).expect("not at the storage");
     assert_eq!(world.memory.borrow().taken_count(), 1);
     assert_eq!(finish_all(&mut world).0, [Op::Read]);
+}
+
+#[test]
+fn a_serialising_request_of_a_queue_with_smaller_blocks_waits_for_members_too() {
+    let fine = QueueLimits { request_alignment: 512, granule: 512, ..limits() };
+    let mut scenario = Scenario::empty(vec![limits(), fine], 8192, 0);
+    for sector in 0..2 {
+        add(&mut scenario, Op::Read, sector * 512, 512, false);
+    }
+    let segments = one_segment(scenario.reserve(512, 512, 0), 512);
+    scenario.add(1, Op::Write, false, 512, segments);
+    scenario.ask(SERIALISING);
+    let mut world = world(&scenario);
+    submit_batch(&mut world, 2);
+    world.submit().expect("waits for the second read alone");
+    assert_eq!(world.flights.len(), 1);
+    assert_eq!(finish_all(&mut world).0, [Op::Read, Op::Write]);
 }
