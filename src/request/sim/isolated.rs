@@ -81,6 +81,16 @@ impl<S: Subject> World<'_, S> {
             .any(|earlier| self.scenario.conflict_in_isolation(earlier, number))
     }
 
+    /// Whether a request with a promise has had no scratch in this very step.
+    pub(super) fn somebody_failed_just_now(&self) -> bool {
+        let failed = |number: &usize| {
+            let asks = self.scenario.plans[*number].asks;
+            let promised = asks.serialising || asks.guest_block > 0;
+            promised && self.ledger.entries[*number].result == Some(Err(libc::ENOMEM))
+        };
+        self.gone.iter().any(failed)
+    }
+
     /// Nothing that overlaps a SERIALISING request is at the storage while that one is.
     pub(super) fn check_beside(&self, io: &Io, sharers: Set) -> Checked {
         let plan = |number: usize| &self.scenario.plans[number];

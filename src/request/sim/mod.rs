@@ -40,6 +40,7 @@ mod model;
 mod owners;
 mod random;
 mod reference;
+mod reference_early;
 mod reference_ios;
 mod rng;
 mod rules;

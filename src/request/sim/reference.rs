@@ -15,19 +15,19 @@ use crate::request::{Action, Completion, Request, RequestId, Scratch, ScratchPoo
 
 const STALLS_MAX: u32 = 100;
 
-pub(super) struct Entry {
-    pub(super) id: RequestId,
-    pub(super) number: usize,
-    pub(super) active: bool,
-    pub(super) scratch: Option<Scratch>,
+pub struct Entry {
+    pub id: RequestId,
+    pub number: usize,
+    pub active: bool,
+    pub scratch: Option<Scratch>,
     /// I/Os still to be issued, last first.
-    pub(super) todo: Vec<Io>,
+    pub todo: Vec<Io>,
     /// Results that were short.
-    pub(super) stalls: u32,
-    pub(super) error: Option<i32>,
+    pub stalls: u32,
+    pub error: Option<i32>,
     /// A flaw: it is over, and others wait for it; or it waits for nobody.
-    pub(super) ghost: bool,
-    pub(super) passes: bool,
+    pub ghost: bool,
+    pub passes: bool,
 }
 
 pub struct Reference {
@@ -61,7 +61,7 @@ impl Reference {
         }
     }
 
-    fn entry(&mut self, request: &Request<usize>) -> Entry {
+    pub(super) fn entry(&mut self, request: &Request<usize>) -> Entry {
         self.last_id += 1;
         Entry {
             id: self.last_id,
@@ -76,7 +76,7 @@ impl Reference {
         }
     }
 
-    fn waits(&self, at: usize) -> bool {
+    pub(super) fn waits(&self, at: usize) -> bool {
         let number = self.entries[at].number;
         let plan = |number: usize| &self.scenario.plans[number];
         if self.entries[at].passes {
@@ -105,7 +105,7 @@ impl Reference {
     }
 
     /// Starts what can start, oldest first.
-    fn run(&mut self, actions: &mut Vec<SimAction>) {
+    pub(super) fn run(&mut self, actions: &mut Vec<SimAction>) {
         let mut at = 0;
         while at < self.entries.len() {
             let queue = self.scenario.plans[self.entries[at].number].queue;
@@ -148,7 +148,7 @@ impl Reference {
         self.complete(at, actions);
     }
 
-    fn complete(&mut self, at: usize, actions: &mut Vec<SimAction>) {
+    pub(super) fn complete(&mut self, at: usize, actions: &mut Vec<SimAction>) {
         let entry = self.entries.remove(at);
         if let (Some(scratch), false) = (entry.scratch, self.flaw == Flaw::ScratchLeaked) {
             self.pool.give(scratch);
@@ -166,33 +166,6 @@ impl Reference {
             let id = entry.id;
             let done = Completion { id, token, op, offset, bytes, result };
             actions.push(Action::Complete(done));
-        }
-    }
-
-    /// Enters a request, unless it is one that does not wait and would have to.
-    fn enter(&mut self, entry: Entry, actions: &mut Vec<SimAction>) {
-        let no_wait = self.scenario.plans[entry.number].asks.no_wait;
-        let others = !self.entries.is_empty();
-        self.entries.push(entry);
-        let at = self.entries.len() - 1;
-        let busy = match self.flaw {
-            Flaw::NoWaitWaits => false,
-            Flaw::NoWaitIsBusyForNothing => others,
-            _ => self.waits(at),
-        };
-        if no_wait && busy {
-            self.end_unstarted(at, libc::EBUSY, self.flaw == Flaw::NoWaitLeavesATrace, actions);
-        }
-    }
-
-    fn end_unstarted(&mut self, at: usize, errno: i32, ghost: bool, actions: &mut Vec<SimAction>) {
-        self.entries[at].error = Some(errno);
-        let (id, number) = (self.entries[at].id, self.entries[at].number);
-        self.complete(at, actions);
-        if ghost {
-            let entry = self.entry(&self.scenario.request(number));
-            self.last_id -= 1;
-            self.entries.insert(at, Entry { id, ghost, ..entry });
         }
     }
 
@@ -327,38 +300,7 @@ impl Subject for Reference {
         id: RequestId,
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32> {
-        let any = self.flaw == Flaw::CancelsForOtherQueues;
-        let home = |entry: &Entry| self.scenario.plans[entry.number].queue;
-        let is_it = |entry: &Entry| entry.id == id && (any || home(entry) == queue);
-        let held = self.held.iter().flatten().find(|entry| is_it(entry)).map(home);
-        if let Some(home) = held {
-            let at = self.held[home].iter().position(|entry| entry.id == id);
-            let entry = self.held[home].remove(at.expect("held"));
-            self.entries.push(entry);
-            self.end_unstarted(self.entries.len() - 1, libc::ECANCELED, false, actions);
-            return Ok(());
-        }
-        let at = self.entries.iter().position(is_it).filter(|&at| !self.entries[at].ghost);
-        let at = at.ok_or(libc::ENOENT)?;
-        let busy = match self.flaw {
-            Flaw::CancelsAtTheStorage => false,
-            Flaw::CancelIsBusyWhileWaiting => self.entries[at].active || self.waits(at),
-            _ => self.entries[at].active,
-        };
-        if busy {
-            return Err(libc::EBUSY);
-        }
-        if self.flaw == Flaw::CancelLetsOthersPass {
-            let number = self.entries[at].number;
-            let conflict = |other: &Entry| self.scenario.conflict(number, other.number);
-            let behind: Vec<usize> =
-                (at + 1..self.entries.len()).filter(|&i| conflict(&self.entries[i])).collect();
-            behind.into_iter().for_each(|i| self.entries[i].passes = true);
-        }
-        let ghost = self.flaw == Flaw::CancelledStillExcludes;
-        self.end_unstarted(at, libc::ECANCELED, ghost, actions);
-        self.run(actions);
-        Ok(())
+        self.take_back(queue, id, actions)
     }
 
     fn length(&self) -> Option<u64> {
