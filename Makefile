@@ -171,8 +171,13 @@ build/nbdkit-blkalign-plugin.so: integrations/nbdkit/blkalign-plugin.c \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $$(pkg-config --cflags nbdkit) \
 	    -fPIC -shared $< -o $@ $(OUR_LDFLAGS) -lblkalign
 
-## integrations: glue for nbdkit, where it is installed
-integrations: $(NBDKIT_PLUGIN)
+build/test-blockif: $(wildcard integrations/blockif/*.[ch]) \
+                    include/blkalign.h build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $(filter %.c,$^) -o $@ \
+	    $(OUR_LDFLAGS) $(LIBS)
+
+## integrations: glue for other programs: nbdkit (if installed), block_if
+integrations: $(NBDKIT_PLUGIN) build/test-blockif
 
 # ---- installing -----------------------------------------------------------
 
@@ -242,7 +247,7 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
-	    $(PROVE) --exec '' $(TESTS) $(TEST_SCRIPTS)
+	    $(PROVE) --exec '' $(TESTS) build/test-blockif $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
 MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \

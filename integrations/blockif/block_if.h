@@ -1,0 +1,65 @@
+/*
+ * The block interface that the device models of bhyve and ACRN are written
+ * against, on libblkalign. Names and meanings are those of their block_if.h;
+ * what is underneath is not: requests of any size at any offset, several of
+ * one block in flight, on any disk.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef BLOCK_IF_H
+#define BLOCK_IF_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define BLOCKIF_IOV_MAX 256
+
+struct blockif_ctxt;
+
+/* The caller's, from the call until the callback; the memory that br_iov names
+ * too. */
+struct blockif_req {
+    struct iovec br_iov[BLOCKIF_IOV_MAX];
+    int br_iovcnt;
+    off_t br_offset;            /* bytes */
+    /* Read, write: what is left of the vector's total; 0 when all is done.
+     * Delete: the caller sets it to the bytes to give back; 0 when done. */
+    ssize_t br_resid;
+    void (*br_callback)(struct blockif_req *br, int err);   /* 0 or an errno */
+    void *br_param;             /* the caller's own */
+};
+
+/* OPTIONS: PATH[,ro][,nocache|direct][,sync|writethru][,nodelete]
+ *          [,sectorsize=LOGICAL[/PHYSICAL]][,range=FIRST/SECTORS][,lock]
+ * range: only so many sectors of 512 bytes, from that one on.
+ * NULL and words on stderr if it can't be opened. `ident` is for the words. */
+struct blockif_ctxt *blockif_open(const char *options, const char *ident);
+/* Waits for what is in flight. 0 or an errno. */
+int blockif_close(struct blockif_ctxt *bc);
+
+off_t blockif_size(struct blockif_ctxt *bc);                        /* bytes */
+void blockif_chs(struct blockif_ctxt *bc, uint16_t *cylinders,
+                 uint8_t *heads, uint8_t *sectors);
+int blockif_sectsz(struct blockif_ctxt *bc);
+void blockif_psectsz(struct blockif_ctxt *bc, int *size, int *offset);
+int blockif_queuesz(struct blockif_ctxt *bc);
+int blockif_is_ro(struct blockif_ctxt *bc);
+int blockif_candelete(struct blockif_ctxt *bc);
+
+/* 0: br_callback runs once, on a thread of the library, one at a time for each
+ * blockif_ctxt; or an errno, and it never runs. */
+int blockif_read(struct blockif_ctxt *bc, struct blockif_req *br);
+int blockif_write(struct blockif_ctxt *bc, struct blockif_req *br);
+int blockif_flush(struct blockif_ctxt *bc, struct blockif_req *br);
+int blockif_delete(struct blockif_ctxt *bc, struct blockif_req *br);
+
+/* 0: taken back, and its callback never runs; EBUSY: at the storage, its
+ * callback will run or is running; EINVAL: it is not in flight. */
+int blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *br);
+
+/* The write cache that the guest sees: off makes each write durable. */
+void blockif_set_wce(struct blockif_ctxt *bc, int enable);
+uint8_t blockif_get_wce(struct blockif_ctxt *bc);
+
+#endif
