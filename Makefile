@@ -176,8 +176,14 @@ build/test-blockif: $(wildcard integrations/blockif/*.[ch]) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $(filter %.c,$^) -o $@ \
 	    $(OUR_LDFLAGS) $(LIBS)
 
-## integrations: glue for other programs: nbdkit (if installed), block_if
-integrations: $(NBDKIT_PLUGIN) build/test-blockif
+build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
+                    $(wildcard integrations/kvmtool/stub/*/*.h) \
+                    include/blkalign.h build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
+	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+## integrations: glue: nbdkit plugin (if nbdkit is there), block_if, kvmtool
+integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool
 
 # ---- installing -----------------------------------------------------------
 
@@ -247,7 +253,8 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
-	    $(PROVE) --exec '' $(TESTS) build/test-blockif $(TEST_SCRIPTS)
+	    $(PROVE) --exec '' $(TESTS) build/test-blockif \
+	        build/test-kvmtool $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
 MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \
