@@ -53,6 +53,10 @@ impl ScratchPool for Numbers {
         self.free.push(scratch);
     }
 
+    fn zeros(&mut self, _: usize, _: usize) -> Option<Segment> {
+        None
+    }
+
     fn copy(&mut self, _: Copy) {}
 }
 
@@ -80,6 +84,7 @@ impl Load {
             max_transfer: 1 << 20,
             max_segments: 1024,
             depth: in_flight,
+            last_unit: 0,
             last_block: u64::MAX,
             granule: BLOCK,
             copy_edges: false,
@@ -89,6 +94,7 @@ impl Load {
             unmap: false,
             discard_alignment: 0,
             atomic_write_max: 0,
+            dataless_max: 1 << 30,
         };
         let queue = machine.add_queue((), limits);
         let ios = VecDeque::with_capacity(in_flight + 1);

@@ -191,7 +191,7 @@ cell() {
 }
 
 versions() {
-    echo "- $(date -u +%Y-%m-%d), Linux $(uname -r), $(nproc) CPUs," \
+    echo "- $(date -u +%Y-%m-%d), Linux $(uname -r | cut -d- -f1), $(nproc) CPUs," \
         "$rounds rounds a case"
     "$torture" --version | sed 's/^/- /'
     ! command -v qemu-nbd >/dev/null ||
