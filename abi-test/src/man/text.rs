@@ -100,7 +100,7 @@ fn macro_line(word: &str) -> Option<String> {
     if name.starts_with("BLKALIGN_") && word(name) {
         return Some(format!(".Dv {open}{name}{after}"));
     }
-    if let Some(errno) = name.strip_prefix("-E").filter(|rest| rest.len() > 2 && word(rest)) {
+    if let Some(errno) = name.strip_prefix("-E").filter(|rest| rest.len() >= 2 && word(rest)) {
         return Some(format!(".Er {open}\\-E{errno}{after}"));
     }
     None
