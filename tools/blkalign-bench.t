@@ -76,6 +76,11 @@ run --batch 33 -d 32 disk
 ok "a batch must fit into the depth" refused "a batch of 33 does not fit"
 run --flush-interval 10 disk
 ok "reads need no flush" refused "is for writes"
+run --poll all disk
+ok "polling is for eventfd" refused "is for --completion eventfd"
+run --poll all --completion eventfd -w --flush-interval 9 disk
+ok "who polls for all cannot wait for its own" \
+    refused "has no --flush-interval"
 run --help
 ok "help is no error" says 0 out "^Usage:"
 run --version
@@ -174,6 +179,17 @@ for completion in serial concurrent eventfd sync; do
         --flush-interval 100 disk
     ok "verified: $completion" says 0 out "verified"
 done
+for batch in 0 4; do
+    head -c 262144 /dev/urandom >disk
+    run --verify --completion eventfd --poll all --mix 40 -c 2001 -d 16 \
+        -s 700 -S 600 --align 4096 --threads 4 --handles 2 --batch $batch disk
+    ok "verified: each thread polls, batch $batch" says 0 out "verified"
+done
+fresh_steps() { exited 0 && byte 0 7 && byte 4095 7 && byte 4096 0; }
+head -c 16384 /dev/zero >disk
+run -w --pattern=7 --completion eventfd --poll all --threads 4 -d 4 -c 8 \
+    -s 512 disk
+ok "threads that all poll send one sequence" fresh_steps
 head -c 262144 /dev/urandom >disk
 cp disk before
 run --verify -c 500 -s 512 --order zipf disk

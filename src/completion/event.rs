@@ -29,20 +29,29 @@ struct State {
 }
 
 impl Events {
-    pub fn push(&self, delivery: Delivery) {
+    /// `looks`: this thread is about to take what is due, and tells others of what it leaves;
+    /// else whoever sleeps is woken.
+    pub fn push(&self, delivery: Delivery, looks: bool) {
         let mut state = self.state.lock();
         state.due.push_back(delivery);
         if let Some(fd) = &state.fd {
             fd.signal();
         }
-        self.changed.notify_all();
+        if !looks {
+            self.changed.notify_all();
+        }
     }
 
-    /// Appends up to `max` of what is due to `taken`, oldest first.
-    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) {
+    /// Appends up to `max` of what is due to `taken`, oldest first. True: it leaves some.
+    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) -> bool {
         let mut state = self.state.lock();
         let count = state.due.len().min(max);
         taken.extend(state.due.drain(..count));
+        let leaves = !state.due.is_empty();
+        if leaves {
+            self.changed.notify_all();
+        }
+        leaves
     }
 
     pub fn anything_due(&self) -> bool {

@@ -91,13 +91,17 @@ impl Handle {
     fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.queue.completions.events;
         events.begin_look();
-        while self.queue.reap(waits && !events.anything_due()) {}
+        self.queue.reap_to_take(waits);
         let mut ran = 0;
         let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {
-            events.take(BATCH_MAX.min(max - ran), &mut batch);
+            let leaves = events.take(BATCH_MAX.min(max - ran), &mut batch);
             if batch.is_empty() {
                 break;
+            }
+            // Others may be asleep, and these callbacks may take long.
+            if leaves {
+                self.queue.wake_sleeper();
             }
             ran += batch.len();
             self.plug();

@@ -154,10 +154,7 @@ fn deliver_callback(
             first.then(|| (pool, Work::Callbacks(queue)))
         }
         Mode::Event => {
-            queue.completions.events.push(delivery);
-            if let Some(engine) = &queue.ring {
-                engine.wake_sleeper();
-            }
+            queue.push_due(delivery);
             None
         }
     }

@@ -1,7 +1,7 @@
 //! Where a ring's results are taken in: by the caller's thread that polls, or by a job on the
 //! pool that stays as long as there is something to wait for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::dispatch::dispatch;
 use super::held::Held;
 use super::job::{bring_home, perform, Work};
 use super::{with_actions, Action, Actions, Queue};
-use crate::completion::Mode;
+use crate::completion::{Delivery, Mode};
 use crate::driver::{Io, Lane, Op};
 use crate::engine::Ring;
 
@@ -92,14 +92,47 @@ impl RingEngine {
     /// EVENTFD: something became due while a thread may be asleep. Whoever pushed it did so under
     /// the lock of what is due, and a sleeper takes that lock after the one looked at here: one of
     /// the two sees the other.
-    pub fn wake_sleeper(&self) {
+    fn wake_sleeper(&self) {
         if self.sleeper.is_locked() {
             self.ring.wake();
         }
     }
 }
 
+thread_local! {
+    /// The queue, by its address, whose results this thread takes in before it takes what is due.
+    static LOOKS_AT: Cell<usize> = const { Cell::new(0) };
+}
+
 impl Queue {
+    /// EVENTFD: takes in all that the ring has done, waking nobody for what becomes due by it: the
+    /// caller then takes that, and tells others of what it leaves. Else one of several threads
+    /// that poll wakes all others with each result, and they find nothing.
+    pub fn reap_to_take(self: &Arc<Self>, waits: bool) {
+        // Also after a panic.
+        struct Back(usize);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                LOOKS_AT.set(self.0);
+            }
+        }
+        let _back = Back(LOOKS_AT.replace(Arc::as_ptr(self).addr()));
+        while self.reap(waits && !self.completions.events.anything_due()) {}
+    }
+
+    /// EVENTFD: a callback is due.
+    pub fn push_due(&self, delivery: Delivery) {
+        let looks = LOOKS_AT.get() == std::ptr::from_ref(self).addr();
+        self.completions.events.push(delivery, looks);
+        if !looks {
+            self.wake_sleeper();
+        }
+    }
+
+    pub fn wake_sleeper(&self) {
+        self.ring.as_ref().inspect(|engine| engine.wake_sleeper());
+    }
+
     /// Whether `io` is carried out by the handle's ring.
     pub fn ring_for(&self, io: &Io) -> Option<&RingEngine> {
         let ring_does = matches!(io.op, Op::Read | Op::Write | Op::Flush);

@@ -84,7 +84,9 @@ void aims_init(struct aims *aims, const struct settings *settings,
     aims->last = length - settings->request_bytes;
     aims->start = settings->start_offset;
     aims->step = step;
-    aims->stride = step % length * settings->threads % length;
+    /* --poll all: one sequence for all of them. */
+    aims->stride = settings->poll == POLL_ALL ? step % length :
+        step % length * settings->threads % length;
     aims->offset = submitter ?
         wrapped(aims, aims->start + step % length * submitter) : aims->start;
     aims->positions = (uint64_t)((aims->last - aims->start) / step) + 1;

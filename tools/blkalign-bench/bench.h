@@ -6,6 +6,7 @@
  *     aims.c       which request comes next
  *     submitter.c  the measured loop, asynchronous
  *     inbox.c      how completed requests come back to their submitter
+ *     taking.c     the same for --poll all: go on with what one's poll finds
  *     blocking.c   the measured loop, one blocking call after the other
  *     content.c    --verify: is every byte what it should be?
  *     latency.c    how long requests took
@@ -32,6 +33,9 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 enum order { ORDER_SEQ, ORDER_RANDOM, ORDER_SAME, ORDER_ZIPF };
 
+/* Who polls a handle with eventfd. */
+enum poll { POLL_FIRST, POLL_ALL };
+
 /* Beyond BLKALIGN_COMPLETION_*: blocking calls, no completions at all. */
 enum { COMPLETION_SYNC = 100 };
 
@@ -54,6 +58,7 @@ struct settings {
     unsigned handles;
     unsigned read_percent;
     enum order order;
+    enum poll poll;
     unsigned char pattern;
     bool drain_on_flush, verify, latency, json, quiet;
 };
@@ -61,6 +66,7 @@ struct settings {
 /* Returns -1 to go on, or the exit status. */
 int parse_options(int argc, char **argv, struct settings *settings);
 const char *order_word(enum order order);
+const char *poll_word(enum poll poll);
 const char *completion_word(uint32_t completion);
 const char *engine_word(uint32_t engine);
 
@@ -118,7 +124,7 @@ int64_t content_damage(const struct content *content,
 bool content_check(struct run *run);
 void content_close(struct content *content);
 
-/* ---- submitter.c, inbox.c, blocking.c ---- */
+/* ---- submitter.c, inbox.c, taking.c, blocking.c ---- */
 
 struct submitter;
 
@@ -165,6 +171,8 @@ struct run {
     struct content *content;    /* NULL: not asked for */
     pthread_barrier_t start;
     unsigned finished;          /* atomic: submitters */
+    int64_t left;               /* atomic: requests, for --poll all */
+    pthread_mutex_t sequence_lock; /* of submitter 0's, for --poll all */
     bool stop;                  /* atomic: something failed */
     pthread_mutex_t failure_lock;
     char failure[1024];         /* the first; under failure_lock */
@@ -181,7 +189,15 @@ struct slot *inbox_wait(struct submitter *submitter);
 
 void blocking_loop(struct submitter *submitter);
 
-void slot_aim(struct slot *slot);
+/* --poll all */
+void taking_choose(struct submitter *submitter);
+void taking_loop(struct submitter *submitter);
+
+void slot_aim(struct slot *slot, struct aims *aims);
+/* As one batch, the first free slots. */
+void submit_aimed(struct submitter *submitter, unsigned requests);
+/* In its callback. */
+void slot_settle(struct slot *slot, int ret);
 void slot_check(struct slot *slot);
 /* Keeps the first failure, for main to tell, and stops the run. */
 void run_fail(struct run *run, const char *format, ...)

@@ -12,7 +12,7 @@ static bool one_call(struct submitter *submitter, struct slot *slot)
     int64_t bytes = (int64_t)slot->iov.iov_len;
     int result;
 
-    slot_aim(slot);
+    slot_aim(slot, &submitter->aims);
     if (slot->read)
         result = blkalign_pread(submitter->handle, slot->offset, bytes,
                                 slot->iov.iov_base, 0);

@@ -30,7 +30,7 @@ static const char *what_it_was(const struct slot *slot)
     return slot->read ? "read" : "write";
 }
 
-static inline void settle(struct slot *slot, int ret)
+void slot_settle(struct slot *slot, int ret)
 {
     if (ret < 0)
         run_fail_request(slot->owner, what_it_was(slot), slot->offset, ret);
@@ -43,7 +43,7 @@ static void done_here(void *opaque, int ret)
     struct slot *slot = opaque;
     struct submitter *owner = slot->owner;
 
-    settle(slot, ret);
+    slot_settle(slot, ret);
     slot->next = owner->inbox;
     owner->inbox = slot;
 }
@@ -54,7 +54,7 @@ static void done_elsewhere(void *opaque, int ret)
     struct submitter *owner = slot->owner;
     struct slot *head = __atomic_load_n(&owner->inbox, __ATOMIC_RELAXED);
 
-    settle(slot, ret);
+    slot_settle(slot, ret);
     /* Release: the owner sees what the callback and the library wrote. */
     do {
         slot->next = head == &owner->asleep ? NULL : head;
@@ -86,6 +86,10 @@ void inbox_choose(struct submitter *submitter)
     const struct settings *settings = submitter->run->settings;
     bool eventfd = settings->completion == BLKALIGN_COMPLETION_EVENTFD;
 
+    if (settings->poll == POLL_ALL) {
+        taking_choose(submitter);
+        return;
+    }
     submitter->polls = eventfd && submitter->number < settings->handles;
     submitter->shared = !eventfd || settings->threads > settings->handles;
     submitter->read_or_write_done =

@@ -232,6 +232,8 @@ int main(int argc, char **argv)
     if (status >= 0)
         return finish(status);
     pthread_mutex_init(&run.failure_lock, NULL);
+    pthread_mutex_init(&run.sequence_lock, NULL);
+    run.left = settings.count;
     run.handles = calloc(settings.handles, sizeof *run.handles);
     run.submitters = calloc(settings.threads, sizeof *run.submitters);
     status = EXIT_FAILED;

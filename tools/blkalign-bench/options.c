@@ -36,6 +36,10 @@ static const struct word completions[] = {
     { "sync", COMPLETION_SYNC }, { NULL, 0 },
 };
 
+static const struct word polls[] = {
+    { "first", POLL_FIRST }, { "all", POLL_ALL }, { NULL, 0 },
+};
+
 static const struct word engines[] = {
     { "auto", BLKALIGN_ENGINE_AUTO }, { "threads", BLKALIGN_ENGINE_THREADS },
     { "io_uring", BLKALIGN_ENGINE_IO_URING }, { NULL, 0 },
@@ -62,6 +66,11 @@ static const char *word_for(const struct word *words, uint32_t value)
 const char *order_word(enum order order)
 {
     return word_for(orders, order);
+}
+
+const char *poll_word(enum poll poll)
+{
+    return word_for(polls, poll);
 }
 
 const char *completion_word(uint32_t completion)
@@ -142,7 +151,7 @@ enum {
     LONG_FLUSH_INTERVAL = 256, LONG_PATTERN, LONG_NO_DRAIN, LONG_ORDER,
     LONG_COMPLETION, LONG_BATCH, LONG_THREADS, LONG_HANDLES, LONG_MIX,
     LONG_VERIFY, LONG_NO_MERGE, LONG_LATENCY, LONG_JSON, LONG_SEED,
-    LONG_ALIGN, LONG_REGISTERED, LONG_VERSION
+    LONG_ALIGN, LONG_REGISTERED, LONG_POLL, LONG_VERSION
 };
 
 static const struct option long_options[] = {
@@ -158,6 +167,7 @@ static const struct option long_options[] = {
     { "batch", required_argument, NULL, LONG_BATCH },
     { "threads", required_argument, NULL, LONG_THREADS },
     { "handles", required_argument, NULL, LONG_HANDLES },
+    { "poll", required_argument, NULL, LONG_POLL },
     { "mix", required_argument, NULL, LONG_MIX },
     { "verify", no_argument, NULL, LONG_VERIFY },
     { "no-merge", no_argument, NULL, LONG_NO_MERGE },
@@ -184,6 +194,16 @@ static bool take_order(struct settings *settings)
     if (!take_word("--order", orders, &value))
         return false;
     settings->order = (enum order)value;
+    return true;
+}
+
+static bool take_poll(struct settings *settings)
+{
+    uint32_t value = 0;
+
+    if (!take_word("--poll", polls, &value))
+        return false;
+    settings->poll = (enum poll)value;
     return true;
 }
 
@@ -263,6 +283,8 @@ static bool take_own_option(int option, struct settings *settings)
         return take_unsigned("--threads", 1, THREADS_MAX, &settings->threads);
     case LONG_HANDLES:
         return take_unsigned("--handles", 1, THREADS_MAX, &settings->handles);
+    case LONG_POLL:
+        return take_poll(settings);
     case LONG_MIX:
         return take_unsigned("--mix", 0, 100, &settings->read_percent);
     case LONG_VERIFY:
@@ -293,6 +315,8 @@ static bool take_own_option(int option, struct settings *settings)
 static bool fits(struct settings *settings)
 {
     bool sync = settings->completion == COMPLETION_SYNC;
+    bool eventfd = settings->completion == BLKALIGN_COMPLETION_EVENTFD;
+    bool poll_all = settings->poll == POLL_ALL;
 
     if (!settings->step_bytes)
         settings->step_bytes = settings->request_bytes;
@@ -303,6 +327,11 @@ static bool fits(struct settings *settings)
         settings->seed = settings->verify ? clock_ns() >> 10 : 1;
     if (settings->flush_interval && settings->read_percent == 100)
         complain("--flush-interval is for writes: -w or --mix");
+    else if (poll_all && !eventfd)
+        complain("--poll all is for --completion eventfd");
+    else if (poll_all && settings->flush_interval)
+        complain("--poll all has no --flush-interval: its threads do not "
+                 "wait for requests of their own");
     else if (settings->handles > settings->threads)
         complain("%u handles, but only %u threads to use them",
                  settings->handles, settings->threads);

@@ -163,6 +163,7 @@ static void json_settings(const struct settings *settings)
     json_number("seed", (int64_t)settings->seed);
     json_word("order", order_word(settings->order));
     json_word("completion", completion_word(settings->completion));
+    json_word("poll", poll_word(settings->poll));
     printf(",\n  \"merging\": %s",
            settings->open_flags & BLKALIGN_O_NO_MERGE ? "false" : "true");
     printf(",\n  \"verified\": %s", settings->verify ? "true" : "false");

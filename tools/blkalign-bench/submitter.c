@@ -9,10 +9,10 @@
 
 #include <stdlib.h>
 
-void slot_aim(struct slot *slot)
+void slot_aim(struct slot *slot, struct aims *aims)
 {
     struct submitter *submitter = slot->owner;
-    struct aim aim = aims_next(&submitter->aims);
+    struct aim aim = aims_next(aims);
 
     slot->offset = aim.offset;
     slot->read = aim.read;
@@ -48,7 +48,6 @@ static bool submit_one(struct submitter *submitter)
     uint32_t request_flags = submitter->run->settings->request_flags;
     int64_t result;
 
-    slot_aim(slot);
     if (slot->read)
         result = blkalign_aio_preadv(submitter->handle, slot->offset,
                                      &slot->iov, 1, request_flags,
@@ -67,14 +66,12 @@ static bool submit_one(struct submitter *submitter)
     return true;
 }
 
-static void submit_batch(struct submitter *submitter, unsigned requests)
+void submit_aimed(struct submitter *submitter, unsigned requests)
 {
     bool plug = requests > 1;
 
     if (plug)
         blkalign_plug(submitter->handle);
-    submitter->unsent -= requests;
-    submitter->until_flush -= requests;
     for (; requests; requests--) {
         struct slot *next = submitter->free->next;
 
@@ -86,6 +83,18 @@ static void submit_batch(struct submitter *submitter, unsigned requests)
     }
     if (plug)
         blkalign_unplug(submitter->handle);
+}
+
+static void submit_batch(struct submitter *submitter, unsigned requests)
+{
+    struct slot *slot = submitter->free;
+    unsigned i;
+
+    for (i = 0; i < requests; i++, slot = slot->next)
+        slot_aim(slot, &submitter->aims);
+    submitter->unsent -= requests;
+    submitter->until_flush -= requests;
+    submit_aimed(submitter, requests);
 }
 
 /* Submits what may be submitted now. */
@@ -201,6 +210,8 @@ void *submitter_run(void *opaque)
     submitter->started_ns = clock_ns();
     if (run->settings->completion == COMPLETION_SYNC)
         blocking_loop(submitter);
+    else if (run->settings->poll == POLL_ALL)
+        return taking_loop(submitter), NULL;
     else
         asynchronous_loop(submitter);
     submitter->ended_ns = clock_ns();
@@ -228,7 +239,10 @@ bool submitter_open(struct run *run, unsigned number)
     submitter->run = run;
     submitter->number = number;
     submitter->handle = run->handles[number % settings->handles];
-    submitter->unsent = share(settings->count, settings->threads, number);
+    if (settings->poll == POLL_ALL)
+        submitter->unsent = number ? 0 : settings->count;
+    else
+        submitter->unsent = share(settings->count, settings->threads, number);
     submitter->until_flush = settings->flush_interval ?
         settings->flush_interval : INT64_MAX;
     submitter->slot_count = settings->completion == COMPLETION_SYNC ? 1 :
