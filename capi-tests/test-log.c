@@ -184,6 +184,32 @@ static void failures_of_storage(void)
     sim_free(sim);
 }
 
+/* What the library does in another way, or may leave, did not fail. */
+static void what_storage_does_not_know(void)
+{
+    struct sim_options disk = sim_disk_4k(BYTES, SIM_SYNC);
+    struct sim *sim = sim_new(&disk);
+    blkalign_driver driver = sim_driver(sim);
+    blkalign_open_options options =
+        options_of(BLKALIGN_O_RDWR | BLKALIGN_O_UNMAP, 0);
+    blkalign_handle *handle = NULL;
+
+    driver.pwrite_zeroes = NULL;
+    driver.pdiscard = NULL;
+    if (blkalign_open_driver(&driver, sim, &options, &handle))
+        bail("%s", blkalign_errmsg());
+    listen_to(BLKALIGN_LOG_ERROR);
+    is_int(blkalign_pwrite_zeroes(handle, 0, 8192, BLKALIGN_REQ_MAY_UNMAP),
+           0, "zeros on a disk that has to be written to");
+    is_int(blkalign_pdiscard(handle, 0, 8192), 0,
+           "a discard on one that does not know how");
+    is_int(heard.count, 0, "are no errors");
+    show_heard();
+    blkalign_set_log(NULL, NULL, 0);
+    blkalign_close(handle);
+    sim_free(sim);
+}
+
 /* One hook that may be called; the other must not. */
 struct life {
     int alive, called_dead;
@@ -277,6 +303,7 @@ int main(void)
     failures_of_storage();
     switching_beside_messages();
     from_inside_the_hook();
+    what_storage_does_not_know();
     is_int(heard.wrong, 0, "every message is a line of a known level");
     fstat(2, &printed);
     is_int(printed.st_size, 0, "nothing is printed");

@@ -443,7 +443,7 @@ typedef struct blkalign_limits {
 typedef struct blkalign_stats {
     /** sizeof(blkalign_stats) */
     size_t size;
-    /** Requests completed, by kind. */
+    /** Requests by kind, from when they are submitted on. */
     uint64_t reads;
     uint64_t writes;
     uint64_t write_zeroes;

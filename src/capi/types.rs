@@ -136,7 +136,7 @@ pub struct blkalign_limits {
 pub struct blkalign_stats {
     /// sizeof(blkalign_stats)
     pub size: usize,
-    /// Requests completed, by kind.
+    /// Requests by kind, from when they are submitted on.
     pub reads: u64,
     pub writes: u64,
     pub write_zeroes: u64,

@@ -1,7 +1,7 @@
 //! What changes a file or device without moving a caller's data: zeros, discard, length.
 //!
 //! Whatever the kernel or the storage below refuses is remembered, so that the next ask costs no
-//! system call; to the request machine it is ENOTSUP.
+//! system call; to the request machine it is ENOTSUP. What they refuse for the moment is NOT_NOW.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::probe::zeroes_without_data;
 use crate::sys::Errno;
 
-use super::{Driver, FileDriver, Io, Lane, Op};
+use super::{Driver, FileDriver, Io, Lane, Op, NOT_NOW};
 
 /// Which of the ways were refused. Relaxed: hints, and who misses one asks once more.
 #[derive(Default)]
@@ -114,7 +114,7 @@ impl FileDriver {
 
 /// Asks in this way unless it was refused before. EPERM is what some sandboxes answer to a call
 /// that they do not know; if it means the file, then writing says so as well. EBUSY: others have
-/// the range of a device in the page cache, at this moment.
+/// the range of a device in the page cache, at this moment; the next ask may succeed.
 fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     if refused.load(Ordering::Relaxed) {
         return Err(libc::ENOTSUP);
@@ -131,7 +131,7 @@ fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result
             refused.store(true, Ordering::Relaxed);
             Err(libc::ENOTSUP)
         }
-        Err(libc::EBUSY) => Err(libc::ENOTSUP),
+        Err(libc::EBUSY) => Err(NOT_NOW),
         result => result,
     }
 }

@@ -23,6 +23,10 @@ pub struct Copy {
 
 pub type Copies = SmallVec<[Copy; 2]>;
 
+/// The answer of a file or device that can't zero or discard at this moment, in place of an errno:
+/// those of callers' drivers are theirs.
+pub const NOT_NOW: i32 = 1 << 16;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     Read,

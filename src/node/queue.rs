@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{failure, Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
-use crate::driver::{Driver, Io, Op};
+use crate::driver::{Driver, Io, Op, NOT_NOW};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
 
@@ -87,9 +87,13 @@ impl Queue {
         if errno == libc::EINTR || !log::wants(Level::Error) {
             return;
         }
+        let another_way = has_another_way(io, errno);
+        let errno = if errno == NOT_NOW { libc::EBUSY } else { errno };
         let error = failure(self, io.op, io.offset, io.bytes, errno);
         if io.op == Op::Flush {
             log::error!("{error}; flushes of it fail from now on, until its last handle is closed");
+        } else if another_way {
+            log::debug!("{error}; there is another way");
         } else if !io.joined.is_empty() {
             log::debug!("{error}; its {} parts are tried one by one", io.joined.len());
         } else if let Some(left_out) = self.failures.allows() {
@@ -108,6 +112,16 @@ impl Queue {
     /// As before, for those that no later message has made up for.
     pub fn say_rest_left_out(&self) {
         self.say_left_out(self.failures.left_out());
+    }
+}
+
+/// What the request machine goes on from (`Machine::is_failure`), or whoever wants no fallback has
+/// asked for.
+fn has_another_way(io: &Io, errno: i32) -> bool {
+    match io.op {
+        Op::WriteZeroes => matches!(errno, libc::EOPNOTSUPP | NOT_NOW),
+        Op::Discard => matches!(errno, libc::EOPNOTSUPP | NOT_NOW | libc::EINVAL),
+        _ => false,
     }
 }
 

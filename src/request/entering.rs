@@ -14,6 +14,10 @@ use crate::driver::Op;
 const SLOT_BITS: u32 = 26;
 const SEQUENCE_MAX: u64 = (1 << (63 - SLOT_BITS)) - 1;
 
+/// Slots kept when nothing is in flight: what looks through all of them is not to pay for the
+/// largest crowd that there ever was.
+const SLOTS_KEPT_MAX: usize = 1024;
+
 /// Where the request with this id is, or was.
 pub(super) fn slot_of(id: RequestId) -> u32 {
     (id & ((1 << SLOT_BITS) - 1)) as u32
@@ -30,6 +34,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Discard => stats.discards += 1,
             Op::Truncate | Op::Fill => {}
             Op::Flush => stats.flushes += 1,
+        }
+        if self.free.len() == self.entries.len() && self.entries.len() > SLOTS_KEPT_MAX {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);

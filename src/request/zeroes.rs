@@ -16,7 +16,7 @@ use super::machine::Machine;
 use super::moving::PARTS_MAX;
 use super::splice;
 use super::{Action, QueueLimits, Request, ScratchPool};
-use crate::driver::{Copies, Copy, Io, Lane, Op, Segment, Segments};
+use crate::driver::{Copies, Copy, Io, Lane, Op, Segment, Segments, NOT_NOW};
 
 /// What the storage below has refused so far.
 #[derive(Debug, Default)]
@@ -53,6 +53,8 @@ pub(super) struct Zeroes {
     way: Way,
     /// Zeros are written, whatever the storage may know.
     written: bool,
+    /// The storage can't do what it was asked for, at this moment.
+    not_now: bool,
     /// The storage has done what it was asked for first.
     taken: bool,
     /// The next byte of the part that is being done.
@@ -62,7 +64,8 @@ pub(super) struct Zeroes {
 impl Zeroes {
     pub fn new(start: u64, end: u64) -> Zeroes {
         let (stage, way) = (Stage::New, Way::Unmap);
-        Zeroes { start, end, stage, way, written: false, taken: false, position: 0 }
+        let (written, not_now, taken) = (false, false, false);
+        Zeroes { start, end, stage, way, written, not_now, taken, position: 0 }
     }
 
     /// They are to be bytes that were written.
@@ -144,7 +147,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     fn way_of(&self, slot: u32, zeroes: &Zeroes) -> Way {
-        if zeroes.written {
+        if zeroes.written || zeroes.not_now {
             return Way::Write;
         }
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
@@ -339,16 +342,19 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// discard, and then there is another way.
     pub(super) fn is_failure(&mut self, io: &Io, errno: i32) -> bool {
         let unknown = matches!(errno, libc::EOPNOTSUPP);
+        let not_now = errno == NOT_NOW;
         match io.op {
-            Op::WriteZeroes if unknown => {
+            Op::WriteZeroes if unknown || not_now => {
                 let (unmap, quick) = (usize::from(io.may_unmap), usize::from(io.no_fallback));
-                self.refusals.zeroes[unmap][quick] = true;
+                self.refusals.zeroes[unmap][quick] |= unknown;
                 let change = self.entry(io.id.slot).change.as_mut();
                 if let Some(Step::Zeroes(zeroes)) = change.and_then(|it| it.steps.last_mut()) {
                     zeroes.position = zeroes.position.min(io.offset);
+                    zeroes.not_now |= not_now;
                 }
                 false
             }
+            Op::Discard if not_now => false,
             Op::Discard if unknown || errno == libc::EINVAL => {
                 self.refusals.discard = true;
                 false
