@@ -46,6 +46,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             && whole.lane == Lane::Main
             && next.lane == Lane::Main
             && whole.fua == next.fua
+            && !whole.atomic
+            && !next.atomic
             && whole.offset + whole.bytes == next.offset
             && queue(whole) == queue(next);
         let limits = self.limits_of(whole.id.slot);

@@ -2,6 +2,7 @@
 //! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
 //! no unsafe; addresses are numbers to it.
 
+mod atomic;
 mod batch;
 mod cancel;
 mod change;
@@ -69,7 +70,6 @@ pub struct QueueLimits {
     /// Most bytes in one I/O that names no memory; a multiple of `request_alignment`.
     pub dataless_max: u64,
     /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
-    #[allow(dead_code, reason = "not in use yet")]
     pub atomic_write_max: u64,
 }
 

@@ -1,6 +1,7 @@
 //! The way of one request through the storage: edges first, then its own bytes, I/O by I/O; what
 //! came back short goes out again. Who may start and when is `machine.rs`'s business.
 
+use super::atomic::{atomic_bytes, lay_out_atomic};
 use super::entry::{Entry, Phase};
 use super::machine::Machine;
 use super::splice::{self, Direction, LaneLimits, Layout, Span};
@@ -180,7 +181,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let entry = self.entries[slot as usize].as_mut().expect("a request in flight");
         let limits = &self.queues[entry.queue as usize].as_ref().expect("an open queue").limits;
         let offset = entry.cursor.position;
-        let (lane, mut layout) = lay_out(entry, limits);
+        let atomic = atomic_bytes(entry, limits);
+        let (lane, mut layout) = match atomic {
+            None => lay_out(entry, limits),
+            Some(bytes) => (Lane::Main, lay_out_atomic(entry, limits, bytes)),
+        };
         if layout.scratch_bytes > 0 {
             let Some(scratch) = self.scratch.take(layout.scratch_bytes, limits.mem_alignment)
             else {
@@ -196,6 +201,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             lane,
             registered: entry.request.flags.registered && own,
             fua: entry.request.flags.fua,
+            atomic: atomic.is_some(),
             bytes: layout.bytes,
             segments: layout.segments,
             copies: layout.copies,
@@ -247,6 +253,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         };
         while done > 0 && !splice::address_at(&io.segments, done).is_multiple_of(mem) {
             done -= block;
+        }
+        if io.atomic {
+            // All of it again, or it would not be at once.
+            done = 0;
         }
         let entry = self.entry(io.id.slot);
         entry.stalls = if done > 0 { 0 } else { entry.stalls + 1 };

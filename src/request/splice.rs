@@ -70,7 +70,7 @@ pub struct Layout {
 
 /// Marks an address as an offset into scratch that is not allocated yet. Addresses of user space
 /// never have this bit.
-const IN_SCRATCH: usize = 1 << 63;
+pub(super) const IN_SCRATCH: usize = 1 << 63;
 
 /// A part of one guest element inside one block; `at` counts from the start of the block.
 #[derive(Debug, Clone, Copy)]
@@ -339,19 +339,24 @@ impl Span<'_> {
     }
 
     /// Moves the cursor over so many guest bytes, and to the block boundary behind them.
-    fn advance(&self, cursor: &mut Cursor, mut bytes: u64) {
+    fn advance(&self, cursor: &mut Cursor, bytes: u64) {
         let guest = cursor.position.max(self.start) + bytes;
         cursor.position = guest.next_multiple_of(self.limits.alignment);
-        while bytes > 0 {
-            let left = (self.elements[cursor.element].bytes - cursor.skip) as u64;
-            if bytes < left {
-                cursor.skip += bytes as usize;
-                return;
-            }
-            bytes -= left;
-            cursor.element += 1;
-            cursor.skip = 0;
+        advance(self.elements, cursor, bytes);
+    }
+}
+
+/// Moves the cursor over so many bytes of memory; its position stays.
+pub(super) fn advance(elements: &[Segment], cursor: &mut Cursor, mut bytes: u64) {
+    while bytes > 0 {
+        let left = (elements[cursor.element].bytes - cursor.skip) as u64;
+        if bytes < left {
+            cursor.skip += bytes as usize;
+            return;
         }
+        bytes -= left;
+        cursor.element += 1;
+        cursor.skip = 0;
     }
 }
 

@@ -70,8 +70,8 @@ fn a_machine_without_flaw_passes() {
 #[test]
 fn every_flaw_is_found() {
     let flaws = [
-        (Flaw::NoWait, "does not wait"),
-        (Flaw::NoWaitForOtherQueues, "does not wait"),
+        (Flaw::NoWait, "does not wait|NO_WAIT request"),
+        (Flaw::NoWaitForOtherQueues, "does not wait|NO_WAIT request"),
         (Flaw::NoTailRead, "changes its neighbour"),
         (Flaw::IgnoredEdgeError, "though an edge read failed|after an error"),
         (Flaw::CompletesBeforeItsLastWrite, "not in flight"),

@@ -8,6 +8,34 @@ use super::scenario::{inside, overlap, Scenario};
 use crate::driver::{Copy, Io, Lane, Op};
 use crate::request::QueueLimits;
 
+/// A write with a promise that the storage can keep through a loss of power leaves no unit of it
+/// to chance: each unit that it covers lies in one I/O that is done at once.
+pub fn check_atomic(io: &Io, scenario: &Scenario, number: usize) -> Checked {
+    let plan = &scenario.plans[number];
+    let (limits, unit) = (&scenario.limits[plan.queue], plan.asks.guest_block);
+    let kept = unit > limits.request_alignment
+        && unit <= limits.atomic_write_max.min(limits.max_transfer)
+        && plan.op == Op::Write
+        && io.op == Op::Write
+        && io.lane == Lane::Main
+        && io.offset < plan.offset + plan.bytes
+        && plan.offset < io.offset + io.bytes;
+    if !kept {
+        return Ok(());
+    }
+    let end = io.offset + io.bytes;
+    let whole = |at: u64| plan.offset <= at && at + unit <= plan.offset + plan.bytes;
+    let torn = |at: u64| !at.is_multiple_of(unit) && whole(at - at % unit);
+    // The last block of a file goes another way, and with it a part of its unit.
+    let cut = limits.last_unit == 0 && torn(end);
+    // One block is done at once without being asked to.
+    let at_once = io.atomic || io.bytes == limits.request_alignment;
+    if !at_once || torn(io.offset) || cut {
+        return Err(format!("a unit of request {number} is torn: {io:x?}"));
+    }
+    Ok(())
+}
+
 /// Shape: what the storage of the queue takes.
 pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     let fail = |what: &str| Err(format!("{what}: {io:x?}"));
@@ -31,6 +59,11 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     }
     if matches!(io.op, Op::WriteZeroes | Op::Discard) {
         return check_dataless(io, limits, length);
+    }
+    let natural = io.bytes.is_power_of_two() && io.offset.is_multiple_of(io.bytes);
+    let fits = io.op == Op::Write && io.segments.len() == 1 && io.bytes <= limits.atomic_write_max;
+    if io.atomic && !(natural && fits) {
+        return fail("nothing that can be written at once");
     }
     let sum: usize = io.segments.iter().map(|segment| segment.bytes).sum();
     if io.bytes == 0 || sum as u64 != io.bytes || io.segments.iter().any(|s| s.bytes == 0) {
@@ -232,7 +265,10 @@ fn check_copy(
         _ => (copy.from, copy.to),
     };
     let from_zeros = io.op == Op::Write && memory.is_zeros(copy.from, copy.bytes) && zeroes;
+    // An edge that was read, brought together with the rest.
+    let from_image = io.atomic && memory.is_taken(copy.from, copy.bytes);
     let theirs = from_zeros
+        || from_image
         || (guest..guest + copy.bytes)
             .all(|at| scenario.owner_of_memory(at).is_some_and(|owner| sharers & bit(owner) != 0));
     if copy.bytes == 0 || !theirs {

@@ -328,6 +328,9 @@ impl<'a, S: Subject> World<'a, S> {
             return Err(format!("request {number} does not wait for an earlier one: {io:x?}"));
         }
         rules::check_range(io, self.scenario, &self.ledger, number)?;
+        if sharers == bit(number) {
+            rules::check_atomic(io, self.scenario, number)?;
+        }
         let entry = &mut self.ledger.entries[number];
         entry.touched = true;
         if matches!(io.op, Op::Write | Op::WriteZeroes | Op::Discard) {
