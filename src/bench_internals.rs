@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use smallvec::smallvec;
 
 use crate::driver::{Copy, Io, Op, Segment};
-use crate::request::{Action, Machine, QueueId, QueueLimits, Request, RequestFlags};
+use crate::request::{Action, Machine, QueueId, QueueLimits, Request, RequestFlags, Suspected};
 use crate::request::{Scratch, ScratchPool};
 
 const BLOCK: u64 = 4096;
@@ -87,6 +87,7 @@ impl Load {
             last_unit: 0,
             last_block: u64::MAX,
             granule: BLOCK,
+            suspected: Suspected::Nothing,
             copy_edges: false,
             no_flush: false,
             no_merge: false,
@@ -148,6 +149,7 @@ impl Load {
         for action in self.actions.drain(..) {
             match action {
                 Action::Io((), io) => self.ios.push_back(io),
+                Action::Probe(..) => unreachable!("no I/O fails here"),
                 Action::Complete(completion) => {
                     assert!(completion.result.is_ok());
                     complete = true;

@@ -150,8 +150,11 @@ impl Handle {
         self.writethrough.store(!enable, Ordering::Relaxed);
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// As they are now: the storage may have come to refuse smaller alignments since open.
+    pub fn limits(&self) -> Limits {
+        let mut limits = self.limits.clone();
+        self.queue.alignments.overlay(&mut limits);
+        limits
     }
 
     pub fn engine(&self) -> EngineKind {
@@ -240,9 +243,10 @@ impl Handle {
         if !self.stable_writes || op != Op::Write || bytes == 0 {
             return Ok(None);
         }
-        let block = u64::from(self.limits.request_alignment);
+        let limits = self.limits();
+        let block = u64::from(limits.request_alignment);
         let shift = (offset + self.queue.window_offset) % block;
-        let alignment = (self.limits.mem_alignment as usize).max(COPY_ALIGNMENT_MIN);
+        let alignment = (limits.mem_alignment as usize).max(COPY_ALIGNMENT_MIN);
         let copy = StableCopy::new(&submission.segments, bytes as usize, alignment, shift as usize);
         let copy = copy.ok_or_else(|| {
             let words = format!("{}: copying the {bytes} bytes of a write", self.queue.name);

@@ -15,7 +15,7 @@ use crate::engine::{Ring, RingFiles};
 use crate::log;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
-use crate::request::QueueLimits;
+use crate::request::{QueueLimits, Suspected};
 use crate::sys::Error;
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
@@ -235,6 +235,12 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
         granule: if in_page_cache { unit } else { request_alignment },
         // The kernel pins and maps one page more for each element.
         copy_edges: cache_unit.is_some(),
+        suspected: match cache_unit {
+            // A driver has errors of its own, and is not to be asked for more than it has to do.
+            None => Suspected::Invalid,
+            Some(_) if limits.direct => Suspected::InvalidOrError,
+            Some(_) => Suspected::Nothing,
+        },
         no_flush: options.no_flush,
         no_merge: options.no_merge,
         resize: options.resize,

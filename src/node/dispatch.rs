@@ -112,6 +112,7 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
             }
             Some((queue.pool.clone(), Work::Io(queue, io)))
         }
+        Action::Probe(queue, refusal) => Some((queue.pool.clone(), Work::Probe(queue, refusal))),
         Action::Complete(completion) => deliver(completion),
     }
 }

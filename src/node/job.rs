@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
+use super::repair::probe_again;
 use super::{with_actions, Actions, Queue};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{fill, run_copies, Job, Kind, Pool};
 use crate::log;
+use crate::request::Refusal;
 use crate::sys::caught;
 
 pub enum Work {
     Io(Arc<Queue>, Io),
+    /// Trying what alignments the storage takes.
+    Probe(Arc<Queue>, Box<Refusal>),
     /// SERIAL: the callbacks of a handle that are due.
     Callbacks(Arc<Queue>),
     /// CONCURRENT: one of them.
@@ -25,7 +29,7 @@ pub enum Work {
 impl Job for Work {
     fn kind(&self) -> Kind {
         match self {
-            Work::Io(..) => Kind::Work,
+            Work::Io(..) | Work::Probe(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
             Work::Reap(_) | Work::ReapUnpolled(_) => Kind::Watcher,
         }
@@ -36,6 +40,12 @@ impl Job for Work {
             Work::Io(queue, io) => {
                 return with_actions(|actions| {
                     perform(&queue, io, actions);
+                    dispatch_keeping_one(actions, pool)
+                });
+            }
+            Work::Probe(queue, refusal) => {
+                return with_actions(|actions| {
+                    probe_again(&queue, &refusal, actions);
                     dispatch_keeping_one(actions, pool)
                 });
             }

@@ -10,6 +10,7 @@ mod held;
 mod job;
 mod queue;
 mod registry;
+mod repair;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ use parking_lot::Mutex;
 use crate::driver::Io;
 use crate::engine::ScratchCache;
 use crate::log;
-use crate::request::{self, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
+use crate::request::{self, Alignments, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
 use crate::sys::caught;
 
 pub type Action = request::Action<Arc<Queue>, Owner>;
@@ -154,7 +155,7 @@ impl Node {
         // A panic after the request was in has brought its completion. Ids grow.
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
-            Action::Io(..) => None,
+            Action::Io(..) | Action::Probe(..) => None,
         });
         taken_in.or_else(|| completed.filter(|id| *id > before).max())
     }
@@ -178,6 +179,22 @@ impl Node {
 
     pub fn submit_held(&self, queue: QueueId, actions: &mut Actions) {
         self.with_machine(actions, |machine, actions| machine.submit_held(queue, actions));
+    }
+
+    /// Larger alignments that the storage takes, or None, for a queue whose I/O it refuses: those
+    /// that the queue has from now on. None: the machine takes nothing any more.
+    pub fn repaired(
+        &self,
+        larger: Option<Alignments>,
+        actions: &mut Actions,
+    ) -> Option<Alignments> {
+        let mut now = None;
+        self.with_machine(actions, |machine, actions| {
+            let first = actions.len();
+            now = machine.repaired(larger, actions);
+            machine.join(first, actions);
+        });
+        now
     }
 
     /// Those I/Os are over, each with its result.

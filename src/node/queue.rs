@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::repair::Present;
 use super::{failure, Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
 use crate::driver::{Driver, Io, Op, NOT_NOW};
@@ -24,6 +25,8 @@ pub struct Queue {
     /// Where the part of the object that the handle shows starts.
     pub window_offset: u64,
     id: AtomicU32,
+    /// The alignments that hold now.
+    pub alignments: Present,
     /// Of messages about I/O that failed.
     failures: RateLimit,
     /// Last, so that all else is gone when it tells.
@@ -61,6 +64,7 @@ impl Queue {
             name,
             window_offset,
             id: AtomicU32::new(0),
+            alignments: Present::default(),
             failures: RateLimit::default(),
             gone: TellsGone::default(),
         }
@@ -90,7 +94,9 @@ impl Queue {
         let another_way = has_another_way(io, errno);
         let errno = if errno == NOT_NOW { libc::EBUSY } else { errno };
         let error = failure(self, io.op, io.offset, io.bytes, errno);
-        if io.op == Op::Flush {
+        if self.alignments.may_change(io, errno) {
+            log::debug!("{error}; other alignments may help");
+        } else if io.op == Op::Flush {
             log::error!("{error}; flushes of it fail from now on, until its last handle is closed");
         } else if another_way {
             log::debug!("{error}; there is another way");

@@ -7,7 +7,7 @@ use super::*;
 use crate::completion::{Callback, Mode};
 use crate::driver::{Driver, Op, Segments};
 use crate::engine::PoolOwner;
-use crate::request::RequestFlags;
+use crate::request::{RequestFlags, Suspected};
 use crate::sys::Error;
 
 /// Never asked to do anything here.
@@ -34,6 +34,7 @@ const LIMITS: QueueLimits = QueueLimits {
     last_unit: 0,
     granule: 4096,
     copy_edges: false,
+    suspected: Suspected::Nothing,
     no_flush: false,
     no_merge: false,
     resize: false,
@@ -94,7 +95,7 @@ impl Bed {
     fn completed(&self) -> Vec<(RequestId, Result<(), i32>)> {
         let completed = |action: &Action| match action {
             Action::Complete(completion) => Some((completion.id, completion.result)),
-            Action::Io(..) => None,
+            Action::Io(..) | Action::Probe(..) => None,
         };
         self.actions.iter().filter_map(completed).collect()
     }

@@ -20,7 +20,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let slot = slot_of(id);
         let entry = self.entries.get(slot as usize).and_then(Option::as_ref);
         let entry = entry.filter(|entry| entry.id == id && entry.queue == queue);
-        match entry.ok_or(libc::ENOENT)?.phase {
+        let entry = entry.ok_or(libc::ENOENT)?;
+        if entry.begun {
+            return Err(libc::EBUSY);
+        }
+        match entry.phase {
             Phase::Held => self.queue(queue).held.retain(|&held| held != slot),
             Phase::Waiting => self.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),

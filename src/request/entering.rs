@@ -24,6 +24,11 @@ pub(super) fn slot_of(id: RequestId) -> u32 {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
+    /// How many came after the request with this id.
+    pub(super) fn age(&self, id: RequestId) -> u64 {
+        (self.last_sequence + SEQUENCE_MAX - (id >> SLOT_BITS)) % SEQUENCE_MAX
+    }
+
     pub(super) fn place(&mut self, queue: QueueId, request: Request<T>) -> u32 {
         let stats = &mut self.queue(queue).stats;
         stats.in_flight += 1;

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::change::Change;
 use super::splice::Cursor;
 use super::{QueueId, Request, RequestId, Scratch};
+use crate::driver::Op;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -56,6 +57,8 @@ pub struct Entry<T> {
     pub change: Option<Box<Change>>,
     /// Bytes of a read that lay beyond the end; they are not in `request` any more.
     pub filled: u64,
+    /// Some of its bytes may have moved before it was started again: see `repair.rs`.
+    pub begun: bool,
     pub error: Option<i32>,
 }
 
@@ -84,8 +87,31 @@ impl<T> Entry<T> {
             bounced,
             change: None,
             filled: 0,
+            begun: false,
             error: None,
         }
+    }
+
+    /// As it was when it was submitted, but that it may have begun, and that what it asked beyond
+    /// the end is there. It holds no memory.
+    pub fn restart(&mut self) {
+        self.begun |= match self.phase {
+            Phase::Edges | Phase::Moving | Phase::Changing => true,
+            Phase::Member => self.request.op == Op::Write,
+            Phase::Held | Phase::Waiting | Phase::Queued => false,
+        };
+        self.phase = Phase::Held;
+        (self.tracked, self.waits_in) = (0, 0);
+        self.cursor = Cursor::default();
+        (self.head_image, self.tail_image) = (None, None);
+        (self.image_inherited, self.image_is_whole) = (false, false);
+        self.members.clear();
+        self.stalls = 0;
+        self.bounced = self.request.flags.copied;
+        self.change = None;
+        self.error = None;
+        // It did not have to wait when it came.
+        self.request.flags.no_wait = false;
     }
 
     pub fn end(&self) -> u64 {

@@ -114,11 +114,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn claims(&self, slot: u32) -> [(u8, Option<Claim>); 3] {
         let entry = self.known(slot);
         let request = &entry.request;
-        let reads = request.op == Op::Read && request.bytes > 0;
+        let end = entry.end() + entry.filled;
+        let reads = request.op == Op::Read && request.offset < end;
         let alone = |(start, end)| Claim { start, end, access: Access::Exclusive };
         let kept_out = self.excludes_readers(slot).map(alone);
         let writes = kept_out.or_else(|| self.write_claim(slot));
-        let shared = Claim { start: request.offset, end: entry.end(), access: Access::Shared };
+        let shared = Claim { start: request.offset, end, access: Access::Shared };
         let reader = (reads && self.isolation.excluding > 0).then_some(shared);
         let barriers = kept_out.or(reader);
         let moves = request.bytes > 0 && !matches!(request.op, Op::Flush | Op::Truncate);

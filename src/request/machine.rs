@@ -17,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Entry, Phase};
 use super::isolation::{Isolation, WRITES};
+use super::repair::{Repair, Repairs};
 use super::resize::Extent;
 use super::tracker::Tracker;
 use super::zeroes::Refusals;
@@ -29,12 +30,15 @@ pub(super) struct Queue<Q> {
     pub(super) limits: QueueLimits,
     pub(super) stats: Stats,
     /// Requests that have a place at the storage.
-    active: usize,
+    pub(super) active: usize,
+    /// How many may have one: `depth`, but 0 while a repair is under way.
+    pub(super) places: usize,
     /// Requests that conflict with nothing and want a place, in order.
     pub(super) queued: VecDeque<u32>,
     /// How many `plug`s are open, and what they hold back, in order.
     pub(super) plugged: u32,
     pub(super) held: Vec<u32>,
+    pub(super) repairs: Repairs,
 }
 
 pub struct Machine<Q, T, S> {
@@ -53,6 +57,7 @@ pub struct Machine<Q, T, S> {
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
     pub(super) refusals: Refusals,
+    pub(super) repair: Repair,
     /// Queues in which a request may have become able to start.
     pub(super) runnable: Vec<QueueId>,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
@@ -76,6 +81,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             waiting: 0,
             flush_failed: None,
             refusals: Refusals::default(),
+            repair: Repair::default(),
             runnable: Vec::new(),
             freed: Vec::new(),
             read_leaders: HashMap::new(),
@@ -96,12 +102,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(limits.discard_alignment > 0 && limits.dataless_max > 0);
         let queue = Queue {
             owner,
+            places: if self.is_under_repair() { 0 } else { limits.depth },
             limits: self.followed(limits),
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
             plugged: 0,
             held: Vec::new(),
+            repairs: Repairs::default(),
         };
         match self.queues.iter().position(Option::is_none) {
             Some(unused) => {
@@ -175,7 +183,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                     Some(libc::EIO)
                 }
             },
-            Err(errno) => self.is_failure(&io, errno).then_some(errno),
+            Err(errno) => self.error_of(&io, errno),
         };
         let slot = io.id.slot;
         self.part_done(&io, error);
@@ -216,7 +224,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         while let Some(id) = self.runnable.pop() {
             loop {
                 let queue = self.queue(id);
-                if queue.active == queue.limits.depth {
+                if queue.active >= queue.places {
+                    if queue.places == 0 {
+                        self.look_at_rest(actions);
+                    }
                     break;
                 }
                 let Some(slot) = queue.queued.pop_front() else { break };
@@ -227,7 +238,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// The request and its members leave: first the tracker, then to their owners.
-    fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+    pub(super) fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         self.bequeath_image(slot);
         let entry = self.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
@@ -314,11 +325,17 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let entry = self.entry(slot);
         if entry.outstanding == 0 {
-            if entry.change.is_some() && self.wind_up(slot, actions) {
-                return;
+            let plain = entry.change.is_none() && entry.error.is_none();
+            if plain || !self.ends_otherwise(slot, actions) {
+                self.finish(slot, actions);
             }
-            self.finish(slot, actions);
         }
+    }
+
+    /// Nothing of it is at the storage any more, but there may be something left to be done.
+    fn ends_otherwise(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) -> bool {
+        let changes = self.entry(slot).change.is_some();
+        (changes && self.wind_up(slot, actions)) || (self.is_under_repair() && self.parks(slot))
     }
 
     pub(super) fn entry(&mut self, slot: u32) -> &mut Entry<T> {

@@ -13,6 +13,7 @@ mod join;
 mod machine;
 mod merge;
 mod moving;
+mod repair;
 mod resize;
 #[cfg(test)]
 mod sim;
@@ -57,6 +58,8 @@ pub struct QueueLimits {
     pub granule: u64,
     /// Blocks that are covered only in part are bounced whole: see `splice::LaneLimits`.
     pub copy_edges: bool,
+    /// Errors of reads and writes that may mean that these alignments are not enough any more.
+    pub suspected: Suspected,
     /// Flushes succeed and do nothing.
     pub no_flush: bool,
     /// Sub-block writes are never merged.
@@ -71,6 +74,38 @@ pub struct QueueLimits {
     pub dataless_max: u64,
     /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
     pub atomic_write_max: u64,
+}
+
+/// Which errors of aligned I/O may be about its alignment: then larger values are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspected {
+    Nothing,
+    /// EINVAL.
+    Invalid,
+    /// EINVAL, and EIO as well (dm-crypt).
+    InvalidOrError,
+}
+
+/// The three alignments; see `QueueLimits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alignments {
+    pub request: u64,
+    pub mem: usize,
+    pub segment: usize,
+    /// That these are enough is a guess: a write was refused, and only reads can be tried.
+    pub guessed: bool,
+}
+
+/// I/O that the storage has refused, though it suits the limits.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub op: Op,
+    pub offset: u64,
+    pub errno: i32,
+    /// Of its queue, as they are.
+    pub limits: QueueLimits,
+    /// Bytes that the storage has at least.
+    pub storage: u64,
 }
 
 /// What a request asks for besides its kind; the fields mean what `BLKALIGN_REQ_*` say.
@@ -107,6 +142,8 @@ pub struct Request<T> {
 pub enum Action<Q, T> {
     /// Carry out this I/O for the queue whose owner is the first field, then call `io_done`.
     Io(Q, Io),
+    /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
+    Probe(Q, Box<Refusal>),
     /// This request has left the tracker: hand its result (0 or a positive errno) to its owner.
     Complete(Completion<T>),
 }

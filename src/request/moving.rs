@@ -263,10 +263,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if entry.stalls > STALLS_MAX {
             return Some(io);
         }
+        self.put_back(&io);
         io.offset += done;
         io.bytes -= done;
         splice::drop_front(&mut io.segments, done);
-        let queue = entry.queue;
+        let queue = self.entry(io.id.slot).queue;
         self.reissue(queue, io, actions);
         None
     }

@@ -109,6 +109,20 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.extent.find_floor();
     }
 
+    /// All of them are to enter again.
+    pub(super) fn forget_truncates(&mut self) {
+        self.extent.truncates.clear();
+        self.extent.find_floor();
+    }
+
+    /// How many bytes the storage has, at least.
+    pub(super) fn storage_bytes(&self) -> u64 {
+        match self.extent.storage {
+            u64::MAX => self.extent.length,
+            storage => storage,
+        }
+    }
+
     /// A queue's limits as they are for the present length.
     pub(super) fn followed(&self, mut limits: QueueLimits) -> QueueLimits {
         limits.follow(self.extent.followed);

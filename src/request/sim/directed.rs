@@ -10,7 +10,7 @@ use super::storage::Outcome;
 use super::subject::RealMachine;
 use super::world::World;
 use crate::driver::{Op, Segments};
-use crate::request::{Action, Machine, QueueLimits, Stats};
+use crate::request::{Action, Machine, QueueLimits, Stats, Suspected};
 
 const BLOCK: u64 = 4096;
 const SECTOR: u64 = 512;
@@ -35,6 +35,7 @@ pub fn limits() -> QueueLimits {
         dataless_max: 1 << 30,
         atomic_write_max: 0,
         copy_edges: false,
+        suspected: Suspected::Nothing,
     }
 }
 

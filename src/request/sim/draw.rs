@@ -6,7 +6,7 @@ use super::isolated::Asks;
 use super::rng::Rng;
 use super::scenario::{Order, Scenario, REQUESTS_MAX};
 use crate::driver::{Op, Segment, Segments};
-use crate::request::{QueueLimits, RequestFlags};
+use crate::request::{QueueLimits, RequestFlags, Suspected};
 
 /// What all requests of a scenario have in common.
 struct Mood {
@@ -107,6 +107,7 @@ fn limits(rng: &mut Rng, alignment: u64, exact: bool) -> QueueLimits {
         dataless_max: alignment * rng.pick(&[1, 2, 1 << 20]),
         atomic_write_max: if rng.percent(30) { alignment << rng.below(5) } else { 0 },
         copy_edges: rng.percent(30),
+        suspected: Suspected::Nothing,
     }
 }
 

@@ -11,7 +11,7 @@ use super::storage::Outcome;
 use super::subject::RealMachine;
 use super::world::World;
 use crate::driver::{Op, Segments};
-use crate::request::{QueueLimits, RequestFlags};
+use crate::request::{QueueLimits, RequestFlags, Suspected};
 
 pub const BLOCK: u64 = 2;
 pub const LENGTH: u64 = 2 * BLOCK;
@@ -104,6 +104,7 @@ pub fn limits(block: u64, depth: usize) -> QueueLimits {
         discard_alignment: block,
         dataless_max: 1 << 30,
         atomic_write_max: 0,
+        suspected: Suspected::Nothing,
         copy_edges: false,
     }
 }

@@ -42,6 +42,8 @@ mod random;
 mod reference;
 mod reference_early;
 mod reference_ios;
+mod repairs;
+mod repairs_directed;
 mod rng;
 mod rules;
 mod scenario;

@@ -143,7 +143,7 @@ mod tests {
     use super::super::memory::POISON;
     use super::super::scenario::one_segment;
     use super::*;
-    use crate::request::QueueLimits;
+    use crate::request::{QueueLimits, Suspected};
 
     /// Writes of these ranges on a disk of 16 bytes with blocks of 4; two bytes of a block make a
     /// read-modify-write.
@@ -165,6 +165,7 @@ mod tests {
             discard_alignment: 4,
             dataless_max: 1 << 30,
             atomic_write_max: 0,
+            suspected: Suspected::Nothing,
             copy_edges: false,
         };
         let mut scenario = Scenario::empty(vec![limits], 16, 0);

@@ -236,6 +236,7 @@ impl<'a, S: Subject> World<'a, S> {
             match action {
                 Action::Complete(completion) => self.complete(completion)?,
                 Action::Io(queue, io) => asked.push((queue, io)),
+                Action::Probe(_, refusal) => return Err(format!("asks about {refusal:?}")),
             }
         }
         self.actions = actions;
