@@ -5,16 +5,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* So many times longer than usual a program may take under valgrind. */
+#define VALGRIND_SLOWNESS 10
 
 extern char **environ;
 
@@ -117,9 +125,31 @@ static void watchdog_start(unsigned seconds)
         bail("no timer for the watchdog: %s", strerror(errno));
 }
 
+/* valgrind lets no thread run while another is inside io_uring_enter, so
+ * under it there are no rings.  prctl, since it does not know seccomp(2). */
+static void refuse_rings(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { 4, filter };
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        bail("no seccomp, so no valgrind: %s", strerror(errno));
+}
+
 void run_begin(unsigned seconds)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (getenv("BLKALIGN_TEST_VALGRIND")) {
+        refuse_rings();
+        seconds *= VALGRIND_SLOWNESS;
+    }
     janitor_start();
     watchdog_start(seconds);
     /* Mounts made from here on vanish with the program; where this is not

