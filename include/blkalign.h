@@ -378,7 +378,8 @@ typedef struct blkalign_request {
      * Torn-read promise for this request, a power of two of at most 1 MiB; 0:
      * the handle's. A request with one is atomic in units of so many bytes
      * against every other request with one on the same object in this
-     * process: a read sees all or nothing of a write to such a unit.
+     * process: a read sees all or nothing of a write to such a unit. Up to
+     * blkalign_limits.atomic_write_unit_max so does a loss of power.
      */
     uint32_t guest_block_size;
     /** Gets the result. Must not be NULL. */
