@@ -81,6 +81,8 @@ pub struct Io {
     pub copies: Copies,
     /// The I/Os that this one stands for, if they are several; only the request machine cares.
     pub joined: Vec<Io>,
+    /// It was part of one that failed: it is not to be part of another.
+    pub alone: bool,
 }
 
 impl Io {
@@ -101,6 +103,7 @@ impl Io {
             segments: Segments::new(),
             copies: Copies::new(),
             joined: Vec::new(),
+            alone: false,
         }
     }
 }

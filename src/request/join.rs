@@ -43,6 +43,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let queue = |io: &Io| self.entries[io.id.slot as usize].as_ref().map(|entry| entry.queue);
         let alike = whole.op == next.op
             && whole.op != Op::Flush
+            && !whole.alone
+            && !next.alone
             && whole.lane == Lane::Main
             && next.lane == Lane::Main
             && whole.fua == next.fua
@@ -91,7 +93,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             self.run(actions);
             return self.join(first, actions);
         }
-        for part in parts {
+        for mut part in parts {
+            // Or they would go out as one again, and fail again, for ever.
+            part.alone = true;
             let queue = self.entry(part.id.slot).queue;
             self.reissue(queue, part, actions);
         }

@@ -42,6 +42,7 @@ mod random;
 mod reference;
 mod reference_early;
 mod reference_ios;
+mod repairs;
 mod rng;
 mod rules;
 mod scenario;
