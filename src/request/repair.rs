@@ -180,8 +180,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     #[cold]
     pub(super) fn look_at_rest(&mut self, actions: &mut Vec<Action<Q, T>>) {
         let active: usize = self.queues.iter().flatten().map(|queue| queue.active).sum();
-        if self.repair.asked.is_none() && active == self.repair.refused.len() {
-            debug_assert!(self.repair.refused.iter().all(|it| it.parked));
+        let parked = self.repair.refused.iter().filter(|it| it.parked).count();
+        if self.repair.asked.is_none() && active == parked {
             self.ask(actions);
         }
     }
