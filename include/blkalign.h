@@ -481,7 +481,8 @@ typedef struct blkalign_stats {
     uint64_t in_flight;
     /**
      * Times that the storage refused an alignment which it had accepted, and
-     * a larger one was found.
+     * a larger one was found. Requests that started again because of that
+     * count again in rmw and merged. At most 8; then requests fail.
      */
     uint64_t probe_repairs;
 } blkalign_stats;
@@ -867,6 +868,11 @@ int64_t blkalign_getlength(blkalign_handle *h);
 /**
  * Tells what the storage needs and who said so. The caller sets limits->size,
  * best by BLKALIGN_LIMITS_INIT; no more than that is written.
+ *
+ * The three alignments are those of now: where the storage comes to refuse
+ * what it took, larger ones are found by trial reads, with the source
+ * BLKALIGN_SOURCE_TRIAL, and requests in flight go on with these. Nothing
+ * else changes while a handle is open.
  *
  * Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
  * is absurd.

@@ -47,6 +47,11 @@ pub unsafe extern "C" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
 /// Tells what the storage needs and who said so. The caller sets limits->size,
 /// best by BLKALIGN_LIMITS_INIT; no more than that is written.
 ///
+/// The three alignments are those of now: where the storage comes to refuse
+/// what it took, larger ones are found by trial reads, with the source
+/// BLKALIGN_SOURCE_TRIAL, and requests in flight go on with these. Nothing
+/// else changes while a handle is open.
+///
 /// Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
 /// is absurd.
 #[no_mangle]

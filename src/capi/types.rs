@@ -169,6 +169,7 @@ pub struct blkalign_stats {
     /// Requests submitted that are not done yet.
     pub in_flight: u64,
     /// Times that the storage refused an alignment which it had accepted, and
-    /// a larger one was found.
+    /// a larger one was found. Requests that started again because of that
+    /// count again in rmw and merged. At most 8; then requests fail.
     pub probe_repairs: u64,
 }
