@@ -12,8 +12,8 @@
 //! by then (`wind_up`). If there are no larger values the parked requests fail with their errors
 //! and the others go on.
 //!
-//! It never loops: each repair raises a value, a queue has `REPAIRS_MAX` of them, and the first that
-//! comes to nothing is its last. Values that were only guessed (a write was refused where reads of
+//! It never loops: each repair raises a value, a queue has `REPAIRS_MAX` of them, and the first
+//! that comes to nothing is its last. Values that were only guessed (a write refused where reads of
 //! the same shape are taken) are taken back when that happens before any write has succeeded.
 
 use std::cmp::Reverse;

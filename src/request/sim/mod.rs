@@ -43,6 +43,7 @@ mod reference;
 mod reference_early;
 mod reference_ios;
 mod repairs;
+mod repairs_directed;
 mod rng;
 mod rules;
 mod scenario;

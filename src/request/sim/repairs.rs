@@ -22,7 +22,7 @@ const LENGTH: u64 = 512;
 const SCHEDULES: u64 = 4000;
 
 /// What a queue takes at first: blocks of 4.
-fn limits() -> QueueLimits {
+pub(super) fn limits() -> QueueLimits {
     QueueLimits {
         request_alignment: 4,
         mem_alignment: 4,
@@ -37,33 +37,33 @@ fn limits() -> QueueLimits {
     }
 }
 
-struct Sent {
-    request: Request<usize>,
-    id: RequestId,
-    submitted: u64,
-    completed: Option<(u64, Result<(), i32>)>,
+pub(super) struct Sent {
+    pub(super) request: Request<usize>,
+    pub(super) id: RequestId,
+    pub(super) submitted: u64,
+    pub(super) completed: Option<(u64, Result<(), i32>)>,
 }
 
 /// A machine, its storage, and what was asked of it.
-struct Bed {
-    machine: Machine<usize, usize, Pool>,
-    memory: Rc<RefCell<Memory>>,
-    disk: Vec<Label>,
-    flights: Vec<Io>,
-    probes: Vec<Refusal>,
-    sent: Vec<Sent>,
-    actions: Vec<Action<usize, usize>>,
+pub(super) struct Bed {
+    pub(super) machine: Machine<usize, usize, Pool>,
+    pub(super) memory: Rc<RefCell<Memory>>,
+    pub(super) disk: Vec<Label>,
+    pub(super) flights: Vec<Io>,
+    pub(super) probes: Vec<Refusal>,
+    pub(super) sent: Vec<Sent>,
+    pub(super) actions: Vec<Action<usize, usize>>,
     /// Reads and writes must be multiples of these.
-    wants: u64,
-    wants_of_writes: u64,
-    queues: Vec<QueueLimits>,
-    now: u64,
-    calls: u64,
-    guest_used: usize,
+    pub(super) wants: u64,
+    pub(super) wants_of_writes: u64,
+    pub(super) queues: Vec<QueueLimits>,
+    pub(super) now: u64,
+    pub(super) calls: u64,
+    pub(super) guest_used: usize,
 }
 
 impl Bed {
-    fn new(queues: usize, limits: &QueueLimits, seed: u64) -> Bed {
+    pub(super) fn new(queues: usize, limits: &QueueLimits, seed: u64) -> Bed {
         let guest = vec![POISON; 1 << 16];
         let memory = Rc::new(RefCell::new(Memory::new(guest, 0, seed)));
         let mut machine = Machine::new(Pool(memory.clone()), LENGTH);
@@ -87,7 +87,14 @@ impl Bed {
         }
     }
 
-    fn submit(&mut self, queue: u32, op: Op, offset: u64, bytes: u64, flags: RequestFlags) {
+    pub(super) fn submit(
+        &mut self,
+        queue: u32,
+        op: Op,
+        offset: u64,
+        bytes: u64,
+        flags: RequestFlags,
+    ) {
         let token = self.sent.len();
         let mut segments = Segments::new();
         if matches!(op, Op::Read | Op::Write) {
@@ -109,7 +116,7 @@ impl Bed {
     }
 
     /// What the machine asks for goes to the storage.
-    fn take_in(&mut self) {
+    pub(super) fn take_in(&mut self) {
         self.machine.join(0, &mut self.actions);
         for action in std::mem::take(&mut self.actions) {
             match action {
@@ -159,7 +166,7 @@ impl Bed {
     }
 
     /// Ends the I/O at `index`, which moves so many of its bytes if it is not refused.
-    fn finish(&mut self, index: usize, moved: u64) {
+    pub(super) fn finish(&mut self, index: usize, moved: u64) {
         self.now += 1;
         let io = self.flights.swap_remove(index);
         let result = match self.refuses(io.op, io.offset, io.bytes) {
@@ -202,7 +209,7 @@ impl Bed {
     }
 
     /// Answers the probe: the smallest larger block that reads can have.
-    fn answer(&mut self) {
+    pub(super) fn answer(&mut self) {
         let refusal = self.probes.pop().expect("a probe");
         let now = refusal.limits.alignments();
         let refused = |request: u64| {
@@ -264,7 +271,7 @@ impl Bed {
     }
 
     /// Everything is over. How many repairs there were in all.
-    fn conclude(&mut self) -> u64 {
+    pub(super) fn conclude(&mut self) -> u64 {
         assert!(self.sent.iter().all(|sent| sent.completed.is_some()), "somebody waits for ever");
         assert_eq!(self.memory.borrow().taken_count(), 0, "scratch is missing");
         assert!(self.machine.is_idle());
@@ -278,7 +285,7 @@ impl Bed {
         repairs.iter().sum()
     }
 
-    fn end_all(&mut self) {
+    pub(super) fn end_all(&mut self) {
         while !self.flights.is_empty() || !self.probes.is_empty() {
             match self.flights.first().map(|io| io.bytes) {
                 Some(bytes) => self.finish(0, bytes),
@@ -288,11 +295,11 @@ impl Bed {
         }
     }
 
-    fn result(&self, number: usize) -> Option<Result<(), i32>> {
+    pub(super) fn result(&self, number: usize) -> Option<Result<(), i32>> {
         self.sent[number].completed.map(|(_, result)| result)
     }
 
-    fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         self.machine.stats(0)
     }
 }
@@ -369,128 +376,4 @@ fn requests_survive_storage_that_begins_to_refuse_its_alignment() {
         .collect();
     assert!(repairs.values().filter(|&&its| its > 0).count() as u64 > SCHEDULES / 2);
     assert!(repairs.values().any(|&its| its > 4));
-}
-
-#[test]
-fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_calls() {
-    for op in [Op::Read, Op::Write] {
-        let mut bed = Bed::new(1, &limits(), 0);
-        match op {
-            Op::Read => bed.wants = 1 << 20,
-            _ => bed.wants_of_writes = 1 << 20,
-        }
-        for number in 0..20 {
-            bed.submit(0, op, 4 * number + 4, 4, RequestFlags::default());
-        }
-        bed.end_all();
-        assert!((0..20).all(|number| bed.result(number) == Some(Err(libc::EINVAL))));
-        assert!(bed.calls <= 20 * 6, "{}", bed.calls);
-        // What was guessed in vain is taken back.
-        assert_eq!((bed.stats().probe_repairs, bed.queues[0].request_alignment), (0, 4));
-        let calls = bed.calls;
-        bed.submit(0, op, 4, 4, RequestFlags::default());
-        bed.end_all();
-        assert_eq!((bed.calls - calls, bed.result(20)), (1, Some(Err(libc::EINVAL))));
-        bed.wants = 1;
-        bed.wants_of_writes = 1;
-        bed.submit(0, op, 4, 4, RequestFlags::default());
-        bed.end_all();
-        assert_eq!(bed.result(21), Some(Ok(())));
-        bed.conclude();
-    }
-}
-
-#[test]
-fn what_has_begun_before_a_repair_is_not_taken_back() {
-    let mut bed = Bed::new(1, &QueueLimits { depth: 1, ..limits() }, 0);
-    bed.wants = 16;
-    bed.submit(0, Op::Write, 4, 4, RequestFlags::default());
-    bed.submit(0, Op::Write, 0, 16, RequestFlags::default());
-    bed.finish(0, 4);
-    assert_eq!(bed.probes.len(), 1);
-    let cancel = |bed: &mut Bed, number: usize| {
-        let id = bed.sent[number].id;
-        let answer = bed.machine.cancel(0, id, &mut bed.actions);
-        bed.take_in();
-        answer
-    };
-    assert_eq!(cancel(&mut bed, 0), Err(libc::EBUSY));
-    assert_eq!(cancel(&mut bed, 1), Ok(()));
-    assert_eq!(bed.result(1), Some(Err(libc::ECANCELED)));
-    bed.answer();
-    assert_eq!(cancel(&mut bed, 0), Err(libc::EBUSY));
-    bed.end_all();
-    assert_eq!((bed.result(0), bed.stats().probe_repairs), (Some(Ok(())), 1));
-    bed.conclude();
-}
-
-#[test]
-fn a_request_that_would_not_wait_is_not_refused_by_a_repair() {
-    let mut bed = Bed::new(2, &limits(), 0);
-    bed.wants = 16;
-    let no_wait = RequestFlags { no_wait: true, ..RequestFlags::default() };
-    (0..4).for_each(|number| bed.submit(number % 2, Op::Write, 4 * u64::from(number), 4, no_wait));
-    bed.end_all();
-    assert!((0..4).all(|number| bed.result(number) == Some(Ok(()))));
-    bed.conclude();
-}
-
-#[test]
-fn other_errors_are_not_asked_about() {
-    for errno in [libc::EIO, libc::ENOSPC] {
-        let mut bed = Bed::new(1, &limits(), 0);
-        bed.submit(0, Op::Write, 4, 4, RequestFlags::default());
-        let io = bed.flights.pop().expect("a write");
-        bed.machine.io_done(io, Err(errno), &mut bed.actions);
-        bed.take_in();
-        assert_eq!(bed.result(0), Some(Err(errno)));
-        bed.conclude();
-    }
-}
-
-#[test]
-fn eio_is_asked_about_once_where_it_may_be_about_alignment() {
-    let limits = QueueLimits { suspected: Suspected::InvalidOrError, ..limits() };
-    let mut bed = Bed::new(1, &limits, 0);
-    for probes in [1, 0, 0] {
-        bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
-        let io = bed.flights.pop().expect("a read");
-        bed.machine.io_done(io, Err(libc::EIO), &mut bed.actions);
-        bed.take_in();
-        assert_eq!(bed.probes.len(), probes);
-        if probes > 0 {
-            bed.answer();
-        }
-        let last = bed.sent.len() - 1;
-        assert_eq!(bed.result(last), Some(Err(libc::EIO)));
-    }
-    // That says nothing about EINVAL.
-    bed.wants = 8;
-    bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
-    bed.end_all();
-    assert_eq!((bed.result(3), bed.stats().probe_repairs), (Some(Ok(())), 1));
-    bed.conclude();
-}
-
-#[test]
-fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
-    let mut bed = Bed::new(1, &QueueLimits { suspected: Suspected::Nothing, ..limits() }, 0);
-    bed.machine.plug(0);
-    bed.submit(0, Op::Write, 1, 2, RequestFlags::default());
-    bed.submit(0, Op::Write, 5, 2, RequestFlags::default());
-    bed.machine.unplug(0, &mut bed.actions);
-    bed.take_in();
-    assert_eq!(bed.flights.iter().map(|io| io.joined.len()).collect::<Vec<_>>(), [2]);
-    bed.wants = 1 << 20;
-    bed.end_all();
-    assert_eq!((bed.calls, bed.result(0), bed.result(1)), (3, Some(Err(22)), Some(Err(22))));
-    bed.conclude();
-}
-
-#[test]
-fn an_answer_that_nobody_waits_for_changes_nothing() {
-    let mut bed = Bed::new(1, &limits(), 0);
-    assert_eq!(bed.machine.repaired(None, &mut bed.actions), None);
-    assert!(bed.actions.is_empty());
-    bed.conclude();
 }
