@@ -296,7 +296,7 @@ int main(void)
 {
     const char *given = getenv("BLKALIGN_TEST_SECONDS");
     const char *whole = getenv("BLKALIGN_TORTURE_SECONDS");
-    int64_t ms = given ? 1000 * strtoll(given, NULL, 10) : 1300;
+    int64_t ms = given ? 1000 * strtoll(given, NULL, 10) : 600;
     unsigned turn, turns = 0;
     struct bed bed;
     uint64_t seed;
