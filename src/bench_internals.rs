@@ -93,7 +93,7 @@ impl Load {
             no_merge: false,
             resize: false,
             unmap: false,
-            discard_alignment: 0,
+            discard_alignment: BLOCK,
             atomic_write_max: 0,
             dataless_max: 1 << 30,
         };

@@ -39,7 +39,7 @@ fn rust_layout() -> Layout {
         blkalign_stats {
             size reads writes write_zeroes discards flushes bytes_read bytes_written zero_copy
             bounced rmw rmw_reads rmw_reads_skipped merged waits storage_reads storage_writes
-            errors in_flight
+            errors in_flight probe_repairs
         }
         blkalign_driver {
             size name request_alignment mem_alignment segment_alignment max_transfer max_segments
