@@ -8,6 +8,7 @@
 //! [2048, 4096), [4096, 8192), [8192, 16384), [16384, 32768), [32768, 40960).
 
 use super::entry::Entry;
+use super::moving::SCRATCH_PER_IO_MAX;
 use super::splice::{advance, Cursor, Layout, IN_SCRATCH};
 use super::QueueLimits;
 use crate::driver::{Copy, Op, Segment};
@@ -18,6 +19,8 @@ pub(super) fn atomic_bytes<T>(entry: &Entry<T>, limits: &QueueLimits) -> Option<
     let block = limits.request_alignment;
     let most = limits.atomic_write_max.min(limits.max_transfer);
     let promised = request.guest_block > block && request.guest_block <= most;
+    // It may all have to be brought together in scratch.
+    let most = most.min((SCRATCH_PER_IO_MAX as u64).max(request.guest_block));
     let at = entry.cursor.position;
     if !promised || request.op != Op::Write || at >= limits.last_block {
         return None;

@@ -12,7 +12,7 @@ use crate::driver::{Io, IoId, Lane, Op, Segment};
 pub(super) const PARTS_MAX: u32 = 8;
 /// Scratch for bounces in one I/O, and in all I/Os of a request at once; each may be exceeded by
 /// one block so that there is progress.
-const SCRATCH_PER_IO_MAX: usize = 256 << 10;
+pub(super) const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
 /// Results in a row that move nothing: a storage that is only interrupted or short by chance is
 /// asked again; one that does nothing else is broken.
