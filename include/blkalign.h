@@ -379,7 +379,9 @@ typedef struct blkalign_request {
      * the handle's. A request with one is atomic in units of so many bytes
      * against every other request with one on the same object in this
      * process: a read sees all or nothing of a write to such a unit. Up to
-     * blkalign_limits.atomic_write_unit_max so does a loss of power.
+     * blkalign_limits.atomic_write_unit_max so does a loss of power, of the
+     * units that a write covers as a whole (not a zero write), where the
+     * storage does not ask for more at once (XFS: a block of 4096).
      */
     uint32_t guest_block_size;
     /** Gets the result. Must not be NULL. */
