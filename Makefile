@@ -305,11 +305,13 @@ comma := ,
 
 # Rust's tests leak tables of system calls on purpose; the request machine has
 # no unsafe.
+ASAN_RUSTFLAGS := -Zsanitizer=address \
+                  -Cunsafe-allow-abi-mismatch=sanitizer
+
 ## check-asan: the C tests under AddressSanitizer, and the Rust ones near unsafe
 check-asan:
 	$(call check_sanitized,asan,address,-fsanitize=address)
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address \
-	    -Cunsafe-allow-abi-mismatch=sanitizer' \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(ASAN_RUSTFLAGS)' \
 	    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 \
 	    $(CARGO) test --locked --lib --target $(HOST) \
 	    --target-dir $(TARGET)/asan -- --skip request::
