@@ -282,14 +282,15 @@ check-soak: all $(TESTS)
 	        || exit 1; \
 	done
 
+sanitizer_flags = -Zsanitizer=$(1) -Cunsafe-allow-abi-mismatch=sanitizer
+
 # The library for a sanitizer, and the tests linked with it into build/$(1).
 # $(2) the sanitizer, $(3) how to compile C, $(4) what to link.
 # Slow runs set BLKALIGN_TEST_SLOW, for tests that can do with less; one
 # test asks for more memory than there is, and wants to be told. Of reports
 # of races 66 is the exit status, which fails the test.
 define check_sanitized
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=$(2) \
-	    -Cunsafe-allow-abi-mismatch=sanitizer' \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(call sanitizer_flags,$(2))' \
 	    $(CARGO) rustc --locked --profile sanitize --lib \
 	    --target $(HOST) --target-dir $(TARGET)/$(1) \
 	    --crate-type staticlib
@@ -305,13 +306,10 @@ comma := ,
 
 # Rust's tests leak tables of system calls on purpose; the request machine has
 # no unsafe.
-ASAN_RUSTFLAGS := -Zsanitizer=address \
-                  -Cunsafe-allow-abi-mismatch=sanitizer
-
 ## check-asan: the C tests under AddressSanitizer, and the Rust ones near unsafe
 check-asan:
 	$(call check_sanitized,asan,address,-fsanitize=address)
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(ASAN_RUSTFLAGS)' \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(call sanitizer_flags,address)' \
 	    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 \
 	    $(CARGO) test --locked --lib --target $(HOST) \
 	    --target-dir $(TARGET)/asan -- --skip request::

@@ -7,6 +7,7 @@
 #include "common_mode.h"
 #include "common_run.h"
 #include "common_scene.h"
+#include "common_stage.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -22,29 +23,9 @@
 static struct sim_options disk;
 static uint8_t *model, *got;
 
-struct stage {
-    struct sim *sim;
-    blkalign_handle *handle;
-};
-
 static void begin(struct stage *stage, uint32_t flags)
 {
-    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR | flags);
-
-    stage->sim = sim_new(&disk);
-    stage->handle = sim_open(stage->sim, &options);
-    pattern_fill(model, 1, 0, DISK_BYTES);
-    memcpy(sim_bytes(stage->sim), model, DISK_BYTES);
-}
-
-static void end(struct stage *stage, const char *words)
-{
-    is_int(blkalign_close(stage->handle), 0, "%s: close", words);
-    ok(!memcmp(sim_bytes(stage->sim), model, DISK_BYTES),
-       "%s: every byte is right", words);
-    ok(!sim_counts(stage->sim).violations, "%s: nothing to refuse %s",
-       words, sim_violation(stage->sim));
-    sim_free(stage->sim);
+    stage_begin(stage, &disk, flags, model);
 }
 
 static int64_t asked(struct stage *stage)
@@ -66,7 +47,7 @@ static void without_leave(void)
     is_int(asked(&stage), 0, "%s: does nothing", words);
     is_int((int64_t)stats_of(stage.handle).discards, 2,
            "%s: stats count it", words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 /* Whatever its unit is: a driver's is a block or more. */
@@ -98,7 +79,7 @@ static void inwards(void)
            "%s: never writes", words);
     is_int((int64_t)sim_counts(stage.sim).ios[SIM_READ], 0,
            "%s: never reads", words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void refusal(int error, const char *words)
@@ -116,7 +97,7 @@ static void refusal(int error, const char *words)
     aio_discard(stage.handle, 7, 5 * BLOCK, &answer);
     is_int(answer_wait(&answer), 0, "%s: by aio", words);
     ok(asked(&stage) <= 1, "%s: is asked once", words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void other_errors(void)
@@ -132,7 +113,7 @@ static void other_errors(void)
            "%s: is not remembered", words);
     is_int(asked(&stage), 2, "%s: asked again", words);
     memset(model, SIM_DISCARDED, BLOCK);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void arguments(void)
@@ -157,7 +138,7 @@ static void arguments(void)
     is_int(answer.ret, -EPERM, "nor by aio");
     blkalign_close(reader);
     is_int(asked(&stage), 0, "nothing reached the driver");
-    end(&stage, "arguments");
+    stage_end(&stage, "arguments");
 }
 
 static void with_the_drivers(void)

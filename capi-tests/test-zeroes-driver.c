@@ -7,6 +7,7 @@
 #include "common_mode.h"
 #include "common_run.h"
 #include "common_sim.h"
+#include "common_stage.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -19,29 +20,9 @@
 static struct sim_options disk;
 static uint8_t *model;
 
-struct stage {
-    struct sim *sim;
-    blkalign_handle *handle;
-};
-
 static void begin(struct stage *stage, uint32_t flags)
 {
-    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR | flags);
-
-    stage->sim = sim_new(&disk);
-    stage->handle = sim_open(stage->sim, &options);
-    pattern_fill(model, 1, 0, DISK_BYTES);
-    memcpy(sim_bytes(stage->sim), model, DISK_BYTES);
-}
-
-static void end(struct stage *stage, const char *words)
-{
-    is_int(blkalign_close(stage->handle), 0, "%s: close", words);
-    ok(!memcmp(sim_bytes(stage->sim), model, DISK_BYTES),
-       "%s: every byte is right", words);
-    ok(!sim_counts(stage->sim).violations, "%s: nothing to refuse %s",
-       words, sim_violation(stage->sim));
-    sim_free(stage->sim);
+    stage_begin(stage, &disk, flags, model);
 }
 
 static int64_t ios(struct stage *stage, enum sim_op op)
@@ -71,7 +52,7 @@ static void whole_blocks(void)
            "%s: nothing is read or written", words);
     is_int(sim_counts(stage.sim).flags[SIM_ZEROES], 0, "%s: no flags",
            words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void with_edges(void)
@@ -90,7 +71,7 @@ static void with_edges(void)
     is_int(counts.lengths[SIM_ZEROES], 2 * BLOCK, "%s: to the last", words);
     is_int((int64_t)counts.ios[SIM_READ], 2, "%s: both edges read", words);
     is_int((int64_t)counts.ios[SIM_WRITE], 2, "%s: and written", words);
-    end(&stage, words);
+    stage_end(&stage, words);
 
     words = "less than a block";
     begin(&stage, 0);
@@ -99,7 +80,7 @@ static void with_edges(void)
            "%s: also across two, with NO_FALLBACK", words);
     is_int(ios(&stage, SIM_ZEROES), 0, "%s: the driver is not asked",
            words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static uint32_t seen(struct stage *stage, uint32_t flags)
@@ -127,10 +108,10 @@ static void flags(void)
     is_int((int64_t)(sim_counts(stage.sim).ios[SIM_WRITE] -
                      sim_counts(stage.sim).fua_writes), (int64_t)writes,
            "FUA: the edges are written with it");
-    end(&stage, "flags");
+    stage_end(&stage, "flags");
     begin(&stage, BLKALIGN_O_WRITETHROUGH);
     is_int(seen(&stage, 0), BLKALIGN_REQ_FUA, "WRITETHROUGH: is FUA");
-    end(&stage, "WRITETHROUGH");
+    stage_end(&stage, "WRITETHROUGH");
 }
 
 static void no_fallback_here(struct stage *stage, const char *words)
@@ -165,13 +146,13 @@ static void no_fallback(void)
     disk.zeroes = 0;
     begin(&stage, 0);
     no_fallback_here(&stage, words);
-    end(&stage, words);
+    stage_end(&stage, words);
     disk.zeroes = 1;
     words = "NO_FALLBACK, a driver that refuses";
     begin(&stage, 0);
     sim_fail_range(stage.sim, SIM_ZEROES, 0, DISK_BYTES, ENOTSUP);
     no_fallback_here(&stage, words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void refusal_is_remembered(int error)
@@ -194,7 +175,7 @@ static void refusal_is_remembered(int error)
        words);
     is_int((int64_t)stats_of(stage.handle).errors, 0,
            "%s: no request failed", words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 /* Two megabytes and odd ends, through small transfers of few elements. */
@@ -212,14 +193,14 @@ static void long_fallback(void)
     is_int((int64_t)sim_counts(stage.sim).fua_writes, ios(&stage, SIM_WRITE),
            "%s: FUA on every part", words);
     is_int(ios(&stage, SIM_READ), 2, "%s: just its edges are read", words);
-    end(&stage, words);
+    stage_end(&stage, words);
     disk.zeroes = 1;
     words = "a long one, told";
     begin(&stage, 0);
     is_int(zero(&stage, 5, DISK_BYTES - 9, BLKALIGN_REQ_FUA), 0,
            "%s: succeeds; no call exceeds max_transfer", words);
     ok(ios(&stage, SIM_ZEROES) > 0, "%s: the driver was told", words);
-    end(&stage, words);
+    stage_end(&stage, words);
     disk.max_transfer = disk.max_segments = 0;
 }
 
@@ -235,7 +216,7 @@ static void edge_read_error(int64_t block, const char *words)
     sim_fail_range(stage.sim, SIM_READ, 0, 0, 0);
     is_int(zero(&stage, BLOCK + 10, 3 * BLOCK, 0), 0,
            "%s: the next one succeeds", words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void other_errors(void)
@@ -257,7 +238,7 @@ static void other_errors(void)
     is_int(ios(&stage, SIM_ZEROES), 3, "%s: asked again", words);
     is_int((int64_t)stats_of(stage.handle).errors, 2, "%s: stats count",
            words);
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void arguments(void)
@@ -290,7 +271,7 @@ static void arguments(void)
     blkalign_close(reader);
     is_int(ios(&stage, SIM_WRITE) + ios(&stage, SIM_ZEROES), 0,
            "nothing reached the driver");
-    end(&stage, words);
+    stage_end(&stage, words);
 }
 
 static void run(enum sim_mode mode)

@@ -7,40 +7,11 @@
 bench=${BLKALIGN_BENCH:-build/tools/blkalign-bench}
 case $bench in */*) bench=$(cd "$(dirname "$bench")" && pwd)/${bench##*/} ;; esac
 CC=${CC:-cc}
+program=$bench
+. "$(dirname "$0")/common/tap.sh"
 directory=$(mktemp -d) || exit 1
 trap 'rm -rf "$directory"' EXIT
 cd "$directory" || exit 1
-number=0
-
-# ok NAME COMMAND...
-ok() {
-    number=$((number + 1))
-    name=$1
-    shift
-    if "$@"; then
-        echo "ok $number - $name"
-    else
-        echo "not ok $number - $name"
-        sed 's/^/# /' out err
-    fi
-}
-
-skip() {
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
-
-# run ARGUMENT...: leaves out, err and status behind
-run() {
-    "$bench" "$@" >out 2>err
-    status=$?
-}
-
-exited() { [ "$status" -eq "$1" ]; }
-silent() { exited "$1" && [ ! -s "$2" ]; }
-says() { exited "$1" && grep -q -e "$3" "$2"; }
-# only ERR: wrong usage, with these words, and nothing on standard output
-refused() { exited 2 && grep -q -e "$1" err && [ ! -s out ]; }
 # byte OFFSET VALUE: of the file `disk`
 byte() { [ "$(od -An -tu1 -j "$1" -N 1 disk | tr -d ' ')" = "$2" ]; }
 

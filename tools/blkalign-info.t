@@ -5,38 +5,11 @@
 
 info=${BLKALIGN_INFO:-build/tools/blkalign-info}
 case $info in */*) info=$(cd "$(dirname "$info")" && pwd)/${info##*/} ;; esac
+program=$info
+. "$(dirname "$0")/common/tap.sh"
 directory=$(mktemp -d) || exit 1
 trap 'rm -rf "$directory"' EXIT
 cd "$directory" || exit 1
-number=0
-
-# ok NAME COMMAND...
-ok() {
-    number=$((number + 1))
-    name=$1
-    shift
-    if "$@"; then
-        echo "ok $number - $name"
-    else
-        echo "not ok $number - $name"
-        sed 's/^/# /' out err
-    fi
-}
-
-skip() {
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
-
-# run ARGUMENT...: leaves out, err and status behind
-run() {
-    "$info" "$@" >out 2>err
-    status=$?
-}
-
-exited() { [ "$status" -eq "$1" ]; }
-silent() { exited "$1" && [ ! -s "$2" ]; }
-says() { exited "$1" && grep -q -e "$3" "$2"; }
 
 head -c 10000 /dev/zero >file
 

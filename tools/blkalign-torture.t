@@ -8,6 +8,8 @@ torture=${BLKALIGN_TORTURE:-build/tools/blkalign-torture}
 case $torture in
     */*) torture=$(cd "$(dirname "$torture")" && pwd)/${torture##*/} ;;
 esac
+program=$torture
+. "$(dirname "$0")/common/tap.sh"
 root=$(cd "$(dirname "$torture")/../.." && pwd)
 # /tmp may be a tmpfs, without direct I/O.
 directory=$(mktemp -d "${TMPDIR:-/var/tmp}/blkalign-torture-XXXXXX") || exit 1
@@ -19,36 +21,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 cd "$directory" || exit 1
-number=0
 
-# ok NAME COMMAND...
-ok() {
-    number=$((number + 1))
-    name=$1
-    shift
-    if "$@"; then
-        echo "ok $number - $name"
-    else
-        echo "not ok $number - $name"
-        sed 's/^/# /' out err
-    fi
-}
-
-skip() {
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
-
-# run ARGUMENT...: leaves out, err and status behind
-run() {
-    "$torture" "$@" >out 2>err
-    status=$?
-}
-
-exited() { [ "$status" -eq "$1" ]; }
-says() { exited "$1" && grep -q -e "$3" "$2"; }
-# Wrong usage, with these words, and nothing on standard output.
-refused() { exited 2 && grep -q -e "$1" err && [ ! -s out ]; }
 # passes WORDS...: all cases that could be tested hold; these words are there
 passes() {
     exited 0 && [ ! -s err ] && ! grep -q '^not ok' out &&
@@ -234,7 +207,7 @@ fi
 if ${CC:-cc} --version >/dev/null 2>&1 &&
     make -s -C "$root/tools/blkalign-torture" standalone CC="${CC:-cc}" CFLAGS=-O0 \
         OUTPUT="$directory/alone" >out 2>err; then
-    torture=$directory/alone
+    program=$directory/alone
     run --destroy-data --rounds 15 file
     ok "it can be built without libblkalign" passes "adapter path"
 else

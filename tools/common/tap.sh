@@ -1,0 +1,36 @@
+# TAP for the tests of tools, for prove(1). Sourced, never run; `program` is
+# what they test.
+#
+# SPDX-License-Identifier: MIT OR Apache-2.0
+
+number=0
+
+# ok NAME COMMAND...: what the program said is shown only when it fails
+ok() {
+    number=$((number + 1))
+    name=$1
+    shift
+    if "$@"; then
+        echo "ok $number - $name"
+    else
+        echo "not ok $number - $name"
+        sed 's/^/# /' out err
+    fi
+}
+
+skip() {
+    number=$((number + 1))
+    echo "ok $number - $1 # SKIP $2"
+}
+
+# run ARGUMENT...: leaves out, err and status behind
+run() {
+    "$program" "$@" >out 2>err
+    status=$?
+}
+
+exited() { [ "$status" -eq "$1" ]; }
+silent() { exited "$1" && [ ! -s "$2" ]; }
+says() { exited "$1" && grep -q -e "$3" "$2"; }
+# Wrong usage, with these words, and nothing on standard output.
+refused() { exited 2 && grep -q -e "$1" err && [ ! -s out ]; }
