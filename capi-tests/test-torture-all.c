@@ -6,10 +6,12 @@
  * which knows every byte of it.
  *
  * BLKALIGN_SEED replays the requests, BLKALIGN_TORTURE_SECONDS is how long
- * the whole program takes.
+ * the whole program takes, BLKALIGN_TORTURE_LOOP_ONLY=1 spends all of it on
+ * the loop disk of 4096-byte blocks.
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_extents.h"
 #include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
@@ -19,7 +21,6 @@
 #include <string.h>
 
 #define BLOCK 4096
-#define CELL 64
 #define CELLS 2048
 /* The last cells belong to the thread that moves the end. */
 #define END_CELLS 37
@@ -29,18 +30,13 @@
 #define THREADS 4
 #define BATCH 6
 #define LONGEST (200 * CELL)
-
-struct extent {
-    int64_t offset, bytes;
-    int owner, busy;            /* only its owner looks at busy */
-};
+#define LONGEST_PART_MS 20000  /* then the disk is cut anew */
 
 struct torture {
     struct bed *bed;
     blkalign_handle *handles[2];
     int resizes;
-    struct extent extents[CELLS];
-    int extents_count;
+    struct extents extents;
     uint8_t *model;             /* each byte changed by its owner only */
     int64_t end_ms;
 };
@@ -71,39 +67,10 @@ static void failed(struct worker *worker, const char *what, int64_t value)
              (long long)value);
 }
 
-/* Mostly short extents, some of several blocks. */
-static void cut_extents(struct torture *torture, uint64_t *random)
-{
-    int cell = 0, cells;
-
-    while (cell < CELLS - END_CELLS) {
-        struct extent *extent =
-            &torture->extents[torture->extents_count++];
-
-        cells = 1 + (int)random_below(random,
-                                      random_below(random, 4) ? 12 : 199);
-        if (cells > CELLS - END_CELLS - cell)
-            cells = CELLS - END_CELLS - cell;
-        extent->offset = (int64_t)cell * CELL;
-        extent->bytes = (int64_t)cells * CELL;
-        extent->owner = (int)random_below(random, THREADS);
-        cell += cells;
-    }
-}
-
 static struct extent *own_extent(struct worker *worker)
 {
-    struct torture *torture = worker->torture;
-    int attempt;
-
-    for (attempt = 0; attempt < 1000; attempt++) {
-        struct extent *extent = &torture->extents[random_below(
-            &worker->random, (uint64_t)torture->extents_count)];
-
-        if (extent->owner == worker->number && !extent->busy)
-            return extent;
-    }
-    return NULL;
+    return extents_pick(&worker->torture->extents, worker->number,
+                        &worker->random);
 }
 
 static int one_in(struct worker *worker, uint64_t chance)
@@ -342,7 +309,7 @@ static void run(struct bed *bed, uint32_t flags, uint64_t seed, int64_t ms)
     options = mode_options(BLKALIGN_O_UNMAP | flags |
                            (torture->resizes ? BLKALIGN_O_RESIZE : 0));
     torture->model = aligned_memory(ROOM);
-    cut_extents(torture, &seed);
+    extents_cut(&torture->extents, CELLS - END_CELLS, THREADS, &seed);
     pattern_fill(torture->model, seed, 0, ROOM);
     bed_poke(bed, 0, torture->model, ROOM);
     torture->handles[0] = bed_open(bed, &options);
@@ -368,6 +335,24 @@ static void run(struct bed *bed, uint32_t flags, uint64_t seed, int64_t ms)
     free(got);
 }
 
+/* For `ms` in all, a part with merging and one without in turn. */
+static void run_bed(enum bed_kind kind, uint64_t seed, int64_t ms)
+{
+    int64_t parts = ms / LONGEST_PART_MS / 2 * 2 + 2, part;
+    struct bed bed;
+
+    if (bed_make(&bed, kind, ROOM)) {
+        skip(bed.why_not, "%s: torture", bed.name);
+        return;
+    }
+    for (part = 0; part < parts; part++) {
+        run(&bed, part % 2 ? BLKALIGN_O_NO_MERGE : 0,
+            seed + (uint64_t)part, ms / parts);
+        mode_next();
+    }
+    bed_remove(&bed);
+}
+
 int main(void)
 {
     static const enum bed_kind kinds[] = {
@@ -375,25 +360,17 @@ int main(void)
         BED_SIM_AT_ONCE, BED_SIM_ZEROES
     };
     const char *given = getenv("BLKALIGN_TORTURE_SECONDS");
-    int i, turn, kinds_count = (int)(sizeof(kinds) / sizeof(kinds[0]));
+    const char *loop = getenv("BLKALIGN_TORTURE_LOOP_ONLY");
+    int i, kinds_count = (int)(sizeof(kinds) / sizeof(kinds[0]));
     int64_t seconds = given ? strtoll(given, NULL, 10) : 7;
-    struct bed bed;
     uint64_t seed;
 
+    if (loop && *loop)
+        kinds_count = 1;        /* the first of them */
     run_begin((unsigned)(60 + 2 * seconds));
     seed = run_seed();
-    for (i = 0; i < kinds_count; i++) {
-        if (bed_make(&bed, kinds[i], ROOM)) {
-            skip(bed.why_not, "%s: torture", bed.name);
-            continue;
-        }
-        for (turn = 0; turn < 2; turn++) {
-            run(&bed, turn ? BLKALIGN_O_NO_MERGE : 0,
-                seed + (uint64_t)(i * 2 + turn),
-                seconds * 1000 / kinds_count / 2);
-            mode_next();
-        }
-        bed_remove(&bed);
-    }
+    for (i = 0; i < kinds_count; i++)
+        run_bed(kinds[i], seed + ((uint64_t)i << 20),
+                seconds * 1000 / kinds_count);
     return done_testing();
 }

@@ -9,6 +9,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_extents.h"
 #include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
@@ -17,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CELL 64
 #define CELLS 4096
 #define DISK_BYTES (CELL * CELLS)
 #define THREADS 4
@@ -25,18 +25,10 @@
 #define TURNS 3
 #define LONGEST_READ (5 * 4096)
 
-struct extent {
-    int64_t offset;
-    size_t bytes;
-    int owner;
-    int busy;                   /* only its owner looks at this */
-};
-
 struct torture {
     struct bed *bed;
     blkalign_handle *handles[2];
-    struct extent extents[CELLS];
-    int extents_count;
+    struct extents extents;
     uint8_t *model;             /* each byte changed by its owner only */
     uint8_t owners[CELLS];
     int64_t end_ms;
@@ -51,42 +43,23 @@ struct worker {
     pthread_t thread;
 };
 
-/* Mostly short extents, some of several blocks. */
-static void cut_extents(struct torture *torture, uint64_t *random)
+static void cut_disk(struct torture *torture, uint64_t *random)
 {
-    size_t cell = 0, cells, i;
+    int i;
 
-    torture->extents_count = 0;
-    while (cell < CELLS) {
-        struct extent *extent =
-            &torture->extents[torture->extents_count++];
+    extents_cut(&torture->extents, CELLS, THREADS, random);
+    for (i = 0; i < torture->extents.count; i++) {
+        const struct extent *extent = &torture->extents.each[i];
 
-        cells = 1 + random_below(random, random_below(random, 4) ? 12 : 200);
-        if (cells > CELLS - cell)
-            cells = CELLS - cell;
-        extent->offset = (int64_t)cell * CELL;
-        extent->bytes = cells * CELL;
-        extent->owner = (int)random_below(random, THREADS);
-        extent->busy = 0;
-        for (i = 0; i < cells; i++)
-            torture->owners[cell + i] = (uint8_t)extent->owner;
-        cell += cells;
+        memset(torture->owners + extent->offset / CELL, extent->owner,
+               (size_t)(extent->bytes / CELL));
     }
 }
 
 static struct extent *own_extent(struct worker *worker)
 {
-    struct torture *torture = worker->torture;
-    int attempt;
-
-    for (attempt = 0; attempt < 1000; attempt++) {
-        struct extent *extent = &torture->extents[random_below(
-            &worker->random, (uint64_t)torture->extents_count)];
-
-        if (extent->owner == worker->number && !extent->busy)
-            return extent;
-    }
-    return NULL;
+    return extents_pick(&worker->torture->extents, worker->number,
+                        &worker->random);
 }
 
 static blkalign_handle *some_handle(struct worker *worker)
@@ -105,11 +78,12 @@ static struct extent *submit_write(struct worker *worker, int number,
 
     if (!extent)
         return NULL;
-    start = random_below(&worker->random, extent->bytes);
-    bytes = 1 + random_below(&worker->random, extent->bytes - start);
+    bytes = (size_t)extent->bytes;
+    start = random_below(&worker->random, bytes);
+    bytes = 1 + random_below(&worker->random, bytes - start);
     if (random_below(&worker->random, 2)) {
         start = 0;
-        bytes = extent->bytes;
+        bytes = (size_t)extent->bytes;
     }
     buf += random_below(&worker->random, 3) ? 0 : 7;
     extent->busy = 1;
@@ -197,7 +171,7 @@ static void one_synchronous(struct worker *worker)
     if (!extent)
         return;
     offset = extent->offset;
-    bytes = (int64_t)extent->bytes;
+    bytes = extent->bytes;
     if (random_below(&worker->random, 2)) {
         pattern_fill(worker->torture->model + offset,
                      random_next(&worker->random), 0, (size_t)bytes);
@@ -269,7 +243,7 @@ static void run(struct bed *bed, uint32_t flags, uint64_t seed,
     diag("%s: %s%s", bed->name, mode_words(), flags ? ", no merging" : "");
     torture->bed = bed;
     torture->model = aligned_memory(DISK_BYTES);
-    cut_extents(torture, &seed);
+    cut_disk(torture, &seed);
     pattern_fill(torture->model, seed, 0, DISK_BYTES);
     bed_poke(bed, 0, torture->model, DISK_BYTES);
     torture->handles[0] = bed_open(bed, &options);
