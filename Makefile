@@ -317,32 +317,44 @@ check-asan:
 # gcc's own runtime of ThreadSanitizer does not fit Rust's code; Rust's does.
 TSAN_RUNTIME = $(wildcard $(shell rustc --print target-libdir)/librustc*_rt.tsan.a)
 TSAN_WRAPPED = __tsan_atomic64_fetch_sub __tsan_atomic_thread_fence
+TSAN_FENCE   = build/tsan/fence.o $(TSAN_WRAPPED:%=-Wl$(comma)--wrap=%)
+TSAN_RUST    = $(patsubst %,-Clink-arg=%,$(abspath build/tsan/fence.o) \
+                   $(filter -Wl%,$(TSAN_FENCE)))
 
 build/tsan/fence.o: capi-tests/tsan_fence.c
 	@mkdir -p $(@D)
 	$(CC) $(OUR_CFLAGS) -c $< -o $@
 
-## check-tsan: the C tests under ThreadSanitizer
+## check-tsan: the C tests under ThreadSanitizer, and the Rust ones with threads
 check-tsan: build/tsan/fence.o
 	$(call check_sanitized,tsan,thread,-fsanitize=thread,\
-	    -fno-sanitize=thread -rdynamic build/tsan/fence.o \
-	    $(TSAN_WRAPPED:%=-Wl$(comma)--wrap=%) -Wl$(comma)--whole-archive \
-	    $(TSAN_RUNTIME) -Wl$(comma)--no-whole-archive)
+	    -fno-sanitize=thread -rdynamic $(TSAN_FENCE) \
+	    -Wl$(comma)--whole-archive $(TSAN_RUNTIME) \
+	    -Wl$(comma)--no-whole-archive)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(call sanitizer_flags,thread) $(TSAN_RUST)' \
+	    TSAN_OPTIONS=allocator_may_return_null=1:suppressions=$(CURDIR)/capi-tests/tsan.supp \
+	    $(CARGO) test --locked --lib --target $(HOST) \
+	    --target-dir $(TARGET)/tsan -- --skip request::
 
 # "Possibly lost" is memory to whose middle alone a pointer leads: in Rust that
 # is every map, the handle of a thread, and the stacks of threads still idle.
 VALGRIND = valgrind -q --error-exitcode=99 --fair-sched=yes --leak-check=full \
            --show-leak-kinds=definite --errors-for-leak-kinds=definite \
            --suppressions=capi-tests/valgrind.supp
+VALGRIND_OF_RUST = valgrind -q --error-exitcode=99 --fair-sched=yes \
+    --suppressions=$(CURDIR)/capi-tests/valgrind.supp
 # About io_uring, which valgrind 3.19 holds up: a thread inside io_uring_enter
 # keeps all others from running. BLKALIGN_TEST_VALGRIND has it refused.
 VALGRIND_NOT := %/test-uring %/test-uring-refused %/test-eventfd-inline
 
-## check-valgrind: the C tests under valgrind, without io_uring; 15 minutes
+## check-valgrind: both under valgrind, without io_uring; 6 to 15 minutes
 check-valgrind: $(TESTS)
 	BLKALIGN_TEST_SLOW=1 BLKALIGN_TEST_VALGRIND=1 \
 	    BLKALIGN_TEST_ENGINE=threads $(PROVE) --exec '$(VALGRIND)' \
 	    $(filter-out $(VALGRIND_NOT),$(TESTS))
+	$(CARGO) test --locked --lib --target-dir $(TARGET) \
+	    --config "target.'cfg(all())'.runner='$(VALGRIND_OF_RUST)'" \
+	    -- --skip request:: --skip ring --test-threads 2
 
 ## check-model: the wait protocol, all interleavings (needs spin; a minute)
 check-model:
