@@ -3,6 +3,7 @@
 use super::ledger::{members, Checked, Set};
 use super::subject::{SimAction, Subject};
 use super::world::World;
+use crate::driver::Op;
 
 impl<S: Subject> World<'_, S> {
     pub fn can_submit(&self) -> bool {
@@ -66,8 +67,10 @@ impl<S: Subject> World<'_, S> {
         let number = self.ledger.entries.len();
         let plan = &self.scenario.plans[number];
         let queue = plan.queue;
-        if plan.asks.no_wait {
-            // Some of those that are held may be over before it enters: then it need not wait.
+        let truncates = |&held: &usize| self.scenario.plans[held].op == Op::Truncate;
+        if plan.asks.no_wait || self.held[queue].iter().any(truncates) {
+            // Some of those that are held may be over before it enters: then it need not wait, or
+            // finds another length.
             self.submit_held(queue)?;
         }
         self.announce("submit at once");
