@@ -15,6 +15,12 @@ struct stage {
     size_t bytes;
 };
 
+/* A simulated disk, and a handle on it in the mode of now. */
+blkalign_handle *sim_begin(struct sim **sim, const struct sim_options *disk,
+                           uint32_t flags);
+/* Closes; nothing that the disk refuses may have been asked of it. */
+void sim_end(struct sim *sim, blkalign_handle *handle, const char *words);
+
 /* Fills `model`, the caller's, and the disk with the same pattern. */
 void stage_begin(struct stage *stage, const struct sim_options *disk,
                  uint32_t flags, uint8_t *model);

@@ -7,7 +7,7 @@
 #include "common_mode.h"
 #include "common_run.h"
 #include "common_scene.h"
-#include "common_sim.h"
+#include "common_stage.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -19,22 +19,6 @@
 
 static struct sim_options disk;
 static uint8_t *buf;
-
-static blkalign_handle *open_new(struct sim **sim, uint32_t flags)
-{
-    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR | flags);
-
-    *sim = sim_new(&disk);
-    return sim_open(*sim, &options);
-}
-
-static void end(struct sim *sim, blkalign_handle *handle, const char *words)
-{
-    is_int(blkalign_close(handle), 0, "%s: close", words);
-    ok(!*sim_violation(sim), "%s: nothing to refuse %s", words,
-       sim_violation(sim));
-    sim_free(sim);
-}
 
 /* Whether this write, one of each kind, is made durable. */
 static void durable(struct sim *sim, blkalign_handle *handle, int want,
@@ -59,7 +43,7 @@ static void durable(struct sim *sim, blkalign_handle *handle, int want,
 static void write_cache(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, 0), *other = NULL;
+    blkalign_handle *handle = sim_begin(&sim, &disk, 0), *other = NULL;
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
 
     is_int(blkalign_dup(handle, &options, &other), 0, "another handle");
@@ -71,21 +55,21 @@ static void write_cache(void)
     durable(sim, handle, 0, "cache on");
     is_int(blkalign_set_write_cache(NULL, 0), -EINVAL, "no handle");
     blkalign_close(other);
-    end(sim, handle, "write cache");
-    handle = open_new(&sim, BLKALIGN_O_WRITETHROUGH);
+    sim_end(sim, handle, "write cache");
+    handle = sim_begin(&sim, &disk, BLKALIGN_O_WRITETHROUGH);
     durable(sim, handle, 1, "WRITETHROUGH");
     is_int(blkalign_set_write_cache(handle, 1), 0, "the cache on");
     durable(sim, handle, 0, "WRITETHROUGH, then on");
     is_int(blkalign_set_write_cache(handle, 0), 0, "the cache off");
     durable(sim, handle, 1, "and off again");
-    end(sim, handle, "WRITETHROUGH");
+    sim_end(sim, handle, "WRITETHROUGH");
 }
 
 /* A merged write is durable if one of its members is to be. */
 static void merged(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, 0);
+    blkalign_handle *handle = sim_begin(&sim, &disk, 0);
     struct answer answers[3];
     struct sim_counts counts;
     int i;
@@ -100,13 +84,13 @@ static void merged(void)
     counts = sim_counts(sim);
     ok(counts.fua_writes > 0, "of %d writes %d have FUA",
        (int)counts.ios[SIM_WRITE], (int)counts.fua_writes);
-    end(sim, handle, "merged");
+    sim_end(sim, handle, "merged");
 }
 
 static void no_flush(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, BLKALIGN_O_NO_FLUSH);
+    blkalign_handle *handle = sim_begin(&sim, &disk, BLKALIGN_O_NO_FLUSH);
     struct answer answer;
 
     sim_fail_nth(sim, SIM_FLUSH, 1, EIO);
@@ -117,7 +101,7 @@ static void no_flush(void)
     is_int((int64_t)sim_counts(sim).ios[SIM_FLUSH], 0,
            "NO_FLUSH: the driver is not asked");
     is_int((int64_t)stats_of(handle).flushes, 2, "NO_FLUSH: counted");
-    end(sim, handle, "NO_FLUSH");
+    sim_end(sim, handle, "NO_FLUSH");
 }
 
 /* The guest writes over its memory as soon as the call has returned, while
@@ -164,7 +148,7 @@ static void stable_writes(void)
 static void stable_reads(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, BLKALIGN_O_STABLE_WRITES);
+    blkalign_handle *handle = sim_begin(&sim, &disk, BLKALIGN_O_STABLE_WRITES);
     struct iovec parts[3];
     uint8_t *got = aligned_memory(2 * BLOCK);
     struct answer answer;
@@ -182,7 +166,7 @@ static void stable_reads(void)
     ok(!memcmp(got, buf + 1, 1000) && !memcmp(got + 1000, buf + 3000, 5000),
        "and right");
     free(got);
-    end(sim, handle, "STABLE_WRITES");
+    sim_end(sim, handle, "STABLE_WRITES");
 }
 
 /* tmpfs may or may not have O_DIRECT, ramfs has not: there the open fails

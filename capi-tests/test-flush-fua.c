@@ -6,7 +6,7 @@
 #include "common_mode.h"
 #include "common_run.h"
 #include "common_scene.h"
-#include "common_sim.h"
+#include "common_stage.h"
 #include "tap.h"
 
 #include <stdlib.h>
@@ -18,22 +18,6 @@
 static struct sim_options disk;
 static uint8_t *buf;
 
-static blkalign_handle *open_new(struct sim **sim, uint32_t flags)
-{
-    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR | flags);
-
-    *sim = sim_new(&disk);
-    return sim_open(*sim, &options);
-}
-
-static void end(struct sim *sim, blkalign_handle *handle, const char *words)
-{
-    is_int(blkalign_close(handle), 0, "%s: close", words);
-    ok(!sim_counts(sim).violations, "%s: nothing to refuse %s", words,
-       sim_violation(sim));
-    sim_free(sim);
-}
-
 static int64_t flushes(struct sim *sim)
 {
     return (int64_t)sim_counts(sim).ios[SIM_FLUSH];
@@ -42,7 +26,7 @@ static int64_t flushes(struct sim *sim)
 static void flush_reaches_the_driver(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, 0);
+    blkalign_handle *handle = sim_begin(&sim, &disk, 0);
     blkalign_request request = BLKALIGN_REQUEST_INIT;
     struct answer answer;
 
@@ -63,13 +47,13 @@ static void flush_reaches_the_driver(void)
     is_int(answer_wait(&answer), 0, "succeeds");
     is_int(flushes(sim), 3, "too");
     is_int((int64_t)stats_of(handle).flushes, 3, "stats count them");
-    end(sim, handle, "flush");
+    sim_end(sim, handle, "flush");
 }
 
 static void fua_reaches_the_driver(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, 0);
+    blkalign_handle *handle = sim_begin(&sim, &disk, 0);
 
     is_int(blkalign_pwrite(handle, 0, BLOCK, buf, 0), 0, "a plain write");
     is_int((int64_t)sim_counts(sim).fua_writes, 0, "has no FUA");
@@ -81,7 +65,7 @@ static void fua_reaches_the_driver(void)
     is_int((int64_t)sim_counts(sim).fua_writes, 2, "has it");
     is_int(blkalign_pwrite(handle, 9, 99, buf, 0), 0, "one without");
     is_int((int64_t)sim_counts(sim).fua_writes, 2, "has not");
-    end(sim, handle, "FUA");
+    sim_end(sim, handle, "FUA");
 }
 
 /* Each part of a FUA write that is split must be durable. */
@@ -92,20 +76,20 @@ static void fua_of_a_split_write(void)
     struct sim_counts counts;
 
     disk.max_transfer = BLOCK;
-    handle = open_new(&sim, 0);
+    handle = sim_begin(&sim, &disk, 0);
     is_int(blkalign_pwrite(handle, 100, 3 * BLOCK, buf, BLKALIGN_REQ_FUA),
            0, "a FUA write that must be split");
     counts = sim_counts(sim);
     ok(counts.fua_writes == counts.ios[SIM_WRITE] ||
        counts.ios[SIM_FLUSH] > 0, "has FUA on every part, or a flush after");
-    end(sim, handle, "split FUA");
+    sim_end(sim, handle, "split FUA");
     disk.max_transfer = 0;
 }
 
 static void writethrough(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, BLKALIGN_O_WRITETHROUGH);
+    blkalign_handle *handle = sim_begin(&sim, &disk, BLKALIGN_O_WRITETHROUGH);
     struct sim_counts counts;
 
     is_int(blkalign_pwrite(handle, 0, BLOCK, buf, 0), 0,
@@ -115,13 +99,13 @@ static void writethrough(void)
     counts = sim_counts(sim);
     ok(counts.fua_writes == 2 || counts.ios[SIM_FLUSH] == 2,
        "WRITETHROUGH: each is made durable");
-    end(sim, handle, "WRITETHROUGH");
+    sim_end(sim, handle, "WRITETHROUGH");
 }
 
 static void no_flush(void)
 {
     struct sim *sim;
-    blkalign_handle *handle = open_new(&sim, BLKALIGN_O_NO_FLUSH);
+    blkalign_handle *handle = sim_begin(&sim, &disk, BLKALIGN_O_NO_FLUSH);
     struct answer answer;
 
     blkalign_pwrite(handle, 9, 99, buf, 0);
@@ -129,15 +113,15 @@ static void no_flush(void)
     aio_flush(handle, &answer);
     is_int(answer_wait(&answer), 0, "NO_FLUSH: aio_flush succeeds");
     is_int(flushes(sim), 0, "NO_FLUSH: nothing reaches the driver");
-    end(sim, handle, "NO_FLUSH");
+    sim_end(sim, handle, "NO_FLUSH");
 
     disk.no_flush = 1;
-    handle = open_new(&sim, 0);
+    handle = sim_begin(&sim, &disk, 0);
     blkalign_pwrite(handle, 9, 99, buf, 0);
     is_int(blkalign_flush(handle), 0, "a driver without flush: succeeds");
     aio_flush(handle, &answer);
     is_int(answer_wait(&answer), 0, "a driver without flush: also by aio");
-    end(sim, handle, "a driver without flush");
+    sim_end(sim, handle, "a driver without flush");
     disk.no_flush = 0;
 }
 
