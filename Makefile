@@ -182,8 +182,25 @@ build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
 
-## integrations: glue: nbdkit plugin (if nbdkit is there), block_if, kvmtool
-integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool
+# The NBD driver and its tests: a program per test-libnbd*.c.
+NBD_DRIVER := $(filter-out %/test-server.c,$(filter-out \
+                  integrations/libnbd/test-libnbd%,\
+                  $(wildcard integrations/libnbd/*.c)))
+NBD_TESTS  := $(if $(HAVE_NBD),$(patsubst integrations/libnbd/%.c,build/%,\
+                  $(wildcard integrations/libnbd/test-libnbd*.c)))
+
+$(NBD_TESTS): build/%: integrations/libnbd/%.c $(NBD_DRIVER) \
+                    $(wildcard integrations/libnbd/*.h) \
+                    integrations/libnbd/test-server.c \
+                    capi-tests/common_tap.c include/blkalign.h \
+                    build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests \
+	    $$(pkg-config --cflags libnbd) $(filter %.c,$^) -o $@ \
+	    $(OUR_LDFLAGS) $(LIBS) $$(pkg-config --libs libnbd)
+
+## integrations: glue: nbdkit plugin, NBD driver (if they can be), block_if ...
+integrations: $(NBDKIT_PLUGIN) $(NBD_TESTS) build/test-blockif \
+              build/test-kvmtool
 
 # ---- installing -----------------------------------------------------------
 
@@ -254,7 +271,7 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
 	    $(PROVE) --exec '' $(TESTS) build/test-blockif \
-	        build/test-kvmtool $(TEST_SCRIPTS)
+	        build/test-kvmtool $(NBD_TESTS) $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
 MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \
