@@ -43,13 +43,24 @@ TEST_SCRIPTS := $(wildcard tools/*.t) \
 TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c)) \
                 $(patsubst tools/%/main.c,%,$(wildcard tools/*/main.c))
 TOOL_SOURCES := $(wildcard tools/*.c tools/*/*.c)
-TOOL_HEADERS := $(wildcard tools/*/*.h)
-tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c)
-# blkalign-torture speaks NBD where libnbd is there.
-HAVE_NBD     := $(shell pkg-config --exists libnbd 2>/dev/null && echo yes)
-cflags_blkalign-torture := $(if $(HAVE_NBD),-DHAVE_LIBNBD \
-                                $(shell pkg-config --cflags libnbd))
-libs_blkalign-torture   := $(if $(HAVE_NBD),$(shell pkg-config --libs libnbd))
+TOOL_HEADERS := $(wildcard tools/*/*.h integrations/libnbd/*.h)
+tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c) \
+                $(sources_$(1))
+# Where libnbd is there blkalign-torture speaks NBD, and it and blkalign-bench
+# work over the driver for it.
+HAVE_NBD   := $(shell pkg-config --exists libnbd 2>/dev/null && echo yes)
+NBD_DRIVER := $(filter-out integrations/libnbd/test-%,\
+                  $(wildcard integrations/libnbd/*.c))
+NBD_CFLAGS := $(if $(HAVE_NBD),-DHAVE_LIBNBD -Iintegrations/libnbd \
+                  $(shell pkg-config --cflags libnbd))
+NBD_LIBS   := $(if $(HAVE_NBD),$(shell pkg-config --libs libnbd))
+define nbd_tool
+sources_$(1) := $(if $(HAVE_NBD),$(NBD_DRIVER))
+cflags_$(1)  := $(NBD_CFLAGS)
+libs_$(1)    := $(NBD_LIBS)
+
+endef
+$(foreach tool,blkalign-torture blkalign-bench,$(eval $(call nbd_tool,$(tool))))
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
 
@@ -182,21 +193,17 @@ build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
 
-# The NBD driver and its tests: a program per test-libnbd*.c.
-NBD_DRIVER := $(filter-out %/test-server.c,$(filter-out \
-                  integrations/libnbd/test-libnbd%,\
-                  $(wildcard integrations/libnbd/*.c)))
-NBD_TESTS  := $(if $(HAVE_NBD),$(patsubst integrations/libnbd/%.c,build/%,\
-                  $(wildcard integrations/libnbd/test-libnbd*.c)))
+# Of the NBD driver: a program per test-libnbd*.c.
+NBD_TESTS := $(if $(HAVE_NBD),$(patsubst integrations/libnbd/%.c,build/%,\
+                 $(wildcard integrations/libnbd/test-libnbd*.c)))
 
 $(NBD_TESTS): build/%: integrations/libnbd/%.c $(NBD_DRIVER) \
                     $(wildcard integrations/libnbd/*.h) \
                     integrations/libnbd/test-server.c \
                     capi-tests/common_tap.c include/blkalign.h \
                     build/libblkalign.so
-	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests \
-	    $$(pkg-config --cflags libnbd) $(filter %.c,$^) -o $@ \
-	    $(OUR_LDFLAGS) $(LIBS) $$(pkg-config --libs libnbd)
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests $(NBD_CFLAGS) \
+	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS) $(NBD_LIBS)
 
 ## integrations: glue: nbdkit plugin, NBD driver (if they can be), block_if ...
 integrations: $(NBDKIT_PLUGIN) $(NBD_TESTS) build/test-blockif \
