@@ -20,7 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum reply { GOOD, SILENT, HANG_UP, GARBAGE, HALF, STRANGER, TWICE, ODD_ERROR };
+enum reply {
+    GOOD, SILENT, HANG_UP, GARBAGE, HALF, STRANGER, TWICE, ODD_ERROR
+};
 
 struct liar {
     const char *name;
