@@ -70,8 +70,10 @@ static int step(struct connection *connection, int timeout_ms)
         connection->heard_ns = now_ns();
     if (result < 0)
         return nbd_failure(connection);
-    if (is_dead(connection))
-        return say_why(connection, NULL), -ENOTCONN;
+    if (is_dead(connection)) {
+        say_why(connection, NULL);
+        return -ENOTCONN;
+    }
     return 0;
 }
 
@@ -281,6 +283,11 @@ static void serve(struct connection *connection)
     timeout = timeout_ms(connection);
     if (result == 0 && TAILQ_EMPTY(&connection->finished))
         result = step(connection, timeout);
+    /* Sending may have found it dead, and ended commands without a word. */
+    if (result == 0 && is_dead(connection)) {
+        say_why(connection, NULL);
+        result = -ENOTCONN;
+    }
     if (result == 0 && timeout >= 0 && timeout_ms(connection) == 0) {
         say_why(connection, "no answer for too long");
         result = -ETIMEDOUT;

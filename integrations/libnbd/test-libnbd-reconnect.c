@@ -93,18 +93,19 @@ static void load_survives(uint32_t flags, int flush_result)
     blkalign_nbd_options nbd = with_reconnect(10);
     struct load load = { .flags = flags, .model = model };
     pthread_t thread;
+    const char *many = getenv("BLKALIGN_TEST_KILLS");
+    int kills, kills_all = many ? atoi(many) : 3;
     FILE *file;
-    int kills;
 
     memset(model, 0, sizeof model);
     fresh_disk("8M");
     server_start(ON_FILE);
     load.disk = open_rw(&nbd);
     pthread_create(&thread, NULL, run_load, &load);
-    for (kills = 0; kills < 3; kills++) {
-        usleep(150000);
+    for (kills = 0; kills < kills_all; kills++) {
+        usleep(100000 + 1000 * (unsigned)(kills * 7 % 50));
         server_kill();
-        usleep(100000);
+        usleep(50000);
         server_start(ON_FILE);
         wait_for(&told.again, kills + 1);
     }
@@ -113,7 +114,7 @@ static void load_survives(uint32_t flags, int flush_result)
     pthread_join(thread, NULL);
     is_int(load.failure, 0, "no request fails when the server dies and comes "
            "back, %ld of them", load.writes);
-    is_int(told.lost, 3, "it was lost three times");
+    is_int(told.lost, kills_all, "it was lost %d times", kills_all);
     is_int(blkalign_pread(load.disk, 0, sizeof got, got, 0), 0, "a read");
     ok(memcmp(got, model, sizeof got) == 0, "brings what was written");
     is_int(blkalign_flush(load.disk), flush_result,
