@@ -86,7 +86,8 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        conformance integrations clean dist-clean FORCE
+        conformance integrations clean dist-clean FORCE \
+        install-plugin dist check-dist deb check-deb
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -236,6 +237,16 @@ install-tools: $(TOOLS)
 	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) $(cflags_$(tool)) \
 	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
 	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) $(libs_$(tool)) &&) :
+
+# Where nbdkit looks for plugins; like the tools linked anew.
+nbdkitdir = $(libdir)/nbdkit/plugins
+
+install-plugin: $(NBDKIT_PLUGIN)
+	$(INSTALL) -d $(DESTDIR)$(nbdkitdir)
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $$(pkg-config --cflags nbdkit) \
+	    -fPIC -shared integrations/nbdkit/blkalign-plugin.c \
+	    -o $(DESTDIR)$(nbdkitdir)/$(notdir $(NBDKIT_PLUGIN)) \
+	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) -lblkalign
 
 ## uninstall: remove what install put there, with the same variables
 uninstall:
@@ -392,6 +403,24 @@ conformance: build/tools/blkalign-torture
 ## demo: the library's main job on a disk of 4096-byte blocks, in a minute
 demo: all
 	scripts/demo
+
+# ---- packages -------------------------------------------------------------
+
+## dist: build/blkalign-VERSION.tar.xz of the last commit, crates included
+dist:
+	scripts/dist
+
+## check-dist: dist twice is the same, and builds and runs without a network
+check-dist:
+	scripts/check-dist
+
+## deb: Debian packages of the last commit, in build/deb/
+deb:
+	scripts/deb
+
+## check-deb: these in a fresh Debian 12, as root; needs a network
+check-deb:
+	scripts/check-deb
 
 ## clean: remove build/
 clean:
