@@ -43,13 +43,24 @@ TEST_SCRIPTS := $(wildcard tools/*.t) \
 TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c)) \
                 $(patsubst tools/%/main.c,%,$(wildcard tools/*/main.c))
 TOOL_SOURCES := $(wildcard tools/*.c tools/*/*.c)
-TOOL_HEADERS := $(wildcard tools/*/*.h)
-tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c)
-# blkalign-torture speaks NBD where libnbd is there.
-HAVE_NBD     := $(shell pkg-config --exists libnbd 2>/dev/null && echo yes)
-cflags_blkalign-torture := $(if $(HAVE_NBD),-DHAVE_LIBNBD \
-                                $(shell pkg-config --cflags libnbd))
-libs_blkalign-torture   := $(if $(HAVE_NBD),$(shell pkg-config --libs libnbd))
+TOOL_HEADERS := $(wildcard tools/*/*.h integrations/libnbd/*.h)
+tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c) \
+                $(sources_$(1))
+# Where libnbd is there blkalign-torture speaks NBD, and it and blkalign-bench
+# work over the driver for it.
+HAVE_NBD   := $(shell pkg-config --exists libnbd 2>/dev/null && echo yes)
+NBD_DRIVER := $(filter-out integrations/libnbd/test-%,\
+                  $(wildcard integrations/libnbd/*.c))
+NBD_CFLAGS := $(if $(HAVE_NBD),-DHAVE_LIBNBD -Iintegrations/libnbd \
+                  $(shell pkg-config --cflags libnbd))
+NBD_LIBS   := $(if $(HAVE_NBD),$(shell pkg-config --libs libnbd))
+define nbd_tool
+sources_$(1) := $(if $(HAVE_NBD),$(NBD_DRIVER))
+cflags_$(1)  := $(NBD_CFLAGS)
+libs_$(1)    := $(NBD_LIBS)
+
+endef
+$(foreach tool,blkalign-torture blkalign-bench,$(eval $(call nbd_tool,$(tool))))
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
 
@@ -75,7 +86,8 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        conformance integrations clean dist-clean FORCE
+        conformance integrations clean dist-clean FORCE \
+        install-plugin dist check-dist deb check-deb
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -182,8 +194,21 @@ build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
 
-## integrations: glue: nbdkit plugin (if nbdkit is there), block_if, kvmtool
-integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool
+# Of the NBD driver: a program per test-libnbd*.c.
+NBD_TESTS := $(if $(HAVE_NBD),$(patsubst integrations/libnbd/%.c,build/%,\
+                 $(wildcard integrations/libnbd/test-libnbd*.c)))
+
+$(NBD_TESTS): build/%: integrations/libnbd/%.c $(NBD_DRIVER) \
+                    $(wildcard integrations/libnbd/*.h) \
+                    integrations/libnbd/test-server.c \
+                    capi-tests/common_tap.c include/blkalign.h \
+                    build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests $(NBD_CFLAGS) \
+	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS) $(NBD_LIBS)
+
+## integrations: glue: nbdkit plugin, NBD driver (if they can be), block_if ...
+integrations: $(NBDKIT_PLUGIN) $(NBD_TESTS) build/test-blockif \
+              build/test-kvmtool
 
 # ---- installing -----------------------------------------------------------
 
@@ -212,6 +237,16 @@ install-tools: $(TOOLS)
 	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) $(cflags_$(tool)) \
 	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
 	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) $(libs_$(tool)) &&) :
+
+# Where nbdkit looks for plugins; like the tools linked anew.
+nbdkitdir = $(libdir)/nbdkit/plugins
+
+install-plugin: $(NBDKIT_PLUGIN)
+	$(INSTALL) -d $(DESTDIR)$(nbdkitdir)
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $$(pkg-config --cflags nbdkit) \
+	    -fPIC -shared integrations/nbdkit/blkalign-plugin.c \
+	    -o $(DESTDIR)$(nbdkitdir)/$(notdir $(NBDKIT_PLUGIN)) \
+	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) -lblkalign
 
 ## uninstall: remove what install put there, with the same variables
 uninstall:
@@ -254,7 +289,7 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
 	    $(PROVE) --exec '' $(TESTS) build/test-blockif \
-	        build/test-kvmtool $(TEST_SCRIPTS)
+	        build/test-kvmtool $(NBD_TESTS) $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
 MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \
@@ -380,6 +415,24 @@ conformance: build/tools/blkalign-torture
 ## demo: the library's main job on a disk of 4096-byte blocks, in a minute
 demo: all
 	scripts/demo
+
+# ---- packages -------------------------------------------------------------
+
+## dist: build/blkalign-VERSION.tar.xz of the last commit, crates included
+dist:
+	scripts/dist
+
+## check-dist: dist twice is the same, and builds and runs without a network
+check-dist:
+	scripts/check-dist
+
+## deb: Debian packages of the last commit, in build/deb/
+deb:
+	scripts/deb
+
+## check-deb: these in a fresh Debian 12, as root; needs a network
+check-deb:
+	scripts/check-deb
 
 ## clean: remove build/
 clean:

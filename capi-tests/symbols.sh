@@ -15,6 +15,10 @@ nm -D --defined-only "$library" | awk '{ print $3 }' | sort >"$work/exported"
 check "the header declares functions" test "$(wc -l <"$work/declared")" -ge 20
 check "exported symbols are the header's functions" \
     diff "$work/declared" "$work/exported"
+sed -n 's/^ \(.*\)@Base .*/\1/p' "$root/debian/libblkalign0.symbols" |
+    sort >"$work/packaged"
+check "debian/libblkalign0.symbols lists them" \
+    diff "$work/packaged" "$work/exported"
 
 soname() {
     readelf -d "$library" | grep -F 'Library soname: [libblkalign.so.0]'

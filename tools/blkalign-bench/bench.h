@@ -9,6 +9,7 @@
  *     taking.c     the same for --poll all: go on with what one's poll finds
  *     blocking.c   the measured loop, one blocking call after the other
  *     content.c    --verify: is every byte what it should be?
+ *     nbd.c        an NBD URI in a file's place
  *     latency.c    how long requests took
  *     report.c     what is printed
  *
@@ -123,6 +124,21 @@ int64_t content_damage(const struct content *content,
 /* After the run: the whole region; false: damage, and it said so. */
 bool content_check(struct run *run);
 void content_close(struct content *content);
+
+/* ---- nbd.c ---- */
+
+struct nbd_reader;
+
+bool is_nbd_uri(const char *path);
+/* False: it failed, and said so; also if built without libnbd. */
+bool nbd_open(const char *uri, const blkalign_open_options *options,
+              blkalign_handle **handle);
+/* A connection that the library does not know of. NULL, false: it failed,
+ * and said so. */
+struct nbd_reader *nbd_reader_open(const char *uri);
+bool nbd_reader_read(struct nbd_reader *reader, unsigned char *to,
+                     int64_t offset, int64_t bytes);
+void nbd_reader_close(struct nbd_reader *reader);
 
 /* ---- submitter.c, inbox.c, taking.c, blocking.c ---- */
 

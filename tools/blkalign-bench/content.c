@@ -30,7 +30,8 @@ struct content {
     unsigned char *before;
     unsigned char *written;     /* a bit for each byte; NULL: read-only run */
     unsigned char *piece;
-    int fd;
+    int fd;                     /* or, if negative, ... */
+    struct nbd_reader *reader;
 };
 
 /* The stamps of 8 bytes at once; the lowest byte is the first. */
@@ -137,6 +138,8 @@ static void mark(struct content *content, struct aim aim, int64_t bytes)
 static bool read_all(const struct run *run, unsigned char *to, int64_t offset,
                      int64_t bytes)
 {
+    if (run->content->reader)
+        return nbd_reader_read(run->content->reader, to, offset, bytes);
     while (bytes > 0) {
         ssize_t got = pread(run->content->fd, to, (size_t)bytes, offset);
 
@@ -189,8 +192,14 @@ bool content_open(struct run *run)
     run->content = content;
     content->seed = run->settings->seed;
     content->start = INT64_MAX;
-    content->fd = open(run->settings->path, O_RDONLY | O_CLOEXEC);
-    if (content->fd < 0) {
+    content->fd = -1;
+    if (is_nbd_uri(run->settings->path))
+        content->reader = nbd_reader_open(run->settings->path);
+    else
+        content->fd = open(run->settings->path, O_RDONLY | O_CLOEXEC);
+    if (is_nbd_uri(run->settings->path) && !content->reader)
+        return false;
+    if (!content->reader && content->fd < 0) {
         complain("%s: cannot open to verify: %s", run->settings->path,
                  strerror(errno));
         return false;
@@ -242,6 +251,7 @@ void content_close(struct content *content)
         return;
     if (content->fd >= 0)
         close(content->fd);
+    nbd_reader_close(content->reader);
     free(content->before);
     free(content->written);
     free(content->piece);

@@ -13,7 +13,9 @@ static const char usage_line[] =
 
 /* In two parts: ISO C promises no longer strings. */
 static const char help_text_1[] =
-    "Sends requests to a file or block device and tells how long they took.\n"
+    "Sends requests to a file or block device, or an NBD URI (nbd://, "
+    "nbd+unix://,\n"
+    "..., if built with libnbd), and tells how long they took.\n"
     "With -w or --mix it OVERWRITES what is there.\n"
     "\n"
     "As in qemu-img bench:\n"

@@ -61,6 +61,8 @@ static bool open_handle(struct run *run, unsigned number)
     options.request_alignment = settings->alignment;
     if (settings->completion != COMPLETION_SYNC)
         options.completion = settings->completion;
+    if (number == 0 && is_nbd_uri(settings->path))
+        return nbd_open(settings->path, &options, &run->handles[0]);
     if (number == 0)
         result = blkalign_open(settings->path, &options, &run->handles[0]);
     else

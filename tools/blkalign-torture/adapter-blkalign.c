@@ -1,7 +1,7 @@
 /*
- * libblkalign: a path, or a driver in C on a memory disk. Asynchronous
- * requests; each handle beyond the first is opened anew, as by a program that
- * does not know of the first.
+ * libblkalign: a path, a driver in C on a memory disk, or its driver for NBD.
+ * Asynchronous requests; each handle of a path beyond the first is opened
+ * anew, as by a program that does not know of the first.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -10,6 +10,9 @@
 #include "memory.h"
 
 #include <blkalign.h>
+#ifdef HAVE_LIBNBD
+#include <blkalign-nbd.h>
+#endif
 
 #include <errno.h>
 #include <pthread.h>
@@ -89,6 +92,39 @@ static int open_driver(struct memory_disk *memory,
     return blkalign_open_driver(&driver, memory, options, disk);
 }
 
+/* ---- NBD ---- */
+
+#ifdef HAVE_LIBNBD
+static int open_nbd(const struct place *place,
+                    const blkalign_open_options *options, char *why,
+                    blkalign_handle **disk)
+{
+    blkalign_nbd_options nbd = BLKALIGN_NBD_OPTIONS_INIT;
+    const char *connections = place_option(place, "connections");
+    char words[BLKALIGN_NBD_WORDS];
+    int result;
+
+    if (connections)
+        nbd.connections = (uint32_t)strtoul(connections, NULL, 0);
+    result = blkalign_nbd_open(place->target, &nbd, options, words, disk);
+    if (result < 0)
+        snprintf(why, WHY_BYTES, "%s", words);
+    return result;
+}
+#else
+static int open_nbd(const struct place *place,
+                    const blkalign_open_options *options, char *why,
+                    blkalign_handle **disk)
+{
+    (void)place;
+    (void)options;
+    (void)disk;
+    snprintf(why, WHY_BYTES, "built without libnbd, so no NBD "
+             "(Debian: libnbd-dev, then build again)");
+    return -ENOTSUP;
+}
+#endif
+
 /* ---- opening ---- */
 
 static bool read_options(const struct place *place,
@@ -124,8 +160,8 @@ static bool read_options(const struct place *place,
     return true;
 }
 
-static int queue_open(const struct place *place, void *first, void **handle,
-                      char *why)
+static int queue_open_at(const struct place *place, bool nbd, void *first,
+                         void **handle, char *why)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
     struct queue *queue = calloc(1, sizeof *queue);
@@ -136,17 +172,20 @@ static int queue_open(const struct place *place, void *first, void **handle,
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->some, NULL);
     queue->place = place;
+    why[0] = '\0';
     if (read_options(place, &options, why)) {
         queue->events = options.completion == BLKALIGN_COMPLETION_EVENTFD;
         queue->untorn = options.guest_block_size != 0;
-        if (!place->memory)
-            result = blkalign_open(place->target, &options, &queue->disk);
-        else if (first)
+        if (first && (nbd || place->memory))
             result = blkalign_dup(((struct queue *)first)->disk, &options,
                                   &queue->disk);
-        else
+        else if (nbd)
+            result = open_nbd(place, &options, why, &queue->disk);
+        else if (place->memory)
             result = open_driver(place->memory, &options, &queue->disk);
-        if (result)
+        else
+            result = blkalign_open(place->target, &options, &queue->disk);
+        if (result && !why[0])
             snprintf(why, WHY_BYTES, "%s", blkalign_errmsg());
     }
     if (result == 0)
@@ -154,6 +193,18 @@ static int queue_open(const struct place *place, void *first, void **handle,
     else
         free(queue);
     return result;
+}
+
+static int queue_open(const struct place *place, void *first, void **handle,
+                      char *why)
+{
+    return queue_open_at(place, false, first, handle, why);
+}
+
+static int queue_open_nbd(const struct place *place, void *first,
+                          void **handle, char *why)
+{
+    return queue_open_at(place, true, first, handle, why);
 }
 
 static void queue_close(void *handle)
@@ -187,6 +238,8 @@ static int queue_describe(void *handle, struct facts *facts)
              limits.engine == BLKALIGN_ENGINE_IO_URING ? "io_uring"
                                                        : "threads",
              queue->place->memory ? "a driver in memory"
+             : limits.request_alignment_source == BLKALIGN_SOURCE_DRIVER
+                 ? "its driver for NBD"
              : limits.direct      ? "direct I/O"
                                   : "page cache",
              (unsigned)limits.request_alignment,
@@ -274,6 +327,24 @@ const struct adapter blkalign_adapter = {
                     "guest-block-size ",
     .takes_memory = true,
     .open = queue_open,
+    .close = queue_close,
+    .describe = queue_describe,
+    .submit = queue_submit,
+    .poll = queue_poll,
+};
+
+const struct adapter blkalign_nbd_adapter = {
+    .name = "blkalign-nbd",
+#ifdef HAVE_LIBNBD
+    .help = "libblkalign over its driver for NBD: an NBD URI. -o\n"
+            "connections=N, and completion, no-merge, guest-block-size as "
+            "above",
+#else
+    .help = "libblkalign over NBD; not in this program: it was built\n"
+            "without libnbd",
+#endif
+    .option_names = " connections completion no-merge guest-block-size ",
+    .open = queue_open_nbd,
     .close = queue_close,
     .describe = queue_describe,
     .submit = queue_submit,

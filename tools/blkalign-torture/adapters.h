@@ -10,6 +10,7 @@
 #include "adapter.h"
 
 extern const struct adapter blkalign_adapter;   /* adapter-blkalign.c */
+extern const struct adapter blkalign_nbd_adapter;
 extern const struct adapter path_adapter;       /* adapter-path.c */
 extern const struct adapter nbd_adapter;        /* adapter-nbd.c */
 extern const struct adapter broken_adapter;     /* adapter-broken.c */

@@ -173,6 +173,19 @@ if have nbdkit; then
     try "nbdkit blocksize filter, odd file" --behind "$odd" "$uri"
 fi
 
+# ---- a remote store of 4096-byte blocks ----
+
+if have nbdkit && "$torture" --help | grep -q "over its driver for NBD"; then
+    serve socket nbdkit -f -U "$directory/socket" --filter=log \
+        --filter=error --filter=blocksize-policy file "$block_disk" \
+        blocksize-minimum=4096 blocksize-error-policy=error \
+        error-pread-rate=100% "error-file=$directory/fail" \
+        "logfile=$directory/log"
+    try "libblkalign on a remote 4096-byte store" -a blkalign-nbd \
+        "${fault[@]}" --flush-count \
+        "grep -cE 'Flush|fua=1' $directory/log" "$uri"
+fi
+
 # ---- the tables ----
 
 # cell CASE NUMBER: what the run says of the case, in a word
