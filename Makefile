@@ -75,7 +75,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        conformance integrations clean dist-clean FORCE
+        check-guest conformance integrations clean dist-clean FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -224,6 +224,7 @@ check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
 	$(MAKE) check-c
+	$(MAKE) check-guest
 	$(MAKE) bench-smoke
 
 setup:
@@ -270,6 +271,11 @@ check-matrix: all $(TESTS)
 	            $(MATRIX_TESTS:capi-tests/%.c=$(OUT)/%) || exit 1; \
 	    done; \
 	done
+
+## check-guest: a Linux guest under QEMU on our servers, killed and not; a minute
+check-guest: build/libblkalign.so $(NBDKIT_PLUGIN)
+	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build $(PROVE) --exec '' \
+	    integrations/guest/boot.sh integrations/guest/kill.sh
 
 SECONDS = 60
 
