@@ -75,7 +75,8 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        check-guest conformance integrations clean dist-clean FORCE
+        check-guest conformance integrations vhost-user-blk clean dist-clean \
+        FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -184,6 +185,14 @@ build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
 
 ## integrations: glue: nbdkit plugin (if nbdkit is there), block_if, kvmtool
 integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool
+
+# A program in Rust on the C interface, linked with the library itself.
+## vhost-user-blk: blkalign-vhost-user-blk, disks for virtual machines
+vhost-user-blk:
+	@mkdir -p build/tools
+	$(CARGO) build --locked --release -p blkalign-vhost-user-blk \
+	    --target-dir $(TARGET)
+	cp $(TARGET)/release/blkalign-vhost-user-blk build/tools/
 
 # ---- installing -----------------------------------------------------------
 
