@@ -153,8 +153,8 @@ serve() {
                 2>>server.log &
             ;;
         vhost)
-            "$daemon" --socket="$directory/socket" --file="$loop" \
-                --sector-size=512 2>>server.log &
+            "$daemon" --socket "$directory/socket" --file "$loop" --queues 2 \
+                2>>server.log &
             ;;
     esac
     server=$!
