@@ -68,13 +68,18 @@ TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 NBDKIT_PLUGIN := $(if $(shell pkg-config --exists nbdkit 2>/dev/null && \
                      echo yes),build/nbdkit-blkalign-plugin.so)
 
+NBDKIT_CFLAGS := $(if $(NBDKIT_PLUGIN),$(shell pkg-config --cflags nbdkit))
+# All but what is for somebody who is not here.
+INTEGRATION_SOURCES := $(filter-out $(if $(NBDKIT_PLUGIN),,%-plugin.c),\
+                                    $(wildcard integrations/*/*.c))
+
 # Directories that the dynamic linker searches; elsewhere tools carry rpath.
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
-        install install-tools uninstall demo bench bench-smoke bench-tracker \
+        install install-tools uninstall demo bench bench-smoke bench-tracker bench-nbd \
         check-guest conformance integrations vhost-user-blk clean dist-clean \
         FORCE
 .DELETE_ON_ERROR:
@@ -183,8 +188,16 @@ build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
 
-## integrations: glue: nbdkit plugin (if nbdkit is there), block_if, kvmtool
-integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool
+build/test-qemu: $(wildcard integrations/qemu/*.c) \
+                 $(wildcard integrations/qemu/stub/*.[ch]) \
+                 $(wildcard integrations/qemu/stub/*/*.h) \
+                 include/blkalign.h build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/qemu/stub \
+	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+## integrations: glue: nbdkit plugin (if nbdkit is there), block_if, kvmtool, QEMU
+integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool \
+              build/test-qemu
 
 # A program in Rust on the C interface, linked with the library itself.
 ## vhost-user-blk: blkalign-vhost-user-blk, disks for virtual machines
@@ -251,6 +264,10 @@ lint:
 	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests -Itools/common \
 	        -fsyntax-only $$source || exit 1; \
 	done
+	for source in $(INTEGRATION_SOURCES); do \
+	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -I$$(dirname $$source)/stub \
+	        $(NBDKIT_CFLAGS) -fsyntax-only $$source || exit 1; \
+	done
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
 check-rust:
@@ -264,7 +281,7 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
 	    $(PROVE) --exec '' $(TESTS) build/test-blockif \
-	        build/test-kvmtool $(TEST_SCRIPTS)
+	        build/test-kvmtool build/test-qemu $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
 MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \
@@ -281,8 +298,8 @@ check-matrix: all $(TESTS)
 	    done; \
 	done
 
-## check-guest: a Linux guest under QEMU on our servers, killed and not; a minute
-check-guest: build/libblkalign.so $(NBDKIT_PLUGIN)
+## check-guest: a Linux guest under QEMU on our servers, killed and not
+check-guest: build/libblkalign.so $(NBDKIT_PLUGIN) vhost-user-blk
 	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build $(PROVE) --exec '' \
 	    integrations/guest/boot.sh integrations/guest/kill.sh
 
@@ -366,6 +383,10 @@ check-model:
 ## bench: speed beside qemu-img bench and fio, as root, some minutes
 bench: build/tools/blkalign-bench
 	BLKALIGN_BENCH=$< scripts/bench
+
+## bench-nbd: the nbdkit plugin beside qemu-nbd and nbdkit's own, as root
+bench-nbd: integrations
+	BLKALIGN_BUILD=$(CURDIR)/build integrations/nbdkit/bench.sh
 
 ## bench-smoke: a moment of it, to show that it runs
 bench-smoke: build/tools/blkalign-bench
