@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include "qemu/osdep.h"
+#include "block/block-io.h"
 #include "block/block_int.h"
 #include "block/thread-pool.h"
 #include "qapi/error.h"

@@ -89,7 +89,6 @@ typedef void IOHandler(void *opaque);
 typedef bool AioPollFn(void *opaque);
 
 void bdrv_register(BlockDriver *driver);
-AioContext *bdrv_get_aio_context(BlockDriverState *bs);
 void bdrv_parse_filename_strip_prefix(const char *filename,
                                       const char *prefix, QDict *options);
 void aio_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read,
