@@ -28,19 +28,19 @@ fn any_sectors_read_and_write_as_in_a_model() {
     let mut guest = Guest::connect(&daemon.socket, memory(), &wishes);
     let mut model = Disk::pattern(MIB);
     let mut random = Random::new(seed());
-    for _ in 0..1500 {
+    for _ in 0..1000 {
         let sectors = 1 + random.below(40);
         let sector = random.below(2048 - sectors);
         let (queue, bytes) = (random.below(2) as usize, sectors as usize * 512);
         let range = sector as usize * 512..sector as usize * 512 + bytes;
-        match random.below(10) {
-            0..=3 => assert_eq!(guest.read(queue, sector, bytes as u32).unwrap(), model[range]),
-            4..=7 => {
+        match random.below(60) {
+            0..=25 => assert_eq!(guest.read(queue, sector, bytes as u32).unwrap(), model[range]),
+            26..=51 => {
                 let data = random.bytes(bytes);
                 assert_eq!(guest.write(queue, sector, &data), Some(OK));
                 model[range].copy_from_slice(&data);
             }
-            8 => {
+            52..=57 => {
                 let unmap = random.below(2) as u32;
                 let ranges = [(sector, sectors as u32, unmap)];
                 assert_eq!(guest.clear(queue, WRITE_ZEROES, &ranges), Some(OK));
