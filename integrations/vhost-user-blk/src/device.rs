@@ -114,6 +114,9 @@ impl Device {
 
     fn set_write_cache(&mut self, on: bool) {
         self.write_cache = on;
+        if let Some(inflight) = &self.inflight {
+            inflight.set_write_through(!on);
+        }
         self.queues.iter().for_each(|queue| queue.handle.set_write_cache(on));
     }
 
@@ -325,7 +328,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         let inflight = Inflight::map(file, given.mmap_offset, given.mmap_size, queues, size);
         let inflight = inflight.ok_or(Error::InvalidParam)?;
         self.pause_all();
+        let write_cache = self.write_cache && !inflight.is_write_through();
         self.inflight = Some(inflight);
+        self.set_write_cache(write_cache);
         self.resume_all()
     }
 

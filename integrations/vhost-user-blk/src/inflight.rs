@@ -15,6 +15,8 @@ use vm_memory::FileOffset;
 
 const HEADER: usize = 16;
 const ENTRY: usize = 16;
+/// In the flags of the first region: the write cache is off. Ours alone.
+const WRITE_THROUGH: u64 = 1 << 63;
 /// So much of the address of each queue's region is zero.
 const REGION_ALIGNMENT: usize = 64;
 
@@ -39,13 +41,26 @@ impl Inflight {
 
     /// None: the file is too short, or cannot be mapped.
     pub fn map(file: File, offset: u64, bytes: u64, queues: u16, size: u16) -> Option<Inflight> {
-        if bytes < Inflight::bytes(queues, size) {
+        if queues == 0 || bytes < Inflight::bytes(queues, size) {
             return None;
         }
         let file = Some(FileOffset::new(file, offset));
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let mapping = MmapRegion::build(file, bytes as usize, protection, libc::MAP_SHARED).ok()?;
         Some(Inflight { mapping: Arc::new(mapping), queues, size })
+    }
+
+    /// Whether the driver has switched the write cache off. A frontend does not say that again to
+    /// another daemon, so it is kept here, in the flags of the first region, which nobody uses.
+    pub fn is_write_through(&self) -> bool {
+        // SAFETY: `map` checked that the mapping has a region, which is aligned.
+        unsafe { self.mapping.as_ptr().cast::<u64>().read_volatile() & WRITE_THROUGH != 0 }
+    }
+
+    pub fn set_write_through(&self, on: bool) {
+        let flags = if on { WRITE_THROUGH } else { 0 };
+        // SAFETY: as above.
+        unsafe { self.mapping.as_ptr().cast::<u64>().write_volatile(flags) };
     }
 
     /// That of queue `index`, which has `size` descriptors. None: there is none as large as that.

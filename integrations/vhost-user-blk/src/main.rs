@@ -57,9 +57,14 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
-    let level = if options.verbose { BLKALIGN_LOG_INFO } else { BLKALIGN_LOG_WARNING };
-    storage::log_to_stderr(level);
+    if options.verbose {
+        storage::log_to_stderr(BLKALIGN_LOG_INFO);
+    }
     let (disk, handles) = open(options).map_err(|error| error.to_string())?;
+    if !options.verbose {
+        // Not before: what is wrong with opening is told once, by our caller.
+        storage::log_to_stderr(BLKALIGN_LOG_WARNING);
+    }
     if disk.sectors == 0 {
         return Err(format!("{}: too short for a disk", options.file.display()));
     }
