@@ -79,6 +79,11 @@ TOOLS       := $(TOOL_NAMES:%=build/tools/%)
 NBDKIT_PLUGIN := $(if $(shell pkg-config --exists nbdkit 2>/dev/null && \
                      echo yes),build/nbdkit-blkalign-plugin.so)
 
+NBDKIT_CFLAGS := $(if $(NBDKIT_PLUGIN),$(shell pkg-config --cflags nbdkit))
+# All but what is for somebody who is not here.
+INTEGRATION_SOURCES := $(filter-out $(if $(NBDKIT_PLUGIN),,%-plugin.c),\
+                                    $(wildcard integrations/*/*.c))
+
 # Directories that the dynamic linker searches; elsewhere tools carry rpath.
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
@@ -86,8 +91,8 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        conformance integrations clean dist-clean FORCE \
-        install-plugin dist check-dist deb check-deb
+        bench-nbd check-guest conformance integrations vhost-user-blk clean \
+        dist-clean install-plugin dist check-dist deb check-deb FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -206,9 +211,27 @@ $(NBD_TESTS): build/%: integrations/libnbd/%.c $(NBD_DRIVER) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests $(NBD_CFLAGS) \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS) $(NBD_LIBS)
 
-## integrations: glue: nbdkit plugin, NBD driver (if they can be), block_if ...
-integrations: $(NBDKIT_PLUGIN) $(NBD_TESTS) build/test-blockif \
-              build/test-kvmtool
+build/test-qemu: $(wildcard integrations/qemu/*.c) \
+                 $(wildcard integrations/qemu/stub/*.[ch]) \
+                 $(wildcard integrations/qemu/stub/*/*.h) \
+                 include/blkalign.h build/libblkalign.so
+	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/qemu/stub \
+	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
+
+# A test program for each that needs no server.
+GLUE_TESTS := $(NBD_TESTS) build/test-blockif build/test-kvmtool \
+              build/test-qemu
+
+## integrations: nbdkit plugin, NBD driver (if they can be), block_if, QEMU ...
+integrations: $(NBDKIT_PLUGIN) $(GLUE_TESTS)
+
+# A program in Rust on the C interface, linked with the library itself.
+## vhost-user-blk: blkalign-vhost-user-blk, disks for virtual machines
+vhost-user-blk:
+	@mkdir -p build/tools
+	$(CARGO) build --locked --release -p blkalign-vhost-user-blk \
+	    --target-dir $(TARGET)
+	cp $(TARGET)/release/blkalign-vhost-user-blk build/tools/
 
 # ---- installing -----------------------------------------------------------
 
@@ -259,6 +282,7 @@ check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
 	$(MAKE) check-c
+	$(MAKE) check-guest
 	$(MAKE) bench-smoke
 
 setup:
@@ -276,6 +300,10 @@ lint:
 	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -Icapi-tests -Itools/common \
 	        -fsyntax-only $$source || exit 1; \
 	done
+	for source in $(INTEGRATION_SOURCES); do \
+	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -I$$(dirname $$source)/stub \
+	        $(NBDKIT_CFLAGS) -fsyntax-only $$source || exit 1; \
+	done
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
 check-rust:
@@ -288,8 +316,7 @@ check-c: all integrations $(TESTS)
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    BLKALIGN_NBDKIT_PLUGIN='$(NBDKIT_PLUGIN:%=$(CURDIR)/%)' \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
-	    $(PROVE) --exec '' $(TESTS) build/test-blockif \
-	        build/test-kvmtool $(NBD_TESTS) $(TEST_SCRIPTS)
+	    $(PROVE) --exec '' $(TESTS) $(GLUE_TESTS) $(TEST_SCRIPTS)
 
 # Programs that hold in every mode of operation: see capi-tests/common_mode.h.
 MATRIX_TESTS := $(shell grep -lE 'common_(mode|scene)\.h' \
@@ -305,6 +332,11 @@ check-matrix: all $(TESTS)
 	            $(MATRIX_TESTS:capi-tests/%.c=$(OUT)/%) || exit 1; \
 	    done; \
 	done
+
+## check-guest: a Linux guest under QEMU on our servers, killed and not
+check-guest: build/libblkalign.so $(NBDKIT_PLUGIN) vhost-user-blk
+	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build $(PROVE) --exec '' \
+	    integrations/guest/boot.sh integrations/guest/kill.sh
 
 SECONDS = 60
 
@@ -398,6 +430,10 @@ check-model:
 ## bench: speed beside qemu-img bench and fio, as root, some minutes
 bench: build/tools/blkalign-bench
 	BLKALIGN_BENCH=$< scripts/bench
+
+## bench-nbd: the nbdkit plugin beside qemu-nbd and nbdkit's own, as root
+bench-nbd: integrations
+	BLKALIGN_BUILD=$(CURDIR)/build integrations/nbdkit/bench.sh
 
 ## bench-smoke: a moment of it, to show that it runs
 bench-smoke: build/tools/blkalign-bench

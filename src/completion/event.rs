@@ -2,8 +2,8 @@
 //!
 //! The lock guards the list of what is due and the descriptor; nothing else is taken while it is
 //! held. The descriptor exists from the moment somebody asks for it: a caller who only ever
-//! polls pays nothing for it. Once it exists it is readable whenever something may be due; a
-//! look that finds nothing is harmless.
+//! polls pays nothing for it. Once it exists it is readable whenever something may be due that no
+//! look is about to take; a look that finds nothing is harmless.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -34,10 +34,8 @@ impl Events {
     pub fn push(&self, delivery: Delivery, looks: bool) {
         let mut state = self.state.lock();
         state.due.push_back(delivery);
-        if let Some(fd) = &state.fd {
-            fd.signal();
-        }
         if !looks {
+            state.signal();
             self.changed.notify_all();
         }
     }
@@ -49,6 +47,7 @@ impl Events {
         taken.extend(state.due.drain(..count));
         let leaves = !state.due.is_empty();
         if leaves {
+            state.signal();
             self.changed.notify_all();
         }
         leaves
@@ -109,8 +108,56 @@ impl Events {
     /// After a look that may have left something: it stays readable.
     pub fn end_look(&self) {
         let state = self.state.lock();
-        if let (Some(fd), false) = (&state.fd, state.due.is_empty()) {
+        if !state.due.is_empty() {
+            state.signal();
+        }
+    }
+}
+
+impl State {
+    fn signal(&self) {
+        if let Some(fd) = &self.fd {
             fd.signal();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::completion::Callback;
+
+    extern "C" fn nothing(_opaque: *mut std::ffi::c_void, _ret: std::ffi::c_int) {}
+
+    fn push(events: &Events, looks: bool) {
+        let callback = Callback { function: nothing, opaque: std::ptr::null_mut() };
+        events.push(Delivery { callback, result: Ok(()) }, looks);
+    }
+
+    fn is_readable(events: &Events) -> bool {
+        events.state.lock().fd.as_ref().unwrap().is_readable()
+    }
+
+    #[test]
+    fn a_look_signals_only_what_it_leaves() {
+        let events = Events::default();
+        events.descriptor().unwrap();
+        let mut taken = Vec::new();
+        events.begin_look();
+        push(&events, true);
+        push(&events, true);
+        assert!(!is_readable(&events), "for each of them that would be a system call");
+        assert!(events.take(1, &mut taken));
+        assert!(is_readable(&events), "another thread may take what is left");
+        events.begin_look();
+        assert!(!events.take(1, &mut taken));
+        events.end_look();
+        assert!(!is_readable(&events));
+        push(&events, true);
+        events.end_look();
+        assert!(is_readable(&events));
+        events.begin_look();
+        push(&events, false);
+        assert!(is_readable(&events));
     }
 }

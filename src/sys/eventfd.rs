@@ -35,4 +35,11 @@ impl EventFd {
         // SAFETY: eight bytes are written to `count`.
         unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
     }
+
+    #[cfg(test)]
+    pub fn is_readable(&self) -> bool {
+        let mut entry = libc::pollfd { fd: self.raw(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry.
+        unsafe { libc::poll(&mut entry, 1, 0) == 1 }
+    }
 }

@@ -1,0 +1,365 @@
+//! The device: what the frontend's messages do (the vhost-user protocol, back end's side).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::FromRawFd;
+use std::sync::Arc;
+
+use vhost::vhost_user::message::*;
+use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
+use vhost::VhostUserMemoryRegionBase;
+use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+
+use crate::disk::Disk;
+use crate::inflight::Inflight;
+use crate::memory::{Memory, Region};
+use crate::queue::{Common, Queue};
+use crate::ring::Addresses;
+use crate::storage::Handle;
+
+/// Regions of memory that a frontend may give; QEMU has one for each slot of memory.
+const MEMORY_SLOTS: u64 = 509;
+
+pub struct Device {
+    disk: Arc<Disk>,
+    queues: Vec<Queue>,
+    queue_size_max: u16,
+    /// Guest memory is registered with the handles, and so pinned.
+    registers: bool,
+    memory: Arc<Memory>,
+    inflight: Option<Inflight>,
+    features: u64,
+    write_cache: bool,
+}
+
+impl Device {
+    /// `handles`: one for each queue.
+    pub fn new(disk: Disk, handles: Vec<Handle>, queue_size_max: u16, registers: bool) -> Device {
+        let queues = handles.into_iter().enumerate();
+        let queues = queues.map(|(index, handle)| Queue::new(index as u16, Arc::new(handle)));
+        Device {
+            disk: Arc::new(disk),
+            queues: queues.collect(),
+            queue_size_max,
+            registers,
+            memory: Arc::default(),
+            inflight: None,
+            features: 0,
+            write_cache: true,
+        }
+    }
+
+    /// The frontend has gone: everything as before it came, with nothing in flight.
+    pub fn disconnected(&mut self) {
+        self.queues.iter_mut().for_each(Queue::reset);
+        self.inflight = None;
+        // Nothing runs that a new memory could disturb.
+        let _ = self.replace_memory(Memory::default());
+        self.features = 0;
+        self.set_write_cache(true);
+    }
+
+    fn queue(&mut self, index: u32) -> Result<&mut Queue> {
+        self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)
+    }
+
+    /// Changes a queue while nothing runs in it.
+    fn change(&mut self, index: u32, change: impl FnOnce(&mut Queue)) -> Result<()> {
+        let queue = self.queue(index)?;
+        queue.pause();
+        change(queue);
+        self.resume(index as usize)
+    }
+
+    fn resume(&mut self, index: usize) -> Result<()> {
+        let common = Common {
+            disk: &self.disk,
+            memory: &self.memory,
+            inflight: self.inflight.as_ref(),
+            event_idx: self.features & (1 << VIRTIO_RING_F_EVENT_IDX) != 0,
+            registered: self.registers,
+        };
+        self.queues[index].resume(&common)
+    }
+
+    fn resume_all(&mut self) -> Result<()> {
+        (0..self.queues.len()).try_for_each(|index| self.resume(index))
+    }
+
+    fn pause_all(&mut self) {
+        self.queues.iter_mut().for_each(Queue::pause);
+    }
+
+    /// Nothing is in flight in the memory before this one when it goes.
+    fn replace_memory(&mut self, memory: Memory) -> Result<()> {
+        self.pause_all();
+        if self.registers {
+            for queue in &self.queues {
+                for region in self.memory.regions() {
+                    queue.handle.unregister(region.start(), region.bytes());
+                }
+                for region in memory.regions() {
+                    // SAFETY: it is unregistered above before its mapping goes.
+                    let result = unsafe { queue.handle.register(region.start(), region.bytes()) };
+                    result.map_err(|error| {
+                        Error::ReqHandlerError(io::Error::from_raw_os_error(error.errno))
+                    })?;
+                }
+            }
+        }
+        self.memory = Arc::new(memory);
+        self.resume_all()
+    }
+
+    fn set_write_cache(&mut self, on: bool) {
+        self.write_cache = on;
+        if let Some(inflight) = &self.inflight {
+            inflight.set_write_through(!on);
+        }
+        self.queues.iter().for_each(|queue| queue.handle.set_write_cache(on));
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.features & (1 << bit) != 0
+    }
+}
+
+fn region_of(
+    guest: u64,
+    user: u64,
+    bytes: u64,
+    mapping: vm_memory::mmap::MmapRegion<()>,
+) -> Result<Arc<Region>> {
+    Ok(Arc::new(Region::new(guest, user, bytes, mapping)?))
+}
+
+/// For what this device does not offer.
+fn unsupported<T>() -> Result<T> {
+    Err(Error::InvalidOperation("not offered by this back end"))
+}
+
+impl VhostUserBackendReqHandlerMut for Device {
+    fn set_owner(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset_owner(&mut self) -> Result<()> {
+        // As QEMU has it: all rings stop.
+        self.queues.iter_mut().for_each(Queue::reset);
+        Ok(())
+    }
+
+    fn reset_device(&mut self) -> Result<()> {
+        self.queues.iter_mut().for_each(Queue::reset);
+        self.features = 0;
+        self.set_write_cache(true);
+        Ok(())
+    }
+
+    fn get_features(&mut self) -> Result<u64> {
+        Ok(self.disk.features() | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits())
+    }
+
+    fn set_features(&mut self, features: u64) -> Result<()> {
+        if features & !self.get_features()? != 0 {
+            return Err(Error::InvalidParam);
+        }
+        self.pause_all();
+        self.features = features;
+        if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
+            self.queues.iter_mut().for_each(|queue| queue.enabled = true);
+        }
+        // A driver that cannot flush gets a disk that needs no flush.
+        if !self.has(VIRTIO_BLK_F_FLUSH) && !self.has(VIRTIO_BLK_F_CONFIG_WCE) {
+            self.set_write_cache(false);
+        }
+        self.resume_all()
+    }
+
+    fn set_mem_table(
+        &mut self,
+        table: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+        _postcopy_listening: Option<bool>,
+    ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
+        let regions = table.iter().zip(files).map(|(region, file)| {
+            let mapping = region.mmap_region(file)?;
+            region_of(region.guest_phys_addr, region.user_addr, region.memory_size, mapping)
+        });
+        let memory = Memory::new(regions.collect::<Result<_>>()?)?;
+        self.replace_memory(memory).map(|()| None)
+    }
+
+    fn get_max_mem_slots(&mut self) -> Result<u64> {
+        Ok(MEMORY_SLOTS)
+    }
+
+    fn add_mem_region(
+        &mut self,
+        region: &VhostUserSingleMemoryRegion,
+        file: File,
+        _postcopy_listening: Option<bool>,
+    ) -> Result<Option<VhostUserMemoryRegionBase>> {
+        let mapping = region.mmap_region(file)?;
+        let mut regions = self.memory.regions().to_vec();
+        let (guest, user, bytes) = (region.guest_phys_addr, region.user_addr, region.memory_size);
+        regions.push(region_of(guest, user, bytes, mapping)?);
+        self.replace_memory(Memory::new(regions)?).map(|()| None)
+    }
+
+    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
+        let (guest, user, bytes) = (region.guest_phys_addr, region.user_addr, region.memory_size);
+        let before = self.memory.regions();
+        let regions: Vec<_> =
+            before.iter().filter(|r| !r.is(guest, user, bytes)).cloned().collect();
+        if regions.len() == before.len() {
+            return Err(Error::InvalidParam);
+        }
+        self.replace_memory(Memory::new(regions)?)
+    }
+
+    fn set_vring_num(&mut self, index: u32, size: u32) -> Result<()> {
+        let size = u16::try_from(size).map_err(|_| Error::InvalidParam)?;
+        if !size.is_power_of_two() || size > self.queue_size_max {
+            eprintln!(
+                "blkalign-vhost-user-blk: a queue of {size} descriptors is wanted; at most {} are \
+                 allowed, and a power of two (--queue-size)",
+                self.queue_size_max
+            );
+            return Err(Error::InvalidParam);
+        }
+        self.change(index, |queue| queue.size = size)
+    }
+
+    fn set_vring_addr(
+        &mut self,
+        index: u32,
+        _flags: VhostUserVringAddrFlags,
+        descriptors: u64,
+        used: u64,
+        available: u64,
+        _log: u64,
+    ) -> Result<()> {
+        let addresses = Addresses { descriptors, available, used };
+        self.change(index, |queue| queue.addresses = Some(addresses))
+    }
+
+    fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
+        let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
+        self.change(index, |queue| queue.base = base)
+    }
+
+    fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
+        let queue = self.queue(index)?;
+        queue.pause();
+        queue.kick = None;
+        Ok(VhostUserVringState::new(index, queue.base.into()))
+    }
+
+    fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        if fd.is_none() {
+            // It would have us poll the ring without end.
+            return Err(Error::InvalidOperation("a ring without kicks"));
+        }
+        self.change(index.into(), |queue| queue.kick = fd)
+    }
+
+    fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        self.queue(index.into())?.call.replace(fd);
+        Ok(())
+    }
+
+    fn set_vring_err(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        self.queue(index.into())?.err.replace(fd);
+        Ok(())
+    }
+
+    fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
+        Ok(VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+            | VhostUserProtocolFeatures::RESET_DEVICE
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS)
+    }
+
+    fn set_protocol_features(&mut self, _features: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn get_queue_num(&mut self) -> Result<u64> {
+        Ok(self.queues.len() as u64)
+    }
+
+    fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
+        self.change(index, |queue| queue.enabled = enable)
+    }
+
+    fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
+        self.disk.config(offset, size, self.write_cache).ok_or(Error::InvalidParam)
+    }
+
+    fn set_config(&mut self, offset: u32, bytes: &[u8], _: VhostUserConfigFlags) -> Result<()> {
+        let on = self.disk.write_cache_of(offset, bytes).ok_or(Error::InvalidParam)?;
+        self.set_write_cache(on);
+        Ok(())
+    }
+
+    fn get_inflight_fd(&mut self, wanted: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+        let (queues, size) = (wanted.num_queues, wanted.queue_size);
+        if usize::from(queues) > self.queues.len() || size > self.queue_size_max {
+            return Err(Error::InvalidParam);
+        }
+        let bytes = Inflight::bytes(queues, size);
+        // SAFETY: makes a descriptor, which nobody else has.
+        let fd = unsafe { libc::memfd_create(c"inflight".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(Error::MemFdCreateError);
+        }
+        // SAFETY: as above.
+        let file = unsafe { File::from_raw_fd(fd) };
+        file.set_len(bytes).map_err(|_| Error::FileTruncateError)?;
+        Ok((VhostUserInflight::new(bytes, 0, queues, size), file))
+    }
+
+    fn set_inflight_fd(&mut self, given: &VhostUserInflight, file: File) -> Result<()> {
+        let (queues, size) = (given.num_queues, given.queue_size);
+        let inflight = Inflight::map(file, given.mmap_offset, given.mmap_size, queues, size);
+        let inflight = inflight.ok_or(Error::InvalidParam)?;
+        self.pause_all();
+        let write_cache = self.write_cache && !inflight.is_write_through();
+        self.inflight = Some(inflight);
+        self.set_write_cache(write_cache);
+        self.resume_all()
+    }
+
+    fn set_gpu_socket(&mut self, _gpu_backend: GpuBackend) -> Result<()> {
+        unsupported()
+    }
+
+    fn get_shared_object(&mut self, _uuid: VhostUserSharedMsg) -> Result<File> {
+        unsupported()
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        _direction: VhostTransferStateDirection,
+        _phase: VhostTransferStatePhase,
+        _fd: File,
+    ) -> Result<Option<File>> {
+        unsupported()
+    }
+
+    fn check_device_state(&mut self) -> Result<()> {
+        unsupported()
+    }
+
+    fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
+        unsupported()
+    }
+
+    fn set_log_base(&mut self, _log: &VhostUserLog, _file: File) -> Result<()> {
+        unsupported()
+    }
+}

@@ -1,0 +1,172 @@
+//! What is in flight, kept in memory that the frontend holds, so that a daemon that is killed can
+//! be replaced by another that does again what was not done
+//! (VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, split virtqueues).
+//!
+//! The layout of a queue's region is that of the vhost-user specification: 16 bytes of header,
+//! then 16 bytes for each descriptor. What may be torn is only the time between two stores: the
+//! reader is another process, after the writer has gone.
+
+use std::fs::File;
+use std::sync::atomic::{compiler_fence, Ordering};
+use std::sync::Arc;
+
+use vm_memory::mmap::MmapRegion;
+use vm_memory::FileOffset;
+
+const HEADER: usize = 16;
+const ENTRY: usize = 16;
+/// In the flags of the first region: the write cache is off. Ours alone.
+const WRITE_THROUGH: u64 = 1 << 63;
+/// So much of the address of each queue's region is zero.
+const REGION_ALIGNMENT: usize = 64;
+
+/// Bytes in the region of one queue of `size` descriptors.
+fn region_bytes(size: u16) -> usize {
+    (HEADER + ENTRY * usize::from(size)).next_multiple_of(REGION_ALIGNMENT)
+}
+
+/// The regions of all queues.
+#[derive(Clone)]
+pub struct Inflight {
+    mapping: Arc<MmapRegion<()>>,
+    queues: u16,
+    size: u16,
+}
+
+impl Inflight {
+    /// Bytes of all regions.
+    pub fn bytes(queues: u16, size: u16) -> u64 {
+        region_bytes(size) as u64 * u64::from(queues)
+    }
+
+    /// None: the file is too short, or cannot be mapped.
+    pub fn map(file: File, offset: u64, bytes: u64, queues: u16, size: u16) -> Option<Inflight> {
+        if queues == 0 || bytes < Inflight::bytes(queues, size) {
+            return None;
+        }
+        let file = Some(FileOffset::new(file, offset));
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let mapping = MmapRegion::build(file, bytes as usize, protection, libc::MAP_SHARED).ok()?;
+        Some(Inflight { mapping: Arc::new(mapping), queues, size })
+    }
+
+    /// Whether the driver has switched the write cache off. A frontend does not say that again to
+    /// another daemon, so it is kept here, in the flags of the first region, which nobody uses.
+    pub fn is_write_through(&self) -> bool {
+        // SAFETY: `map` checked that the mapping has a region, which is aligned.
+        unsafe { self.mapping.as_ptr().cast::<u64>().read_volatile() & WRITE_THROUGH != 0 }
+    }
+
+    pub fn set_write_through(&self, on: bool) {
+        let flags = if on { WRITE_THROUGH } else { 0 };
+        // SAFETY: as above.
+        unsafe { self.mapping.as_ptr().cast::<u64>().write_volatile(flags) };
+    }
+
+    /// That of queue `index`, which has `size` descriptors. None: there is none as large as that.
+    pub fn queue(&self, index: u16, size: u16) -> Option<InflightQueue> {
+        if index >= self.queues || size > self.size {
+            return None;
+        }
+        let mapping = self.mapping.clone();
+        // SAFETY: `map` checked that the mapping has so many regions.
+        let start = unsafe { mapping.as_ptr().add(region_bytes(self.size) * usize::from(index)) };
+        let queue = InflightQueue { _mapping: mapping, start, size: self.size, counter: 0 };
+        // Version and number of descriptors, for whoever looks at it.
+        queue.store::<u16>(8, 1);
+        queue.store::<u16>(10, self.size);
+        Some(queue)
+    }
+}
+
+/// The region of one queue. Its users have checked that descriptors are less than its size.
+pub struct InflightQueue {
+    _mapping: Arc<MmapRegion<()>>,
+    start: *mut u8,
+    size: u16,
+    /// Of requests, in the order in which they were taken.
+    counter: u64,
+}
+
+// SAFETY: the pointer leads into the mapping, which it shares; one thread at a time uses it.
+unsafe impl Send for InflightQueue {}
+
+const LAST_BATCH_HEAD: usize = 12;
+const USED_INDEX: usize = 14;
+
+impl InflightQueue {
+    /// `head` was taken from the ring.
+    pub fn taken(&mut self, head: u16) {
+        self.counter += 1;
+        let entry = self.entry(head);
+        self.store(entry + 8, self.counter);
+        barrier();
+        self.store(entry, 1u8);
+    }
+
+    /// Before the guest sees that `heads` are done.
+    pub fn will_publish(&mut self, heads: &[u16]) {
+        let mut last: u16 = self.load(LAST_BATCH_HEAD);
+        for &head in heads {
+            self.store(self.entry(head) + 6, last);
+            last = head;
+        }
+        self.store(LAST_BATCH_HEAD, last);
+        barrier();
+    }
+
+    /// After it; `used_index` is what the guest now reads.
+    pub fn published(&mut self, heads: &[u16], used_index: u16) {
+        barrier();
+        for &head in heads {
+            self.store(self.entry(head), 0u8);
+        }
+        barrier();
+        self.store(USED_INDEX, used_index);
+    }
+
+    /// What another process took and did not finish, in the order in which it took it.
+    /// `used_index` is what the guest reads now.
+    pub fn recover(&mut self, used_index: u16, ring_size: u16) -> Vec<u16> {
+        // The last batch: the guest saw it, and it may not have been taken off yet.
+        let batch = used_index.wrapping_sub(self.load(USED_INDEX));
+        let mut head: u16 = self.load(LAST_BATCH_HEAD);
+        for _ in 0..batch.min(ring_size) {
+            if head >= self.size {
+                break;
+            }
+            self.store(self.entry(head), 0u8);
+            head = self.load(self.entry(head) + 6);
+        }
+        barrier();
+        self.store(USED_INDEX, used_index);
+        let mut heads: Vec<(u64, u16)> = (0..ring_size.min(self.size))
+            .filter(|&head| self.load::<u8>(self.entry(head)) != 0)
+            .map(|head| (self.load(self.entry(head) + 8), head))
+            .collect();
+        heads.sort_unstable();
+        self.counter = heads.last().map_or(0, |(counter, _)| *counter);
+        heads.into_iter().map(|(_, head)| head).collect()
+    }
+
+    fn entry(&self, head: u16) -> usize {
+        assert!(head < self.size);
+        HEADER + ENTRY * usize::from(head)
+    }
+
+    fn load<T>(&self, at: usize) -> T {
+        // SAFETY: inside the region and aligned, by the layout; integers only.
+        unsafe { self.start.add(at).cast::<T>().read_volatile() }
+    }
+
+    fn store<T>(&self, at: usize, value: T) {
+        // SAFETY: as for `load`.
+        unsafe { self.start.add(at).cast::<T>().write_volatile(value) }
+    }
+}
+
+/// Of this process's stores, the ones before this are done when it is killed behind it. The
+/// kernel takes care of the rest.
+fn barrier() {
+    compiler_fence(Ordering::SeqCst);
+}

@@ -1,0 +1,134 @@
+//! blkalign-vhost-user-blk: serves a file or block device to a virtual machine as a vhost-user-blk
+//! disk, by libblkalign: sectors of 512 bytes on storage with blocks of 4096, say.
+//!
+//! From the top: `main`, `options`; `server`, the socket; `device` and `queue`, the protocol and
+//! its state; `worker`, a queue's thread; `request`, `chain`, `ring`, `memory`, what the guest
+//! wrote, none of which is believed; `disk`, what the guest is told; `inflight`, for a daemon that
+//! is killed; `storage`, the library.
+
+mod chain;
+mod device;
+mod disk;
+mod events;
+mod inflight;
+mod memory;
+mod options;
+mod queue;
+mod request;
+mod ring;
+mod server;
+mod storage;
+mod worker;
+
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use blkalign::capi::*;
+
+use crate::device::Device;
+use crate::disk::{Disk, SECTOR};
+use crate::options::{Cache, Command, Options};
+use crate::server::{serve, Door, Signals};
+use crate::storage::{Handle, OpenOptions, StorageError};
+
+/// How long the locks of a daemon that was killed may last: as long as its I/O.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Pieces of data of one request: what fits into a queue of 128, the smallest that is usual.
+const SEGMENTS_MAX: u16 = 126;
+
+fn main() -> ExitCode {
+    match options::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => print!("{}", options::USAGE),
+        Ok(Command::Version) => println!("blkalign-vhost-user-blk {}", env!("CARGO_PKG_VERSION")),
+        Ok(Command::Serve(options)) => {
+            if let Err(words) = run(&options) {
+                eprintln!("blkalign-vhost-user-blk: {words}");
+                return ExitCode::FAILURE;
+            }
+        }
+        Err(words) => {
+            eprintln!("blkalign-vhost-user-blk: {words}; see --help");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
+    if options.verbose {
+        storage::log_to_stderr(BLKALIGN_LOG_INFO);
+    }
+    let (disk, handles) = open(options).map_err(|error| error.to_string())?;
+    if !options.verbose {
+        // Not before: what is wrong with opening is told once, by our caller.
+        storage::log_to_stderr(BLKALIGN_LOG_WARNING);
+    }
+    if disk.sectors == 0 {
+        return Err(format!("{}: too short for a disk", options.file.display()));
+    }
+    let door = Door::open(&options.endpoint).map_err(|error| match &options.endpoint {
+        options::Endpoint::Path(path) => format!("{}: {error}", path.display()),
+        options::Endpoint::Fd(fd) => format!("descriptor {fd}: {error}"),
+    })?;
+    let device = Device::new(disk, handles, options.queue_size, options.pin_memory);
+    serve(door, device, &signals).map_err(|error| error.to_string())
+}
+
+/// The disk, and a handle for each queue.
+fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
+    let mut open_options = open_options(options);
+    let first = open_patiently(options, open_options)?;
+    let limits = first.limits();
+    if options.cache == Cache::Auto && !limits.direct {
+        eprintln!("blkalign-vhost-user-blk: no O_DIRECT here; the page cache is used");
+    }
+    if options.sector_size > limits.request_alignment {
+        // The guest takes such a sector for atomic; the storage does not.
+        open_options.guest_block_size = options.sector_size;
+    }
+    let handles = (0..options.queues).map(|_| first.dup(open_options)).collect::<Result<_, _>>()?;
+    let blocks = first.length() / u64::from(options.sector_size);
+    let disk = Disk {
+        sectors: blocks * (u64::from(options.sector_size) / SECTOR),
+        block_size: options.sector_size,
+        read_only: options.read_only,
+        discard: options.discard,
+        serial: options.serial,
+        queues: options.queues,
+        segments_max: SEGMENTS_MAX.min(options.queue_size - 2).into(),
+        limits,
+    };
+    Ok((disk, handles))
+}
+
+fn open_options(options: &Options) -> OpenOptions {
+    let mut flags = match options.cache {
+        Cache::Auto => BLKALIGN_O_DIRECT | BLKALIGN_O_BUFFERED_OK,
+        Cache::Direct => BLKALIGN_O_DIRECT,
+        Cache::Buffered => 0,
+    };
+    for (wanted, flag) in [
+        (!options.read_only, BLKALIGN_O_RDWR),
+        (options.discard && !options.read_only, BLKALIGN_O_UNMAP),
+        (options.lock, BLKALIGN_O_LOCK),
+    ] {
+        flags |= if wanted { flag } else { 0 };
+    }
+    OpenOptions { flags, engine: options.engine, queue_depth: 128, guest_block_size: 0 }
+}
+
+/// The kernel keeps the locks of a daemon that was killed until its last I/O is done: none of it
+/// can come after one of ours.
+fn open_patiently(options: &Options, open_options: OpenOptions) -> Result<Handle, StorageError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Handle::open(&options.file, open_options) {
+            Err(error) if error.errno == libc::EAGAIN && Instant::now() < until => {
+                sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
+}

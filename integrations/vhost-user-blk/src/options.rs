@@ -1,0 +1,195 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use blkalign::capi::{BLKALIGN_ENGINE_AUTO, BLKALIGN_ENGINE_IO_URING, BLKALIGN_ENGINE_THREADS};
+use virtio_bindings::virtio_blk::VIRTIO_BLK_ID_BYTES;
+
+pub const USAGE: &str = "\
+usage: blkalign-vhost-user-blk --socket PATH | --fd N  --file PATH [options]
+
+Serves a file or block device to a virtual machine as a vhost-user-blk disk, with
+any sector size on storage of any block size. Frontends may come and go.
+
+  --socket PATH         listen on this socket
+  --fd N                a descriptor that listens, or that is connected
+  --file PATH           the image or block device
+  --read-only           refuse writes
+  --serial TEXT         what the guest sees as serial number, up to 20 bytes
+  --sector-size BYTES   the guest's logical blocks: 512 (default) or 4096
+  --queues N            up to 64; each has a thread of its own (default 1)
+  --queue-size N        most descriptors of a queue, a power of two of 4 to 1024
+                        (default 1024)
+  --direct              fail where O_DIRECT is not to be had
+  --buffered            use the page cache (default: only where O_DIRECT is not
+                        to be had)
+  --discard on|off      let the guest deallocate (default on)
+  --engine auto|threads|io_uring
+  --lock on|off         lock the image as QEMU does (default on)
+  --pin-memory on|off   register guest memory for io_uring: pins all of it, and
+                        a guest with a balloon loses data (default off)
+  --verbose             say more
+  --help, --version
+";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// O_DIRECT, else the page cache.
+    Auto,
+    Direct,
+    Buffered,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Path(PathBuf),
+    Fd(RawFd),
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub endpoint: Endpoint,
+    pub file: PathBuf,
+    pub read_only: bool,
+    pub serial: [u8; VIRTIO_BLK_ID_BYTES as usize],
+    pub sector_size: u32,
+    pub queues: u16,
+    pub queue_size: u16,
+    pub cache: Cache,
+    pub discard: bool,
+    pub engine: u32,
+    pub lock: bool,
+    pub pin_memory: bool,
+    pub verbose: bool,
+}
+
+#[derive(Debug)]
+pub enum Command {
+    Serve(Box<Options>),
+    Help,
+    Version,
+}
+
+/// What follows the program's name. An error is words for the user.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut arguments = arguments.flat_map(split_value);
+    let mut endpoint = None;
+    let mut file = None;
+    let mut options = Options {
+        endpoint: Endpoint::Fd(-1),
+        file: PathBuf::new(),
+        read_only: false,
+        serial: [0; VIRTIO_BLK_ID_BYTES as usize],
+        sector_size: 512,
+        queues: 1,
+        queue_size: 1024,
+        cache: Cache::Auto,
+        discard: true,
+        engine: BLKALIGN_ENGINE_AUTO,
+        lock: true,
+        pin_memory: false,
+        verbose: false,
+    };
+    while let Some(name) = arguments.next() {
+        let name = name.to_string_lossy().into_owned();
+        let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
+        match name.as_str() {
+            "--help" | "-h" => return Ok(Command::Help),
+            "--version" => return Ok(Command::Version),
+            "--socket" => set_endpoint(&mut endpoint, Endpoint::Path(value()?.into()))?,
+            "--fd" => {
+                let fd = number(&name, value()?, 0, RawFd::MAX as u64)?;
+                set_endpoint(&mut endpoint, Endpoint::Fd(fd as RawFd))?;
+            }
+            "--file" => file = Some(value()?.into()),
+            "--read-only" => options.read_only = true,
+            "--serial" => options.serial = serial(&value()?)?,
+            "--sector-size" => options.sector_size = sector_size(value()?)?,
+            "--queues" => options.queues = number(&name, value()?, 1, 64)? as u16,
+            "--queue-size" => options.queue_size = queue_size(&name, value()?)?,
+            "--direct" => options.cache = Cache::Direct,
+            "--buffered" => options.cache = Cache::Buffered,
+            "--discard" => options.discard = switch(&name, value()?)?,
+            "--engine" => options.engine = engine(value()?)?,
+            "--lock" => options.lock = switch(&name, value()?)?,
+            "--pin-memory" => options.pin_memory = switch(&name, value()?)?,
+            "--verbose" => options.verbose = true,
+            _ => return Err(format!("{name}: there is no such option")),
+        }
+    }
+    options.endpoint = endpoint.ok_or("--socket or --fd is missing")?;
+    options.file = file.ok_or("--file is missing")?;
+    Ok(Command::Serve(Box::new(options)))
+}
+
+/// `--name=value` is two arguments.
+fn split_value(argument: OsString) -> Vec<OsString> {
+    let bytes = argument.as_bytes();
+    let equals = bytes.iter().position(|&byte| byte == b'=');
+    match equals {
+        Some(at) if bytes.starts_with(b"--") => {
+            let part = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+            vec![part(&bytes[..at]), part(&bytes[at + 1..])]
+        }
+        _ => vec![argument],
+    }
+}
+
+fn set_endpoint(endpoint: &mut Option<Endpoint>, new: Endpoint) -> Result<(), String> {
+    match endpoint.replace(new) {
+        None => Ok(()),
+        Some(_) => Err("--socket or --fd, and once".into()),
+    }
+}
+
+fn number(name: &str, value: OsString, least: u64, most: u64) -> Result<u64, String> {
+    let parsed = value.to_str().and_then(|text| text.parse().ok());
+    parsed
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("{name} wants a number of {least} to {most}"))
+}
+
+fn switch(name: &str, value: OsString) -> Result<bool, String> {
+    match value.to_str() {
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        _ => Err(format!("{name} is on or off")),
+    }
+}
+
+fn sector_size(value: OsString) -> Result<u32, String> {
+    match value.to_str() {
+        Some("512") => Ok(512),
+        Some("4096") => Ok(4096),
+        _ => Err("--sector-size is 512 or 4096".into()),
+    }
+}
+
+fn queue_size(name: &str, value: OsString) -> Result<u16, String> {
+    let size = number(name, value, 4, 1024)? as u16;
+    if size.is_power_of_two() {
+        Ok(size)
+    } else {
+        Err(format!("{name} wants a power of two"))
+    }
+}
+
+fn engine(value: OsString) -> Result<u32, String> {
+    match value.to_str() {
+        Some("auto") => Ok(BLKALIGN_ENGINE_AUTO),
+        Some("threads") => Ok(BLKALIGN_ENGINE_THREADS),
+        Some("io_uring") => Ok(BLKALIGN_ENGINE_IO_URING),
+        _ => Err("--engine is auto, threads or io_uring".into()),
+    }
+}
+
+fn serial(value: &OsString) -> Result<[u8; VIRTIO_BLK_ID_BYTES as usize], String> {
+    let bytes = value.as_bytes();
+    let mut serial = [0; VIRTIO_BLK_ID_BYTES as usize];
+    let to = serial.get_mut(..bytes.len()).ok_or("--serial has at most 20 bytes")?;
+    to.copy_from_slice(bytes);
+    Ok(serial)
+}

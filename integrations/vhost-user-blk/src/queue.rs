@@ -1,0 +1,143 @@
+//! One queue, from the frontend's side: what it was told, and its worker while it runs.
+//!
+//! Whatever is changed is changed while no worker runs: `pause`, change, `resume`.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use vhost::vhost_user::{Error, Result};
+
+use crate::disk::Disk;
+use crate::events::Call;
+use crate::inflight::{Inflight, InflightQueue};
+use crate::memory::Memory;
+use crate::ring::{Addresses, Ring};
+use crate::storage::Handle;
+use crate::worker::{Setup, Stop, Worker};
+
+struct Running {
+    stop: Arc<Stop>,
+    thread: JoinHandle<u16>,
+}
+
+/// What all queues of a device have in common at a moment.
+pub struct Common<'a> {
+    pub disk: &'a Arc<Disk>,
+    pub memory: &'a Arc<Memory>,
+    pub inflight: Option<&'a Inflight>,
+    pub event_idx: bool,
+    pub registered: bool,
+}
+
+pub struct Queue {
+    index: u16,
+    pub handle: Arc<Handle>,
+    pub size: u16,
+    /// As the frontend sees them.
+    pub addresses: Option<Addresses>,
+    /// The next chain to take.
+    pub base: u16,
+    pub kick: Option<File>,
+    pub call: Arc<Call>,
+    pub err: Arc<Call>,
+    pub enabled: bool,
+    running: Option<Running>,
+}
+
+impl Queue {
+    pub fn new(index: u16, handle: Arc<Handle>) -> Queue {
+        Queue {
+            index,
+            handle,
+            size: 0,
+            addresses: None,
+            base: 0,
+            kick: None,
+            call: Arc::default(),
+            err: Arc::default(),
+            enabled: false,
+            running: None,
+        }
+    }
+
+    /// As after `new`, with nothing in flight.
+    pub fn reset(&mut self) {
+        self.pause();
+        *self = Queue::new(self.index, self.handle.clone());
+    }
+
+    /// Returns when everything in flight is done and the guest has been told.
+    pub fn pause(&mut self) {
+        let Some(Running { stop, thread }) = self.running.take() else { return };
+        stop.request();
+        match thread.join() {
+            Ok(base) => self.base = base,
+            Err(_) => {
+                eprintln!("blkalign-vhost-user-blk: a queue's thread has panicked: a bug");
+                std::process::abort();
+            }
+        }
+    }
+
+    /// Goes on, if all that it takes is there.
+    pub fn resume(&mut self, common: &Common) -> Result<()> {
+        let (Some(kick), Some(addresses)) = (&self.kick, self.addresses) else { return Ok(()) };
+        if self.running.is_some() || !self.enabled || common.memory.is_empty() {
+            return Ok(());
+        }
+        let guest = |user| common.memory.guest_address(user).ok_or(Error::InvalidParam);
+        let addresses = Addresses {
+            descriptors: guest(addresses.descriptors)?,
+            available: guest(addresses.available)?,
+            used: guest(addresses.used)?,
+        };
+        let memory = common.memory.clone();
+        let ring = Ring::new(memory, addresses, self.size, common.event_idx);
+        let mut ring = ring.ok_or(Error::InvalidParam)?;
+        let (inflight, again) = match common.inflight {
+            Some(inflight) => {
+                let queue = inflight.queue(self.index, self.size).ok_or(Error::InvalidParam)?;
+                let (base, queue, again) = recover(self.base, queue, &ring);
+                self.base = base;
+                (Some(queue), again)
+            }
+            None => (None, Vec::new()),
+        };
+        ring.set_next_available(self.base);
+        let stop = Arc::new(Stop::new().map_err(Error::ReqHandlerError)?);
+        let worker = Worker::new(Setup {
+            handle: self.handle.clone(),
+            disk: common.disk.clone(),
+            ring,
+            inflight,
+            kick: kick.try_clone().map_err(Error::ReqHandlerError)?,
+            call: self.call.clone(),
+            err: self.err.clone(),
+            stop: stop.clone(),
+            registered: common.registered,
+        })
+        .map_err(Error::ReqHandlerError)?;
+        let thread = Builder::new()
+            .name(format!("queue {}", self.index))
+            .spawn(move || worker.run(&again))
+            .map_err(Error::ReqHandlerError)?;
+        self.running = Some(Running { stop, thread });
+        Ok(())
+    }
+}
+
+/// What another process left in flight, which is to be done again, and where the ring goes on. The
+/// guest made available what it got back and what is in flight; a frontend whose daemon was killed
+/// knows of the former alone.
+fn recover(base: u16, mut queue: InflightQueue, ring: &Ring) -> (u16, InflightQueue, Vec<u16>) {
+    let again = queue.recover(ring.used_index(), ring.size());
+    let taken = ring.used_index().wrapping_add(again.len() as u16);
+    (if again.is_empty() { base } else { taken }, queue, again)
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.pause();
+    }
+}

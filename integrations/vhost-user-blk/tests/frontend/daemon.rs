@@ -1,0 +1,150 @@
+//! The daemon under test, and the disks that it serves.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A directory of its own for a test.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vhost-user-blk-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A disk with blocks of 4096 bytes, where loop devices are to be had; else the file itself.
+pub struct Disk {
+    file: PathBuf,
+    device: Option<PathBuf>,
+    _directory: Directory,
+}
+
+impl Disk {
+    /// Filled with bytes that tell their sectors apart.
+    pub fn new(bytes: u64) -> Disk {
+        let directory = Directory::new();
+        let file = directory.join("disk");
+        fs::write(&file, Disk::pattern(bytes)).unwrap();
+        let made = Command::new("losetup")
+            .args(["--show", "-f", "--sector-size", "4096", "--direct-io=on"])
+            .arg(&file)
+            .output();
+        let device = made
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end()));
+        if device.is_none() {
+            eprintln!("no loop device: the file is the disk");
+        }
+        Disk { file, device, _directory: directory }
+    }
+
+    pub fn pattern(bytes: u64) -> Vec<u8> {
+        (0..bytes).map(|at| (at / 512 * 7 + at % 251 + 1) as u8).collect()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.device.as_ref().unwrap_or(&self.file)
+    }
+
+    /// What is on it, behind the daemon's back.
+    pub fn contents(&self) -> Vec<u8> {
+        let file = File::open(&self.file).unwrap();
+        let mut all = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut all, 0).unwrap();
+        all
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Some(device) = &self.device {
+            let _ = Command::new("losetup").arg("-d").arg(device).status();
+        }
+    }
+}
+
+pub struct Daemon {
+    pub child: Child,
+    pub socket: PathBuf,
+    directory: Option<Directory>,
+}
+
+impl Daemon {
+    pub fn start(disk: &Path, arguments: &[&str]) -> Daemon {
+        let directory = Directory::new();
+        let socket = directory.join("socket");
+        let mut daemon = Daemon::start_at(disk, &socket, arguments);
+        daemon.directory = Some(directory);
+        daemon
+    }
+
+    pub fn start_at(disk: &Path, socket: &Path, arguments: &[&str]) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blkalign-vhost-user-blk"));
+        command.arg("--socket").arg(socket).arg("--file").arg(disk).args(arguments);
+        let child = command.spawn().unwrap();
+        let daemon = Daemon { child, socket: socket.to_owned(), directory: None };
+        let until = Instant::now() + Duration::from_secs(20);
+        // A socket that a killed daemon left is there, but nobody listens.
+        while !listens(daemon.child.id(), socket) {
+            assert!(Instant::now() < until, "the daemon does not listen");
+            sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// How many mappings it has.
+    pub fn mappings(&self) -> usize {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
+        maps.lines().count()
+    }
+}
+
+/// Whether the process has this socket bound. Connecting would tell, but also count.
+fn listens(pid: u32, socket: &Path) -> bool {
+    let name = socket.to_str().unwrap();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    // The flag of a socket that listens.
+    table.lines().any(|line| line.contains(" 00010000 ") && line.ends_with(name))
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

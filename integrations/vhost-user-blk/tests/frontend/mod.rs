@@ -1,0 +1,10 @@
+//! A frontend of vhost-user-blk with guest memory of its own and rings built by hand.
+
+// Each test uses what it needs.
+#![allow(dead_code)]
+
+pub mod daemon;
+pub mod guest;
+pub mod memory;
+pub mod random;
+pub mod ring;
