@@ -14,7 +14,7 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use crate::disk::Disk;
 use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
-use crate::queue::{Common, Queue};
+use crate::queue::{translate, Common, Queue};
 use crate::ring::Addresses;
 use crate::storage::Handle;
 
@@ -242,6 +242,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         _log: u64,
     ) -> Result<()> {
         let addresses = Addresses { descriptors, available, used };
+        if !self.memory.is_empty() && translate(&self.memory, addresses).is_none() {
+            return Err(Error::InvalidParam);
+        }
         self.change(index, |queue| queue.addresses = Some(addresses))
     }
 
