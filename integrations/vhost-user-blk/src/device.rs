@@ -14,7 +14,7 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use crate::disk::Disk;
 use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
-use crate::queue::{Common, Queue};
+use crate::queue::{translate, Common, Queue};
 use crate::ring::Addresses;
 use crate::storage::Handle;
 
@@ -125,15 +125,6 @@ impl Device {
     }
 }
 
-fn region_of(
-    guest: u64,
-    user: u64,
-    bytes: u64,
-    mapping: vm_memory::mmap::MmapRegion<()>,
-) -> Result<Arc<Region>> {
-    Ok(Arc::new(Region::new(guest, user, bytes, mapping)?))
-}
-
 /// For what this device does not offer.
 fn unsupported<T>() -> Result<T> {
     Err(Error::InvalidOperation("not offered by this back end"))
@@ -184,8 +175,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         _postcopy_listening: Option<bool>,
     ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
         let regions = table.iter().zip(files).map(|(region, file)| {
-            let mapping = region.mmap_region(file)?;
-            region_of(region.guest_phys_addr, region.user_addr, region.memory_size, mapping)
+            let (guest, user, bytes) =
+                (region.guest_phys_addr, region.user_addr, region.memory_size);
+            Region::new(guest, user, bytes, region.mmap_offset, file)
         });
         let memory = Memory::new(regions.collect::<Result<_>>()?)?;
         self.replace_memory(memory).map(|()| None)
@@ -201,10 +193,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         file: File,
         _postcopy_listening: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        let mapping = region.mmap_region(file)?;
         let mut regions = self.memory.regions().to_vec();
         let (guest, user, bytes) = (region.guest_phys_addr, region.user_addr, region.memory_size);
-        regions.push(region_of(guest, user, bytes, mapping)?);
+        regions.push(Region::new(guest, user, bytes, region.mmap_offset, file)?);
         self.replace_memory(Memory::new(regions)?).map(|()| None)
     }
 
@@ -242,6 +233,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         _log: u64,
     ) -> Result<()> {
         let addresses = Addresses { descriptors, available, used };
+        if !self.memory.is_empty() && translate(&self.memory, addresses).is_none() {
+            return Err(Error::InvalidParam);
+        }
         self.change(index, |queue| queue.addresses = Some(addresses))
     }
 

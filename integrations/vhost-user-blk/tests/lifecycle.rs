@@ -3,6 +3,7 @@
 mod frontend;
 
 use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use frontend::daemon::{Daemon, Directory, Disk};
 use frontend::guest::*;
 use frontend::memory::{Memory, GUEST_BASE};
 use frontend::random::{seed, Random};
-use vhost::vhost_user::message::VhostUserConfigFlags;
-use vhost::vhost_user::VhostUserFrontend;
+use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
+use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::VhostBackend;
 
 const MIB: u64 = 1 << 20;
@@ -157,8 +158,10 @@ fn memory_may_change_while_requests_are_in_flight() {
         if round % 2 == 0 {
             guest.frontend.set_mem_table(&table).unwrap();
         } else {
-            guest.frontend.remove_mem_region(&table[1]).unwrap();
-            guest.frontend.add_mem_region(&table[1]).unwrap();
+            // The first one has the rings.
+            let region = &table[usize::from(round / 2 % 2)];
+            guest.frontend.remove_mem_region(region).unwrap();
+            guest.frontend.add_mem_region(region).unwrap();
         }
         for _ in 0..SLOTS {
             let (head, _) = guest.rings[0].wait_used(PATIENCE).expect("no answer");
@@ -267,6 +270,34 @@ fn a_signal_ends_the_daemon_and_the_socket_goes() {
         assert!(!daemon.socket.exists());
         drop(guest);
     }
+}
+
+#[test]
+fn the_socket_may_be_a_descriptor() {
+    let disk = Disk::new(MIB);
+    let serve = |fd: std::os::fd::OwnedFd| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blkalign-vhost-user-blk"));
+        command.args(["--fd", "0", "--file"]).arg(disk.path()).stdin(fd).spawn().unwrap()
+    };
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut child = serve(theirs.into());
+    let mut frontend = Frontend::from_stream(ours, 1);
+    frontend.set_owner().unwrap();
+    frontend.set_features(frontend.get_features().unwrap()).unwrap();
+    assert!(frontend.get_protocol_features().unwrap().contains(VhostUserProtocolFeatures::CONFIG));
+    drop(frontend);
+    assert!(child.wait().unwrap().success(), "there will be no other frontend");
+    let directory = Directory::new();
+    let socket = directory.join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut child = serve(listener.into());
+    for round in 0..2 {
+        let mut guest = Guest::connect(&socket, memory(), &Wishes::default());
+        assert_eq!(guest.write(0, 0, &[round; 512]), Some(OK));
+    }
+    assert!(socket.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

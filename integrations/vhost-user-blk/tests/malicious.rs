@@ -264,7 +264,8 @@ fn chains_that_are_too_long_are_refused() {
 #[test]
 fn a_ring_that_breaks_the_rules_is_given_up_until_it_starts_anew() {
     let mut scene = scene(128);
-    let faults: [(&str, fn(&mut Guest)); 3] = [
+    type Fault = fn(&mut Guest);
+    let faults: [(&str, Fault); 3] = [
         ("an index that jumps", |guest| guest.rings[0].publish_index(129)),
         ("an index that goes back", |guest| guest.rings[0].publish_index(u16::MAX)),
         ("a head beyond the table", |guest| {
