@@ -288,7 +288,7 @@ check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
 	$(MAKE) check-c
-	$(MAKE) check-guest
+	$(MAKE) check-guest BLKALIGN_GUEST_QUICK=1
 	$(MAKE) bench-smoke
 
 setup:
@@ -341,8 +341,9 @@ check-matrix: all $(TESTS)
 
 ## check-guest: a Linux guest under QEMU on our servers, killed and not
 check-guest: build/libblkalign.so $(NBDKIT_PLUGIN) vhost-user-blk
-	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build $(PROVE) --exec '' \
-	    integrations/guest/boot.sh integrations/guest/kill.sh
+	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build \
+	    BLKALIGN_GUEST_QUICK=$(BLKALIGN_GUEST_QUICK) $(PROVE) -j2 \
+	    --exec '' integrations/guest/boot.sh integrations/guest/kill.sh
 
 SECONDS = 60
 

@@ -91,6 +91,7 @@ fetch_kernel() {
 
 [ "$(uname -m)" = x86_64 ] || refuse 'the guest is for x86-64'
 mkdir -p "$target" && target=$(cd "$target" && pwd) || exit 1
+exec 9>"$target/lock" && flock 9       # of several tests one does it
 if ! { [ -x "$target/qemu" ] && [ -x "$target/busybox" ] &&
        [ -e "$target/vmlinuz" ]; }; then
     command -v apt-get >/dev/null || refuse 'no apt-get to bring a kernel'

@@ -20,6 +20,11 @@
 //! another descriptor loses them; a child after fork has a part in it, and keeps them locked if
 //! this process dies.
 //!
+//! A process that is killed may leave I/O behind (io_uring's, which its end does not wait for), a
+//! block read before it died and written after its successor has written the same. So each handle
+//! that writes says so (byte 101) also on the open file description that its I/O goes through,
+//! which the kernel keeps as long as there is I/O on it.
+//!
 //! Each `FileLocks` has a lock that guards what is taken and for how many; it is held during the
 //! system calls for that, which do not wait. That of the map is taken alone.
 
@@ -81,6 +86,8 @@ impl Bytes {
     }
 
     const ALL: Bytes = Bytes(0xff);
+    /// Byte 101.
+    const WRITES: Bytes = Bytes(WRITE);
 
     fn is_empty(self) -> bool {
         self.0 == 0
@@ -153,6 +160,8 @@ pub struct ImageLock {
     file: Arc<FileLocks>,
     how: Use,
     name: String,
+    /// Of what writes: the open file description of its I/O.
+    io: Option<Descriptor>,
 }
 
 /// Takes what `how` needs on the file of `descriptor`, beyond what this process has already.
@@ -165,8 +174,21 @@ pub fn take(
 ) -> Result<ImageLock, Error> {
     let file = locks_of(identity);
     file.state.lock().take(descriptor, identity, name, how)?;
+    let mut lock = ImageLock { file, how, name: name.to_owned(), io: None };
+    if how != Use::Read {
+        lock.io = Some(lock_io(descriptor, name)?);
+    }
     log::info!("{name}: image locks taken for {}", how.words());
-    Ok(ImageLock { file, how, name: name.to_owned() })
+    Ok(lock)
+}
+
+/// As long as there is I/O on it, whoever looks finds a writer.
+fn lock_io(descriptor: &Descriptor, name: &str) -> Result<Descriptor, Error> {
+    let io = Descriptor::duplicate_raw(descriptor.calls(), descriptor.raw())
+        .map_err(|errno| Error::new(errno, format!("{name}: cannot duplicate it for its locks")))?;
+    let locked = io.lock_byte(Bytes::WRITES.position(), true);
+    locked.map_err(|errno| refused("cannot lock", Bytes::WRITES, name, errno))?;
+    Ok(io)
 }
 
 fn locks_of(identity: Identity) -> Arc<FileLocks> {
@@ -182,8 +204,10 @@ fn locks_of(identity: Identity) -> Arc<FileLocks> {
 
 impl Drop for ImageLock {
     fn drop(&mut self) {
+        // First: once the others are given back a handle of ours would take it for another's.
+        let io_done = self.io.as_ref().map_or(Ok(()), |io| unlock(io, Bytes::WRITES));
         let given_back = self.file.state.lock().give_back(self.how);
-        match given_back {
+        match io_done.and(given_back) {
             Ok(()) => log::info!("{}: image locks for {} given back", self.name, self.how.words()),
             Err(error) => log::warning!("{}: {error}", self.name),
         }
@@ -204,7 +228,10 @@ impl State {
                 Some(descriptor) => descriptor,
                 None => open(opened, identity, name)?,
             };
-            let result = take_and_look(&descriptor, fresh, Bytes::against(how), name);
+            // Whoever came after us has looked, and ours are there; and our own handles' I/O is
+            // not to be found there.
+            let against = Bytes::against(how).without(self.all(Bytes::against));
+            let result = take_and_look(&descriptor, fresh, against, name);
             if result.is_err() {
                 let _ = unlock(&descriptor, fresh);
             } else {
@@ -218,11 +245,16 @@ impl State {
         Ok(())
     }
 
+    /// What `of` says of each use that there is.
+    fn all(&self, of: fn(Use) -> Bytes) -> Bytes {
+        let uses = USES.into_iter().filter(|&how| self.handles[how as usize] > 0);
+        uses.map(of).fold(Bytes::default(), Bytes::and)
+    }
+
     /// Keeps what the handles that are left need.
     fn give_back(&mut self, how: Use) -> Result<(), Error> {
         self.handles[how as usize] -= 1;
-        let uses = USES.into_iter().filter(|&how| self.handles[how as usize] > 0);
-        let needed = uses.map(Bytes::taken_by).fold(Bytes::default(), Bytes::and);
+        let needed = self.all(Bytes::taken_by);
         let Some(descriptor) = &self.descriptor else { return Ok(()) };
         // Not left to the close below: a child after fork may have the descriptor, too. In the end
         // all of them, should one have refused to go before.

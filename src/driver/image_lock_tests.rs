@@ -103,6 +103,30 @@ fn a_lock_outlives_the_descriptors_it_was_taken_through() {
     drop(lock);
 }
 
+/// The bytes that are locked by the open file description of that descriptor, as Linux tells.
+fn locked_by(descriptor: &Descriptor) -> Vec<u8> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.raw())).unwrap();
+    let locks = info.lines().filter(|line| line.starts_with("lock:"));
+    locks.map(|line| line.split_whitespace().last().unwrap().parse().unwrap()).collect()
+}
+
+/// A process that dies with I/O under way leaves that description behind, and no other.
+#[test]
+fn a_writer_is_also_to_be_found_on_the_open_file_that_its_io_goes_through() {
+    let (_directory, path) = image();
+    let [reader, first, second] = [(); 3].map(|()| open(&path));
+    let reads = reader.lock_image(Use::Read).unwrap();
+    assert_eq!(locked_by(&reader.main), [0; 0]);
+    let writes = first.lock_image(Use::Write).unwrap();
+    assert_eq!(locked_by(&first.main), [101]);
+    let resizes = second.lock_image(Use::Resize).unwrap();
+    assert_eq!(locked_by(&second.main), [101]);
+    drop((writes, resizes));
+    assert_eq!((locked_by(&first.main), locked_by(&second.main)), (vec![], vec![]));
+    drop(reads);
+    assert!(open(&path).lock_image(Use::Resize).is_ok(), "our own drivers are not in the way");
+}
+
 #[test]
 fn whatever_contradicts_is_refused_in_words_that_name_the_byte() {
     let (_directory, path) = image();
@@ -189,7 +213,7 @@ fn open_through(table: &'static dyn Calls, path: &CStr) -> FileDriver {
 #[test]
 fn nothing_stays_locked_wherever_a_system_call_fails() {
     let (_directory, path) = image();
-    for (kind, calls) in [(libc::F_RDLCK, 5), (libc::F_WRLCK, 5)] {
+    for (kind, calls) in [(libc::F_RDLCK, 6), (libc::F_WRLCK, 5)] {
         for number in 0..=calls {
             let driver = open_through(Failing::table(kind, number, libc::ENOLCK), &path);
             let result = driver.lock_image(Use::Resize);
@@ -236,7 +260,7 @@ fn an_interrupted_call_is_made_again() {
 #[test]
 fn a_byte_that_cannot_be_unlocked_goes_with_the_last_handle() {
     let (_directory, path) = image();
-    let driver = open_through(Failing::table(libc::F_UNLCK, 0, libc::ENOLCK), &path);
+    let driver = open_through(Failing::table(libc::F_UNLCK, 1, libc::ENOLCK), &path);
     let reader = driver.lock_image(Use::Read).unwrap();
     let writer = driver.lock_image(Use::Write).unwrap();
     drop(writer);
