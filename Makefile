@@ -81,7 +81,8 @@ NBDKIT_PLUGIN := $(if $(shell pkg-config --exists nbdkit 2>/dev/null && \
 
 NBDKIT_CFLAGS := $(if $(NBDKIT_PLUGIN),$(shell pkg-config --cflags nbdkit))
 # All but what is for somebody who is not here.
-INTEGRATION_SOURCES := $(filter-out $(if $(NBDKIT_PLUGIN),,%-plugin.c),\
+INTEGRATION_SOURCES := $(filter-out $(if $(NBDKIT_PLUGIN),,%-plugin.c) \
+                                    $(if $(HAVE_NBD),,integrations/libnbd/%),\
                                     $(wildcard integrations/*/*.c))
 
 # Directories that the dynamic linker searches; elsewhere tools carry rpath.
@@ -308,7 +309,7 @@ lint:
 	done
 	for source in $(INTEGRATION_SOURCES); do \
 	    $(CC) $(STRICT) -D_GNU_SOURCE -Iinclude -I$$(dirname $$source)/stub \
-	        $(NBDKIT_CFLAGS) -fsyntax-only $$source || exit 1; \
+	        -Icapi-tests $(NBDKIT_CFLAGS) $(NBD_CFLAGS) -fsyntax-only $$source || exit 1; \
 	done
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
