@@ -206,7 +206,7 @@ $(NBD_TESTS): build/%: integrations/libnbd/%.c $(NBD_DRIVER) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Icapi-tests $(NBD_CFLAGS) \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS) $(NBD_LIBS)
 
-## integrations: glue: nbdkit plugin, NBD driver (if they can be), block_if ...
+## integrations: glue: nbdkit plugin, NBD driver, block_if, kvmtool; what can be built
 integrations: $(NBDKIT_PLUGIN) $(NBD_TESTS) build/test-blockif \
               build/test-kvmtool
 
