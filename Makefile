@@ -223,7 +223,7 @@ build/test-qemu: $(wildcard integrations/qemu/*.c) \
 GLUE_TESTS := $(NBD_TESTS) build/test-blockif build/test-kvmtool \
               build/test-qemu
 
-## integrations: nbdkit plugin, NBD driver (if they can be), block_if, QEMU ...
+## integrations: nbdkit plugin, NBD driver, block_if, QEMU ...; what can be built
 integrations: $(NBDKIT_PLUGIN) $(GLUE_TESTS)
 
 # A program in Rust on the C interface, with the library in it. Built when asked

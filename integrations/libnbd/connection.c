@@ -129,7 +129,8 @@ static int shake_hands(struct connection *connection, uint64_t session)
     int result = 0;
 
     while (result == 0 && !nbd_aio_is_ready(connection->nbd)) {
-        result = step(connection, TICK_MS);
+        result = is_dead(connection) ? nbd_failure(connection)
+                                     : step(connection, TICK_MS);
         disk_expire(connection->disk);
         if (result == 0 && now_ns() > until) {
             say_why(connection, "no answer to the first words");

@@ -327,11 +327,25 @@ static void impossible_blocks(uint32_t smallest, uint32_t largest)
     stop_liar(pid);
 }
 
+/* A socket that is left over from a server. */
+static void nobody_listens(void)
+{
+    blkalign_handle *disk = NULL;
+    double started = seconds();
+
+    liar = &unanswered[0];
+    stop_liar(start_liar());
+    ok(try_open(NULL, 0, &disk) < 0 && last_words[0] &&
+       seconds() - started < 10, "a socket where nobody listens: %s",
+       last_words);
+}
+
 int main(void)
 {
     size_t i;
 
     stage_open();
+    nobody_listens();
     for (i = 0; i < sizeof unopened / sizeof *unopened; i++)
         does_not_open(&unopened[i]);
     for (i = 0; i < sizeof unanswered / sizeof *unanswered; i++)

@@ -52,7 +52,7 @@ static void stage_close(void)
 
 void stage_open(void)
 {
-    alarm(120);
+    alarm(300);
     if (shell("nbdkit --filter=blocksize-policy --filter=error "
               "--filter=delay --filter=log --filter=fua --filter=multi-conn "
               "--filter=exitlast --dump-plugin memory >/dev/null 2>&1"))
@@ -118,7 +118,7 @@ void server_start(const char *arguments)
     server = fork();
     if (server == 0)
         run_server(arguments);
-    for (tries = 0; tries < 500; tries++) {
+    for (tries = 0; tries < 3000; tries++) {
         if (access(in_stage("socket"), F_OK) == 0)
             return;
         usleep(10000);
@@ -155,7 +155,7 @@ bool server_ended(void)
 {
     int tries;
 
-    for (tries = 0; tries < 200; tries++) {
+    for (tries = 0; tries < 1000; tries++) {
         if (waitpid(server, NULL, WNOHANG) == server) {
             server = 0;
             return true;
@@ -225,7 +225,7 @@ void wait_for(const int *counter, int least)
 {
     int tries;
 
-    for (tries = 0; tries < 1000; tries++) {
+    for (tries = 0; tries < 3000; tries++) {
         if (__atomic_load_n(counter, __ATOMIC_SEQ_CST) >= least)
             return;
         usleep(10000);

@@ -29,9 +29,8 @@ void server_kill(void);
 void server_freeze(void);
 /* SIGTERM; waits for it. */
 void server_stop(void);
-/* Has ended by itself within two seconds? */
+/* Has ended by itself within ten seconds? */
 bool server_ended(void);
-/* The server of these arguments, opened. The handle or, with words, NULL. */
 const char *server_uri(void);
 
 /* Opens, or bails out. `nbd` may be NULL. */
@@ -52,7 +51,7 @@ struct told {
 };
 extern struct told told;
 blkalign_nbd_options with_reconnect(uint32_t seconds);
-/* Until the counter is at least that, ten seconds; bails out else. */
+/* Until the counter is at least that, half a minute; bails out else. */
 void wait_for(const int *counter, int least);
 double seconds(void);
 
