@@ -256,6 +256,9 @@ fn the_write_cache_is_as_the_driver_wants_it_also_after_a_restart() {
     let without = Wishes { without: 1 << 9 | 1 << 11, ..Wishes::default() };
     let mut guest = Guest::connect(&socket, guest.memory.clone(), &without);
     assert_eq!(guest.config(60)[32], 0);
+    // That was the firmware; the next driver can.
+    guest.frontend.set_features(guest.offered).unwrap();
+    assert_eq!(guest.config(60)[32], 1);
 }
 
 #[test]

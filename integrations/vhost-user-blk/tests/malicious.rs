@@ -282,6 +282,21 @@ fn a_ring_that_breaks_the_rules_is_given_up_until_it_starts_anew() {
     }
 }
 
+#[test]
+fn a_chain_that_is_made_available_twice_is_done_once() {
+    let mut scene = scene(128);
+    let request = Request { kind: IN, sector: 0, bytes: 512, writes: true };
+    scene.guest.prepare(0, 0, HEADER, &request);
+    scene.guest.rings[0].offer(0);
+    scene.guest.rings[0].offer(0);
+    scene.guest.rings[0].publish();
+    assert_eq!(scene.guest.rings[0].wait_used(PATIENCE), Some((0, 513)));
+    assert_eq!(scene.guest.rings[0].wait_used(MOMENT), None);
+    assert!(scene.guest.rings[0].err.read().is_ok());
+    scene.restart();
+    scene.assert_unharmed("a chain twice");
+}
+
 /// All fields of everything that the guest writes are random, near the borders of what is right.
 #[test]
 fn random_rings_never_break_the_daemon_nor_the_disk() {
