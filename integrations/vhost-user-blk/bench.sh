@@ -6,8 +6,11 @@
 #
 # Rounds are interleaved (ours, theirs, ours, ...). Prints medians of requests
 # a second and their ratio, then microseconds of processor time that a request
-# costs the daemon, which a busy machine disturbs less. BLKALIGN_ARGS: more options for ours; QSD_AIO:
-# io_uring (default) or native; DISKS: "loop zram"; CASES: what to measure.
+# costs the daemon, which a busy machine disturbs less.
+#
+# BLKALIGN_ARGS: more options for ours; QSD_AIO: io_uring (default) or native;
+# BACKING: the folder for the loop disk's file; DISKS: "loop zram"; CASES: what
+# to measure, as OPERATION:BYTES:DEPTH:ORDER.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 PATH=$PATH:/usr/sbin:/sbin
@@ -27,7 +30,7 @@ cargo build --locked --quiet --release -p blkalign-vhost-user-blk --bins \
     --example blkalign-vhost-user-bench || exit 1
 
 declare -A pid ticks
-dir=$(mktemp -d /var/tmp/vhost-bench.XXXXXX)
+dir=$(mktemp -d "${BACKING:-/var/tmp}/vhost-bench.XXXXXX")
 loop='' zram='' pids=()
 cleanup() {
     [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null

@@ -30,7 +30,8 @@ pub struct Device {
     memory: Arc<Memory>,
     inflight: Option<Inflight>,
     features: u64,
-    write_cache: bool,
+    /// What the driver wants, in the configuration space.
+    write_cache_wanted: bool,
 }
 
 impl Device {
@@ -46,7 +47,7 @@ impl Device {
             memory: Arc::default(),
             inflight: None,
             features: 0,
-            write_cache: true,
+            write_cache_wanted: true,
         }
     }
 
@@ -57,7 +58,7 @@ impl Device {
         // Nothing runs that a new memory could disturb.
         let _ = self.replace_memory(Memory::default());
         self.features = 0;
-        self.set_write_cache(true);
+        self.want_write_cache(true);
     }
 
     fn queue(&mut self, index: u32) -> Result<&mut Queue> {
@@ -112,11 +113,23 @@ impl Device {
         self.resume_all()
     }
 
-    fn set_write_cache(&mut self, on: bool) {
-        self.write_cache = on;
+    fn want_write_cache(&mut self, on: bool) {
+        self.write_cache_wanted = on;
         if let Some(inflight) = &self.inflight {
             inflight.set_write_through(!on);
         }
+        self.apply_write_cache();
+    }
+
+    /// A driver that can neither flush nor say what it wants gets a disk that needs no flush: the
+    /// firmware's, say. The next one is asked anew.
+    fn write_cache(&self) -> bool {
+        let asked = self.has(VIRTIO_BLK_F_FLUSH) || self.has(VIRTIO_BLK_F_CONFIG_WCE);
+        self.write_cache_wanted && (self.features == 0 || asked)
+    }
+
+    fn apply_write_cache(&self) {
+        let on = self.write_cache();
         self.queues.iter().for_each(|queue| queue.handle.set_write_cache(on));
     }
 
@@ -144,7 +157,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     fn reset_device(&mut self) -> Result<()> {
         self.queues.iter_mut().for_each(Queue::reset);
         self.features = 0;
-        self.set_write_cache(true);
+        self.want_write_cache(true);
         Ok(())
     }
 
@@ -161,10 +174,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
             self.queues.iter_mut().for_each(|queue| queue.enabled = true);
         }
-        // A driver that cannot flush gets a disk that needs no flush.
-        if !self.has(VIRTIO_BLK_F_FLUSH) && !self.has(VIRTIO_BLK_F_CONFIG_WCE) {
-            self.set_write_cache(false);
-        }
+        self.apply_write_cache();
         self.resume_all()
     }
 
@@ -291,12 +301,12 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
-        self.disk.config(offset, size, self.write_cache).ok_or(Error::InvalidParam)
+        self.disk.config(offset, size, self.write_cache()).ok_or(Error::InvalidParam)
     }
 
     fn set_config(&mut self, offset: u32, bytes: &[u8], _: VhostUserConfigFlags) -> Result<()> {
         let on = self.disk.write_cache_of(offset, bytes).ok_or(Error::InvalidParam)?;
-        self.set_write_cache(on);
+        self.want_write_cache(on);
         Ok(())
     }
 
@@ -322,9 +332,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         let inflight = Inflight::map(file, given.mmap_offset, given.mmap_size, queues, size);
         let inflight = inflight.ok_or(Error::InvalidParam)?;
         self.pause_all();
-        let write_cache = self.write_cache && !inflight.is_write_through();
+        let write_cache = self.write_cache_wanted && !inflight.is_write_through();
         self.inflight = Some(inflight);
-        self.set_write_cache(write_cache);
+        self.want_write_cache(write_cache);
         self.resume_all()
     }
 

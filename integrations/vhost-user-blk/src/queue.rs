@@ -83,7 +83,7 @@ impl Queue {
     /// Goes on, if all that it takes is there.
     pub fn resume(&mut self, common: &Common) -> Result<()> {
         let (Some(kick), Some(addresses)) = (&self.kick, self.addresses) else { return Ok(()) };
-        if self.running.is_some() || !self.enabled || common.memory.is_empty() {
+        if self.running.is_some() || !self.enabled || self.size == 0 {
             return Ok(());
         }
         // A frontend may take a region away and give it again, larger; until then the ring rests.
