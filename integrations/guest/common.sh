@@ -161,7 +161,7 @@ serve() {
     rm -f socket
     case $1 in
         nbdkit)
-            nbdkit -f -U "$directory/socket" "$plugin" "file=$loop" \
+            nbdkit -f -U "$directory/socket" "$plugin" "file=$loop" lock=on \
                 2>>server.log &
             ;;
         vhost)
