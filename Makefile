@@ -199,7 +199,10 @@ build/test-qemu: $(wildcard integrations/qemu/*.c) \
 integrations: $(NBDKIT_PLUGIN) build/test-blockif build/test-kvmtool \
               build/test-qemu
 
-# A program in Rust on the C interface, linked with the library itself.
+# A program in Rust on the C interface, with the library in it. Built when asked
+# for, for its crates; `make install` takes it along if it was.
+VHOST_DAEMON = build/tools/blkalign-vhost-user-blk
+
 ## vhost-user-blk: blkalign-vhost-user-blk, disks for virtual machines
 vhost-user-blk:
 	@mkdir -p build/tools
@@ -212,6 +215,7 @@ vhost-user-blk:
 INSTALLED = $(includedir)/blkalign.h $(libdir)/$(SHARED) $(libdir)/$(SONAME) \
             $(libdir)/libblkalign.so $(libdir)/libblkalign.a \
             $(libdir)/pkgconfig/blkalign.pc $(TOOL_NAMES:%=$(bindir)/%) \
+            $(bindir)/blkalign-vhost-user-blk \
             $(foreach page,$(MAN_PAGES),$(call man_path,$(page)))
 man_path  = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
@@ -234,6 +238,8 @@ install-tools: $(TOOLS)
 	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) $(cflags_$(tool)) \
 	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
 	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) $(libs_$(tool)) &&) :
+	$(if $(wildcard $(VHOST_DAEMON)),$(INSTALL) -m 755 $(VHOST_DAEMON) \
+	    $(DESTDIR)$(bindir))
 
 ## uninstall: remove what install put there, with the same variables
 uninstall:

@@ -154,7 +154,7 @@ impl Chain {
 
     fn follow_indirect(&mut self, memory: &Memory, table: Descriptor) -> Result<(), &'static str> {
         let entries = u64::from(table.bytes) / Descriptor::BYTES;
-        if entries == 0 || u64::from(table.bytes) % Descriptor::BYTES != 0 {
+        if entries == 0 || !u64::from(table.bytes).is_multiple_of(Descriptor::BYTES) {
             return Err("an indirect table of an odd size");
         }
         let mut index = 0;

@@ -14,7 +14,7 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use crate::disk::Disk;
 use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
-use crate::queue::{Common, Queue};
+use crate::queue::{translate, Common, Queue};
 use crate::ring::Addresses;
 use crate::storage::Handle;
 
@@ -30,7 +30,8 @@ pub struct Device {
     memory: Arc<Memory>,
     inflight: Option<Inflight>,
     features: u64,
-    write_cache: bool,
+    /// What the driver wants, in the configuration space.
+    write_cache_wanted: bool,
 }
 
 impl Device {
@@ -46,7 +47,7 @@ impl Device {
             memory: Arc::default(),
             inflight: None,
             features: 0,
-            write_cache: true,
+            write_cache_wanted: true,
         }
     }
 
@@ -57,7 +58,7 @@ impl Device {
         // Nothing runs that a new memory could disturb.
         let _ = self.replace_memory(Memory::default());
         self.features = 0;
-        self.set_write_cache(true);
+        self.want_write_cache(true);
     }
 
     fn queue(&mut self, index: u32) -> Result<&mut Queue> {
@@ -112,26 +113,29 @@ impl Device {
         self.resume_all()
     }
 
-    fn set_write_cache(&mut self, on: bool) {
-        self.write_cache = on;
+    fn want_write_cache(&mut self, on: bool) {
+        self.write_cache_wanted = on;
         if let Some(inflight) = &self.inflight {
             inflight.set_write_through(!on);
         }
+        self.apply_write_cache();
+    }
+
+    /// A driver that can neither flush nor say what it wants gets a disk that needs no flush: the
+    /// firmware's, say. The next one is asked anew.
+    fn write_cache(&self) -> bool {
+        let asked = self.has(VIRTIO_BLK_F_FLUSH) || self.has(VIRTIO_BLK_F_CONFIG_WCE);
+        self.write_cache_wanted && (self.features == 0 || asked)
+    }
+
+    fn apply_write_cache(&self) {
+        let on = self.write_cache();
         self.queues.iter().for_each(|queue| queue.handle.set_write_cache(on));
     }
 
     fn has(&self, bit: u32) -> bool {
         self.features & (1 << bit) != 0
     }
-}
-
-fn region_of(
-    guest: u64,
-    user: u64,
-    bytes: u64,
-    mapping: vm_memory::mmap::MmapRegion<()>,
-) -> Result<Arc<Region>> {
-    Ok(Arc::new(Region::new(guest, user, bytes, mapping)?))
 }
 
 /// For what this device does not offer.
@@ -153,7 +157,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     fn reset_device(&mut self) -> Result<()> {
         self.queues.iter_mut().for_each(Queue::reset);
         self.features = 0;
-        self.set_write_cache(true);
+        self.want_write_cache(true);
         Ok(())
     }
 
@@ -170,10 +174,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
             self.queues.iter_mut().for_each(|queue| queue.enabled = true);
         }
-        // A driver that cannot flush gets a disk that needs no flush.
-        if !self.has(VIRTIO_BLK_F_FLUSH) && !self.has(VIRTIO_BLK_F_CONFIG_WCE) {
-            self.set_write_cache(false);
-        }
+        self.apply_write_cache();
         self.resume_all()
     }
 
@@ -184,8 +185,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         _postcopy_listening: Option<bool>,
     ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
         let regions = table.iter().zip(files).map(|(region, file)| {
-            let mapping = region.mmap_region(file)?;
-            region_of(region.guest_phys_addr, region.user_addr, region.memory_size, mapping)
+            let (guest, user, bytes) =
+                (region.guest_phys_addr, region.user_addr, region.memory_size);
+            Region::new(guest, user, bytes, region.mmap_offset, file)
         });
         let memory = Memory::new(regions.collect::<Result<_>>()?)?;
         self.replace_memory(memory).map(|()| None)
@@ -201,10 +203,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         file: File,
         _postcopy_listening: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        let mapping = region.mmap_region(file)?;
         let mut regions = self.memory.regions().to_vec();
         let (guest, user, bytes) = (region.guest_phys_addr, region.user_addr, region.memory_size);
-        regions.push(region_of(guest, user, bytes, mapping)?);
+        regions.push(Region::new(guest, user, bytes, region.mmap_offset, file)?);
         self.replace_memory(Memory::new(regions)?).map(|()| None)
     }
 
@@ -242,6 +243,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         _log: u64,
     ) -> Result<()> {
         let addresses = Addresses { descriptors, available, used };
+        if !self.memory.is_empty() && translate(&self.memory, addresses).is_none() {
+            return Err(Error::InvalidParam);
+        }
         self.change(index, |queue| queue.addresses = Some(addresses))
     }
 
@@ -297,12 +301,12 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
-        self.disk.config(offset, size, self.write_cache).ok_or(Error::InvalidParam)
+        self.disk.config(offset, size, self.write_cache()).ok_or(Error::InvalidParam)
     }
 
     fn set_config(&mut self, offset: u32, bytes: &[u8], _: VhostUserConfigFlags) -> Result<()> {
         let on = self.disk.write_cache_of(offset, bytes).ok_or(Error::InvalidParam)?;
-        self.set_write_cache(on);
+        self.want_write_cache(on);
         Ok(())
     }
 
@@ -328,9 +332,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         let inflight = Inflight::map(file, given.mmap_offset, given.mmap_size, queues, size);
         let inflight = inflight.ok_or(Error::InvalidParam)?;
         self.pause_all();
-        let write_cache = self.write_cache && !inflight.is_write_through();
+        let write_cache = self.write_cache_wanted && !inflight.is_write_through();
         self.inflight = Some(inflight);
-        self.set_write_cache(write_cache);
+        self.want_write_cache(write_cache);
         self.resume_all()
     }
 

@@ -11,7 +11,8 @@ use std::sync::atomic::{compiler_fence, Ordering};
 use std::sync::Arc;
 
 use vm_memory::mmap::MmapRegion;
-use vm_memory::FileOffset;
+
+use crate::memory::map;
 
 const HEADER: usize = 16;
 const ENTRY: usize = 16;
@@ -44,9 +45,7 @@ impl Inflight {
         if queues == 0 || bytes < Inflight::bytes(queues, size) {
             return None;
         }
-        let file = Some(FileOffset::new(file, offset));
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let mapping = MmapRegion::build(file, bytes as usize, protection, libc::MAP_SHARED).ok()?;
+        let mapping = map(file, offset, bytes)?;
         Some(Inflight { mapping: Arc::new(mapping), queues, size })
     }
 
@@ -97,7 +96,7 @@ const USED_INDEX: usize = 14;
 impl InflightQueue {
     /// `head` was taken from the ring.
     pub fn taken(&mut self, head: u16) {
-        self.counter += 1;
+        self.counter = self.counter.wrapping_add(1);
         let entry = self.entry(head);
         self.store(entry + 8, self.counter);
         barrier();
@@ -169,4 +168,78 @@ impl InflightQueue {
 /// kernel takes care of the rest.
 fn barrier() {
     compiler_fence(Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::FromRawFd;
+
+    const SIZE: u16 = 8;
+
+    fn memory() -> Inflight {
+        // SAFETY: makes a descriptor, which nobody else has.
+        let file = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        let bytes = Inflight::bytes(2, SIZE);
+        file.set_len(bytes).unwrap();
+        Inflight::map(file, 0, bytes, 2, SIZE).unwrap()
+    }
+
+    /// Killed at each of the moments that there are between taking and forgetting.
+    #[test]
+    fn whatever_the_guest_does_not_see_is_done_again_in_order() {
+        let memory = memory();
+        let mut used = 65534u16;
+        let mut queue = memory.queue(1, SIZE).unwrap();
+        assert_eq!(queue.recover(used, SIZE), [0u16; 0]);
+        for head in [5, 0, 7, 2] {
+            queue.taken(head);
+        }
+        assert_eq!(memory.queue(1, SIZE).unwrap().recover(used, SIZE), [5, 0, 7, 2]);
+        // Two are about to be shown, then are, the index going around.
+        queue.will_publish(&[7, 5]);
+        assert_eq!(memory.queue(1, SIZE).unwrap().recover(used, SIZE), [5, 0, 7, 2]);
+        used = used.wrapping_add(2);
+        let mut next = memory.queue(1, SIZE).unwrap();
+        assert_eq!(next.recover(used, SIZE), [0, 2]);
+        // The next daemon does one of the two, takes another, and ends that in peace.
+        next.will_publish(&[0]);
+        next.published(&[0], used.wrapping_add(1));
+        next.taken(5);
+        assert_eq!(memory.queue(1, SIZE).unwrap().recover(used.wrapping_add(1), SIZE), [2, 5]);
+        next.will_publish(&[5, 2]);
+        next.published(&[5, 2], used.wrapping_add(3));
+        assert_eq!(memory.queue(1, SIZE).unwrap().recover(used.wrapping_add(3), SIZE), [0u16; 0]);
+        // The other queue has a region of its own.
+        assert_eq!(memory.queue(0, SIZE).unwrap().recover(0, SIZE), [0u16; 0]);
+    }
+
+    #[test]
+    fn queues_that_it_has_no_room_for_are_refused() {
+        let memory = memory();
+        assert!(memory.queue(2, SIZE).is_none());
+        assert!(memory.queue(0, 2 * SIZE).is_none());
+        // SAFETY: makes a descriptor, which nobody else has.
+        let short = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        let bytes = Inflight::bytes(2, SIZE);
+        assert!(Inflight::map(short.try_clone().unwrap(), 0, bytes, 2, SIZE).is_none());
+        assert!(Inflight::map(short, 0, bytes - 1, 2, SIZE).is_none());
+    }
+
+    /// A frontend's memory may hold anything.
+    #[test]
+    fn nonsense_in_the_memory_is_survived() {
+        let memory = memory();
+        let mut queue = memory.queue(0, SIZE).unwrap();
+        let mut random = 1u32;
+        for _ in 0..1000 {
+            for at in HEADER - 4..HEADER + ENTRY * usize::from(SIZE) {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                queue.store(at, (random >> 24) as u8);
+            }
+            let heads = queue.recover(random as u16, SIZE);
+            assert!(heads.iter().all(|&head| head < SIZE));
+            queue.taken(3);
+        }
+    }
 }

@@ -3,11 +3,27 @@
 //! Nothing outside of a mapping is ever handed out. What is inside may be changed by the guest
 //! at any moment: it is only copied, by volatile accesses, or given to the storage.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use libc::iovec;
 use vhost::vhost_user::{Error, Result};
 use vm_memory::mmap::MmapRegion;
+use vm_memory::FileOffset;
+
+/// Maps a frontend's memory. None: it cannot be mapped, or is shorter than that, so that using
+/// its end would kill us.
+pub fn map(file: File, offset: u64, bytes: u64) -> Option<MmapRegion<()>> {
+    let data = file.metadata().ok()?;
+    let end = offset.checked_add(bytes)?;
+    if bytes == 0 || (data.is_file() && data.len() < end) {
+        return None;
+    }
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
+    let bytes = usize::try_from(bytes).ok()?;
+    MmapRegion::build(Some(FileOffset::new(file, offset)), bytes, protection, flags).ok()
+}
 
 /// A range of guest memory and its mapping, which goes when this is dropped.
 pub struct Region {
@@ -20,12 +36,11 @@ pub struct Region {
 }
 
 impl Region {
-    pub fn new(guest: u64, user: u64, bytes: u64, mapping: MmapRegion<()>) -> Result<Region> {
+    /// `guest`, `user`: where they see it. `offset`: in the file.
+    pub fn new(guest: u64, user: u64, bytes: u64, offset: u64, file: File) -> Result<Arc<Region>> {
         let wraps = guest.checked_add(bytes).is_none() || user.checked_add(bytes).is_none();
-        if bytes == 0 || wraps || mapping.size() as u64 != bytes {
-            return Err(Error::InvalidParam);
-        }
-        Ok(Region { guest, user, bytes, mapping })
+        let mapping = map(file, offset, bytes).filter(|_| !wraps).ok_or(Error::InvalidParam)?;
+        Ok(Arc::new(Region { guest, user, bytes, mapping }))
     }
 
     pub fn is(&self, guest: u64, user: u64, bytes: u64) -> bool {
@@ -118,3 +133,48 @@ impl Memory {
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::FromRawFd;
+
+    const PAGE: u64 = 4096;
+
+    fn region(guest: u64, user: u64, pages: u64) -> Result<Arc<Region>> {
+        // SAFETY: makes a descriptor, which nobody else has.
+        let file = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        file.set_len(2 * PAGE).unwrap();
+        Region::new(guest, user, pages * PAGE, 0, file)
+    }
+
+    #[test]
+    fn a_range_is_in_as_many_pieces_as_it_touches_regions() {
+        let regions = vec![region(3 * PAGE, 0, 2).unwrap(), region(PAGE, 8 * PAGE, 2).unwrap()];
+        let memory = Memory::new(regions).unwrap();
+        let mut pieces = Vec::new();
+        assert!(memory.append(2 * PAGE, 2 * PAGE + 1, &mut pieces));
+        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.iov_len).collect();
+        assert_eq!(lengths, [PAGE as usize, PAGE as usize + 1]);
+        // Not a byte more than there is, nor before it; what was there stays.
+        assert!(!memory.append(4 * PAGE, PAGE + 1, &mut pieces));
+        assert!(!memory.append(PAGE - 1, 2, &mut pieces));
+        assert!(!memory.append(u64::MAX - 1, 4, &mut pieces));
+        assert_eq!(pieces.len(), 2);
+        assert!(memory.contiguous(2 * PAGE, PAGE).is_some());
+        assert!(memory.contiguous(2 * PAGE, PAGE + 1).is_none());
+        assert!(memory.contiguous(5 * PAGE, 1).is_none());
+        assert_eq!(memory.guest_address(8 * PAGE + 7), Some(PAGE + 7));
+        assert_eq!(memory.guest_address(10 * PAGE), None);
+    }
+
+    #[test]
+    fn memory_that_overlaps_wraps_or_is_not_there_is_refused() {
+        let pair = vec![region(PAGE, 0, 2).unwrap(), region(2 * PAGE, PAGE, 2).unwrap()];
+        assert!(Memory::new(pair).is_err());
+        assert!(region(0, 0, 3).is_err(), "longer than its file");
+        assert!(region(0, 0, 0).is_err());
+        assert!(region(u64::MAX - PAGE, 0, 2).is_err());
+        assert!(region(0, u64::MAX - PAGE, 2).is_err());
+    }
+}

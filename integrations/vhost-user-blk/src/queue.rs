@@ -83,15 +83,11 @@ impl Queue {
     /// Goes on, if all that it takes is there.
     pub fn resume(&mut self, common: &Common) -> Result<()> {
         let (Some(kick), Some(addresses)) = (&self.kick, self.addresses) else { return Ok(()) };
-        if self.running.is_some() || !self.enabled || common.memory.is_empty() {
+        if self.running.is_some() || !self.enabled || self.size == 0 {
             return Ok(());
         }
-        let guest = |user| common.memory.guest_address(user).ok_or(Error::InvalidParam);
-        let addresses = Addresses {
-            descriptors: guest(addresses.descriptors)?,
-            available: guest(addresses.available)?,
-            used: guest(addresses.used)?,
-        };
+        // A frontend may take a region away and give it again, larger; until then the ring rests.
+        let Some(addresses) = translate(common.memory, addresses) else { return Ok(()) };
         let memory = common.memory.clone();
         let ring = Ring::new(memory, addresses, self.size, common.event_idx);
         let mut ring = ring.ok_or(Error::InvalidParam)?;
@@ -125,6 +121,15 @@ impl Queue {
         self.running = Some(Running { stop, thread });
         Ok(())
     }
+}
+
+/// The ring as the guest sees it.
+pub fn translate(memory: &Memory, user: Addresses) -> Option<Addresses> {
+    Some(Addresses {
+        descriptors: memory.guest_address(user.descriptors)?,
+        available: memory.guest_address(user.available)?,
+        used: memory.guest_address(user.used)?,
+    })
 }
 
 /// What another process left in flight, which is to be done again, and where the ring goes on. The

@@ -74,7 +74,7 @@ pub fn parse(disk: &Disk, chain: &mut Chain, ranges: &mut Vec<Range>) -> Result<
 /// Where `bytes` bytes at `sector` are, if they are whole sectors and on the disk.
 fn place(disk: &Disk, sector: u64, bytes: u64) -> Result<i64, Status> {
     let end = sector.checked_add(bytes / SECTOR);
-    if bytes % SECTOR != 0 || end.is_none_or(|end| end > disk.sectors) {
+    if !bytes.is_multiple_of(SECTOR) || end.is_none_or(|end| end > disk.sectors) {
         return Err(Status::IoError);
     }
     // The disk's length in bytes is an i64.
@@ -90,7 +90,9 @@ fn parse_ranges(
     ranges.clear();
     let bytes = chain.readable.bytes();
     let segments = bytes / SEGMENT as u64;
-    if bytes % SEGMENT as u64 != 0 || !(1..=u64::from(CLEAR_SEGMENTS_MAX)).contains(&segments) {
+    if !bytes.is_multiple_of(SEGMENT as u64)
+        || !(1..=u64::from(CLEAR_SEGMENTS_MAX)).contains(&segments)
+    {
         return Err(Status::IoError);
     }
     let mut segment = [0; SEGMENT];

@@ -93,7 +93,7 @@ impl Ring {
         }
         let place = |guest: u64, bytes: u64, alignment: usize| {
             let start = memory.contiguous(guest, bytes)?;
-            (start as usize % alignment == 0).then_some(start)
+            (start as usize).is_multiple_of(alignment).then_some(start)
         };
         let mut ring = Ring {
             descriptors: place(at.descriptors, Descriptor::BYTES * entries, 16)?,
@@ -220,13 +220,13 @@ impl Ring {
     }
 
     fn available_cell(&self, at: usize) -> &AtomicU16 {
-        debug_assert!(at % 2 == 0 && at < 6 + 2 * usize::from(self.size));
+        debug_assert!(at.is_multiple_of(2) && at < 6 + 2 * usize::from(self.size));
         // SAFETY: inside the ring, aligned, and mapped as long as `memory`.
         unsafe { AtomicU16::from_ptr(self.available.cast_mut().add(at).cast()) }
     }
 
     fn used_cell(&self, at: usize) -> &AtomicU16 {
-        debug_assert!(at % 2 == 0 && at < 6 + 8 * usize::from(self.size));
+        debug_assert!(at.is_multiple_of(2) && at < 6 + 8 * usize::from(self.size));
         // SAFETY: inside the ring, aligned, and mapped as long as `memory`.
         unsafe { AtomicU16::from_ptr(self.used.add(at).cast()) }
     }

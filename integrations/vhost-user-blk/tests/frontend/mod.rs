@@ -8,3 +8,4 @@ pub mod guest;
 pub mod memory;
 pub mod random;
 pub mod ring;
+pub mod scene;
