@@ -340,11 +340,15 @@ check-matrix: all $(TESTS)
 	    done; \
 	done
 
+GUEST_TESTS = $(filter-out %/common.sh %/fetch.sh %/init.sh,\
+                            $(wildcard integrations/guest/*.sh))
+
 ## check-guest: a Linux guest under QEMU on our servers, killed and not
-check-guest: build/libblkalign.so $(NBDKIT_PLUGIN) vhost-user-blk
+check-guest: build/libblkalign.so build/libblkalign.a $(NBDKIT_PLUGIN) \
+             vhost-user-blk
 	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build \
 	    BLKALIGN_GUEST_QUICK=$(BLKALIGN_GUEST_QUICK) $(PROVE) -j2 \
-	    --exec '' integrations/guest/boot.sh integrations/guest/kill.sh
+	    --exec '' $(GUEST_TESTS)
 
 SECONDS = 60
 

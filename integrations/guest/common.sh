@@ -83,6 +83,17 @@ add_program() {
     done
 }
 
+# compile NAME LIBRARY...: ours, for the guest and to be used here
+compile() {
+    local name=$1
+    shift
+    ${CC:-cc} -std=c99 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE -O2 \
+        -I"$here/../../include" -static -pthread "$here/$name.c" "$@" \
+        -o "$name" 2>compile.log && cp "$name" root/sbin/ && return
+    sed 's/^/# /' compile.log
+    return 1
+}
+
 # A module, and those it depends on, as modules.dep has them.
 add_modules() {
     local to=root/lib/modules/$release name file
@@ -124,11 +135,10 @@ make_initramfs() {
     cp -r payload root/
     add_program "$(command -v mkfs.xfs)" && add_program "$(command -v mke2fs)" ||
         return 1
-    ${CC:-cc} -std=c99 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE -O2 \
-        -static -pthread "$here/load.c" -o load || return 1
-    cp load root/sbin/
+    compile load && compile late "$build/libblkalign.a" -lm -ldl || return 1
     add_modules virtio_ring virtio virtio_pci_modern_dev \
-        virtio_pci_legacy_dev virtio_pci virtio_blk crc32c_generic ext4 xfs
+        virtio_pci_legacy_dev virtio_pci virtio_blk crc32c_generic ext4 xfs \
+        null_blk
     (cd root && find . | "$guest/busybox" cpio -o -H newc >../initramfs) &&
         rm -rf root
 }
@@ -151,7 +161,7 @@ serve() {
     rm -f socket
     case $1 in
         nbdkit)
-            nbdkit -f -U "$directory/socket" "$plugin" "file=$loop" \
+            nbdkit -f -U "$directory/socket" "$plugin" "file=$loop" lock=on \
                 2>>server.log &
             ;;
         vhost)

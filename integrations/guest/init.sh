@@ -148,6 +148,21 @@ job_load() {
     must 'unmount' umount /mnt/3
 }
 
+# A disk of which each I/O takes 2 s.
+slow_disk() {
+    modprobe null_blk nr_devices=1 gb=1 bs=4096 queue_mode=2 irqmode=2 \
+        completion_nsec=2000000000 && [ -b /dev/nullb0 ]
+}
+
+job_lock() {
+    must 'make a slow disk' slow_disk
+    if late /dev/nullb0 /sys/block/nullb0/inflight; then
+        say 'ok late'
+    else
+        say 'FAILED late'
+    fi
+}
+
 # After the end of job_load, whatever it was.
 job_after() {
     must 'mount what was left' mount -t ext4 ${disk}3 /mnt/3

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -117,6 +118,20 @@ static void plugin_dump(void)
     printf("blkalign_version=%s\n", blkalign_version());
 }
 
+/* A server that was killed keeps its locks until the last of its I/O is done:
+ * until then who takes its place waits, and nothing comes after its own. */
+static int open_patiently(const blkalign_open_options *options,
+                          blkalign_handle **disk)
+{
+    struct timespec nap = { 0, 50 * 1000 * 1000 };
+    int ret, naps = 100;
+
+    while ((ret = blkalign_open(path, options, disk)) == -EAGAIN && use_lock &&
+           naps-- > 0)
+        nanosleep(&nap, NULL);
+    return ret;
+}
+
 static int open_disk(struct connection *connection, bool writable)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
@@ -134,7 +149,7 @@ static int open_disk(struct connection *connection, bool writable)
     if (use_lock)
         options.flags |= BLKALIGN_O_LOCK;
     connection->writable = writable;
-    return blkalign_open(path, &options, &connection->disk);
+    return open_patiently(&options, &connection->disk);
 }
 
 static void *plugin_open(int readonly)
