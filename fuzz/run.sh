@@ -44,7 +44,7 @@ fuzz() {
     while [ $SECONDS -lt $end ] && [ $found -lt 20 ]; do
         ASAN_OPTIONS=allocator_may_return_null=1:${ASAN_OPTIONS:-} \
             "$target/$host/release/$name" \
-            -max_total_time=$((end - SECONDS)) -timeout=60 -max_len=1024 \
+            -max_total_time=$((end - SECONDS)) -timeout=60 -max_len=512 \
             -len_control=0 -detect_leaks=0 -rss_limit_mb=4096 \
             -print_final_stats=1 -artifact_prefix="$out/findings-$name-" \
             "$out/$name" "fuzz/corpus/$name" >>"$out/$name.log" 2>&1 ||

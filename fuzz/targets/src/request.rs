@@ -25,8 +25,13 @@ impl Scene<'_, '_> {
         let Some(handle) = self.pick_handle() else { return };
         let Some(mut request) = self.invent(handle, synchronous) else { return };
         let expected = self.expected(&request);
+        if synchronous && matches!(expected, Expected::Either) {
+            // Whether it has what is plugged go ahead depends on the answer.
+            return;
+        }
         let guest_block = if synchronous { 0 } else { self.input.pick(&[0, 0, 0, 0, 512, 4096]) };
-        let index = self.begin(&mut request, handle, synchronous);
+        let taken_in = matches!(expected, Expected::TakenIn);
+        let index = self.begin(&mut request, handle, (synchronous, taken_in));
         let token = &*self.tokens[index];
         let vector = {
             let mut state = self.world.lock();
@@ -51,6 +56,11 @@ impl Scene<'_, '_> {
             opaque: (&raw const *token).cast_mut().cast(),
         };
         let disk = open.disk;
+        let (op, offset, bytes, flags) = (request.op, request.offset, request.bytes, request.flags);
+        self.say(|| {
+            let how = if synchronous { "run" } else { "submit" };
+            format!("{index}: {how} op {op} through {handle} at {offset} of {bytes} bytes, flags {flags:#x}")
+        });
         if synchronous {
             let ret = self.waiting(|| disk.run(&call, &vector));
             self.ran(index, ret, expected);
@@ -136,18 +146,25 @@ impl Scene<'_, '_> {
     }
 
     /// Enters the request in the model. Its number; `request` keeps all but its memory.
-    fn begin(&mut self, request: &mut Request, handle: usize, synchronous: bool) -> usize {
+    fn begin(
+        &mut self,
+        request: &mut Request,
+        handle: usize,
+        (synchronous, taken_in): (bool, bool),
+    ) -> usize {
         let mut state = self.world.lock();
         let open = self.handles[handle].as_mut().expect("an open handle");
         let index = state.requests.len();
-        if synchronous {
+        if synchronous && taken_in {
             enter_all(&mut state, open);
         }
         describe_change(&mut state, request, open);
         if request.op == BLKALIGN_OP_READ {
             request.read = Some(state.model.begin_read(request.offset, request.bytes));
         }
-        request.length_uncertain = state.truncated;
+        // A window is as long as ever when the object is not.
+        request.length_uncertain =
+            state.truncated || request.offset + request.bytes > state.model.length_least;
         request.after_failed_flush = state.flush_failed && !open.has(BLKALIGN_O_NO_FLUSH);
         for other in state.requests.iter_mut().filter(|other| other.result.is_none()) {
             other.accompanied = true;
@@ -171,18 +188,12 @@ impl Scene<'_, '_> {
             let state = self.world.lock();
             (state.requests[index].op, state.requests[index].handle)
         };
-        match expected {
-            Expected::Refused(code) => assert_eq!(ret, code, "op {op}"),
-            Expected::Either if ret == -libc::EIO => (),
-            Expected::Either | Expected::TakenIn => {
-                self.world.over(index, ret);
-                self.count(handle, op);
-                return;
-            }
+        if let Expected::Refused(code) = expected {
+            assert_eq!(ret, code, "op {op}");
+            return self.world.refused(index);
         }
-        // Whether it counts is not known where either was possible.
-        self.uncounted |= matches!(expected, Expected::Either);
-        self.world.refused(index);
+        self.world.over(index, ret);
+        self.count(handle, op);
     }
 
     fn submitted(&mut self, index: usize, ret: i64, expected: Expected) {

@@ -36,8 +36,8 @@ pub struct Scene<'a, 'b> {
     /// Boxed, since callbacks have their addresses.
     #[allow(clippy::vec_box)]
     pub tokens: Vec<Box<Token>>,
-    /// Statistics cannot be foretold any more.
-    pub uncounted: bool,
+    /// BLKALIGN_FUZZ_TRACE is set: every step is printed.
+    trace: bool,
     ground: Ground,
     helper: Option<JoinHandle<()>>,
 }
@@ -71,7 +71,15 @@ impl<'a, 'b> Scene<'a, 'b> {
         helper: Option<JoinHandle<()>>,
     ) -> Scene<'a, 'b> {
         let (handles, tokens) = (Vec::new(), Vec::new());
-        Scene { input, world, handles, tokens, uncounted: false, ground, helper }
+        let trace = std::env::var_os("BLKALIGN_FUZZ_TRACE").is_some();
+        Scene { input, world, handles, tokens, trace, ground, helper }
+    }
+
+    /// For whoever looks into a finding.
+    pub fn say(&self, words: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{}", words());
+        }
     }
 
     pub fn run(mut self) {
@@ -157,6 +165,26 @@ impl<'a, 'b> Scene<'a, 'b> {
             (_, first) => first.expect("an open handle").dup(&options),
         });
         let known = [libc::EINVAL, libc::EACCES];
+        self.say(|| {
+            let o = &options;
+            format!(
+                "open as {}: flags {:#x} engine {} completion {} workers {} depth {} alignments \
+                 {} {} {} guest block {} window {} {}: {:?}",
+                self.handles.len(),
+                o.flags,
+                o.engine,
+                o.completion,
+                o.workers,
+                o.queue_depth,
+                o.request_alignment,
+                o.mem_alignment,
+                o.segment_alignment,
+                o.guest_block_size,
+                o.window_offset,
+                o.window_length,
+                opened.as_ref().err()
+            )
+        });
         match opened {
             Ok(disk) => self.handles.push(Some(Open::new(disk, &options))),
             Err(code) => assert!(known.contains(&-code), "{code}: {}", calls::last_words()),
@@ -168,7 +196,7 @@ impl<'a, 'b> Scene<'a, 'b> {
         let Some(index) = self.pick_handle() else { return };
         self.drain_handle(index);
         let open = self.handles[index].take().expect("open");
-        if !self.uncounted {
+        {
             let stats = open.disk.stats();
             let told =
                 [stats.reads, stats.writes, stats.write_zeroes, stats.discards, stats.flushes];
@@ -177,8 +205,8 @@ impl<'a, 'b> Scene<'a, 'b> {
         assert_eq!(self.waiting(|| open.disk.close()), 0);
     }
 
-    /// Waits for all of a handle, unless it is left to close.
     fn drain_handle(&mut self, index: usize) {
+        self.say(|| format!("drain {index}"));
         let open = self.handles[index].as_mut().expect("open");
         enter_all(&mut self.world.lock(), open);
         let disk = open.disk;
@@ -235,6 +263,7 @@ impl<'a, 'b> Scene<'a, 'b> {
             }
         }
         open.disk.plug(plug);
+        self.say(|| format!("plug {index}: {plug}"));
     }
 
     /// Takes a request back, or one that there is not.
@@ -253,7 +282,9 @@ impl<'a, 'b> Scene<'a, 'b> {
             assert_eq!(disk.cancel(odd), -libc::ENOENT);
             return;
         }
-        match disk.cancel(id) {
+        let answer = disk.cancel(id);
+        self.say(|| format!("cancel request {index} through {handle}: {answer}"));
+        match answer {
             0 => {
                 assert!(ours && !over, "cancelled what is not in flight");
                 self.world.lock().requests[index].cancelled = true;
@@ -336,13 +367,15 @@ impl<'a, 'b> Scene<'a, 'b> {
         if state.model.is_full() {
             return;
         }
-        enter_all(&mut state, open);
         let refused = match &self.ground {
             _ if !open.has(BLKALIGN_O_RDWR) => Some(-libc::EPERM),
             _ if open.window.is_some() => Some(-libc::EINVAL),
             Ground::Driver(store) if !can_truncate(store) => Some(-libc::ENOTSUP),
             _ => None,
         };
+        if refused.is_none() {
+            enter_all(&mut state, open);
+        }
         let change = state.model.begin(Value::Zero, length, CAPACITY, false);
         let before = (state.model.length_least, state.model.length_most);
         let mut alone = true;
@@ -358,7 +391,9 @@ impl<'a, 'b> Scene<'a, 'b> {
         }
         drop(state);
         let disk = open.disk;
+        self.say(|| format!("truncate through {index} to {length}"));
         let ret = self.waiting(|| disk.truncate(length as i64));
+        self.say(|| format!("truncated: {ret}"));
         let mut state = self.world.lock();
         match (refused, ret) {
             (Some(code), _) => {

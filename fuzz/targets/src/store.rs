@@ -57,6 +57,8 @@ pub struct State {
     /// I/Os that failed.
     pub faults: u64,
     pub closed: u32,
+    /// Every I/O is printed.
+    trace: bool,
 }
 
 pub struct Store {
@@ -102,6 +104,7 @@ impl Store {
             at_once_rate: input.byte(),
             faults: 0,
             closed: 0,
+            trace: std::env::var_os("BLKALIGN_FUZZ_TRACE").is_some(),
         };
         Arc::new(Store { state: Mutex::new(state), wake: Condvar::new(), shape })
     }
@@ -179,6 +182,8 @@ impl Store {
             }
             at += element.iov_len;
         }
+        let (io, at, bytes) = (io.io, io.offset, io.bytes);
+        state.say(|| format!("  {io:?} at {at} of {bytes} bytes: {fault:?}"));
         fault.unwrap_or(0)
     }
 
@@ -235,6 +240,13 @@ impl Store {
 }
 
 impl State {
+    /// For whoever looks into a finding.
+    pub fn say(&self, words: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{}", words());
+        }
+    }
+
     fn next(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -258,6 +270,7 @@ impl State {
         if let Some(fault) = self.fault() {
             return fault;
         }
+        self.say(|| format!("  a length of {length} after {}", self.bytes.len()));
         self.bytes.resize(length as usize, 0);
         0
     }

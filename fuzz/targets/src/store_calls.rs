@@ -115,6 +115,7 @@ unsafe extern "C" fn pdiscard(opaque: *mut c_void, offset: i64, bytes: i64) -> c
     if let Some(fault) = state.fault() {
         return fault;
     }
+    state.say(|| format!("  a discard from {start} to {end}"));
     state.bytes[start..end].fill(0xdd);
     0
 }
@@ -132,6 +133,7 @@ unsafe extern "C" fn pwrite_zeroes(
     if let Some(fault) = state.fault() {
         return fault;
     }
+    state.say(|| format!("  zeros from {start} to {end}"));
     state.bytes[start..end].fill(0);
     0
 }

@@ -217,10 +217,11 @@ fn open(input: &mut Input, store: &Store, disk: Option<Disk>) -> Option<Disk> {
         if input.one_in(8) { null() } else { options.pointer() };
     let mut handle = null_mut();
     let path = path();
+    let how = input.below(8);
     let fd = input.pick(&[-1, 0, i32::MAX, i32::MIN]);
     // SAFETY: structs as long as they say; the store outlives its handles.
     let ret = unsafe {
-        match (input.below(8), disk) {
+        match (how, disk) {
             (0, _) => blkalign_open(path.as_ptr(), opts, &mut handle),
             (1, _) => blkalign_open(c"/nonexistent/x".as_ptr(), opts, &mut handle),
             (2, _) => blkalign_open_fd(fd, opts, &mut handle),
@@ -232,6 +233,9 @@ fn open(input: &mut Input, store: &Store, disk: Option<Disk>) -> Option<Disk> {
             }
         }
     };
+    if std::env::var_os("BLKALIGN_FUZZ_TRACE").is_some() {
+        eprintln!("open {how}: {ret} {}", last_words());
+    }
     assert!(ret <= 0 && (ret == 0) == !handle.is_null(), "an open returns {ret}");
     assert!(ret == 0 || !last_words().is_empty(), "a failure without words");
     (ret == 0).then_some(Disk(handle))
