@@ -37,6 +37,7 @@ RUSTFLAGS=$flags cargo build --locked --release --manifest-path fuzz/Cargo.toml 
 # After a finding it goes on with the rest of the time. Leaks are not looked
 # for: the pool of threads that all handles share has memory in its hands at
 # any time, and check-asan looks for them.
+# shellcheck disable=SC2317
 fuzz() {
     local name=$1 end=$((SECONDS + seconds)) found=0
     mkdir -p "$out/$name"
