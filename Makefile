@@ -91,6 +91,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
         check-asan check-tsan check-valgrind check-model lint setup tests \
+        fuzz check-mutants coverage \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
         bench-nbd check-guest conformance integrations vhost-user-blk clean \
         dist-clean install-plugin dist check-dist deb check-deb FORCE
@@ -301,6 +302,7 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets \
 	    --target-dir $(TARGET) -- -D warnings
 	scripts/lint
+	scripts/check-mutants --applies
 	for source in $(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    capi-tests/tsan_fence.c \
 	    $(wildcard examples/*.c); do \
@@ -438,6 +440,18 @@ check-valgrind: $(TESTS)
 ## check-model: the wait protocol, all interleavings (needs spin; a minute)
 check-model:
 	$(PROVE) --exec '' model/run.sh
+
+## fuzz: the fuzzers under AddressSanitizer, SECONDS=60 each
+fuzz:
+	fuzz/run.sh $(SECONDS)
+
+## check-mutants: what mutants/ breaks is found by the tests; half an hour
+check-mutants:
+	scripts/check-mutants
+
+## coverage: lines that the tests reach, into docs/COVERAGE.md (needs LLVM)
+coverage:
+	scripts/coverage
 
 ## bench: speed beside qemu-img bench and fio, as root, some minutes
 bench: build/tools/blkalign-bench

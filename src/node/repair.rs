@@ -113,6 +113,9 @@ fn words(now: Alignments) -> String {
 /// carries out a trial. None: they are no matter of alignment.
 fn find_larger(refusal: &Refusal, works: &mut dyn FnMut(Alignments) -> bool) -> Option<Alignments> {
     let now = refusal.limits.alignments();
+    if place(refusal, now.request) + now.request > refusal.storage {
+        return None;
+    }
     if works(now) {
         // Writes may need more than reads.
         let wanted = Alignments { request: (2 * now.request).max(PAGE), guessed: true, ..now };
@@ -148,12 +151,25 @@ fn find_larger(refusal: &Refusal, works: &mut dyn FnMut(Alignments) -> bool) -> 
 
 /// Whether the storage can be used in blocks of so many bytes, and has one at that place.
 fn suits(refusal: &Refusal, request: u64) -> bool {
-    let Refusal { limits, offset, storage, .. } = refusal;
-    let end = offset / request * request + request;
+    let Refusal { limits, storage, .. } = refusal;
+    let end = place(refusal, request) + request;
     request <= TRIAL_MAX
         && request <= limits.max_transfer
         && end <= *storage
         && (limits.last_unit > 0 || storage.is_multiple_of(request))
+}
+
+/// Where to try blocks of so many bytes: where the I/O was refused; but if that made the object
+/// longer the storage has its old length back by now and may end before, so at its start.
+fn place(refusal: &Refusal, request: u64) -> u64 {
+    let Refusal { limits, offset, storage, .. } = refusal;
+    let now = limits.request_alignment;
+    let is_there = offset / now * now + now <= *storage;
+    if is_there {
+        offset / request * request
+    } else {
+        0
+    }
 }
 
 /// Lengths of the elements of a trial.
@@ -180,7 +196,7 @@ fn read(queue: &Arc<Queue>, refusal: &Refusal, shape: Alignments) -> bool {
         segments.push(Segment { address: at, bytes });
         at += bytes;
     }
-    let offset = refusal.offset / shape.request * shape.request;
+    let offset = place(refusal, shape.request);
     let id = IoId { slot: u32::MAX, part: 0 };
     let io = Io { bytes: shape.request, segments, ..Io::new(id, Op::Read, offset) };
     let result = carry_out(queue, io);
@@ -303,6 +319,19 @@ mod tests {
         short.storage = 16000;
         assert_eq!(found(&short, |it| it.request >= 2048).0, Some((2048, 4, 512)));
         assert_eq!(found(&short, |it| it.request >= 4096).0, None);
+    }
+
+    #[test]
+    fn a_trial_reads_what_the_storage_has_though_the_object_was_longer() {
+        // A write that made the object longer was refused, and has given the length back.
+        let mut shrunk = refusal(Op::Write, libc::EINVAL);
+        shrunk.storage = 8192;
+        assert_eq!(found(&shrunk, |it| it.request >= 4096).0, Some((4096, 4, 512)));
+        for request in [512, 4096, 8192] {
+            assert!(place(&shrunk, request) + request <= shrunk.storage);
+        }
+        shrunk.storage = 0;
+        assert_eq!(found(&shrunk, |_| true), (None, 0));
     }
 
     #[test]

@@ -104,7 +104,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 }
 
-fn append(whole: &mut Io, next: Io) {
+/// `next` may be joined already, by an earlier step of the same load of results: its parts become
+/// those of the whole.
+fn append(whole: &mut Io, mut next: Io) {
     if whole.joined.is_empty() {
         whole.joined.push(whole.clone());
     }
@@ -116,5 +118,8 @@ fn append(whole: &mut Io, next: Io) {
     }
     whole.copies.extend_from_slice(&next.copies);
     whole.bytes += next.bytes;
-    whole.joined.push(next);
+    match next.joined.is_empty() {
+        true => whole.joined.push(next),
+        false => whole.joined.append(&mut next.joined),
+    }
 }

@@ -167,6 +167,12 @@ impl Bed {
 
     /// Ends the I/O at `index`, which moves so many of its bytes if it is not refused.
     pub(super) fn finish(&mut self, index: usize, moved: u64) {
+        self.give_back(index, moved);
+        self.take_in();
+    }
+
+    /// As `finish`, with more of the same load to come before the machine's actions are looked at.
+    pub(super) fn give_back(&mut self, index: usize, moved: u64) {
         self.now += 1;
         let io = self.flights.swap_remove(index);
         let result = match self.refuses(io.op, io.offset, io.bytes) {
@@ -177,7 +183,6 @@ impl Bed {
             }
         };
         self.machine.io_done(io, result, &mut self.actions);
-        self.take_in();
     }
 
     fn carry_out(&mut self, io: &Io, moved: u64) {

@@ -121,6 +121,29 @@ fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
 }
 
 #[test]
+fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
+    let mut bed = Bed::new(1, &limits(), 0);
+    for batch in 0..2 {
+        bed.machine.plug(0);
+        bed.submit(0, Op::Write, 8 * batch + 1, 2, RequestFlags::default());
+        bed.submit(0, Op::Write, 8 * batch + 5, 2, RequestFlags::default());
+        bed.machine.unplug(0, &mut bed.actions);
+        bed.take_in();
+    }
+    let joined = |bed: &Bed| bed.flights.iter().map(|io| io.joined.len()).collect::<Vec<_>>();
+    assert_eq!(joined(&bed), [2, 2]);
+    // Both reads of edges come back in one load of results, so their writes lie side by side.
+    bed.give_back(0, 8);
+    bed.give_back(0, 8);
+    bed.take_in();
+    assert_eq!(joined(&bed), [4]);
+    assert!(bed.flights[0].joined.iter().all(|part| part.joined.is_empty()));
+    bed.end_all();
+    assert!((0..4).all(|number| bed.result(number) == Some(Ok(()))));
+    bed.conclude();
+}
+
+#[test]
 fn an_answer_that_nobody_waits_for_changes_nothing() {
     let mut bed = Bed::new(1, &limits(), 0);
     assert_eq!(bed.machine.repaired(None, &mut bed.actions), None);
