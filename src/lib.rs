@@ -14,6 +14,8 @@ pub mod capi;
 mod completion;
 mod driver;
 mod engine;
+#[cfg(test)]
+mod faults;
 mod handle;
 mod log;
 mod node;
