@@ -19,6 +19,8 @@ mod faults;
 mod handle;
 mod log;
 mod node;
+#[cfg(test)]
+mod power;
 mod probe;
 mod request;
 mod sys;

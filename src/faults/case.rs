@@ -122,7 +122,9 @@ impl Case {
     pub fn path(&self) -> CString {
         match &self.place {
             Place::Ram(_) => c"/ram/object".to_owned(),
-            Place::File(path) => CString::new(path.to_str().expect("a plain path")).expect("no NUL"),
+            Place::File(path) => {
+                CString::new(path.to_str().expect("a plain path")).expect("no NUL")
+            }
         }
     }
 
@@ -163,9 +165,21 @@ impl Case {
     /// Whether a failure may be the injected fault's: since there were `before` of them one came.
     pub fn check_error(&mut self, what: &str, error: &Error, before: u32) {
         self.check_errno(what, error.errno, before);
+        self.check_words(what, error);
+    }
+
+    fn check_words(&mut self, what: &str, error: &Error) {
         let named = ["object", "fd "].iter().any(|name| error.words.contains(name));
         if !named && !error.words.contains("pool") && !error.words.contains("eventfd") {
             self.say(format!("{what}: the words \"{}\" do not name the object", error.words));
+        }
+    }
+
+    /// Of a request: as above. That zeros cannot be had without writing them is remembered.
+    fn check_errno_of(&mut self, ask: Ask, what: &str, errno: i32, before: u32) {
+        let refused = ask.flags.no_fallback && errno == libc::ENOTSUP && self.delivered() > 0;
+        if !refused {
+            self.check_errno(what, errno, before);
         }
     }
 
@@ -232,8 +246,11 @@ impl Case {
         let result = handle.run(submission);
         let what = format!("{:?} of {} at {}", ask.op, ask.bytes, ask.offset);
         let sticky = ask.op == Op::Flush && self.flush_failed.is_some();
-        if let (Err(error), false) = (&result, sticky) {
-            self.check_error(&what, error, before);
+        if let Err(error) = &result {
+            self.check_words(&what, error);
+            if !sticky {
+                self.check_errno_of(ask, &what, error.errno, before);
+            }
         }
         let result = result.map_err(|error| error.errno);
         self.over(ask, &memory, &data, result, &what);
@@ -343,7 +360,7 @@ impl Case {
     pub fn settle(&mut self, handle: &Open, mode: CompletionMode) {
         let mut polls = 0;
         while mode == CompletionMode::Eventfd && polls < 3 {
-            let _ = handle.poll(16, Some(Duration::from_millis(1)));
+            let _ = handle.poll(16, Some(Duration::from_micros(100)));
             polls += 1;
         }
         if let Err(error) = handle.drain() {
@@ -363,7 +380,7 @@ impl Case {
                 Ok(result) => {
                     let sticky = ask.op == Op::Flush && self.flush_failed.is_some();
                     if let (Err(errno), false) = (result, sticky) {
-                        self.check_errno(&what, errno, before);
+                        self.check_errno_of(ask, &what, errno, before);
                     }
                     let ask = if durable { ask.fua() } else { ask };
                     self.over(ask, &memory, &data, result, &what);

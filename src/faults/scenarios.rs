@@ -69,7 +69,8 @@ pub fn all() -> Vec<Scenario> {
         options,
         real: true,
     };
-    let ram = |name, shape, run, options| Scenario { shape, real: false, ..plain(name, run, options) };
+    let ram =
+        |name, shape, run, options| Scenario { shape, real: false, ..plain(name, run, options) };
     let mut all = vec![
         plain("open", open, direct()),
         ram("open, probed", Shape::file, open, probed()),
@@ -80,16 +81,18 @@ pub fn all() -> Vec<Scenario> {
         plain("open, locked", open, Options { lock: true, ..direct() }),
         plain("open a window", open, Options { window_offset: 700, ..direct() }),
         ram("create", missing, create, Options { create: true, resize: true, ..probed() }),
-        ram("create, no O_DIRECT", missing_without_direct, create_in_vain, Options {
-            create: true,
-            ..probed()
-        }),
-        ram("create, either", missing_without_direct, create, Options {
-            create: true,
-            resize: true,
-            buffered_ok: true,
-            ..probed()
-        }),
+        ram(
+            "create, no O_DIRECT",
+            missing_without_direct,
+            create_in_vain,
+            Options { create: true, ..probed() },
+        ),
+        ram(
+            "create, either",
+            missing_without_direct,
+            create,
+            Options { create: true, resize: true, buffered_ok: true, ..probed() },
+        ),
         plain("second handle", second_handle, Options { lock: true, ..direct() }),
         plain("close", close, Options { lock: true, ..direct() }),
         plain("synchronous", synchronous, direct()),
@@ -98,23 +101,28 @@ pub fn all() -> Vec<Scenario> {
         plain("flush", flush, direct()),
         plain("flush, buffered", flush, Options { direct: false, ..direct() }),
         ram("flush without RWF_DSYNC", without_dsync, flush, direct()),
-        ram("flush, writethrough", Shape::device, flush, Options {
-            writethrough: true,
-            ..direct()
-        }),
+        ram(
+            "flush, writethrough",
+            Shape::device,
+            flush,
+            Options { writethrough: true, ..direct() },
+        ),
         plain("length", length, Options { resize: true, ..direct() }),
         plain("length, buffered", length, Options { resize: true, direct: false, ..direct() }),
         plain("zeros", zeros, Options { unmap: true, ..direct() }),
         ram("zeros, device", Shape::device, zeros, Options { unmap: true, ..direct() }),
-        ram("zeros, buffered device", Shape::device, zeros, Options {
-            unmap: true,
-            direct: false,
-            ..direct()
-        }),
-        ram("stable writes", Shape::file, asynchronous, Options {
-            stable_writes: true,
-            ..direct()
-        }),
+        ram(
+            "zeros, buffered device",
+            Shape::device,
+            zeros,
+            Options { unmap: true, direct: false, ..direct() },
+        ),
+        ram(
+            "stable writes",
+            Shape::file,
+            asynchronous,
+            Options { stable_writes: true, ..direct() },
+        ),
         ram("atomic writes", atomic, torn, Options { guest_block_size: 8192, ..direct() }),
         plain("eventfd", event_fd, Options { completion: CompletionMode::Eventfd, ..direct() }),
     ];
@@ -142,14 +150,8 @@ fn read(offset: usize, bytes: usize) -> Ask {
     Ask::new(Op::Read, offset, bytes)
 }
 
-const FLUSH: Ask = Ask {
-    op: Op::Flush,
-    offset: 0,
-    bytes: 0,
-    lie: Lie::Aligned,
-    flags: NO_FLAGS,
-    guest_block: 0,
-};
+const FLUSH: Ask =
+    Ask { op: Op::Flush, offset: 0, bytes: 0, lie: Lie::Aligned, flags: NO_FLAGS, guest_block: 0 };
 
 fn open(case: &mut Case, options: &Options) {
     case.arm();

@@ -272,9 +272,7 @@ impl Calls for Injector {
         // SAFETY: the caller vouches for the memory.
         let moved = match (self.bed, short) {
             // Linux has no way to write a part only; it is told so.
-            (Bed::Linux, _) | (_, None) => unsafe {
-                self.calls().pwritev2(fd, iov, offset, flags)
-            },
+            (Bed::Linux, _) | (_, None) => unsafe { self.calls().pwritev2(fd, iov, offset, flags) },
             (Bed::Ram(ram), Some(most)) => unsafe { ram.write_part(fd, iov, offset, flags, most) },
         }?;
         if let Some(Answer::FailsLate(errno)) = answer {
@@ -333,9 +331,7 @@ impl Calls for Injector {
     fn ring_answer(&self, what: Outside, answer: i32) -> i32 {
         match self.asked(Call::Ring(what)) {
             Some(Answer::Fails(errno) | Answer::FailsLate(errno)) => -errno,
-            told if answer >= 0 => {
-                cut(told, answer as usize).map_or(answer, |bytes| bytes as i32)
-            }
+            told if answer >= 0 => cut(told, answer as usize).map_or(answer, |bytes| bytes as i32),
             _ => answer,
         }
     }

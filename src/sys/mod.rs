@@ -7,6 +7,8 @@ mod eventfd;
 #[cfg(test)]
 pub mod faulty;
 #[cfg(test)]
+pub mod gated;
+#[cfg(test)]
 pub mod injector;
 mod memory;
 mod panics;
