@@ -114,6 +114,10 @@ impl Ring {
                 return sleep(pause);
             }
         }
+        if self.broken.load(Ordering::SeqCst) {
+            // No wake-up can be put in any more for what others get back.
+            return sleep(pause);
+        }
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         let time = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();

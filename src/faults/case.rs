@@ -13,9 +13,9 @@ use super::model::Model;
 use crate::completion::Callback;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle, Options, RequestFlags, Submission};
-use crate::sys::injector::{Call, Injector, Plan};
+use crate::sys::injector::{Answer, Call, Injector, Plan};
 use crate::sys::ram::Ram;
-use crate::sys::{short_memory, with_calls, Error};
+use crate::sys::{short_memory, with_calls, Error, Outside};
 
 /// Where the object is.
 #[derive(Clone)]
@@ -87,6 +87,17 @@ extern "C" fn done(opaque: *mut c_void, ret: c_int) {
     let place = &mut results[opaque as usize];
     // Twice is told by a result that there is none of.
     *place = Some(if place.is_some() { c_int::MAX } else { ret });
+}
+
+/// Whether a fault may show later than it happened.
+fn is_told_late(plan: Plan, errno: i32) -> bool {
+    match plan.call {
+        // Linux tells each open file once that a flush has lost data.
+        Call::Fdatasync => errno == libc::EIO,
+        // The ring takes nothing any more.
+        Call::Outside(Outside::RingEnter) => plan.answer == Answer::Fails(errno),
+        _ => false,
+    }
 }
 
 impl Case {
@@ -169,6 +180,9 @@ impl Case {
     }
 
     fn check_words(&mut self, what: &str, error: &Error) {
+        if error.words.is_empty() {
+            return self.say(format!("{what}: no words"));
+        }
         let named = ["object", "fd "].iter().any(|name| error.words.contains(name));
         if !named && !error.words.contains("pool") && !error.words.contains("eventfd") {
             self.say(format!("{what}: the words \"{}\" do not name the object", error.words));
@@ -177,7 +191,8 @@ impl Case {
 
     /// Of a request: as above. That zeros cannot be had without writing them is remembered.
     fn check_errno_of(&mut self, ask: Ask, what: &str, errno: i32, before: u32) {
-        let refused = ask.flags.no_fallback && errno == libc::ENOTSUP && self.delivered() > 0;
+        let unknown = self.delivered() > 0 || matches!(self.place, Place::File(_));
+        let refused = ask.flags.no_fallback && errno == libc::ENOTSUP && unknown;
         if !refused {
             self.check_errno(what, errno, before);
         }
@@ -187,11 +202,10 @@ impl Case {
         let Some(plan) = self.plan else {
             return self.say(format!("{what}: errno {errno} without any fault"));
         };
-        // Linux tells each open file once that a flush has lost data.
-        let told_late = plan.call == Call::Fdatasync && errno == libc::EIO && self.delivered() > 0;
+        let told_late = self.delivered() > 0 && is_told_late(plan, errno);
         if self.delivered() == before && !told_late {
             self.say(format!("{what}: errno {errno} without a fault during it"));
-        } else if !told_late && !may_fail_with(plan.call, plan.answer, errno) {
+        } else if !told_late && !may_fail_with(plan, errno) {
             self.say(format!("{what}: errno {errno} is not what the fault was"));
         }
     }
@@ -200,6 +214,13 @@ impl Case {
         let (path, before) = (self.path(), self.delivered());
         let options = Options { workers: 2, ..options.clone() };
         let result = with_calls(self.injector, || Handle::open(&path, &options));
+        let denied = self.plan.is_some_and(|plan| {
+            let interrupted = plan.answer == Answer::Fails(libc::EINTR);
+            plan.call == Call::FcntlLock && !interrupted && self.delivered() > before
+        });
+        if denied && result.is_ok() {
+            self.say("it opened without its locks");
+        }
         self.opened(result, before)
     }
 

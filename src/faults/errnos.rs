@@ -2,7 +2,7 @@
 
 use libc::*;
 
-use crate::sys::injector::{Answer, Call};
+use crate::sys::injector::{Answer, Call, Plan};
 use crate::sys::Outside;
 
 const OPEN: &[i32] = &[
@@ -177,16 +177,19 @@ pub fn for_ever(call: Call) -> u32 {
 }
 
 /// Whether a request, or an open, may fail with `errno` where `call` was answered so.
-pub fn may_fail_with(call: Call, answer: Answer, errno: i32) -> bool {
+pub fn may_fail_with(plan: Plan, errno: i32) -> bool {
+    let Plan { call, answer, times, .. } = plan;
     let (Answer::Fails(injected) | Answer::FailsLate(injected)) = answer else {
-        return errno == EIO;
+        // What is short once is asked for again; but sysfs, which NO_FALLBACK goes by.
+        return errno == EIO && times > 1;
     };
     match (call, injected) {
         // The caller is not to try again.
         (Call::Outside(Outside::Thread), _) => errno == ENOMEM,
-        // No end of interruptions.
-        (_, EINTR) => errno == EIO || errno == EINTR,
-        (Call::Ring(_), EAGAIN | ECANCELED) => errno == EIO,
+        // No end of interruptions; one is nothing.
+        (Call::Fcntl | Call::Ioctl | Call::FcntlLock, EINTR) => errno == EINTR,
+        (_, EINTR) => errno == EIO && times > 1,
+        (Call::Ring(_), EAGAIN | ECANCELED) => errno == EIO && times > 1,
         (Call::FcntlLock, EACCES) => errno == EAGAIN || errno == EACCES,
         (Call::FcntlLock, EINVAL | ENOSYS) => errno == ENOTSUP,
         // NO_FALLBACK: what cannot be told, or done, is not done slowly.
