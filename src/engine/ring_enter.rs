@@ -14,6 +14,9 @@ use crate::sys::Errno;
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// Longest sleep: should the ring break down meanwhile, nothing else ends it.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
 impl Ring {
     /// Submits, `entries` being in the submission queue with our own as the last of them.
     pub(super) fn start(&self, entries: usize) {
@@ -119,11 +122,8 @@ impl Ring {
             return sleep(pause);
         }
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        let time = timeout.map(Timespec::from);
-        let mut arguments = SubmitArgs::new();
-        if let Some(time) = &time {
-            arguments = arguments.timespec(time);
-        }
+        let time = Timespec::from(timeout.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+        let arguments = SubmitArgs::new().timespec(&time);
         let submitter = self.kernel.ring.submitter();
         #[cfg(test)]
         if self.calls.admit(crate::sys::Outside::RingEnter).is_err() {

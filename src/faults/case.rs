@@ -1,18 +1,16 @@
 //! One run of a scenario with one fault: opens, submits, compares with the model, and takes down
 //! what is wrong. The scenarios use nothing else.
 
-use std::ffi::{c_int, c_void, CString};
+use std::ffi::CString;
+use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::batch::{forget_results, Pending};
 use super::errnos::may_fail_with;
 use super::memory::{Lie, Memory};
 use super::model::Model;
-use crate::completion::Callback;
 use crate::driver::Op;
-use crate::handle::{CompletionMode, Handle, Options, RequestFlags, Submission};
+use crate::handle::{Handle, Options, RequestFlags, Submission};
 use crate::sys::injector::{Answer, Call, Injector, Plan};
 use crate::sys::ram::Ram;
 use crate::sys::{short_memory, with_calls, Error, Outside};
@@ -33,8 +31,8 @@ pub struct Case {
     /// Changes the data of each write.
     writes: u8,
     /// The result of the first flush that failed.
-    flush_failed: Option<i32>,
-    pending: Vec<Pending>,
+    pub(super) flush_failed: Option<i32>,
+    pub(super) pending: Vec<Pending>,
     /// Pieces of memory that were not given.
     refused: u32,
 }
@@ -68,27 +66,6 @@ impl Ask {
     }
 }
 
-struct Pending {
-    ask: Ask,
-    memory: Memory,
-    data: Vec<u8>,
-    /// Its place among `RESULTS`.
-    number: usize,
-    /// Faults before it was submitted.
-    before: u32,
-    durable: bool,
-}
-
-/// Of the requests that are submitted, by number.
-static RESULTS: Mutex<Vec<Option<c_int>>> = Mutex::new(Vec::new());
-
-extern "C" fn done(opaque: *mut c_void, ret: c_int) {
-    let mut results = RESULTS.lock();
-    let place = &mut results[opaque as usize];
-    // Twice is told by a result that there is none of.
-    *place = Some(if place.is_some() { c_int::MAX } else { ret });
-}
-
 /// Whether a fault may show later than it happened.
 fn is_told_late(plan: Plan, errno: i32) -> bool {
     match plan.call {
@@ -113,7 +90,7 @@ impl Case {
             pending: Vec::new(),
             refused: 0,
         };
-        RESULTS.lock().clear();
+        forget_results();
         case.model = Model::new(case.raw());
         case
     }
@@ -190,7 +167,7 @@ impl Case {
     }
 
     /// Of a request: as above. That zeros cannot be had without writing them is remembered.
-    fn check_errno_of(&mut self, ask: Ask, what: &str, errno: i32, before: u32) {
+    pub(super) fn check_errno_of(&mut self, ask: Ask, what: &str, errno: i32, before: u32) {
         let unknown = self.delivered() > 0 || matches!(self.place, Place::File(_));
         let refused = ask.flags.no_fallback && errno == libc::ENOTSUP && unknown;
         if !refused {
@@ -224,7 +201,14 @@ impl Case {
         self.opened(result, before)
     }
 
-    pub fn opened(&mut self, result: Result<Handle, Error>, before: u32) -> Option<Open> {
+    pub fn open_fd(&mut self, fd: RawFd, options: &Options) -> Option<Open> {
+        let before = self.delivered();
+        let options = Options { workers: 2, ..options.clone() };
+        let result = with_calls(self.injector, || Handle::open_fd(fd, &options));
+        self.opened(result, before)
+    }
+
+    fn opened(&mut self, result: Result<Handle, Error>, before: u32) -> Option<Open> {
         match result {
             Ok(handle) => Some(Box::new(handle)),
             Err(error) => {
@@ -247,7 +231,7 @@ impl Case {
         (0..bytes).map(|at| first ^ (at % 61) as u8).collect()
     }
 
-    fn submission(&mut self, ask: Ask) -> (Submission, Memory, Vec<u8>) {
+    pub(super) fn submission(&mut self, ask: Ask) -> (Submission, Memory, Vec<u8>) {
         let Ask { op, offset, bytes, lie, flags, guest_block } = ask;
         let data = match op {
             Op::Write => self.data(bytes),
@@ -279,7 +263,7 @@ impl Case {
     }
 
     /// Takes the result of a request in.
-    fn over(
+    pub(super) fn over(
         &mut self,
         ask: Ask,
         memory: &Memory,
@@ -347,66 +331,6 @@ impl Case {
         drop(state);
         if let Some(objection) = objection {
             self.say(format!("{what}: not durable: {objection}"));
-        }
-    }
-
-    /// Starts requests as one batch; `settle` waits for them. They do not overlap.
-    pub fn submit(&mut self, handle: &Open, asks: &[Ask], stable: bool) {
-        handle.plug();
-        for &ask in asks {
-            let before = self.delivered();
-            let (submission, mut memory, data) = self.submission(ask);
-            let number = {
-                let mut results = RESULTS.lock();
-                results.push(None);
-                results.len() - 1
-            };
-            let callback = Callback { function: done, opaque: number as *mut c_void };
-            match handle.submit(submission, callback) {
-                Ok(_) => {
-                    if stable && ask.op == Op::Write {
-                        memory.scribble();
-                    }
-                    let durable = ask.flags.fua;
-                    self.pending.push(Pending { ask, memory, data, number, before, durable });
-                }
-                // It was never taken in: nothing may have been written.
-                Err(error) => self.check_error("submit", &error, before),
-            }
-        }
-        handle.unplug();
-    }
-
-    /// Waits for all that was started, and takes the results in.
-    pub fn settle(&mut self, handle: &Open, mode: CompletionMode) {
-        let mut polls = 0;
-        while mode == CompletionMode::Eventfd && polls < 3 {
-            let _ = handle.poll(16, Some(Duration::from_micros(100)));
-            polls += 1;
-        }
-        if let Err(error) = handle.drain() {
-            self.say(format!("drain: {error}"));
-        }
-        for pending in std::mem::take(&mut self.pending) {
-            let Pending { ask, memory, data, number, before, durable } = pending;
-            let what = format!("asynchronous {:?} of {} at {}", ask.op, ask.bytes, ask.offset);
-            let result = match RESULTS.lock()[number] {
-                None => Err("no result".to_owned()),
-                Some(0) => Ok(Ok(())),
-                Some(ret @ -4095..0) => Ok(Err(-ret)),
-                Some(ret) => Err(format!("the result {ret}, or two of them")),
-            };
-            match result {
-                Err(wrong) => self.say(format!("{what}: {wrong}")),
-                Ok(result) => {
-                    let sticky = ask.op == Op::Flush && self.flush_failed.is_some();
-                    if let (Err(errno), false) = (result, sticky) {
-                        self.check_errno_of(ask, &what, errno, before);
-                    }
-                    let ask = if durable { ask.fua() } else { ask };
-                    self.over(ask, &memory, &data, result, &what);
-                }
-            }
         }
     }
 

@@ -180,16 +180,18 @@ pub fn for_ever(call: Call) -> u32 {
 pub fn may_fail_with(plan: Plan, errno: i32) -> bool {
     let Plan { call, answer, times, .. } = plan;
     let (Answer::Fails(injected) | Answer::FailsLate(injected)) = answer else {
-        // What is short once is asked for again; but sysfs, which NO_FALLBACK goes by.
-        return errno == EIO && times > 1;
+        // What is short once is asked for again; but nothing at all may be taken for an answer.
+        return errno == EIO && (times > 1 || answer == Answer::Short(0));
     };
     match (call, injected) {
         // The caller is not to try again.
         (Call::Outside(Outside::Thread), _) => errno == ENOMEM,
         // No end of interruptions; one is nothing.
-        (Call::Fcntl | Call::Ioctl | Call::FcntlLock, EINTR) => errno == EINTR,
+        (Call::Fcntl | Call::FcntlLock, EINTR) => errno == EINTR,
         (_, EINTR) => errno == EIO && times > 1,
         (Call::Ring(_), EAGAIN | ECANCELED) => errno == EIO && times > 1,
+        // Which means that another eventfd is registered; and then none is.
+        (Call::Outside(Outside::RingRegister), EBUSY) => errno == EBUSY || errno == ENXIO,
         (Call::FcntlLock, EACCES) => errno == EAGAIN || errno == EACCES,
         (Call::FcntlLock, EINVAL | ENOSYS) => errno == ENOTSUP,
         // NO_FALLBACK: what cannot be told, or done, is not done slowly.

@@ -2,9 +2,10 @@
 
 use super::case::{Ask, Case, Open};
 use super::memory::Lie;
-use crate::driver::Op;
+use crate::driver::{Op, Segment};
 use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
 use crate::sys::ram::Shape;
+use crate::sys::Calls;
 
 pub struct Scenario {
     pub name: &'static str,
@@ -61,78 +62,80 @@ fn atomic() -> Shape {
     Shape { atomic_max: 16384, ..Shape::device() }
 }
 
-pub fn all() -> Vec<Scenario> {
-    let plain = |name, run: fn(&mut Case, &Options), options: Options| Scenario {
-        name,
-        shape: Shape::file,
-        run,
-        options,
-        real: true,
-    };
-    let ram =
-        |name, shape, run, options| Scenario { shape, real: false, ..plain(name, run, options) };
-    let mut all = vec![
+fn plain(name: &'static str, run: fn(&mut Case, &Options), options: Options) -> Scenario {
+    Scenario { name, shape: Shape::file, run, options, real: true }
+}
+
+/// On storage in memory alone.
+fn ram(
+    name: &'static str,
+    shape: fn() -> Shape,
+    run: fn(&mut Case, &Options),
+    options: Options,
+) -> Scenario {
+    Scenario { shape, real: false, ..plain(name, run, options) }
+}
+
+fn opens() -> Vec<Scenario> {
+    let creating = || Options { create: true, resize: true, ..probed() };
+    let locked = || Options { lock: true, ..direct() };
+    vec![
         plain("open", open, direct()),
         ram("open, probed", Shape::file, open, probed()),
         ram("open a device, probed", Shape::device, open, probed()),
         plain("open for reading", open, Options { writable: false, ..direct() }),
         plain("open, buffered", open, Options { direct: false, ..direct() }),
         plain("open, either", open, Options { buffered_ok: true, ..direct() }),
-        plain("open, locked", open, Options { lock: true, ..direct() }),
+        plain("open, locked", open, locked()),
         plain("open a window", open, Options { window_offset: 700, ..direct() }),
-        ram("create", missing, create, Options { create: true, resize: true, ..probed() }),
-        ram(
-            "create, no O_DIRECT",
-            missing_without_direct,
-            create_in_vain,
-            Options { create: true, ..probed() },
-        ),
+        plain("open a descriptor", open_fd, direct()),
+        ram("create", missing, create, creating()),
+        ram("create, no O_DIRECT", missing_without_direct, create_in_vain, creating()),
         ram(
             "create, either",
             missing_without_direct,
             create,
-            Options { create: true, resize: true, buffered_ok: true, ..probed() },
+            Options { buffered_ok: true, ..creating() },
         ),
-        plain("second handle", second_handle, Options { lock: true, ..direct() }),
-        plain("close", close, Options { lock: true, ..direct() }),
+        plain("second handle", second_handle, locked()),
+        plain("close", close, locked()),
+    ]
+}
+
+fn requests() -> Vec<Scenario> {
+    let buffered = || Options { direct: false, ..direct() };
+    let unmap = || Options { unmap: true, ..direct() };
+    let (through, stable) =
+        (Options { writethrough: true, ..direct() }, Options { stable_writes: true, ..direct() });
+    vec![
         plain("synchronous", synchronous, direct()),
-        plain("synchronous, buffered", synchronous, Options { direct: false, ..direct() }),
+        plain("synchronous, buffered", synchronous, buffered()),
         ram("synchronous, device", Shape::device, synchronous, direct()),
         plain("flush", flush, direct()),
-        plain("flush, buffered", flush, Options { direct: false, ..direct() }),
+        plain("flush, buffered", flush, buffered()),
         ram("flush without RWF_DSYNC", without_dsync, flush, direct()),
-        ram(
-            "flush, writethrough",
-            Shape::device,
-            flush,
-            Options { writethrough: true, ..direct() },
-        ),
+        ram("flush, writethrough", Shape::device, flush, through),
         plain("length", length, Options { resize: true, ..direct() }),
-        plain("length, buffered", length, Options { resize: true, direct: false, ..direct() }),
-        plain("zeros", zeros, Options { unmap: true, ..direct() }),
-        ram("zeros, device", Shape::device, zeros, Options { unmap: true, ..direct() }),
-        ram(
-            "zeros, buffered device",
-            Shape::device,
-            zeros,
-            Options { unmap: true, direct: false, ..direct() },
-        ),
-        ram(
-            "stable writes",
-            Shape::file,
-            asynchronous,
-            Options { stable_writes: true, ..direct() },
-        ),
+        plain("length, buffered", length, Options { resize: true, ..buffered() }),
+        plain("zeros", zeros, unmap()),
+        ram("zeros, device", Shape::device, zeros, unmap()),
+        ram("zeros, buffered device", Shape::device, zeros, Options { direct: false, ..unmap() }),
+        ram("stable writes", Shape::file, asynchronous, stable),
         ram("atomic writes", atomic, torn, Options { guest_block_size: 8192, ..direct() }),
-        plain("eventfd", event_fd, Options { completion: CompletionMode::Eventfd, ..direct() }),
-    ];
-    for (name, completion) in [
-        ("asynchronous", CompletionMode::Serial),
-        ("asynchronous, concurrent", CompletionMode::Concurrent),
-        ("asynchronous, polled", CompletionMode::Eventfd),
-    ] {
-        all.push(plain(name, asynchronous, Options { completion, ..direct() }));
-    }
+        plain("registered memory", registered, direct()),
+    ]
+}
+
+pub fn all() -> Vec<Scenario> {
+    let in_mode = |completion| Options { completion, ..direct() };
+    let mut all = opens();
+    all.extend(requests());
+    all.extend([
+        plain("eventfd", event_fd, in_mode(CompletionMode::Eventfd)),
+        plain("asynchronous", asynchronous, in_mode(CompletionMode::Serial)),
+        plain("asynchronous, concurrent", asynchronous, in_mode(CompletionMode::Concurrent)),
+        plain("asynchronous, polled", asynchronous, in_mode(CompletionMode::Eventfd)),
+    ]);
     all
 }
 
@@ -163,6 +166,34 @@ fn open(case: &mut Case, options: &Options) {
         return case.close(handle);
     }
     finish(case, handle, options.writable);
+}
+
+fn open_fd(case: &mut Case, options: &Options) {
+    let path = case.path();
+    let fd = case.injector.open(&path, libc::O_RDWR, 0).expect("it is there");
+    case.arm();
+    let handle = case.open_fd(fd, options);
+    case.disarm();
+    case.injector.close(fd);
+    if let Some(handle) = handle {
+        finish(case, handle, true);
+    }
+}
+
+fn registered(case: &mut Case, options: &Options) {
+    let Some(handle) = case.open(options) else { return };
+    let memory = vec![0u8; 16 * BLOCK];
+    let region = Segment { address: memory.as_ptr() as usize, bytes: memory.len() };
+    case.arm();
+    if let Err(error) = handle.register_buffer(region) {
+        case.say(format!("register: {error}"));
+    }
+    case.submit(&handle, &[write(0, BLOCK), read(2 * BLOCK, BLOCK)], false);
+    case.settle(&handle, options.completion);
+    if let Err(error) = handle.unregister_buffer(region) {
+        case.say(format!("unregister: {error}"));
+    }
+    finish(case, handle, true);
 }
 
 /// It has a length, then none, then some data again.

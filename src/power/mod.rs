@@ -123,3 +123,19 @@ fn what_was_promised_survives_a_loss_of_power_at_any_moment() {
         begin.elapsed().as_secs_f32()
     );
 }
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let gated = Gated::table(Shape::device());
+    let events = |at: usize| {
+        let config = &configs()[at];
+        let mut world = World::new(gated, config, 77);
+        world.run().expect("nothing is wrong with it");
+        gated.events()
+    };
+    for at in 0..configs().len() {
+        let (first, second) = (events(at), events(at));
+        assert!(first.len() > 50);
+        assert_eq!(format!("{first:?}"), format!("{second:?}"), "{}", configs()[at].name);
+    }
+}

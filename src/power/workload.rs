@@ -32,7 +32,7 @@ impl Drop for World<'_> {
     fn drop(&mut self) {
         self.gated.close_gate(false);
         for handle in self.handles.drain(..) {
-            let _ = handle.close();
+            let _ = Box::new(handle).close();
         }
     }
 }
@@ -56,7 +56,7 @@ struct Live {
 pub struct World<'a> {
     gated: &'static Gated,
     config: &'a Config,
-    handles: Vec<Box<Handle>>,
+    handles: Vec<Handle>,
     history: History,
     live: Vec<Live>,
     rng: Rng,
@@ -75,7 +75,7 @@ impl<'a> World<'a> {
                 ..options.clone()
             };
             let handle = with_calls(gated, || Handle::open(c"/ram/power", &options));
-            Box::new(handle.expect("it can be opened"))
+            handle.expect("it can be opened")
         };
         let handles = config.handles.iter().map(open).collect();
         let initial = gated.ram.state().data.clone();
@@ -147,7 +147,7 @@ impl<'a> World<'a> {
                 continue;
             };
             let poll = |handle: &Handle| handle.poll(64, Some(Duration::ZERO)).unwrap_or(0);
-            let ran: usize = self.handles.iter().map(|handle| poll(handle)).sum();
+            let ran: usize = self.handles.iter().map(poll).sum();
             self.take_results()?;
             if ran == 0 {
                 return Ok(parked);
@@ -185,8 +185,14 @@ impl<'a> World<'a> {
         if plugged {
             self.handles[at].plug();
         }
-        for _ in 0..count {
-            let (op, offset, bytes) = self.draw(at);
+        let stream = self.rng.percent(25);
+        for place in 0..count {
+            let (op, offset, bytes) = if stream {
+                // A part of each of some blocks in a row.
+                (Op::Write, place * BLOCK + self.rng.index(8) * 512, 512)
+            } else {
+                self.draw(at)
+            };
             self.submit(at, op, offset, bytes);
         }
         if plugged {
@@ -195,8 +201,8 @@ impl<'a> World<'a> {
     }
 
     fn length(&self) -> usize {
-        let lengths = self.history.asked.iter().filter_map(|asked| asked.length);
-        lengths.last().unwrap_or(self.history.initial.len())
+        let last = self.history.asked.iter().rev().find_map(|asked| asked.length);
+        last.unwrap_or(self.history.initial.len())
     }
 
     fn draw(&mut self, handle: usize) -> (Op, usize, usize) {

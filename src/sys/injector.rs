@@ -270,10 +270,13 @@ impl Calls for Injector {
         }
         let short = cut(answer, total(iov));
         // SAFETY: the caller vouches for the memory.
-        let moved = match (self.bed, short) {
-            // Linux has no way to write a part only; it is told so.
-            (Bed::Linux, _) | (_, None) => unsafe { self.calls().pwritev2(fd, iov, offset, flags) },
-            (Bed::Ram(ram), Some(most)) => unsafe { ram.write_part(fd, iov, offset, flags, most) },
+        // SAFETY: the caller vouches for the memory.
+        let moved = unsafe {
+            match (self.bed, short) {
+                (Bed::Ram(ram), Some(most)) => ram.write_part(fd, iov, offset, flags, most),
+                // Linux has no way to write a part only; it is told so.
+                _ => self.calls().pwritev2(fd, iov, offset, flags),
+            }
         }?;
         if let Some(Answer::FailsLate(errno)) = answer {
             return Err(errno);
