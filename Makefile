@@ -90,6 +90,7 @@ SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
+        check-power \
         check-asan check-tsan check-valgrind check-model lint setup tests \
         fuzz check-mutants coverage \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
@@ -362,6 +363,11 @@ check-soak: all $(TESTS)
 	        $(PROVE) --exec '' $(filter %-torture %-torture-all,$(TESTS)) \
 	        || exit 1; \
 	done
+
+## check-power: losses of power on a disk in memory, SECONDS=60 of seeds
+check-power:
+	BLKALIGN_POWER_SECONDS=$(SECONDS) $(CARGO) test --locked --lib \
+	    --target-dir $(TARGET) power:: -- --nocapture
 
 sanitizer_flags = -Zsanitizer=$(1) -Cunsafe-allow-abi-mismatch=sanitizer
 

@@ -14,9 +14,13 @@ pub mod capi;
 mod completion;
 mod driver;
 mod engine;
+#[cfg(test)]
+mod faults;
 mod handle;
 mod log;
 mod node;
+#[cfg(test)]
+mod power;
 mod probe;
 mod request;
 mod sys;

@@ -94,9 +94,15 @@ impl FileDriver {
     /// The first bytes of a file are really written when it grows from nothing: trials of
     /// alignments, at later opens, learn from data only.
     fn truncate(&self, length: u64) -> Result<(), Errno> {
-        let was_empty = self.length().map_err(|error| error.errno)? == 0;
-        self.main.ftruncate(length)?;
-        if !was_empty || length == 0 {
+        let before = self.length().map_err(|error| error.errno)?;
+        if let Err(errno) = self.main.ftruncate(length) {
+            // It may have come so far all the same (ext4, where the journal fails).
+            if errno != libc::EINTR && self.length() != Ok(before) {
+                self.set_back(before);
+            }
+            return Err(errno);
+        }
+        if before > 0 || length == 0 {
             return Ok(());
         }
         let bytes = length.min(self.cache_unit) as usize;
@@ -105,10 +111,14 @@ impl FileDriver {
             .map_err(|error| error.errno)
             .and_then(|descriptor| descriptor.write_all(&vec![0; bytes], 0));
         if written.is_err() {
-            // Should this fail as well, then the first failure still tells more.
-            while self.main.ftruncate(0) == Err(libc::EINTR) {}
+            self.set_back(0);
         }
         written
+    }
+
+    /// Should this fail as well, then the first failure still tells more.
+    fn set_back(&self, length: u64) {
+        while self.main.ftruncate(length) == Err(libc::EINTR) {}
     }
 }
 

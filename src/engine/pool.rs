@@ -17,7 +17,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::log;
-use crate::sys::{self, caught, Error};
+use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
@@ -55,6 +55,7 @@ pub struct PoolOwner<J: Job> {
 
 struct Shared<J> {
     threads_max: usize,
+    calls: &'static dyn Calls,
     state: Mutex<State<J>>,
     wake: Condvar,
 }
@@ -109,7 +110,8 @@ impl<J: Job> PoolOwner<J> {
             threads: Vec::new(),
             closing: false,
         });
-        let shared = Arc::new(Shared { threads_max, state, wake: Condvar::new() });
+        let (calls, wake) = (sys::calls(), Condvar::new());
+        let shared = Arc::new(Shared { threads_max, calls, state, wake });
         PoolOwner { pool: Pool { shared } }
     }
 
@@ -166,6 +168,13 @@ impl<J: Job> Pool<J> {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
+    /// Jobs that are waited for or run; callbacks among them are not counted.
+    #[cfg(test)]
+    pub fn load(&self) -> usize {
+        let state = self.shared.state.lock();
+        state.jobs[Kind::Work as usize].len() + state.busy[Kind::Work as usize]
+    }
+
     fn wake_for_jobs(&self, state: &mut State<J>) {
         let runnable = state.runnable(self.shared.threads_max);
         if runnable == 0 {
@@ -189,7 +198,10 @@ impl<J: Job> Pool<J> {
                 log::error!("a thread of the pool has ended: {panic}");
             }
         };
-        let thread = sys::with_signals_blocked(|| builder.spawn(body));
+        let admitted = self.shared.calls.admit(Outside::Thread);
+        let thread = admitted
+            .map_err(std::io::Error::from_raw_os_error)
+            .and_then(|()| sys::with_signals_blocked(|| builder.spawn(body)));
         let thread = thread.map_err(|e| {
             // EAGAIN is what the system says, but it would tell the caller to try again.
             Error::new(libc::ENOMEM, format!("starting a thread of the pool: {e}"))

@@ -46,7 +46,7 @@ use super::ring_setup;
 use super::ring_slots::{File, Files, Slots};
 use super::ring_submission::{Kernel, Reaped, Submission, WAKE_UP};
 use crate::driver::{Io, Lane};
-use crate::sys::{Errno, Error};
+use crate::sys::{calls, Errno, Error, Outside};
 
 /// Most I/Os at once.
 const ENTRIES_MAX: usize = 4096;
@@ -78,6 +78,9 @@ pub struct Ring {
     /// For tests: the errno that the next attempts to submit end with, 0 for none.
     #[cfg(test)]
     pub(super) fault: AtomicI32,
+    /// The same from a table, and for what the kernel answers.
+    #[cfg(test)]
+    pub(super) calls: &'static dyn crate::sys::Calls,
 }
 
 impl Ring {
@@ -100,10 +103,10 @@ impl Ring {
         let entries = entries.min(ENTRIES_MAX);
         let ring = ring_setup::open((entries + 1).next_power_of_two() as u32, polled)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
-        let file = match ring.submitter().register_files(&[files.main, files.flush]) {
-            Ok(()) => File::Registered,
-            Err(_) => File::Plain(files),
-        };
+        let registered = calls()
+            .admit(Outside::RingRegister)
+            .is_ok_and(|()| ring.submitter().register_files(&[files.main, files.flush]).is_ok());
+        let file = if registered { File::Registered } else { File::Plain(files) };
         let kernel = Kernel { ring, file, slots: Slots::new(entries) };
         Ok(Ring {
             submission: Mutex::new(Submission::new(&kernel)),
@@ -124,6 +127,8 @@ impl Ring {
             process: std::process::id(),
             #[cfg(test)]
             fault: AtomicI32::new(0),
+            #[cfg(test)]
+            calls: calls(),
         })
     }
 
@@ -195,7 +200,10 @@ impl Ring {
                 // SAFETY: this is the completion of the slot's I/O, and the lock lets only one
                 // thread take it.
                 let io = unsafe { self.kernel.slots.take(slot) };
-                done.push((io, result_of(entry.result())));
+                let answer = entry.result();
+                #[cfg(test)]
+                let answer = self.answer_of(&io, answer);
+                done.push((io, result_of(answer)));
                 reaped.freed.push(slot);
             }
             drop(queue);
@@ -250,7 +258,8 @@ impl Ring {
     /// reaped; also if that was so before. At times without reason.
     pub fn register_eventfd(&self, fd: RawFd) -> Result<(), Error> {
         let submitter = self.kernel.ring.submitter();
-        let mut result = submitter.register_eventfd(fd);
+        let admitted = self.admit(Outside::RingRegister);
+        let mut result = admitted.and_then(|()| submitter.register_eventfd(fd));
         if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
             // Takes the place of another one.
             result = submitter.unregister_eventfd().and_then(|()| submitter.register_eventfd(fd));
@@ -278,6 +287,24 @@ impl Ring {
         self.polled
             && self.event_fd.load(Ordering::Relaxed) < 0
             && self.reaper.load(Ordering::Relaxed) == thread_number()
+    }
+
+    /// Whether a test refuses a call in the kernel's place.
+    pub(super) fn admit(&self, _what: Outside) -> std::io::Result<()> {
+        #[cfg(test)]
+        self.calls.admit(_what).map_err(std::io::Error::from_raw_os_error)?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn answer_of(&self, io: &Io, answer: i32) -> i32 {
+        use crate::driver::Op;
+        let what = match io.op {
+            Op::Read => Outside::RingRead,
+            Op::Write => Outside::RingWrite,
+            _ => Outside::RingFlush,
+        };
+        self.calls.ring_answer(what, answer)
     }
 
     fn interrupt_waiters(&self) {

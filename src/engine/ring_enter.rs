@@ -14,6 +14,9 @@ use crate::sys::Errno;
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// Longest sleep: should the ring break down meanwhile, nothing else ends it.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
 impl Ring {
     /// Submits, `entries` being in the submission queue with our own as the last of them.
     pub(super) fn start(&self, entries: usize) {
@@ -57,6 +60,8 @@ impl Ring {
             0 => {}
             errno => return Err(errno),
         }
+        #[cfg(test)]
+        self.calls.admit(crate::sys::Outside::RingEnter)?;
         let result = self.kernel.ring.submit();
         result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
     }
@@ -112,13 +117,18 @@ impl Ring {
                 return sleep(pause);
             }
         }
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        let time = timeout.map(Timespec::from);
-        let mut arguments = SubmitArgs::new();
-        if let Some(time) = &time {
-            arguments = arguments.timespec(time);
+        if self.broken.load(Ordering::SeqCst) {
+            // No wake-up can be put in any more for what others get back.
+            return sleep(pause);
         }
+        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let time = Timespec::from(timeout.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+        let arguments = SubmitArgs::new().timespec(&time);
         let submitter = self.kernel.ring.submitter();
+        #[cfg(test)]
+        if self.calls.admit(crate::sys::Outside::RingEnter).is_err() {
+            return sleep(pause);
+        }
         // SAFETY: the argument is what EXT_ARG promises, and lives through the call.
         let result = unsafe { submitter.enter(0, 1, flags.bits(), Some(&arguments)) };
         match result.map_err(|error| error.raw_os_error()) {

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Ring;
 use crate::driver::{Io, Segment};
+use crate::sys::Outside;
 
 /// Most pieces, over all regions.
 const PIECES_MAX: u16 = 1024;
@@ -38,7 +39,9 @@ impl Ring {
         let submitter = self.kernel.ring.submitter();
         let mut table = self.fixed.table.lock();
         if matches!(*table, Table::Untried) {
-            *table = match submitter.register_buffers_sparse(u32::from(PIECES_MAX)) {
+            let admitted = self.admit(Outside::RingRegister);
+            let places = u32::from(PIECES_MAX);
+            *table = match admitted.and_then(|()| submitter.register_buffers_sparse(places)) {
                 Ok(()) => Table::There((0..PIECES_MAX).rev().collect()),
                 Err(_) => Table::Refused,
             };
@@ -51,8 +54,9 @@ impl Ring {
             let iovec = libc::iovec { iov_base: piece.address as *mut _, iov_len: piece.bytes };
             // SAFETY: the caller of the library promises that the memory stays while it is
             // registered; the kernel pins its pages.
-            let told =
-                unsafe { submitter.register_buffers_update(u32::from(place), &[iovec], None) };
+            let told = self.admit(Outside::RingRegister).and_then(|()| unsafe {
+                submitter.register_buffers_update(u32::from(place), &[iovec], None)
+            });
             if told.is_err() {
                 free.push(place);
                 return;

@@ -2,7 +2,7 @@
 
 use io_uring::IoUring;
 
-use crate::sys::{Errno, Error};
+use crate::sys::{calls, Errno, Error, Outside};
 
 /// A ring for at least `entries` I/Os at once. The kernel closes it on exec. `cooperative`: the
 /// kernel may wait with completions until the submitting thread enters it by itself.
@@ -17,8 +17,12 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
         // Linux 5.19.
         builder.setup_coop_taskrun().setup_taskrun_flag();
     }
-    let ring = match builder.build(entries) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(entries),
+    let build = |builder: &io_uring::Builder| {
+        calls().admit(Outside::RingSetup).map_err(std::io::Error::from_raw_os_error)?;
+        builder.build(entries)
+    };
+    let ring = match build(&builder) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => build(&plain),
         result => result,
     };
     let ring = ring.map_err(|error| {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::smallvec;
@@ -269,6 +270,29 @@ fn a_kernel_that_takes_nothing_any_more_fails_the_ios() {
     let results: Vec<_> = done.into_iter().map(|(_, result)| result).collect();
     assert_eq!(results, [Ok(4096), refused, refused, refused, refused]);
     assert_eq!(run(&ring, read(5)), refused);
+}
+
+#[test]
+fn who_sleeps_without_end_in_a_ring_that_breaks_down_gets_what_it_refused() {
+    let file = file(&pattern(4096));
+    let ring = Arc::new(Ring::new(only(&file), 2).unwrap());
+    let memory = Memory::new(4096, 512);
+    let (say, said) = std::sync::mpsc::channel();
+    let its = ring.clone();
+    std::thread::spawn(move || {
+        let mut done = Done::new();
+        while its.reap(&mut done, 1) == 0 {
+            its.wait(None);
+        }
+        let _ = say.send(done[0].1);
+    });
+    while ring.waiters.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    let read = io(1, Op::Read, 0, smallvec![memory.all()]);
+    refusing(&ring, libc::EPERM, || ring.submit(&mut vec![read]));
+    assert_eq!(said.recv_timeout(Duration::from_secs(20)), Ok(Err(libc::EPERM)));
 }
 
 #[test]

@@ -169,6 +169,12 @@ impl Handle {
         self.queue.node.stats(self.queue.id())
     }
 
+    /// Jobs of its threads that move I/O.
+    #[cfg(test)]
+    pub fn work(&self) -> usize {
+        self.queue.pool.load()
+    }
+
     /// After a panic at the C door: every later request fails with EIO.
     pub fn poison(&self) {
         self.queue.node.poison();

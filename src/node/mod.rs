@@ -19,6 +19,8 @@ pub use dispatch::{dispatch, failure, release};
 pub use job::{perform, Work};
 pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;
+#[cfg(test)]
+pub use registry::open_nodes;
 pub use ring::RingEngine;
 
 use std::cell::RefCell;

@@ -24,3 +24,9 @@ pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
     nodes.insert(identity, Arc::downgrade(&node));
     node
 }
+
+/// How many nodes there are in the process.
+#[cfg(test)]
+pub fn open_nodes() -> usize {
+    NODES.lock().values().filter(|node| node.strong_count() > 0).count()
+}

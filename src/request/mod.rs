@@ -16,7 +16,7 @@ mod moving;
 mod repair;
 mod resize;
 #[cfg(test)]
-mod sim;
+pub mod sim;
 mod spans;
 mod splice;
 mod tracker;

@@ -2,17 +2,19 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::Error;
+use super::{calls, Error, Outside};
 
 pub struct EventFd(OwnedFd);
 
 impl EventFd {
     pub fn new() -> Result<EventFd, Error> {
+        let failed = |errno| Error::new(errno, "making an eventfd");
+        calls().admit(Outside::Eventfd).map_err(failed)?;
         // SAFETY: takes two numbers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
             let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-            return Err(Error::new(errno, "making an eventfd"));
+            return Err(failed(errno));
         }
         // SAFETY: the descriptor is new, and nobody else's.
         Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))

@@ -6,15 +6,25 @@ mod error;
 mod eventfd;
 #[cfg(test)]
 pub mod faulty;
+#[cfg(test)]
+pub mod gated;
+#[cfg(test)]
+pub mod injector;
 mod memory;
 mod panics;
+#[cfg(test)]
+pub mod ram;
+#[cfg(test)]
+mod ram_object;
+#[cfg(test)]
+pub mod short_memory;
 mod signals;
 #[cfg(test)]
 pub mod simulated;
 #[cfg(test)]
 pub mod testbed;
 
-pub use calls::{calls, Calls, Errno};
+pub use calls::{calls, Calls, Errno, Outside};
 #[cfg(test)]
 pub use calls::{with_calls, Linux};
 pub use descriptor::Descriptor;
