@@ -19,4 +19,8 @@ mod log;
 mod node;
 mod probe;
 mod request;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod sim;
+mod sync;
 mod sys;

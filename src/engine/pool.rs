@@ -11,12 +11,13 @@
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::log;
+use crate::sync::{
+    thread::{self, JoinHandle, ThreadId},
+    Condvar, Mutex, MutexGuard,
+};
 use crate::sys::{self, caught, Error};
 
 /// Threads of the shared pool.

@@ -1,15 +1,13 @@
 //! How a ring enters the kernel, to submit and to sleep, and what happens when that fails.
 
-use std::sync::atomic::Ordering;
-use std::thread::sleep;
 use std::time::Duration;
 
-use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::EnterFlags;
-
 use super::ring::Ring;
+use super::ring_kernel;
 use super::ring_submission::Submission;
-use crate::sys::Errno;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::sleep;
+use crate::sys::{signal_eventfd, Errno};
 
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -112,17 +110,9 @@ impl Ring {
                 return sleep(pause);
             }
         }
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        let time = timeout.map(Timespec::from);
-        let mut arguments = SubmitArgs::new();
-        if let Some(time) = &time {
-            arguments = arguments.timespec(time);
-        }
-        let submitter = self.kernel.ring.submitter();
-        // SAFETY: the argument is what EXT_ARG promises, and lives through the call.
-        let result = unsafe { submitter.enter(0, 1, flags.bits(), Some(&arguments)) };
+        let result = ring_kernel::wait(&self.kernel.ring, timeout);
         match result.map_err(|error| error.raw_os_error()) {
-            Ok(_) | Err(Some(libc::EINTR | libc::ETIME)) => {}
+            Ok(()) | Err(Some(libc::EINTR | libc::ETIME)) => {}
             // Nothing can be waited for, and somebody would wait in a loop.
             Err(_) => sleep(pause),
         }
@@ -131,10 +121,7 @@ impl Ring {
     pub(super) fn signal_eventfd(&self) {
         let fd = self.event_fd.load(Ordering::Relaxed);
         if fd >= 0 {
-            let one = 1u64;
-            // SAFETY: reads the eight bytes of `one`. A failure means that the eventfd is
-            // signalled to the brim.
-            let _ = unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+            signal_eventfd(fd);
         }
     }
 }

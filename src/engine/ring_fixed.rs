@@ -5,10 +5,9 @@
 //! kernel is told, which may take as long as pinning memory does, and `pieces` may be taken
 //! meanwhile.
 
-use parking_lot::{Mutex, RwLock};
-
 use super::Ring;
 use crate::driver::{Io, Segment};
+use crate::sync::{Mutex, RwLock};
 
 /// Most pieces, over all regions.
 const PIECES_MAX: u16 = 1024;

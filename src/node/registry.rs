@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
 
 use super::Node;
 use crate::driver::Identity;
+use crate::sync::Mutex;
 
 static NODES: Lazy<Mutex<HashMap<Identity, Weak<Node>>>> = Lazy::new(Mutex::default);
 
@@ -23,4 +23,10 @@ pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
     let node = Arc::new(Node::new(length));
     nodes.insert(identity, Arc::downgrade(&node));
     node
+}
+
+/// How many objects are open in the process.
+#[cfg(feature = "simulation")]
+pub fn nodes_left() -> usize {
+    NODES.lock().values().filter(|node| node.strong_count() > 0).count()
 }

@@ -1,0 +1,88 @@
+//! The simulator of the whole library: handles, nodes, pools, rings and callbacks, on simulated
+//! threads (`sync/simulated`) and a simulated disk (`sys/simulation`). A seed decides who runs
+//! when, how long I/O takes and what goes wrong; it replays a run exactly.
+//!
+//! ```text
+//!   scenario        from a seed: a disk, its faults, handles, threads
+//!   run             opens, lets everybody go, closes, looks at what is left
+//!   actors          the program: threads that submit or poll, and callbacks
+//!   scene           what was asked for, and what became of it
+//!   model           what each byte may be
+//! ```
+//!
+//! `BLKALIGN_SIM_SEED=n` prints each step of one run; `BLKALIGN_SIM_RUNS=n`,
+//! `BLKALIGN_SIM_FIRST_SEED=n` and `BLKALIGN_SIM_SECONDS=n` choose others.
+
+mod actors;
+mod model;
+mod run;
+mod scenario;
+mod scene;
+mod totals;
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use totals::Totals;
+
+/// The fixed seeds.
+const RUNS: u64 = 400;
+
+/// One simulation at a time in a process.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}
+
+/// A test: the seeds that the environment asks for, or the fixed ones.
+pub fn random_runs_keep_every_promise() {
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    if let Some(seed) = from_environment("BLKALIGN_SIM_SEED") {
+        let totals = run::run(seed, true);
+        eprintln!("seed {seed}: {totals}");
+        return;
+    }
+    let first = from_environment("BLKALIGN_SIM_FIRST_SEED").unwrap_or(1);
+    let runs = from_environment("BLKALIGN_SIM_RUNS").unwrap_or(RUNS);
+    let mut total = Totals::default();
+    for seed in first..first + runs {
+        total.add(&run::run(seed, false));
+    }
+    say(&format!("simulator of the library, seeds from {first}: {total}"));
+}
+
+/// A test: fresh seeds, for as long as the environment says.
+pub fn fresh_seeds_keep_every_promise() {
+    let Some(seconds) = from_environment("BLKALIGN_SIM_SECONDS") else { return };
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let first = since.map_or(1, |since| since.as_nanos() as u64 >> 10) / 1_000_000 * 1_000_000;
+    say(&format!("simulator of the library: fresh seeds from {first}"));
+    let begin = Instant::now();
+    let mut total = Totals::default();
+    let mut seed = first;
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        total.add(&run::run(seed, false));
+        seed += 1;
+    }
+    say(&format!("simulator of the library, {:?}: {total}", begin.elapsed()));
+}
+
+/// A test: the same seed gives the same run.
+pub fn a_seed_replays_the_same_run() {
+    let _one = ONE.lock();
+    for seed in [3, 4711, 99] {
+        let first = run::run(seed, false).to_string();
+        assert_eq!(first, run::run(seed, false).to_string());
+    }
+}
+
+/// Past the test harness, which would swallow it.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
