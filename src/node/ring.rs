@@ -13,7 +13,7 @@ use crate::completion::{Delivery, Mode};
 use crate::driver::{Io, Lane, Op};
 use crate::engine::Ring;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::{thread, Instant, Mutex};
+use crate::sync::{on_time, thread, Instant, Mutex};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -232,7 +232,8 @@ impl Queue {
             }
             None => {
                 let slice = Instant::now() + SLICE;
-                events.wait(Some(until.map_or(slice, |until| until.min(slice))));
+                let slice = until.map_or(slice, |until| until.min(slice));
+                on_time(|| events.wait(Some(slice)));
             }
         }
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scenario::Poller;
-use super::scene::{callback, Order, Place, Scene, State};
+use super::scene::{callback, Order, Place, Scene, State, SOMETHING_ENDED};
 use crate::completion::inside_callback;
 use crate::driver::{Op, Segment, Segments};
 use crate::handle::{Callback, CompletionMode, Handle, RequestFlags, Submission};
 use crate::sync::simulated::thread::sleep_as;
-use crate::sync::simulated::{block, choose, fail, outside_limits, percent, point, trace};
+use crate::sync::simulated::{
+    block, choose, fail, me, outside_limits, percent, point, trace, wake_all,
+};
 use crate::sync::simulated::{Class, Key};
 use crate::sys::simulation::is_readable;
 
@@ -257,7 +259,8 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
     let before: Vec<usize> = {
         let ledger = scene.ledger.lock();
         let all = ledger.entries.iter().enumerate();
-        all.filter(|(_, its)| mine(its)).map(|(number, _)| number).collect()
+        // Of those whose call has not returned it may not know yet.
+        all.filter(|(_, its)| mine(its) && its.id.is_some()).map(|(number, _)| number).collect()
     };
     place.draining.fetch_add(1, Ordering::Relaxed);
     let result = match place.plan.options.completion {
@@ -269,11 +272,7 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
         fail(&format!("drain: {error}"));
     }
     let ledger = scene.ledger.lock();
-    if let Some(number) = before.into_iter().find(|&number| {
-        let entry = &ledger.entries[number];
-        // The call that submits it may have failed since.
-        mine(entry)
-    }) {
+    if let Some(number) = before.into_iter().find(|&number| mine(&ledger.entries[number])) {
         fail(&format!("drain returned before request {number} was over"));
     }
 }
@@ -281,6 +280,14 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
 /// A thread that takes callbacks, until it is told to stop.
 pub fn poller(scene: &Arc<Scene>, at: usize, kind: Poller) {
     be_program();
+    poll_until_told(scene, at, kind);
+    let place = &scene.places[at];
+    place.polled.fetch_sub(1, Ordering::Relaxed);
+    place.ended.lock().extend(me());
+    wake_all(SOMETHING_ENDED);
+}
+
+fn poll_until_told(scene: &Arc<Scene>, at: usize, kind: Poller) {
     let place = &scene.places[at];
     let handle = handle_of(place);
     let stopping = || place.stopping.load(Ordering::Relaxed);

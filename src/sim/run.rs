@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::actors;
 use super::model::{self, Model};
 use super::scenario::{Plan, Poller, Scenario, Under};
-use super::scene::{set_scene, Ledger, Order, Place, Scene, State};
+use super::scene::{set_scene, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
 use super::totals::Totals;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle};
@@ -98,7 +98,8 @@ fn place(plan: &Plan, handle: Handle) -> Place {
         plan: plan.clone(),
         handle: parking_lot::Mutex::new(Some(Arc::new(handle))),
         running: AtomicUsize::new(0),
-        polled: AtomicBool::new(!plan.pollers.is_empty()),
+        polled: AtomicUsize::new(plan.pollers.len()),
+        ended: parking_lot::Mutex::default(),
         stopping: AtomicBool::new(false),
         draining: AtomicUsize::new(0),
         plugs: AtomicUsize::new(0),
@@ -137,14 +138,14 @@ fn stop_pollers(scene: &Arc<Scene>, pollers: Vec<(usize, Poller, JoinHandle<()>)
     for (at, kind, thread) in pollers {
         let place = &scene.places[at];
         let handle = actors::handle_of(place);
-        let thread_id = thread.thread().number();
-        let world = world().expect("inside");
+        let number = thread.thread().number();
+        let ended = || place.ended.lock().contains(&number);
         if kind == Poller::Descriptor {
             if let Ok(fd) = handle.event_fd() {
                 wake_all(Key::Readable(fd));
             }
         }
-        while kind == Poller::Patient && world.is_alive(thread_id) {
+        while kind == Poller::Patient && !ended() {
             let flush = Order {
                 op: Op::Flush,
                 offset: 0,
@@ -153,28 +154,13 @@ fn stop_pollers(scene: &Arc<Scene>, pollers: Vec<(usize, Poller, JoinHandle<()>)
                 no_wait: false,
                 margin: 0,
             };
-            match actors::submit(scene, at, &handle, flush) {
-                Some(number) => wait_for(scene, number, thread_id),
-                None => point(),
+            let Some(flush) = actors::submit(scene, at, &handle, flush) else { continue };
+            let underway = || scene.ledger.lock().entries[flush].state == State::Underway;
+            while underway() && !ended() {
+                block(SOMETHING_ENDED, None, Class::Library);
             }
         }
         outside_limits(|| drop(thread.join()));
-    }
-    for place in &scene.places {
-        place.polled.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Until that request is over, or that thread has ended.
-fn wait_for(scene: &Arc<Scene>, number: usize, thread: usize) {
-    let world = world().expect("inside");
-    let underway = || scene.ledger.lock().entries[number].state == State::Underway;
-    while underway() && world.is_alive(thread) {
-        block(
-            Key::Thing(number),
-            Some(crate::sync::simulated::now().unwrap_or(0) + 1_000_000),
-            Class::Library,
-        );
     }
 }
 

@@ -21,8 +21,10 @@ pub struct Place {
     pub handle: Mutex<Option<Arc<Handle>>>,
     /// Callbacks that run now.
     pub running: AtomicUsize,
-    /// Somebody takes callbacks.
-    pub polled: AtomicBool,
+    /// Threads that take callbacks.
+    pub polled: AtomicUsize,
+    /// Those of them that have ended, by number.
+    pub ended: Mutex<Vec<usize>>,
     /// Pollers are to end.
     pub stopping: AtomicBool,
     /// Drains that have not returned.
@@ -74,6 +76,9 @@ pub struct Entry {
     /// The library has a copy of it; it may be changed.
     given_away: bool,
 }
+
+/// Woken when a request is over, and when a poller ends.
+pub const SOMETHING_ENDED: Key = Key::Thing(1);
 
 /// What margins are filled with.
 const CANARY: u8 = 0xa5;
@@ -192,7 +197,7 @@ impl Scene {
             fail(&format!("request {number}, {:?}: {why}", entry.op));
         }
         drop(ledger);
-        wake_all(Key::Thing(number));
+        wake_all(SOMETHING_ENDED);
     }
 
     fn may_fail(&self, entry: &Entry, ret: i32) -> Result<(), String> {
@@ -259,7 +264,7 @@ impl Scene {
     fn is_taken_care_of(&self, place: usize) -> bool {
         let place = &self.places[place];
         place.plan.options.completion != CompletionMode::Eventfd
-            || place.polled.load(Ordering::Relaxed)
+            || place.polled.load(Ordering::Relaxed) > 0
             || place.draining.load(Ordering::Relaxed) > 0
     }
 }

@@ -18,6 +18,16 @@ pub use simulated::{channel as mpsc, thread, time::Instant};
 #[cfg(not(feature = "simulation"))]
 pub use std::{sync::mpsc, thread, time::Instant};
 
+/// Runs code that waits with a time limit by design, and for its end; to the simulator any other
+/// request that goes on for no reason but the end of a time limit is a lost wake-up.
+#[cfg(feature = "simulation")]
+pub use simulated::outside_limits as on_time;
+#[cfg(not(feature = "simulation"))]
+#[inline(always)]
+pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
+    code()
+}
+
 pub mod atomic {
     #[cfg(feature = "simulation")]
     pub use crate::sync::simulated::atomic::{

@@ -37,14 +37,17 @@ pub fn current() -> Thread {
     })
 }
 
+/// Whoever sleeps without anything that could wake it asks again by design: threads or memory that
+/// the system did not give.
 pub fn sleep(time: Duration) {
-    sleep_as(time, Class::Library);
+    sleep_as(time, Class::Outside);
 }
 
 pub fn sleep_as(time: Duration, class: Class) {
     match world::now() {
         Some(now) => {
-            drop(world::block(Key::Sleep, Some(now.saturating_add(time.as_nanos() as u64)), class))
+            let until = now.saturating_add(time.as_nanos() as u64);
+            world::block(Key::Sleep, Some(until), class);
         }
         None => std::thread::sleep(time),
     }

@@ -147,10 +147,12 @@ pub fn idle_hook(hook: IdleHook) {
 
 /// What `code` waits for with a time limit is no time limit of the library's.
 pub fn outside_limits<R>(code: impl FnOnce() -> R) -> R {
-    let set = |value| with(|world, me| world.state.lock().slots[me].outside = value);
-    set(true);
+    let set = |value| {
+        with(|world, me| std::mem::replace(&mut world.state.lock().slots[me].outside, value))
+    };
+    let before = set(true);
     let result = code();
-    set(false);
+    set(before.unwrap_or(false));
     result
 }
 

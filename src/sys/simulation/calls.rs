@@ -166,8 +166,11 @@ impl Calls for Table {
         }
     }
 
-    fn fcntl(&self, _fd: RawFd, _command: c_int, _argument: c_int) -> Answer {
-        Err(libc::EBADF)
+    fn fcntl(&self, fd: RawFd, command: c_int, _argument: c_int) -> Answer {
+        match command {
+            libc::F_GETFL => flags_of(&device(), fd).ok_or(libc::EBADF),
+            _ => Err(libc::EBADF),
+        }
     }
 
     fn fcntl_lock(
