@@ -92,6 +92,7 @@ pub fn called_back(scene: &Arc<Scene>, number: usize, ret: i32) {
     }
     drop(handle);
     place.running.fetch_sub(1, Ordering::Relaxed);
+    wake_all(SOMETHING_ENDED);
 }
 
 /// A request of any kind.

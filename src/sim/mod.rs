@@ -49,7 +49,11 @@ pub fn random_runs_keep_every_promise() {
     let first = from_environment("BLKALIGN_SIM_FIRST_SEED").unwrap_or(1);
     let runs = from_environment("BLKALIGN_SIM_RUNS").unwrap_or(RUNS);
     let mut total = Totals::default();
+    let tells = from_environment("BLKALIGN_SIM_TELL").is_some();
     for seed in first..first + runs {
+        if tells {
+            say(&format!("seed {seed}"));
+        }
         total.add(&run::run(seed, false));
     }
     say(&format!("simulator of the library, seeds from {first}: {total}"));

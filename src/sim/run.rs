@@ -12,8 +12,7 @@ use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle};
 use crate::sync::simulated::thread::{spawn, JoinHandle};
 use crate::sync::simulated::{
-    block, choose, fail, idle_hook, outside_limits, point, steps, wake_all, world, Class, Key,
-    World,
+    block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
 };
 use crate::sys::simulation::calls::{self, calmly, PATH, TABLE};
 use crate::sys::simulation::device::{self, Device};
@@ -179,7 +178,7 @@ fn close(scene: &Arc<Scene>) {
         place.draining.fetch_add(1, Ordering::Relaxed);
         // Callbacks take the handle from its place, until the last has returned.
         while place.running.load(Ordering::Relaxed) > 0 {
-            point();
+            block(SOMETHING_ENDED, None, Class::Library);
         }
         let events = place.plan.options.completion == CompletionMode::Eventfd;
         let drain = || actors::handle_of(place).drain();

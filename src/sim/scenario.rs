@@ -106,7 +106,7 @@ impl Scenario {
             unit,
             hot: draw.pick(&[8, 16, 40]),
             refused_threads: draw.pick(&[0, 0, 0, 30]),
-            tick: draw.pick(&[0, 20, 200, 2000]),
+            tick: draw.pick(&[2, 20, 200, 2000]),
             policy,
         }
     }

@@ -39,7 +39,7 @@ pub enum Class {
 /// Words are a failure.
 pub type IdleHook = Box<dyn Fn() -> Option<String> + Send>;
 
-const STEPS_MAX: u64 = 50_000_000;
+const STEPS_MAX: u64 = 2_000_000;
 const NANOS_MAX: u64 = 1 << 42;
 
 pub struct World {
