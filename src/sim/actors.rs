@@ -320,7 +320,7 @@ fn poll_until_told(scene: &Arc<Scene>, at: usize, kind: Poller) {
                 point();
                 if is_readable(fd) {
                     poll(Some(Duration::ZERO));
-                } else {
+                } else if !stopping() {
                     block(Key::Readable(fd), None, Class::Library);
                 }
             }

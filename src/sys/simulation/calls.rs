@@ -147,8 +147,9 @@ impl Calls for Table {
         if !device.disk.shape.knows_zeroes {
             return Err(libc::EOPNOTSUPP);
         }
-        let plan = device.plan(Kind::Zero, fd, &[], offset as u64, 0);
-        device.run(&plan, Kind::Zero, fd, &[], offset as u64)?;
+        let range = [Segment { address: 0, bytes: bytes as usize }];
+        let plan = device.plan(Kind::Zero, fd, &range, offset as u64, 0);
+        device.run(&plan, Kind::Zero, fd, &range, offset as u64)?;
         device.disk.zero(offset as u64, bytes as u64);
         Ok(())
     }

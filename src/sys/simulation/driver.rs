@@ -125,7 +125,7 @@ unsafe extern "C" fn flush(_: *mut c_void) -> c_int {
 }
 
 unsafe extern "C" fn pwrite_zeroes(_: *mut c_void, offset: i64, bytes: i64, _flags: u32) -> c_int {
-    let ret = run(Kind::Zero, offset, &[]);
+    let ret = run(Kind::Zero, offset, &[Segment { address: 0, bytes: bytes as usize }]);
     if ret == 0 {
         device().disk.zero(offset as u64, bytes as u64);
     }
