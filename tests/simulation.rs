@@ -16,3 +16,8 @@ fn fresh_seeds_keep_every_promise() {
 fn a_seed_replays_the_same_run() {
     sim::a_seed_replays_the_same_run();
 }
+
+#[test]
+fn small_programs_keep_every_promise() {
+    sim::small_programs_keep_every_promise();
+}

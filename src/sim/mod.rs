@@ -15,9 +15,11 @@
 
 mod actors;
 mod model;
+mod queues;
 mod run;
 mod scenario;
 mod scene;
+mod small;
 mod totals;
 
 use std::io::Write;
@@ -85,6 +87,27 @@ pub fn a_seed_replays_the_same_run() {
         assert_eq!(first, run::run(seed, false).to_string());
     }
 }
+
+/// Tests: the queues and locks by themselves.
+pub fn small_programs_keep_every_promise() {
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    let programs: [Program; 4] = [
+        ("serial", queues::serial_callbacks_run_once_in_order_and_drain_sees_the_last),
+        ("eventfd", queues::nothing_is_due_behind_a_descriptor_that_is_not_readable),
+        ("events", queues::a_thread_that_waits_for_what_is_due_hears_of_it),
+        ("pool", queues::a_pool_does_every_job_and_ends_its_threads),
+    ];
+    for (name, program) in programs {
+        let begin = Instant::now();
+        let (count, all) = program();
+        let all = if all { ", all there are" } else { "" };
+        say(&format!("{name}: {count} schedules{all}, {:?}", begin.elapsed()));
+    }
+}
+
+/// Gives how many paths there were, and whether these were all.
+type Program = (&'static str, fn() -> (usize, bool));
 
 /// Past the test harness, which would swallow it.
 fn say(words: &str) {

@@ -44,11 +44,27 @@ impl Choice {
         Choice::Priorities { rng: Rng::new(seed), change, ranks: Vec::new(), lowest: 0 }
     }
 
-    /// One of `bound` things that are no matter of the schedule.
+    /// One of `bound` things that are no matter of the schedule; paths lead through the first only.
     pub fn below(&mut self, bound: u64) -> u64 {
         match self {
             Choice::Random { rng, .. } | Choice::Priorities { rng, .. } => rng.below(bound),
-            Choice::Path(paths) => paths.take(bound as usize) as u64,
+            Choice::Path(_) => 0,
+        }
+    }
+
+    /// Something with that chance happens; on paths it never does.
+    pub fn percent(&mut self, chance: u64) -> bool {
+        match self {
+            Choice::Path(_) => false,
+            _ => chance > 0 && self.below(100) < chance,
+        }
+    }
+
+    /// One of so many threads that are to be woken.
+    pub fn sleeper(&mut self, count: usize) -> usize {
+        match self {
+            Choice::Path(paths) => paths.take(count),
+            _ => self.below(count as u64) as usize,
         }
     }
 

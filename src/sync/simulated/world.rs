@@ -129,7 +129,7 @@ pub fn choose(bound: u64) -> u64 {
 }
 
 pub fn percent(chance: u64) -> bool {
-    chance > 0 && choose(100) < chance
+    with(|world, _| world.state.lock().choice.percent(chance)).unwrap_or(false)
 }
 
 /// The run has failed: says why and how to have it again, and ends the process, whose other
@@ -220,7 +220,7 @@ impl World {
     pub(super) fn refuses_thread(&self) -> bool {
         let mut state = self.state.lock();
         let percent = state.refused_threads;
-        percent > 0 && state.choice.below(100) < percent
+        state.choice.percent(percent)
     }
 
     pub(super) fn add_thread(&self, name: String) -> usize {
@@ -400,8 +400,8 @@ impl State {
             }
         }
         for _ in 0..most.min(there.len()) {
-            let at = if most < there.len() { self.choice.below(there.len() as u64) } else { 0 };
-            let thread = there.remove(at as usize);
+            let at = if most < there.len() { self.choice.sleeper(there.len()) } else { 0 };
+            let thread = there.remove(at);
             self.rouse(thread);
         }
     }
