@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::device::{device, Kind};
 use crate::driver::{CDriver, Segment};
-use crate::sync::simulated::{choose, percent, point};
+use crate::sync::simulated::{choose, percent, point, Class};
 
 type Done = extern "C" fn(token: *mut c_void, ret: c_int);
 
@@ -74,25 +74,26 @@ fn run(kind: Kind, offset: i64, segments: &[Segment]) -> c_int {
 
 fn start(kind: Kind, offset: i64, segments: Vec<Segment>, done: Done, token: *mut c_void) -> c_int {
     point();
-    if percent(5) {
-        done(token, run(kind, offset, &segments));
-        return 0;
-    }
     let device = device();
-    let plan = device.plan(kind, FD, &segments, offset as u64, 0);
+    let mut plan = device.plan(kind, FD, &segments, offset as u64, 0);
     if let (Err(errno), true) = (plan.outcome, percent(30)) {
         device.landed(&plan);
         return -errno;
     }
-    let token = token.addr();
-    let (its, mut now) = (device.clone(), plan);
-    let when = now.take_time();
+    let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
+    let (nanos, class) = plan.take_time();
+    if class == Class::Outside && percent(5) {
+        // Over before this returns.
+        let result = device.run(&plan, kind, FD, &segments, offset as u64);
+        done(token, answer(result, bytes as u64));
+        return 0;
+    }
+    let (its, token) = (device.clone(), token.addr());
     let land = move || {
-        let result = its.run(&now, kind, FD, &segments, offset as u64);
-        let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
+        let result = its.run(&plan, kind, FD, &segments, offset as u64);
         done(std::ptr::without_provenance_mut(token), answer(result, bytes as u64));
     };
-    device.add(when.0, when.1, Box::new(land));
+    device.add(nanos, class, Box::new(land));
     0
 }
 
