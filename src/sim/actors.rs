@@ -73,6 +73,16 @@ pub fn called_back(scene: &Arc<Scene>, number: usize, ret: i32) {
     if percent(10) {
         sleep_as(Duration::from_nanos(choose(50_000)), Class::Outside);
     }
+    if !place.closing.load(Ordering::Relaxed) {
+        use_handle(scene, at, mode);
+    }
+    place.running.fetch_sub(1, Ordering::Relaxed);
+    wake_all(SOMETHING_ENDED);
+}
+
+/// What a callback may do, and what it must not.
+fn use_handle(scene: &Arc<Scene>, at: usize, mode: CompletionMode) {
+    let place = &scene.places[at];
     let handle = handle_of(place);
     if percent(3) {
         let refused = [handle.drain().err(), handle.poll(1, None).err()];
@@ -90,9 +100,6 @@ pub fn called_back(scene: &Arc<Scene>, number: usize, ret: i32) {
         let order = draw(scene, false);
         submit(scene, at, &handle, order);
     }
-    drop(handle);
-    place.running.fetch_sub(1, Ordering::Relaxed);
-    wake_all(SOMETHING_ENDED);
 }
 
 /// A request of any kind.

@@ -31,6 +31,8 @@ pub struct Place {
     pub draining: AtomicUsize,
     /// Times that somebody holds requests back.
     pub plugs: AtomicUsize,
+    /// It is being closed: callbacks leave the handle alone.
+    pub closing: AtomicBool,
     /// Requests that callbacks may still make.
     pub follow_ups: AtomicUsize,
 }
