@@ -158,6 +158,7 @@ fn submission(order: Order, memory: Segment) -> Submission {
     flags.serialising = matches!(op, Op::Write | Op::Read) && percent(4);
     let guest_block = if percent(5) { 4096 } else { 0 };
     let bytes = if op == Op::Flush { 0 } else { bytes };
+    trace(|| format!("as {flags:?}, guest block {guest_block}"));
     Submission { op, flags, guest_block, offset, bytes, segments: segments(memory) }
 }
 
