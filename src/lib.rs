@@ -23,4 +23,8 @@ mod node;
 mod power;
 mod probe;
 mod request;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod sim;
+mod sync;
 mod sys;

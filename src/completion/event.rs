@@ -7,11 +7,9 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::Delivery;
+use crate::sync::{Condvar, Instant, Mutex};
 use crate::sys::{Error, EventFd};
 
 #[derive(Default)]

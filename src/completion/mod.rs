@@ -9,11 +9,9 @@ mod event;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Condvar, Instant, Mutex};
 use crate::sys::{outside, Error};
 use event::Events;
 

@@ -1,14 +1,14 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
 use std::ffi::{c_char, c_int, c_void, CStr};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
 
 use super::{Done, Driver, Io, Op, Segment};
 use crate::log;
 use crate::probe::{Limits, Source};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::Mutex;
 use crate::sys::{caught, outside, Error};
 
 pub type DoneFn = extern "C" fn(token: *mut c_void, ret: c_int);
@@ -294,4 +294,10 @@ fn finish(token: *mut c_void, ret: c_int) {
         let result = result_of(ret, &io);
         done(io, result);
     }
+}
+
+/// How many answers asynchronous drivers still owe.
+#[cfg(feature = "simulation")]
+pub fn answers_pending() -> usize {
+    PENDING.lock().slots.iter().filter(|(_, place)| place.is_some()).count()
 }

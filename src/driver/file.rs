@@ -12,11 +12,11 @@
 
 use std::ffi::{c_int, CStr};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::sync::OnceCell;
 
 use crate::probe::{probe, Limits, Overrides};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{page_bytes, Descriptor, Errno, Error};
 
 use super::file_change::Refused;

@@ -4,9 +4,9 @@
 //! system call; to the request machine it is ENOTSUP. What they refuse for the moment is NOT_NOW.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::probe::zeroes_without_data;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Errno;
 
 use super::{Driver, FileDriver, Io, Lane, Op, NOT_NOW};

@@ -11,12 +11,13 @@
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::log;
+use crate::sync::{
+    thread::{self, JoinHandle, ThreadId},
+    Condvar, Mutex, MutexGuard,
+};
 use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
@@ -245,6 +246,16 @@ impl<J: Job> Pool<J> {
         true
     }
 
+    /// Whether other jobs wait that nobody would come by for if this thread, with nothing in its
+    /// hands, became a watcher, which stays for long: the system gives no further thread, and none
+    /// of those jobs may be pushed again.
+    fn must_not_watch(&self, state: &mut State<J>) -> bool {
+        let threads_max = self.shared.threads_max;
+        let watchers = state.runnable_of(Kind::Watcher, threads_max);
+        let others = state.runnable(threads_max) > watchers;
+        watchers > 0 && others && state.spare() == 1 && self.start_thread(state).is_err()
+    }
+
     /// Waits for a job, the one before, of kind `done`, being over; None: end, nobody counts on
     /// this thread any more.
     fn next_job(&self, done: Option<Kind>) -> Option<J> {
@@ -254,7 +265,9 @@ impl<J: Job> Pool<J> {
             state.busy[kind as usize] -= 1;
         }
         loop {
-            let kind = KINDS.into_iter().find(|&kind| state.runnable_of(kind, threads_max) > 0);
+            let first = usize::from(self.must_not_watch(&mut state));
+            let mut kinds = KINDS.into_iter().skip(first);
+            let kind = kinds.find(|&kind| state.runnable_of(kind, threads_max) > 0);
             if let Some(kind) = kind {
                 let job = state.jobs[kind as usize].pop_front();
                 state.busy[kind as usize] += 1;

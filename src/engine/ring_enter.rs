@@ -1,21 +1,16 @@
 //! How a ring enters the kernel, to submit and to sleep, and what happens when that fails.
 
-use std::sync::atomic::Ordering;
-use std::thread::sleep;
 use std::time::Duration;
 
-use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::EnterFlags;
-
 use super::ring::Ring;
+use super::ring_kernel;
 use super::ring_submission::Submission;
-use crate::sys::Errno;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread::sleep;
+use crate::sys::{signal_eventfd, Errno};
 
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
-
-/// Longest sleep: should the ring break down meanwhile, nothing else ends it.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 impl Ring {
     /// Submits, `entries` being in the submission queue with our own as the last of them.
@@ -121,18 +116,13 @@ impl Ring {
             // No wake-up can be put in any more for what others get back.
             return sleep(pause);
         }
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-        let time = Timespec::from(timeout.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
-        let arguments = SubmitArgs::new().timespec(&time);
-        let submitter = self.kernel.ring.submitter();
         #[cfg(test)]
         if self.calls.admit(crate::sys::Outside::RingEnter).is_err() {
             return sleep(pause);
         }
-        // SAFETY: the argument is what EXT_ARG promises, and lives through the call.
-        let result = unsafe { submitter.enter(0, 1, flags.bits(), Some(&arguments)) };
+        let result = ring_kernel::wait(&self.kernel.ring, timeout);
         match result.map_err(|error| error.raw_os_error()) {
-            Ok(_) | Err(Some(libc::EINTR | libc::ETIME)) => {}
+            Ok(()) | Err(Some(libc::EINTR | libc::ETIME)) => {}
             // Nothing can be waited for, and somebody would wait in a loop.
             Err(_) => sleep(pause),
         }
@@ -141,10 +131,7 @@ impl Ring {
     pub(super) fn signal_eventfd(&self) {
         let fd = self.event_fd.load(Ordering::Relaxed);
         if fd >= 0 {
-            let one = 1u64;
-            // SAFETY: reads the eight bytes of `one`. A failure means that the eventfd is
-            // signalled to the brim.
-            let _ = unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+            signal_eventfd(fd);
         }
     }
 }

@@ -5,10 +5,9 @@
 //! kernel is told, which may take as long as pinning memory does, and `pieces` may be taken
 //! meanwhile.
 
-use parking_lot::{Mutex, RwLock};
-
 use super::Ring;
 use crate::driver::{Io, Segment};
+use crate::sync::{Mutex, RwLock};
 use crate::sys::Outside;
 
 /// Most pieces, over all regions.

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
+use io_uring::opcode;
 use io_uring::squeue::Entry;
-use io_uring::{opcode, IoUring, SubmissionQueue};
 
+use super::ring_kernel::{IoUring, SubmissionQueue};
 use super::ring_slots::{File, Slots};
 use crate::driver::Io;
 use crate::sys::Errno;

@@ -76,6 +76,10 @@ impl ScratchPool for ScratchCache {
 
 impl Drop for ScratchCache {
     fn drop(&mut self) {
+        #[cfg(feature = "simulation")]
+        if self.taken > 0 && !std::thread::panicking() {
+            crate::sync::simulated::fail("scratch was not given back");
+        }
         self.kept.drain(..).for_each(release);
         self.zeros.drain(..).for_each(release);
     }

@@ -2,10 +2,9 @@
 //!
 //! The lock guards the list of regions; nothing else is taken while it is held.
 
-use parking_lot::RwLock;
-
 use super::Handle;
 use crate::driver::Segment;
+use crate::sync::RwLock;
 use crate::sys::Error;
 
 /// Regions that do not overlap, by address.

@@ -1,13 +1,14 @@
 //! Batches, and callbacks on the caller's own thread.
 
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::Handle;
 use crate::completion::{Delivery, Mode};
 use crate::node::{dispatch, with_actions};
+use crate::sync::Instant;
 use crate::sys::Error;
 
 /// Most callbacks between two looks at what they have submitted.

@@ -12,8 +12,9 @@ mod run;
 pub use crate::completion::{set_failure_hook, Callback};
 use buffers::Buffers;
 pub use options::{CompletionMode, EngineKind, Options};
+#[cfg(feature = "simulation")]
+pub use pools::shared_pools;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -25,6 +26,7 @@ use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
 pub use crate::request::RequestFlags;
 use crate::request::{Request, Stats};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without

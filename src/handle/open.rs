@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use super::buffers::Buffers;
@@ -16,6 +15,7 @@ use crate::log;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::{QueueLimits, Suspected};
+use crate::sync::atomic::AtomicBool;
 use crate::sys::Error;
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.

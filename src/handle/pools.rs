@@ -6,10 +6,10 @@
 use std::sync::{Arc, Weak};
 
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
 
 use crate::engine::{PoolOwner, POOL_THREADS_MAX};
 use crate::node::Work;
+use crate::sync::Mutex;
 
 static SHARED: Lazy<Mutex<Weak<PoolOwner<Work>>>> = Lazy::new(Mutex::default);
 
@@ -24,4 +24,10 @@ pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
         *shared = Arc::downgrade(&pool);
         pool
     })
+}
+
+/// 1 while the shared pool exists.
+#[cfg(feature = "simulation")]
+pub fn shared_pools() -> usize {
+    usize::from(SHARED.lock().strong_count() > 0)
 }

@@ -10,12 +10,11 @@
 //! ring. Where a batch took long, which the storage or a busy machine may do, the next ones
 //! go to the ring.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use crate::driver::{Io, Op};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Instant, Mutex};
 
 /// Most I/Os that are held back, and most bytes: more are worth a thread of the kernel.
 const IOS_MAX: usize = 8;

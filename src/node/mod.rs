@@ -19,20 +19,19 @@ pub use dispatch::{dispatch, failure, release};
 pub use job::{perform, Work};
 pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub use registry::open_nodes;
 pub use ring::RingEngine;
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use crate::driver::Io;
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::request::{self, Alignments, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::Mutex;
 use crate::sys::caught;
 
 pub type Action = request::Action<Arc<Queue>, Owner>;

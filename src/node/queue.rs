@@ -1,9 +1,6 @@
 //! What the node needs of one open handle: where its I/O goes, and where its results go.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::repair::Present;
 use super::{failure, Node, RingEngine, Work};
@@ -11,6 +8,8 @@ use crate::completion::{Callback, Completions, Mode};
 use crate::driver::{Driver, Io, Op, NOT_NOW};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 pub struct Queue {
     /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
 
 use super::Node;
 use crate::driver::Identity;
+use crate::sync::Mutex;
 
 static NODES: Lazy<Mutex<HashMap<Identity, Weak<Node>>>> = Lazy::new(Mutex::default);
 
@@ -26,7 +26,7 @@ pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
 }
 
 /// How many nodes there are in the process.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub fn open_nodes() -> usize {
     NODES.lock().values().filter(|node| node.strong_count() > 0).count()
 }

@@ -5,8 +5,6 @@
 //! A trial is exactly as long as the request alignment that it tries, and its memory lies at an odd
 //! multiple of the memory alignment, so that nothing larger is tried by chance.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc;
 use std::sync::Arc;
 
 use super::{Actions, Queue};
@@ -16,6 +14,8 @@ use crate::engine::ScratchCache;
 use crate::log;
 use crate::probe::{Limits, Source};
 use crate::request::{Alignments, Refusal, ScratchPool};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::mpsc;
 use crate::sys::caught;
 
 /// The largest block that is tried, as at open.

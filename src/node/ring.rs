@@ -2,11 +2,8 @@
 //! pool that stays as long as there is something to wait for.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use super::dispatch::dispatch;
 use super::held::Held;
@@ -15,6 +12,8 @@ use super::{with_actions, Action, Actions, Queue};
 use crate::completion::{Delivery, Mode};
 use crate::driver::{Io, Lane, Op};
 use crate::engine::Ring;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{on_time, thread, Instant, Mutex};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -233,7 +232,8 @@ impl Queue {
             }
             None => {
                 let slice = Instant::now() + SLICE;
-                events.wait(Some(until.map_or(slice, |until| until.min(slice))));
+                let slice = until.map_or(slice, |until| until.min(slice));
+                on_time(|| events.wait(Some(slice)));
             }
         }
     }
@@ -323,7 +323,7 @@ impl RingEngine {
         match self.sleeper.try_lock() {
             Some(_sleeper) => self.ring.wait(Some(SLICE)),
             // Whoever sleeps in the ring takes its results in.
-            None => std::thread::sleep(NAP),
+            None => thread::sleep(NAP),
         }
     }
 }

@@ -204,25 +204,25 @@ pub struct Linux;
 impl Calls for Linux {}
 
 /// The table for whoever opens something on this thread.
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "simulation")))]
 pub fn calls() -> &'static dyn Calls {
     &Linux
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 thread_local! {
     static OVERRIDE: std::cell::Cell<Option<&'static dyn Calls>> =
         const { std::cell::Cell::new(None) };
 }
 
 /// The table for whoever opens something on this thread.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub fn calls() -> &'static dyn Calls {
     OVERRIDE.get().unwrap_or(&Linux)
 }
 
 /// What `body` opens on this thread goes through `table`, for as long as it stays open.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub fn with_calls<R>(table: &'static dyn Calls, body: impl FnOnce() -> R) -> R {
     struct Restore(Option<&'static dyn Calls>);
     impl Drop for Restore {

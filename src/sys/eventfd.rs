@@ -26,13 +26,13 @@ impl EventFd {
 
     /// Makes it readable. It can only fail when it is readable already.
     pub fn signal(&self) {
-        let one = 1u64;
-        // SAFETY: eight bytes are read from `one`.
-        unsafe { libc::write(self.raw(), (&raw const one).cast(), 8) };
+        signal_eventfd(self.raw());
     }
 
     /// Makes it not readable. It can only fail when it is so already.
     pub fn clear(&self) {
+        #[cfg(feature = "simulation")]
+        crate::sync::simulated::point();
         let mut count = 0u64;
         // SAFETY: eight bytes are written to `count`.
         unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
@@ -44,4 +44,15 @@ impl EventFd {
         // SAFETY: one entry.
         unsafe { libc::poll(&mut entry, 1, 0) == 1 }
     }
+}
+
+/// Makes an eventfd readable, whoever owns it. It can only fail when it is readable already.
+pub fn signal_eventfd(fd: RawFd) {
+    #[cfg(feature = "simulation")]
+    crate::sync::simulated::point();
+    let one = 1u64;
+    // SAFETY: eight bytes are read from `one`.
+    unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+    #[cfg(feature = "simulation")]
+    crate::sync::simulated::wake_all(crate::sync::simulated::Key::Readable(fd));
 }

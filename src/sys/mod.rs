@@ -21,15 +21,19 @@ pub mod short_memory;
 mod signals;
 #[cfg(test)]
 pub mod simulated;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 #[cfg(test)]
 pub mod testbed;
 
-pub use calls::{calls, Calls, Errno, Outside};
+#[cfg(any(test, feature = "simulation"))]
+pub use calls::with_calls;
 #[cfg(test)]
-pub use calls::{with_calls, Linux};
+pub use calls::Linux;
+pub use calls::{calls, Calls, Errno, Outside};
 pub use descriptor::Descriptor;
 pub use error::Error;
-pub use eventfd::EventFd;
+pub use eventfd::{signal_eventfd, EventFd};
 pub use memory::page_bytes;
 pub use panics::{caught, outside};
 pub use signals::with_signals_blocked;

@@ -40,6 +40,10 @@ pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     drop(ours);
     outcome.map_err(|panic| {
         let place = PLACE.with(RefCell::take);
+        #[cfg(feature = "simulation")]
+        if crate::sync::simulated::in_simulation() {
+            crate::sync::simulated::fail(&format!("{} at {place}", message(panic)));
+        }
         Error::new(libc::EIO, format!("internal error: {} at {place}", message(panic)))
     })
 }

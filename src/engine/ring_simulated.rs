@@ -1,0 +1,330 @@
+//! A kernel's ring that the simulator carries out: as much of the io-uring crate's interface as
+//! the engine uses. What entries mean is read from their bytes, as the kernel does.
+//!
+//! On a cooperative ring a completion may wait, as `task work`, until the thread that submitted
+//! enters the kernel; or until the next tick of the clock, some milliseconds later.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::squeue::Entry;
+use parking_lot::Mutex;
+
+use crate::driver::Segment;
+use crate::sync::simulated::{self as simulation, choose, percent, point, Class, Key};
+use crate::sys::simulation::device::{self, Io, Kind};
+use crate::sys::{signal_eventfd, Error};
+
+/// How long task work waits at most, in nanoseconds.
+const TICK: u64 = 4_000_000;
+const IOSQE_FIXED_FILE: u8 = 1;
+const IOSQE_ASYNC: u8 = 1 << 4;
+
+/// One of the kernel's submission queue entries, as <linux/io_uring.h> lays it out.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Raw {
+    opcode: u8,
+    flags: u8,
+    priority: u16,
+    fd: i32,
+    offset: u64,
+    address: u64,
+    bytes: u32,
+    how: u32,
+    user_data: u64,
+    buffer: u16,
+    rest: [u8; 22],
+}
+const _: () = assert!(size_of::<Raw>() == 64 && size_of::<Entry>() == 64);
+
+pub struct Completion {
+    user_data: u64,
+    result: i32,
+}
+
+impl Completion {
+    pub fn user_data(&self) -> u64 {
+        self.user_data
+    }
+
+    pub fn result(&self) -> i32 {
+        self.result
+    }
+}
+
+pub struct IoUring {
+    shared: Arc<Shared>,
+    params: Params,
+}
+
+struct Shared {
+    cooperative: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    submission: VecDeque<Raw>,
+    completion: VecDeque<Completion>,
+    /// By the thread that has to enter the kernel.
+    task_work: Vec<(usize, Completion)>,
+    files: Vec<RawFd>,
+    event_fd: Option<RawFd>,
+}
+
+pub struct Params(u32);
+
+impl Params {
+    pub fn sq_entries(&self) -> u32 {
+        self.0
+    }
+
+    pub fn cq_entries(&self) -> u32 {
+        2 * self.0
+    }
+}
+
+/// As `ring_setup::open`.
+pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
+    if !simulation::in_simulation() || !device::gives_rings() {
+        return Err(Error::new(libc::ENOSYS, "simulated: no io_uring"));
+    }
+    let shared = Arc::new(Shared { cooperative, state: Mutex::default() });
+    Ok(IoUring { shared, params: Params(entries) })
+}
+
+/// As `ring_kernel::wait` says, without its bound, which would hide a wake-up that is lost.
+pub fn wait(ring: &IoUring, timeout: Option<Duration>) -> io::Result<()> {
+    point();
+    let shared = &ring.shared;
+    let until = timeout.map(|time| simulation::now().unwrap_or(0) + time.as_nanos() as u64);
+    if percent(device::interruptions()) {
+        return Err(io::Error::from_raw_os_error(libc::EINTR));
+    }
+    loop {
+        shared.run_task_work();
+        if !shared.state.lock().completion.is_empty() {
+            return Ok(());
+        }
+        if simulation::block(shared.key(), until, Class::Library) {
+            shared.run_task_work();
+            return Err(io::Error::from_raw_os_error(libc::ETIME));
+        }
+    }
+}
+
+impl IoUring {
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// # Safety
+    /// None needed; the real one has rules.
+    pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_> {
+        SubmissionQueue(self)
+    }
+
+    /// # Safety
+    /// None needed; the real one has rules.
+    pub unsafe fn completion_shared(&self) -> CompletionQueue<'_> {
+        CompletionQueue(self)
+    }
+
+    pub fn submitter(&self) -> Submitter<'_> {
+        Submitter(self)
+    }
+
+    pub fn submit(&self) -> io::Result<usize> {
+        let told = self.shared.state.lock().submission.len();
+        point();
+        self.shared.run_task_work();
+        if let Some(errno) = device::refuses_entering() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let mut taken = 0;
+        while taken < told && (taken == 0 || !percent(device::partial_submissions())) {
+            let Some(entry) = self.shared.state.lock().submission.pop_front() else { break };
+            self.shared.start(entry);
+            taken += 1;
+        }
+        Ok(taken)
+    }
+}
+
+pub struct SubmissionQueue<'a>(&'a IoUring);
+
+impl SubmissionQueue<'_> {
+    pub fn len(&self) -> usize {
+        self.0.shared.state.lock().submission.len()
+    }
+
+    pub fn taskrun(&self) -> bool {
+        !self.0.shared.state.lock().task_work.is_empty()
+    }
+
+    /// # Safety
+    /// As the real one's: what the entry points to stays until its completion.
+    pub unsafe fn push(&mut self, entry: &Entry) -> Result<(), Full> {
+        let mut state = self.0.shared.state.lock();
+        if state.submission.len() == self.0.params.0 as usize {
+            return Err(Full);
+        }
+        // SAFETY: both are 64 bytes of integers; see `Raw`.
+        let raw = unsafe { std::ptr::from_ref(entry).cast::<Raw>().read_unaligned() };
+        state.submission.push_back(raw);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub struct Full;
+
+pub struct CompletionQueue<'a>(&'a IoUring);
+
+impl CompletionQueue<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.0.shared.state.lock().completion.is_empty()
+    }
+}
+
+impl Iterator for CompletionQueue<'_> {
+    type Item = Completion;
+    fn next(&mut self) -> Option<Completion> {
+        self.0.shared.state.lock().completion.pop_front()
+    }
+}
+
+pub struct Submitter<'a>(&'a IoUring);
+
+/// What the kernel has for kernels that do not know it.
+fn refused<T>() -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+impl Submitter<'_> {
+    pub fn register_files(&self, files: &[RawFd]) -> io::Result<()> {
+        if choose(4) == 0 {
+            return refused();
+        }
+        self.0.shared.state.lock().files = files.to_vec();
+        Ok(())
+    }
+
+    pub fn unregister_files(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn register_buffers_sparse(&self, _places: u32) -> io::Result<()> {
+        refused()
+    }
+
+    /// # Safety
+    /// As the real one's.
+    pub unsafe fn register_buffers_update(
+        &self,
+        _place: u32,
+        _memory: &[libc::iovec],
+        _tags: Option<&[u64]>,
+    ) -> io::Result<()> {
+        refused()
+    }
+
+    pub fn register_eventfd(&self, fd: RawFd) -> io::Result<()> {
+        point();
+        self.0.shared.state.lock().event_fd = Some(fd);
+        Ok(())
+    }
+
+    pub fn unregister_eventfd(&self) -> io::Result<()> {
+        self.0.shared.state.lock().event_fd = None;
+        Ok(())
+    }
+
+    pub fn register_sync_cancel(
+        &self,
+        _timeout: Option<io_uring::types::Timespec>,
+        _which: io_uring::types::CancelBuilder,
+    ) -> io::Result<()> {
+        refused()
+    }
+}
+
+impl Shared {
+    fn key(self: &Arc<Self>) -> Key {
+        Key::Thing(Arc::as_ptr(self).addr())
+    }
+
+    /// The kernel takes an entry.
+    fn start(self: &Arc<Self>, entry: Raw) {
+        let Raw { opcode, flags, offset, how, user_data, .. } = entry;
+        let segment = Segment { address: entry.address as usize, bytes: entry.bytes as usize };
+        let kind = match opcode {
+            0 => return self.post(Completion { user_data, result: 0 }),
+            1 | 22 => Kind::Read,
+            2 | 23 => Kind::Write,
+            3 => Kind::Flush,
+            other => simulation::fail(&format!("an entry with opcode {other}")),
+        };
+        let segments = match opcode {
+            1 | 2 => {
+                let count = entry.bytes as usize;
+                // SAFETY: whoever pushed it promised that the vector stays.
+                unsafe { std::slice::from_raw_parts(entry.address as *const Segment, count) }
+                    .to_vec()
+            }
+            3 => Vec::new(),
+            _ => vec![segment],
+        };
+        let fd = match flags & IOSQE_FIXED_FILE {
+            0 => entry.fd,
+            _ => self.state.lock().files[entry.fd as usize],
+        };
+        let owner = simulation::me().unwrap_or(0);
+        let its = self.clone();
+        let io = Io { kind, fd, segments, offset, how: how as i32 };
+        device::start_ring_io(io, flags & IOSQE_ASYNC != 0, owner, move |result| {
+            its.complete(owner, Completion { user_data, result });
+        });
+    }
+
+    /// It is done.
+    fn complete(self: &Arc<Self>, owner: usize, completion: Completion) {
+        let world = simulation::world().expect("on a simulated thread");
+        if !self.cooperative || world.is_asleep(owner) || percent(50) {
+            return self.post(completion);
+        }
+        self.state.lock().task_work.push((owner, completion));
+        let its = self.clone();
+        device::later(choose(TICK), move || its.run_task_work_of(owner));
+    }
+
+    fn run_task_work(self: &Arc<Self>) {
+        self.run_task_work_of(simulation::me().unwrap_or(0));
+    }
+
+    fn run_task_work_of(self: &Arc<Self>, owner: usize) {
+        loop {
+            let mut state = self.state.lock();
+            let Some(at) = state.task_work.iter().position(|(its, _)| *its == owner) else {
+                return;
+            };
+            let (_, completion) = state.task_work.remove(at);
+            drop(state);
+            self.post(completion);
+        }
+    }
+
+    fn post(self: &Arc<Self>, completion: Completion) {
+        let event_fd = {
+            let mut state = self.state.lock();
+            state.completion.push_back(completion);
+            state.event_fd
+        };
+        simulation::wake_all(self.key());
+        event_fd.inspect(|fd| signal_eventfd(*fd));
+    }
+}

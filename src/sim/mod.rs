@@ -1,0 +1,121 @@
+//! The simulator of the whole library: handles, nodes, pools, rings and callbacks, on simulated
+//! threads (`sync/simulated`) and a simulated disk (`sys/simulation`). A seed decides who runs
+//! when, how long I/O takes and what goes wrong; it replays a run exactly.
+//!
+//! ```text
+//!   scenario        from a seed: a disk, its faults, handles, threads
+//!   run             opens, lets everybody go, closes, looks at what is left
+//!   actors          the program: threads that submit or poll, and callbacks
+//!   scene           what was asked for, and what became of it
+//!   model           what each byte may be
+//! ```
+//!
+//! `BLKALIGN_SIM_SEED=n` prints each step of one run; `BLKALIGN_SIM_RUNS=n`,
+//! `BLKALIGN_SIM_FIRST_SEED=n` and `BLKALIGN_SIM_SECONDS=n` choose others.
+
+mod actors;
+mod model;
+mod queues;
+mod rings;
+mod run;
+mod scenario;
+mod scene;
+mod small;
+mod totals;
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use totals::Totals;
+
+/// The fixed seeds.
+const RUNS: u64 = 400;
+
+/// One simulation at a time in a process.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}
+
+/// A test: the seeds that the environment asks for, or the fixed ones.
+pub fn random_runs_keep_every_promise() {
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    if let Some(seed) = from_environment("BLKALIGN_SIM_SEED") {
+        let totals = run::run(seed, true);
+        eprintln!("seed {seed}: {totals}");
+        return;
+    }
+    let first = from_environment("BLKALIGN_SIM_FIRST_SEED").unwrap_or(1);
+    let runs = from_environment("BLKALIGN_SIM_RUNS").unwrap_or(RUNS);
+    let mut total = Totals::default();
+    let tells = from_environment("BLKALIGN_SIM_TELL").is_some();
+    for seed in first..first + runs {
+        if tells {
+            say(&format!("seed {seed}"));
+        }
+        total.add(&run::run(seed, false));
+    }
+    say(&format!("simulator of the library, seeds from {first}: {total}"));
+}
+
+/// A test: fresh seeds, for as long as the environment says.
+pub fn fresh_seeds_keep_every_promise() {
+    let Some(seconds) = from_environment("BLKALIGN_SIM_SECONDS") else { return };
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let first = since.map_or(1, |since| since.as_nanos() as u64 >> 10) / 1_000_000 * 1_000_000;
+    say(&format!("simulator of the library: fresh seeds from {first}"));
+    let begin = Instant::now();
+    let mut total = Totals::default();
+    let mut seed = first;
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        total.add(&run::run(seed, false));
+        seed += 1;
+    }
+    say(&format!("simulator of the library, {:?}: {total}", begin.elapsed()));
+}
+
+/// A test: the same seed gives the same run.
+pub fn a_seed_replays_the_same_run() {
+    let _one = ONE.lock();
+    for seed in [3, 4711, 99] {
+        let first = run::run(seed, false).to_string();
+        assert_eq!(first, run::run(seed, false).to_string());
+    }
+}
+
+/// Tests: the queues and locks by themselves.
+pub fn small_programs_keep_every_promise() {
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    let programs: [Program; 9] = [
+        ("serial", queues::serial_callbacks_run_once_in_order_and_drain_sees_the_last),
+        ("eventfd", queues::nothing_is_due_behind_a_descriptor_that_is_not_readable),
+        ("events", queues::a_thread_that_waits_for_what_is_due_hears_of_it),
+        ("pool", queues::a_pool_does_every_job_and_ends_its_threads),
+        ("poll", rings::a_thread_asleep_in_the_ring_is_woken_for_what_is_due),
+        ("two in poll", rings::of_two_threads_in_poll_each_gets_its_callback),
+        ("held", rings::what_is_held_back_is_not_left_behind_a_sleeper),
+        ("reap", rings::a_request_that_comes_as_the_reap_job_ends_is_taken_in),
+        ("cancel", rings::submit_cancel_completion_and_close_meet),
+    ];
+    for (name, program) in programs {
+        let begin = Instant::now();
+        let (count, all) = program();
+        let all = if all { ", all there are" } else { "" };
+        say(&format!("{name}: {count} schedules{all}, {:?}", begin.elapsed()));
+    }
+}
+
+/// Gives how many paths there were, and whether these were all.
+type Program = (&'static str, fn() -> (usize, bool));
+
+/// Past the test harness, which would swallow it.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}

@@ -1,0 +1,207 @@
+//! The queues of callbacks and the pool, by themselves.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::small::{explore, join};
+use crate::completion::{Callback, Completions, Delivery};
+use crate::engine::{Job, Kind, Pool, PoolOwner};
+use crate::sync::simulated::thread::spawn;
+use crate::sync::simulated::{block, fail, outside_limits, point, wake_all, world, Class, Key};
+use crate::sync::Instant;
+use crate::sys::simulation::is_readable;
+
+/// Callbacks that ran, and whether one is running.
+static RAN: Mutex<(Vec<usize>, bool)> = Mutex::new((Vec::new(), false));
+
+extern "C" fn note(opaque: *mut c_void, _ret: c_int) {
+    if std::mem::replace(&mut RAN.lock().1, true) {
+        fail("two callbacks at once");
+    }
+    point();
+    let mut ran = RAN.lock();
+    ran.0.push(opaque.addr());
+    ran.1 = false;
+}
+
+fn delivery(number: usize) -> Delivery {
+    let opaque = std::ptr::without_provenance_mut(number);
+    Delivery { callback: Callback { function: note, opaque }, result: Ok(()) }
+}
+
+/// All of `numbers` ran, each once, and those of one thread (of ten) in order.
+fn check_ran(numbers: &[usize]) {
+    let ran = std::mem::take(&mut RAN.lock().0);
+    let mut sorted = ran.clone();
+    sorted.sort_unstable();
+    let of = |ten: usize| ran.iter().filter(move |number| *number / 10 == ten);
+    if sorted != numbers || !(0..10).all(|ten| of(ten).is_sorted()) {
+        fail(&format!("ran {ran:?} instead of {numbers:?}"));
+    }
+}
+
+/// SERIAL: two threads push, whoever is told to runs what is due; a third drains.
+pub fn serial_callbacks_run_once_in_order_and_drain_sees_the_last() -> (usize, bool) {
+    explore("serial", 2, 4000, 2000, || {
+        let completions = Arc::new(Completions::default());
+        (0..4).for_each(|_| completions.request_taken_in());
+        let pushers: Vec<_> = (1..3)
+            .map(|thread| {
+                let its = completions.clone();
+                spawn("pusher", move || {
+                    for number in [10 * thread, 10 * thread + 1] {
+                        if its.push(delivery(number)) {
+                            its.run_serially();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let its = completions.clone();
+        let drainer = spawn("drainer", move || {
+            its.wait_drained(Instant::now() + Duration::from_secs(1));
+            if !its.is_drained() {
+                fail("not drained");
+            }
+        });
+        pushers.into_iter().for_each(join);
+        join(drainer);
+        check_ran(&[10, 11, 20, 21]);
+    })
+}
+
+/// EVENTFD: two threads push, a third waits for the descriptor and looks as `poll` does, taking
+/// one at a time.
+pub fn nothing_is_due_behind_a_descriptor_that_is_not_readable() -> (usize, bool) {
+    explore("eventfd", 2, 3000, 2000, || {
+        let completions = Arc::new(Completions::default());
+        let (fd, _) = completions.events.descriptor().unwrap_or_else(|error| fail(&error.words));
+        let pushers: Vec<_> = (1..3)
+            .map(|thread| {
+                let its = completions.clone();
+                spawn("pusher", move || {
+                    its.request_taken_in();
+                    its.events.push(delivery(10 * thread), false);
+                })
+            })
+            .collect();
+        let mut ran = 0;
+        while ran < 2 {
+            point();
+            if !is_readable(fd) {
+                block(Key::Readable(fd), None, Class::Library);
+                continue;
+            }
+            let mut due = Vec::new();
+            completions.events.begin_look();
+            completions.events.take(1, &mut due);
+            ran += due.len();
+            due.drain(..).for_each(|delivery| completions.run(delivery));
+            completions.events.end_look();
+        }
+        pushers.into_iter().for_each(join);
+        check_ran(&[10, 20]);
+    })
+}
+
+/// EVENTFD without a descriptor: a thread that waits hears of what is pushed, and of what it
+/// leaves.
+pub fn a_thread_that_waits_for_what_is_due_hears_of_it() -> (usize, bool) {
+    explore("events", 2, 3000, 1000, || {
+        let completions = Arc::new(Completions::default());
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let its = completions.clone();
+                spawn("waiter", move || loop {
+                    let mut due = Vec::new();
+                    its.events.take(1, &mut due);
+                    if let Some(delivery) = due.pop() {
+                        return RAN.lock().0.push(delivery.callback.opaque.addr());
+                    }
+                    its.events.wait(None);
+                })
+            })
+            .collect();
+        for number in [10, 20] {
+            completions.events.push(delivery(number), false);
+        }
+        waiters.into_iter().for_each(join);
+        check_ran(&[10, 20]);
+    })
+}
+
+const JOB_DONE: Key = Key::Thing(2);
+
+/// A job that says that it ran, or one that stays until it is told.
+enum Test {
+    Note(usize, Kind),
+    Watch(Arc<(crate::sync::Mutex<bool>, crate::sync::Condvar)>),
+}
+
+impl Job for Test {
+    fn kind(&self) -> Kind {
+        match self {
+            Test::Note(_, kind) => *kind,
+            Test::Watch(_) => Kind::Watcher,
+        }
+    }
+
+    fn run(self, _pool: &Pool<Test>) -> Option<Test> {
+        match self {
+            Test::Note(number, kind) => {
+                point();
+                RAN.lock().0.push(number);
+                wake_all(JOB_DONE);
+                // Once, to go on with one of another kind.
+                let other = if kind == Kind::Work { Kind::Callback } else { Kind::Work };
+                return (number % 10 == 5).then(|| Test::Note(number + 1, other));
+            }
+            Test::Watch(told) => {
+                let mut end = told.0.lock();
+                while !*end {
+                    told.1.wait(&mut end);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Two threads push jobs of both kinds, a watcher stays among them, threads are refused at times;
+/// then the owner goes.
+pub fn a_pool_does_every_job_and_ends_its_threads() -> (usize, bool) {
+    explore("pool", 1, 1500, 3000, || {
+        let owner = PoolOwner::new(1);
+        world().expect("inside").refuse_threads(60);
+        let told = Arc::new((crate::sync::Mutex::new(false), crate::sync::Condvar::new()));
+        while owner.pool().ensure_thread().is_err() {}
+        let pushers: Vec<_> = (1..3)
+            .map(|thread| {
+                let (pool, told) = (owner.pool().clone(), told.clone());
+                spawn("pusher", move || {
+                    pool.push(Test::Note(10 * thread, Kind::Callback));
+                    if thread == 1 {
+                        pool.push(Test::Watch(told));
+                    }
+                    pool.push(Test::Note(10 * thread + 5, Kind::Work));
+                })
+            })
+            .collect();
+        pushers.into_iter().for_each(join);
+        // While the watcher is there.
+        while RAN.lock().0.len() < 6 {
+            block(JOB_DONE, None, Class::Library);
+        }
+        *told.0.lock() = true;
+        told.1.notify_all();
+        outside_limits(|| drop(owner));
+        let mut ran = std::mem::take(&mut RAN.lock().0);
+        ran.sort_unstable();
+        if ran != [10, 15, 16, 20, 25, 26] {
+            fail(&format!("ran {ran:?}"));
+        }
+    })
+}

@@ -1,0 +1,150 @@
+//! Who decides: a seed, or one path after the other through all that can be chosen.
+
+/// A small random generator (SplitMix64): the same seed gives the same run on every machine.
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0..bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// How a run is decided.
+pub enum Choice {
+    /// A thread goes on with a chance of `stick - 1` in `stick`; else any that can.
+    Random { rng: Rng, stick: u64 },
+    /// The thread with the highest priority runs; with a chance of 1 in `change` at each step it
+    /// becomes the lowest (after Burckhardt and others, "A Randomized Scheduler with Probabilistic
+    /// Guarantees of Finding Bugs").
+    Priorities { rng: Rng, change: u64, ranks: Vec<i64>, lowest: i64 },
+    /// What a path says.
+    Path(Paths),
+}
+
+impl Choice {
+    pub fn random(seed: u64, stick: u64) -> Choice {
+        Choice::Random { rng: Rng::new(seed), stick }
+    }
+
+    pub fn priorities(seed: u64, change: u64) -> Choice {
+        Choice::Priorities { rng: Rng::new(seed), change, ranks: Vec::new(), lowest: 0 }
+    }
+
+    /// One of `bound` things that are no matter of the schedule; paths lead through the first only.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        match self {
+            Choice::Random { rng, .. } | Choice::Priorities { rng, .. } => rng.below(bound),
+            Choice::Path(_) => 0,
+        }
+    }
+
+    /// Something with that chance happens; on paths it never does.
+    pub fn percent(&mut self, chance: u64) -> bool {
+        match self {
+            Choice::Path(_) => false,
+            _ => chance > 0 && self.below(100) < chance,
+        }
+    }
+
+    /// One of so many threads that are to be woken.
+    pub fn sleeper(&mut self, count: usize) -> usize {
+        match self {
+            Choice::Path(paths) => paths.take(count),
+            _ => self.below(count as u64) as usize,
+        }
+    }
+
+    /// Which of `able` runs; `current` is the one that ran, if it is among them.
+    pub fn next(&mut self, able: &[usize], current: Option<usize>) -> usize {
+        match self {
+            Choice::Random { rng, stick } => match current {
+                Some(current) if rng.below(*stick) != 0 => current,
+                _ => able[rng.below(able.len() as u64) as usize],
+            },
+            Choice::Priorities { rng, change, ranks, lowest } => {
+                let most = able.iter().max().map_or(0, |most| most + 1);
+                while ranks.len() < most {
+                    ranks.push((rng.next() >> 2) as i64);
+                }
+                if let (Some(current), 0) = (current, rng.below(*change)) {
+                    *lowest -= 1;
+                    ranks[current] = *lowest;
+                }
+                able.iter().copied().max_by_key(|&at| ranks[at]).unwrap_or(able[0])
+            }
+            Choice::Path(paths) => paths.next(able, current),
+        }
+    }
+}
+
+/// Depth first through all choices, with at most so many preemptions on each path.
+#[derive(Debug, Clone, Default)]
+pub struct Paths {
+    /// What was chosen, and of how many.
+    path: Vec<(usize, usize)>,
+    at: usize,
+    preemptions: usize,
+    left: usize,
+}
+
+impl Paths {
+    pub fn new(preemptions: usize) -> Paths {
+        Paths { preemptions, left: preemptions, ..Paths::default() }
+    }
+
+    /// The next path; false: there is none left.
+    pub fn advance(&mut self) -> bool {
+        self.at = 0;
+        self.left = self.preemptions;
+        while let Some((chosen, of)) = self.path.pop() {
+            if chosen + 1 < of {
+                self.path.push((chosen + 1, of));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn take(&mut self, of: usize) -> usize {
+        if of <= 1 {
+            return 0;
+        }
+        if self.at == self.path.len() {
+            self.path.push((0, of));
+        }
+        let (chosen, before) = self.path[self.at];
+        assert_eq!(before, of, "a path leads elsewhere the second time");
+        self.at += 1;
+        chosen
+    }
+
+    fn next(&mut self, able: &[usize], current: Option<usize>) -> usize {
+        let Some(current) = current else { return able[self.take(able.len())] };
+        if self.left == 0 {
+            return current;
+        }
+        // The one that ran first.
+        let others: Vec<usize> = able.iter().copied().filter(|&at| at != current).collect();
+        match self.take(1 + others.len()) {
+            0 => current,
+            other => {
+                self.left -= 1;
+                others[other - 1]
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The scheduler: which thread of a simulation runs, and what time it is.
+//!
+//! Each thread is a real one, and all but one are parked. `point` is a place where another one
+//! may go on, `block` one where another one must. When nobody can, time passes up to the next
+//! end of a wait; when there is none either, that is a deadlock, and the run has failed.
+
+use std::cell::RefCell;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use super::choice::Choice;
+
+/// What a thread sleeps on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    Lock(usize),
+    Condition(usize),
+    Join(usize),
+    Sleep,
+    /// A descriptor that is to become readable.
+    Readable(i32),
+    /// A simulated thing, by its address.
+    Thing(usize),
+}
+
+/// Whose a time limit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The library's. It must never take one for its requests to go on.
+    Library,
+    /// The storage's, and the test's own.
+    Outside,
+    /// The storage's, for I/O that hangs.
+    Hung,
+}
+
+/// What to say when nobody can run and only such time limits are left: `Hung` and the library's.
+/// Words are a failure.
+pub type IdleHook = Box<dyn Fn() -> Option<String> + Send>;
+
+const STEPS_MAX: u64 = 2_000_000;
+const NANOS_MAX: u64 = 1 << 42;
+
+pub struct World {
+    label: String,
+    pub trace: bool,
+    running: AtomicUsize,
+    state: parking_lot::Mutex<State>,
+    idle: parking_lot::Mutex<Option<IdleHook>>,
+}
+
+struct State {
+    choice: Choice,
+    now: u64,
+    /// Nanoseconds that a step takes.
+    tick: u64,
+    /// No wait ends before.
+    earliest: u64,
+    steps: u64,
+    /// How many of a hundred threads the system does not give to the library.
+    refused_threads: u64,
+    /// Those that can run, in order.
+    able: Vec<usize>,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    name: String,
+    handle: Option<std::thread::Thread>,
+    /// What it sleeps on, until when.
+    sleeps: Option<(Key, Option<u64>, Class)>,
+    timed_out: bool,
+    alive: bool,
+    /// Its time limits are the test's own.
+    outside: bool,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<(Arc<World>, usize)>> = const { RefCell::new(None) };
+}
+
+fn with<R>(code: impl FnOnce(&Arc<World>, usize) -> R) -> Option<R> {
+    HERE.try_with(|here| here.borrow().as_ref().map(|(world, me)| code(world, *me))).ok()?
+}
+
+pub fn world() -> Option<Arc<World>> {
+    with(|world, _| world.clone())
+}
+
+pub fn me() -> Option<usize> {
+    with(|_, me| me)
+}
+
+pub fn in_simulation() -> bool {
+    with(|_, _| ()).is_some()
+}
+
+/// Nanoseconds since the run began.
+pub fn now() -> Option<u64> {
+    with(|world, _| world.state.lock().now)
+}
+
+pub fn steps() -> u64 {
+    with(|world, _| world.state.lock().steps).unwrap_or(0)
+}
+
+/// Another thread may go on here.
+pub fn point() {
+    with(|world, me| world.step(me));
+}
+
+/// Sleeps until somebody wakes `key`, or it is `until`; true: that was it.
+pub fn block(key: Key, until: Option<u64>, class: Class) -> bool {
+    with(|world, me| world.block(me, key, until, class)).expect("in a simulation")
+}
+
+pub fn wake_all(key: Key) {
+    with(|world, _| world.state.lock().wake(key, usize::MAX));
+}
+
+pub fn wake_one(key: Key) {
+    with(|world, _| world.state.lock().wake(key, 1));
+}
+
+/// One of `bound` things; 0 outside of a simulation.
+pub fn choose(bound: u64) -> u64 {
+    with(|world, _| world.state.lock().choice.below(bound)).unwrap_or(0)
+}
+
+pub fn percent(chance: u64) -> bool {
+    with(|world, _| world.state.lock().choice.percent(chance)).unwrap_or(false)
+}
+
+/// The run has failed: says why and how to have it again, and ends the process, whose other
+/// threads are in the middle of something.
+pub fn fail(why: &str) -> ! {
+    match world() {
+        Some(world) => world.fail(why),
+        None => panic!("{why}"),
+    }
+}
+
+pub fn idle_hook(hook: IdleHook) {
+    with(|world, _| *world.idle.lock() = Some(hook));
+}
+
+/// What `code` waits for with a time limit is no time limit of the library's.
+pub fn outside_limits<R>(code: impl FnOnce() -> R) -> R {
+    let set = |value| {
+        with(|world, me| std::mem::replace(&mut world.state.lock().slots[me].outside, value))
+    };
+    let before = set(true);
+    let result = code();
+    set(before.unwrap_or(false));
+    result
+}
+
+/// Prints what happens, where a single run is looked at.
+pub fn trace(words: impl FnOnce() -> String) {
+    with(|world, me| {
+        if world.trace {
+            let state = world.state.lock();
+            eprintln!("{:>12} {:<12} {}", state.now, state.slots[me].name, words());
+        }
+    });
+}
+
+impl World {
+    /// Runs `body` as the first thread of a new simulation. `label`: how to have it again.
+    pub fn run<R>(
+        label: String,
+        choice: Choice,
+        tick: u64,
+        trace: bool,
+        body: impl FnOnce() -> R,
+    ) -> (R, Choice) {
+        let state = State {
+            choice,
+            now: 0,
+            tick,
+            earliest: u64::MAX,
+            steps: 0,
+            refused_threads: 0,
+            able: Vec::new(),
+            slots: Vec::new(),
+        };
+        let world = Arc::new(World {
+            label,
+            trace,
+            running: AtomicUsize::new(0),
+            state: parking_lot::Mutex::new(state),
+            idle: parking_lot::Mutex::default(),
+        });
+        let me = world.add_thread("main".to_owned());
+        world.set_handle(me, std::thread::current());
+        HERE.set(Some((world.clone(), me)));
+        let result = catch_unwind(AssertUnwindSafe(body));
+        let result = result.unwrap_or_else(|panic| world.fail(&words_of(&*panic)));
+        // Whoever is on its way out.
+        while world.state.lock().slots.iter().skip(1).any(|slot| slot.alive) {
+            if world.state.lock().able.len() == 1 {
+                world.fail("a thread is left at the end");
+            }
+            point();
+        }
+        HERE.set(None);
+        *world.idle.lock() = None;
+        let mut state = world.state.lock();
+        let choice = std::mem::replace(&mut state.choice, Choice::random(0, 1));
+        drop(state);
+        (result, choice)
+    }
+
+    /// How many of a hundred attempts to start a thread fail, for the library.
+    pub fn refuse_threads(&self, percent: u64) {
+        self.state.lock().refused_threads = percent;
+    }
+
+    pub(super) fn refuses_thread(&self) -> bool {
+        let mut state = self.state.lock();
+        let percent = state.refused_threads;
+        state.choice.percent(percent)
+    }
+
+    pub(super) fn add_thread(&self, name: String) -> usize {
+        let mut state = self.state.lock();
+        let me = state.slots.len();
+        state.slots.push(Slot {
+            name,
+            handle: None,
+            sleeps: None,
+            timed_out: false,
+            alive: true,
+            outside: false,
+        });
+        state.able.push(me);
+        me
+    }
+
+    pub(super) fn set_handle(&self, thread: usize, handle: std::thread::Thread) {
+        self.state.lock().slots[thread].handle = Some(handle);
+    }
+
+    pub fn is_alive(&self, thread: usize) -> bool {
+        self.state.lock().slots[thread].alive
+    }
+
+    /// Whether that thread sleeps or has ended: it is in no code of its own.
+    pub fn is_asleep(&self, thread: usize) -> bool {
+        let state = self.state.lock();
+        !state.slots[thread].alive || state.slots[thread].sleeps.is_some()
+    }
+
+    /// The whole life of a thread other than the first.
+    pub(super) fn run_thread<T>(world: &Arc<World>, me: usize, body: impl FnOnce() -> T) -> T {
+        HERE.set(Some((world.clone(), me)));
+        world.wait_turn(me);
+        let result = catch_unwind(AssertUnwindSafe(body));
+        if let Err(panic) = &result {
+            world.fail(&words_of(&**panic));
+        }
+        let mut state = world.state.lock();
+        state.slots[me].alive = false;
+        state.able.retain(|&thread| thread != me);
+        state.wake(Key::Join(me), usize::MAX);
+        world.pass_on(&mut state, None);
+        drop(state);
+        HERE.set(None);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    fn step(&self, me: usize) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.steps += 1;
+        state.now += state.tick;
+        state.expire();
+        if state.steps > STEPS_MAX || state.now > NANOS_MAX {
+            drop(state);
+            self.fail("the run does not end");
+        }
+        if state.able.len() == 1 {
+            return;
+        }
+        let went_on = self.pass_on(&mut state, Some(me));
+        drop(state);
+        if went_on {
+            self.wait_turn(me);
+        }
+    }
+
+    fn block(&self, me: usize, key: Key, until: Option<u64>, class: Class) -> bool {
+        let mut state = self.state.lock();
+        state.now += state.tick;
+        let class = if state.slots[me].outside { Class::Outside } else { class };
+        state.slots[me].sleeps = Some((key, until, class));
+        state.slots[me].timed_out = false;
+        state.able.retain(|&thread| thread != me);
+        state.earliest = state.earliest.min(until.unwrap_or(u64::MAX));
+        state.expire();
+        self.pass_on(&mut state, None);
+        drop(state);
+        self.wait_turn(me);
+        self.state.lock().slots[me].timed_out
+    }
+
+    /// Lets the next one go on; false: that is the current one.
+    fn pass_on(&self, state: &mut State, current: Option<usize>) -> bool {
+        while state.able.is_empty() {
+            self.pass_time(state);
+        }
+        let State { choice, able, .. } = state;
+        let next = choice.next(able, current);
+        if Some(next) == current {
+            return false;
+        }
+        self.running.store(next, Ordering::Release);
+        if let Some(handle) = &state.slots[next].handle {
+            handle.unpark();
+        }
+        true
+    }
+
+    /// Nobody can run.
+    fn pass_time(&self, state: &mut State) {
+        let waits = state.slots.iter().filter_map(|slot| match (slot.alive, slot.sleeps) {
+            (true, Some((_, Some(until), class))) => Some((until, class)),
+            _ => None,
+        });
+        let waits: Vec<(u64, Class)> = waits.collect();
+        let Some((next, _)) = waits.iter().min_by_key(|(until, _)| *until) else {
+            let words = format!("deadlock: {}", state.sleepers());
+            self.fail_with(state, &words);
+        };
+        if waits.iter().all(|(_, class)| *class != Class::Outside) {
+            let words = self.idle.lock().as_ref().and_then(|hook| hook());
+            if let Some(words) = words {
+                let words = format!("{words}; {}", state.sleepers());
+                self.fail_with(state, &words);
+            }
+        }
+        state.now = state.now.max(*next);
+        state.expire();
+        if state.now > NANOS_MAX {
+            self.fail_with(state, "the run does not end");
+        }
+    }
+
+    fn wait_turn(&self, me: usize) {
+        while self.running.load(Ordering::Acquire) != me {
+            std::thread::park();
+        }
+    }
+
+    pub fn fail(&self, why: &str) -> ! {
+        self.fail_with(&self.state.lock(), why)
+    }
+
+    fn fail_with(&self, state: &State, why: &str) -> ! {
+        use std::io::Write;
+        let State { now, steps, .. } = state;
+        let words = format!("{}: {why} (after {steps} steps, {now} ns)\n", self.label);
+        let _ = std::io::stderr().write_all(words.as_bytes());
+        std::process::exit(101);
+    }
+}
+
+impl State {
+    fn expire(&mut self) {
+        if self.now < self.earliest {
+            return;
+        }
+        self.earliest = u64::MAX;
+        for thread in 0..self.slots.len() {
+            let Some((_, Some(until), _)) = self.slots[thread].sleeps else { continue };
+            if until <= self.now {
+                self.slots[thread].timed_out = true;
+                self.rouse(thread);
+            } else {
+                self.earliest = self.earliest.min(until);
+            }
+        }
+    }
+
+    fn rouse(&mut self, thread: usize) {
+        self.slots[thread].sleeps = None;
+        let at = self.able.partition_point(|&other| other < thread);
+        self.able.insert(at, thread);
+    }
+
+    fn wake(&mut self, key: Key, most: usize) {
+        let sleeps_on = |slot: &Slot| slot.sleeps.is_some_and(|(its, ..)| its == key);
+        let mut there: Vec<usize> = Vec::new();
+        for (thread, slot) in self.slots.iter().enumerate() {
+            if sleeps_on(slot) {
+                there.push(thread);
+            }
+        }
+        for _ in 0..most.min(there.len()) {
+            let at = if most < there.len() { self.choice.sleeper(there.len()) } else { 0 };
+            let thread = there.remove(at);
+            self.rouse(thread);
+        }
+    }
+
+    fn sleepers(&self) -> String {
+        let mut words = String::new();
+        for slot in self.slots.iter().filter(|slot| slot.alive) {
+            words += &format!("\n    {} sleeps on {:?}", slot.name, slot.sleeps);
+        }
+        words
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_default())
+}
