@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::driver::Segment;
 use crate::sync::simulated::{self as simulation, choose, percent, point, Class, Key};
 use crate::sys::simulation::device::{self, Io, Kind};
-use crate::sys::{signal_eventfd, Error};
+use crate::sys::{calls, signal_eventfd, Error, Outside};
 
 /// How long task work waits at most, in nanoseconds.
 const TICK: u64 = 4_000_000;
@@ -93,6 +93,7 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     if !simulation::in_simulation() || !device::gives_rings() {
         return Err(Error::new(libc::ENOSYS, "simulated: no io_uring"));
     }
+    calls().admit(Outside::RingSetup).map_err(|errno| Error::new(errno, "simulated"))?;
     let shared = Arc::new(Shared { cooperative, state: Mutex::default() });
     Ok(IoUring { shared, params: Params(entries) })
 }
