@@ -119,8 +119,10 @@
  * and the others keep what they have. Handles without the flag take no part.
  * An own descriptor of the program that has such locks counts as another
  * process. A child after fork keeps the locks, until it calls exec or ends,
- * if this process ends without closing its handles. Not for a
- * blkalign_driver: -EINVAL. Where there are no such locks: -ENOTSUP, -ENOLCK.
+ * if this process ends without closing its handles. The locks of a writer
+ * that is killed last until its last I/O is over: who takes its place tries
+ * again after -EAGAIN. Not for a blkalign_driver: -EINVAL. Where there are no
+ * such locks: -ENOTSUP, -ENOLCK.
  */
 #define BLKALIGN_O_LOCK (1 << 10)
 

@@ -51,8 +51,10 @@ pub const BLKALIGN_O_NO_MERGE: u32 = 1 << 9;
 /// and the others keep what they have. Handles without the flag take no part.
 /// An own descriptor of the program that has such locks counts as another
 /// process. A child after fork keeps the locks, until it calls exec or ends,
-/// if this process ends without closing its handles. Not for a
-/// blkalign_driver: -EINVAL. Where there are no such locks: -ENOTSUP, -ENOLCK.
+/// if this process ends without closing its handles. The locks of a writer
+/// that is killed last until its last I/O is over: who takes its place tries
+/// again after -EAGAIN. Not for a blkalign_driver: -EINVAL. Where there are no
+/// such locks: -ENOTSUP, -ENOLCK.
 pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
 
 /// The library chooses the engine: io_uring for files and devices where the
