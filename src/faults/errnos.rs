@@ -188,6 +188,8 @@ pub fn may_fail_with(plan: Plan, errno: i32) -> bool {
         (Call::Outside(Outside::Thread), _) => errno == ENOMEM,
         // No end of interruptions; one is nothing.
         (Call::Fcntl | Call::FcntlLock, EINTR) => errno == EINTR,
+        // An open says so; of a discard it is asked again.
+        (Call::Ioctl, EINTR) => errno == EINTR || (errno == EIO && times > 1),
         (_, EINTR) => errno == EIO && times > 1,
         (Call::Ring(_), EAGAIN | ECANCELED) => errno == EIO && times > 1,
         // Which means that another eventfd is registered; and then none is.
