@@ -90,9 +90,8 @@ SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
 TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
 
 .PHONY: all help header man check check-rust check-c check-matrix check-soak \
-        check-power \
-        check-asan check-tsan check-valgrind check-model lint setup tests \
-        fuzz check-mutants coverage \
+        check-sim check-power check-asan check-tsan check-valgrind check-model \
+        lint setup tests fuzz check-mutants coverage \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
         bench-nbd check-guest conformance integrations vhost-user-blk clean \
         dist-clean install-plugin dist check-dist deb check-deb FORCE
@@ -290,6 +289,7 @@ uninstall:
 check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
+	$(MAKE) check-sim
 	$(MAKE) check-c
 	$(MAKE) check-guest BLKALIGN_GUEST_QUICK=1
 	$(MAKE) bench-smoke
@@ -318,6 +318,14 @@ lint:
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
 check-rust:
 	$(CARGO) test --locked --workspace --target-dir $(TARGET)
+
+# A library of its own kind, under which src/sim lies: kept apart by Cargo.
+SIMULATION = $(CARGO) test --locked --features simulation --test simulation \
+                 --target-dir $(TARGET)
+
+## check-sim: the whole library on simulated threads and a simulated disk
+check-sim:
+	BLKALIGN_SIM_SECONDS=30 $(SIMULATION)
 
 ## check-c: tests in C against build/libblkalign.so, and a trial install
 check-c: all integrations $(TESTS)
@@ -355,8 +363,9 @@ check-guest: build/libblkalign.so build/libblkalign.a $(NBDKIT_PLUGIN) \
 
 SECONDS = 60
 
-## check-soak: the torture programs on both engines, SECONDS=60 each
+## check-soak: simulator, torture programs on both engines, SECONDS=60 each
 check-soak: all $(TESTS)
+	BLKALIGN_SIM_SECONDS=$(SECONDS) BLKALIGN_SIM_THOROUGH=1 $(SIMULATION)
 	for engine in threads io_uring; do \
 	    echo "== $$engine"; \
 	    BLKALIGN_TEST_ENGINE=$$engine BLKALIGN_TORTURE_SECONDS=$(SECONDS) \

@@ -14,10 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log;
-use crate::sync::{
-    thread::{self, JoinHandle, ThreadId},
-    Condvar, Mutex, MutexGuard,
-};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.

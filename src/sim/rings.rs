@@ -14,10 +14,11 @@ use crate::engine::StableCopy;
 use crate::handle::{Callback, CompletionMode, EngineKind, Handle, Options};
 use crate::handle::{RequestFlags, Submission};
 use crate::sync::simulated::thread::{sleep_as, spawn};
-use crate::sync::simulated::{block, fail, wake_all, Class, Key};
+use crate::sync::simulated::{block, fail, point, wake_all, Class, Key};
 use crate::sys::simulation::calls::{calmly, PATH, TABLE};
 use crate::sys::simulation::device::{self, Device, Faults};
 use crate::sys::simulation::disk::Shape;
+use crate::sys::simulation::is_readable;
 use crate::sys::with_calls;
 
 /// What each callback got.
@@ -122,6 +123,10 @@ pub fn a_thread_asleep_in_the_ring_is_woken_for_what_is_due() -> (usize, bool) {
                 fail(&format!("cancel: {error}"));
             }
             handle.unplug();
+            // Nothing of the ring's wakes it for this one.
+            while RAN.lock().is_empty() {
+                block(CALLED_BACK, None, Class::Library);
+            }
             read(handle, &read_now);
             join(poller);
             check(&[-libc::ECANCELED, 0]);
@@ -138,9 +143,40 @@ pub fn of_two_threads_in_poll_each_gets_its_callback() -> (usize, bool) {
                 spawn("poller", move || poll(&its))
             });
             let memories = [memory(), memory()];
-            memories.iter().for_each(|memory| drop(read(handle, memory)));
+            for memory in &memories {
+                read(handle, memory);
+            }
             pollers.into_iter().for_each(join);
             check(&[0, 0]);
+        });
+    })
+}
+
+/// EVENTFD with its descriptor: a thread polls when it is readable, and at no other time; another
+/// one submits, one request after the other.
+pub fn a_ring_has_nothing_behind_a_descriptor_that_is_not_readable() -> (usize, bool) {
+    explore("descriptor", 2, 2500, 2500, || {
+        with_handle(CompletionMode::Eventfd, true, |handle| {
+            let its = handle.clone();
+            let poller = spawn("poller", move || {
+                let fd = its.event_fd().unwrap_or_else(|error| fail(&error.words));
+                let mut ran = 0;
+                while ran < 3 {
+                    point();
+                    match is_readable(fd) {
+                        true => ran += its.poll(1, Some(Duration::ZERO)).unwrap_or(0),
+                        false => {
+                            block(Key::Readable(fd), None, Class::Library);
+                        }
+                    }
+                }
+            });
+            let memories = [memory(), memory(), memory()];
+            for memory in &memories {
+                read(handle, memory);
+            }
+            join(poller);
+            check(&[0, 0, 0]);
         });
     })
 }

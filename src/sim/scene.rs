@@ -223,7 +223,7 @@ impl Scene {
 
     /// What must not be while nothing but the library's own time limits is left to wait for.
     pub fn stuck(&self) -> Option<String> {
-        let Some(ledger) = self.ledger.try_lock() else { return None };
+        let ledger = self.ledger.try_lock()?;
         let hanging = self.device.hanging.lock().clone();
         if !hanging.is_empty() && !self.scenario.hangs_alone() {
             return None;
@@ -235,7 +235,11 @@ impl Scene {
         let waits = |entry: &&Entry| {
             entry.state == State::Underway
                 && !plugged(entry)
-                && (entry.synchronous || self.is_taken_care_of(entry.place))
+                && match entry.synchronous {
+                    // Its thread, while the call waits, may do the I/O of a plugged request.
+                    true => hanging.is_empty(),
+                    false => self.is_taken_care_of(entry.place),
+                }
         };
         let excused = excused(&ledger.entries, &hanging);
         for (number, entry) in ledger.entries.iter().enumerate() {

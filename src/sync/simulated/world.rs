@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use super::choice::Choice;
+use super::state::{Slot, State};
 
 /// What a thread sleeps on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,32 +49,6 @@ pub struct World {
     running: AtomicUsize,
     state: parking_lot::Mutex<State>,
     idle: parking_lot::Mutex<Option<IdleHook>>,
-}
-
-struct State {
-    choice: Choice,
-    now: u64,
-    /// Nanoseconds that a step takes.
-    tick: u64,
-    /// No wait ends before.
-    earliest: u64,
-    steps: u64,
-    /// How many of a hundred threads the system does not give to the library.
-    refused_threads: u64,
-    /// Those that can run, in order.
-    able: Vec<usize>,
-    slots: Vec<Slot>,
-}
-
-struct Slot {
-    name: String,
-    handle: Option<std::thread::Thread>,
-    /// What it sleeps on, until when.
-    sleeps: Option<(Key, Option<u64>, Class)>,
-    timed_out: bool,
-    alive: bool,
-    /// Its time limits are the test's own.
-    outside: bool,
 }
 
 thread_local! {
@@ -365,53 +340,6 @@ impl World {
         let words = format!("{}: {why} (after {steps} steps, {now} ns)\n", self.label);
         let _ = std::io::stderr().write_all(words.as_bytes());
         std::process::exit(101);
-    }
-}
-
-impl State {
-    fn expire(&mut self) {
-        if self.now < self.earliest {
-            return;
-        }
-        self.earliest = u64::MAX;
-        for thread in 0..self.slots.len() {
-            let Some((_, Some(until), _)) = self.slots[thread].sleeps else { continue };
-            if until <= self.now {
-                self.slots[thread].timed_out = true;
-                self.rouse(thread);
-            } else {
-                self.earliest = self.earliest.min(until);
-            }
-        }
-    }
-
-    fn rouse(&mut self, thread: usize) {
-        self.slots[thread].sleeps = None;
-        let at = self.able.partition_point(|&other| other < thread);
-        self.able.insert(at, thread);
-    }
-
-    fn wake(&mut self, key: Key, most: usize) {
-        let sleeps_on = |slot: &Slot| slot.sleeps.is_some_and(|(its, ..)| its == key);
-        let mut there: Vec<usize> = Vec::new();
-        for (thread, slot) in self.slots.iter().enumerate() {
-            if sleeps_on(slot) {
-                there.push(thread);
-            }
-        }
-        for _ in 0..most.min(there.len()) {
-            let at = if most < there.len() { self.choice.sleeper(there.len()) } else { 0 };
-            let thread = there.remove(at);
-            self.rouse(thread);
-        }
-    }
-
-    fn sleepers(&self) -> String {
-        let mut words = String::new();
-        for slot in self.slots.iter().filter(|slot| slot.alive) {
-            words += &format!("\n    {} sleeps on {:?}", slot.name, slot.sleeps);
-        }
-        words
     }
 }
 
