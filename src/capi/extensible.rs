@@ -160,10 +160,14 @@ mod tests {
         let caller = (&raw const longer).cast::<blkalign_open_options>();
         // SAFETY: the struct is as long as it says.
         assert_eq!(unsafe { copy_in(caller) }.unwrap().window_length, 9);
-        longer.tail[23] = 1;
-        let caller = (&raw const longer).cast::<blkalign_open_options>();
-        // SAFETY: as above.
-        assert_eq!(unsafe { copy_in(caller) }.err().unwrap().errno, libc::E2BIG);
+        for at in 0..longer.tail.len() {
+            longer.tail = [0; 24];
+            longer.tail[at] = 1;
+            let caller = (&raw const longer).cast::<blkalign_open_options>();
+            // SAFETY: as above.
+            let result = unsafe { copy_in(caller) };
+            assert_eq!(result.err().unwrap().errno, libc::E2BIG, "byte {at}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod calls;
 mod check;
+mod ends;
 mod handles;
 mod input;
 mod memory;

@@ -16,7 +16,7 @@ pub enum Memory {
     /// One allocation that stands in the vector twice: (its elements, the memory).
     Twice(usize, Box<[u8]>),
     /// A part of a region that is registered and outlives the request: address, length.
-    Registered(*mut u8, usize),
+    Registered(usize, usize),
 }
 
 impl Memory {
@@ -57,7 +57,7 @@ impl Memory {
             Memory::Own(own) => own.iter_mut().map(whole).collect(),
             Memory::Twice(times, memory) => vec![whole(memory); *times],
             Memory::Registered(address, bytes) => {
-                vec![iovec { iov_base: address.cast::<c_void>(), iov_len: *bytes }]
+                vec![iovec { iov_base: *address as *mut c_void, iov_len: *bytes }]
             }
         }
     }
@@ -93,7 +93,7 @@ impl Memory {
             Memory::Registered(address, bytes) => {
                 for at in 0..*bytes {
                     // SAFETY: `Region::take` gave these bytes to this request alone.
-                    with(unsafe { &mut *address.add(at) });
+                    with(unsafe { &mut *(*address as *mut u8).add(at) });
                 }
             }
         }
@@ -121,7 +121,6 @@ impl Region {
         let end = start.checked_add(bytes)?;
         self.memory.get(start..end)?;
         self.used = end;
-        // SAFETY: `start` is within the region.
-        Some(Memory::Registered(unsafe { self.memory.as_mut_ptr().add(start) }, bytes))
+        Some(Memory::Registered(self.memory.as_mut_ptr() as usize + start, bytes))
     }
 }

@@ -84,7 +84,10 @@ impl Scene<'_, '_> {
         let resize = open.has(BLKALIGN_O_RESIZE);
         let (mut offset, mut bytes) = range(input, open.length(least), resize);
         if input.one_in(32) {
-            offset += input.length(4096);
+            // Past the end, often by a single byte.
+            let by = input.length(4096);
+            let just = (open.length(least) + 1).saturating_sub(bytes);
+            offset = if by & 1 == 1 { just } else { offset + by };
         }
         let mut flags = pick_flags(input, op);
         let mut memory = None;

@@ -236,7 +236,7 @@ fn open(input: &mut Input, store: &Store, disk: Option<Disk>) -> Option<Disk> {
     if std::env::var_os("BLKALIGN_FUZZ_TRACE").is_some() {
         eprintln!("open {how}: {ret} {}", last_words());
     }
-    assert!(ret <= 0 && (ret == 0) == !handle.is_null(), "an open returns {ret}");
+    assert!(ret <= 0 && (ret == 0) != handle.is_null(), "an open returns {ret}");
     assert!(ret == 0 || !last_words().is_empty(), "a failure without words");
     (ret == 0).then_some(Disk(handle))
 }
