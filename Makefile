@@ -290,7 +290,7 @@ check: setup
 	$(MAKE) lint
 	$(MAKE) check-rust
 	$(MAKE) check-sim
-	$(MAKE) check-c
+	$(MAKE) check-c PROVE='prove --timer -j2'
 	$(MAKE) check-guest BLKALIGN_GUEST_QUICK=1
 	$(MAKE) bench-smoke
 
@@ -354,10 +354,15 @@ check-matrix: all $(TESTS)
 GUEST_TESTS = $(filter-out %/common.sh %/fetch.sh %/init.sh,\
                             $(wildcard integrations/guest/*.sh))
 
+# The short form, in `make check`, takes the daemon that check-rust has built.
+GUEST_DAEMON = $(if $(BLKALIGN_GUEST_QUICK),$(abspath $(TARGET))/debug,\
+                    $(CURDIR)/build/tools)/blkalign-vhost-user-blk
+
 ## check-guest: a Linux guest under QEMU on our servers, killed and not
 check-guest: build/libblkalign.so build/libblkalign.a $(NBDKIT_PLUGIN) \
-             vhost-user-blk
+             $(if $(BLKALIGN_GUEST_QUICK),,vhost-user-blk)
 	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build \
+	    BLKALIGN_VHOST_DAEMON='$(GUEST_DAEMON)' \
 	    BLKALIGN_GUEST_QUICK=$(BLKALIGN_GUEST_QUICK) $(PROVE) -j2 \
 	    --exec '' $(GUEST_TESTS)
 

@@ -12,7 +12,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${BLKALIGN_BUILD:-$here/../../build}
 guest=$build/guest
 plugin=$build/nbdkit-blkalign-plugin.so
-daemon=$build/tools/blkalign-vhost-user-blk
+daemon=${BLKALIGN_VHOST_DAEMON:-$build/tools/blkalign-vhost-user-blk}
 # Seconds that anything a guest does may take; it boots in 5 of a quiet machine.
 patience=${BLKALIGN_GUEST_SECONDS:-300}
 # A part of it all, for `make check`
