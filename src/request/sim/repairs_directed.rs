@@ -1,4 +1,4 @@
-//! Storage that begins to refuse its alignment, case by case.
+//! Storage that begins to refuse what it took, case by case.
 
 use super::repairs::{limits, Bed};
 use crate::driver::Op;
@@ -149,4 +149,18 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
     assert_eq!(bed.machine.repaired(None, &mut bed.actions), None);
     assert!(bed.actions.is_empty());
     bed.conclude();
+}
+
+#[test]
+fn storage_that_cannot_discard_is_asked_once() {
+    let mut bed = Bed::new(1, &QueueLimits { unmap: true, ..limits() }, 0);
+    for number in 0..3 {
+        bed.submit(0, Op::Discard, 4 * number, 4, RequestFlags::default());
+        if let Some(io) = bed.flights.pop() {
+            bed.machine.io_done(io, Err(libc::EOPNOTSUPP), &mut bed.actions);
+            bed.take_in();
+        }
+        assert_eq!(bed.result(number as usize), Some(Ok(())));
+    }
+    assert_eq!(bed.calls, 1);
 }
