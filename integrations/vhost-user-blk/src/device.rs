@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::FromRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vhost::vhost_user::message::*;
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
@@ -14,6 +15,7 @@ use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use crate::disk::Disk;
 use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
+use crate::options::Options;
 use crate::queue::{translate, Common, Queue};
 use crate::ring::Addresses;
 use crate::storage::Handle;
@@ -27,6 +29,8 @@ pub struct Device {
     queue_size_max: u16,
     /// Guest memory is registered with the handles, and so pinned.
     registers: bool,
+    /// Most time that a queue looks for work before it sleeps.
+    spin_max: Duration,
     memory: Arc<Memory>,
     inflight: Option<Inflight>,
     features: u64,
@@ -36,14 +40,15 @@ pub struct Device {
 
 impl Device {
     /// `handles`: one for each queue.
-    pub fn new(disk: Disk, handles: Vec<Handle>, queue_size_max: u16, registers: bool) -> Device {
+    pub fn new(disk: Disk, handles: Vec<Handle>, options: &Options) -> Device {
         let queues = handles.into_iter().enumerate();
         let queues = queues.map(|(index, handle)| Queue::new(index as u16, Arc::new(handle)));
         Device {
             disk: Arc::new(disk),
             queues: queues.collect(),
-            queue_size_max,
-            registers,
+            queue_size_max: options.queue_size,
+            registers: options.pin_memory,
+            spin_max: options.spin_max,
             memory: Arc::default(),
             inflight: None,
             features: 0,
@@ -80,6 +85,7 @@ impl Device {
             inflight: self.inflight.as_ref(),
             event_idx: self.features & (1 << VIRTIO_RING_F_EVENT_IDX) != 0,
             registered: self.registers,
+            spin_max: self.spin_max,
         };
         self.queues[index].resume(&common)
     }

@@ -2,10 +2,12 @@
 //! disk, by libblkalign: sectors of 512 bytes on storage with blocks of 4096, say.
 //!
 //! From the top: `main`, `options`; `server`, the socket; `device` and `queue`, the protocol and
-//! its state; `worker`, a queue's thread; `request`, `chain`, `ring`, `memory`, what the guest
+//! its state; `worker`, a queue's thread, `spin`, when it sleeps, and
+//! `alone`, when it waits for the storage; `request`, `chain`, `ring`, `memory`, what the guest
 //! wrote, none of which is believed; `disk`, what the guest is told; `inflight`, for a daemon that
 //! is killed; `storage`, the library.
 
+mod alone;
 mod chain;
 mod device;
 mod disk;
@@ -17,6 +19,7 @@ mod queue;
 mod request;
 mod ring;
 mod server;
+mod spin;
 mod storage;
 mod worker;
 
@@ -72,7 +75,7 @@ fn run(options: &Options) -> Result<(), String> {
         options::Endpoint::Path(path) => format!("{}: {error}", path.display()),
         options::Endpoint::Fd(fd) => format!("descriptor {fd}: {error}"),
     })?;
-    let device = Device::new(disk, handles, options.queue_size, options.pin_memory);
+    let device = Device::new(disk, handles, options);
     serve(door, device, &signals).map_err(|error| error.to_string())
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use blkalign::capi::{BLKALIGN_ENGINE_AUTO, BLKALIGN_ENGINE_IO_URING, BLKALIGN_ENGINE_THREADS};
 use virtio_bindings::virtio_blk::VIRTIO_BLK_ID_BYTES;
@@ -31,6 +32,8 @@ any sector size on storage of any block size. Frontends may come and go.
   --lock on|off         lock the image as QEMU does (default on)
   --pin-memory on|off   register guest memory for io_uring: pins all of it, and
                         a guest with a balloon loses data (default off)
+  --spin-us N           most microseconds that a queue looks for work before it
+                        sleeps, up to 1000 (default 32; less where it is in vain)
   --verbose             say more
   --help, --version
 ";
@@ -63,6 +66,7 @@ pub struct Options {
     pub engine: u32,
     pub lock: bool,
     pub pin_memory: bool,
+    pub spin_max: Duration,
     pub verbose: bool,
 }
 
@@ -91,6 +95,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         engine: BLKALIGN_ENGINE_AUTO,
         lock: true,
         pin_memory: false,
+        spin_max: Duration::from_micros(32),
         verbose: false,
     };
     while let Some(name) = arguments.next() {
@@ -116,6 +121,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
             "--engine" => options.engine = engine(value()?)?,
             "--lock" => options.lock = switch(&name, value()?)?,
             "--pin-memory" => options.pin_memory = switch(&name, value()?)?,
+            "--spin-us" => {
+                options.spin_max = Duration::from_micros(number(&name, value()?, 0, 1000)?);
+            }
             "--verbose" => options.verbose = true,
             _ => return Err(format!("{name}: there is no such option")),
         }

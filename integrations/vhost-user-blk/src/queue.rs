@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use vhost::vhost_user::{Error, Result};
 
@@ -28,6 +29,7 @@ pub struct Common<'a> {
     pub inflight: Option<&'a Inflight>,
     pub event_idx: bool,
     pub registered: bool,
+    pub spin_max: Duration,
 }
 
 pub struct Queue {
@@ -112,6 +114,7 @@ impl Queue {
             err: self.err.clone(),
             stop: stop.clone(),
             registered: common.registered,
+            spin_max: common.spin_max,
         })
         .map_err(Error::ReqHandlerError)?;
         let thread = Builder::new()

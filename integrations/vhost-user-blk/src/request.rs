@@ -14,7 +14,7 @@ pub struct Range {
     pub may_unmap: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Into all that the chain lets us write.
     Read(i64),

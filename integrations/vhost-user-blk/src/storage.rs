@@ -138,6 +138,28 @@ impl Handle {
         unsafe { blkalign_drain(self.0) };
     }
 
+    /// Reads into `iov`. 0 or -errno.
+    ///
+    /// # Safety
+    ///
+    /// `iov` must name memory that may be written.
+    pub unsafe fn read_now(&self, offset: i64, iov: &[iovec], flags: u32) -> c_int {
+        let count = iov.len() as c_int;
+        // SAFETY: the handle is open, and the caller answers for the memory.
+        unsafe { blkalign_preadv(self.0, offset, iov.as_ptr(), count, flags) }
+    }
+
+    /// Writes what `iov` names. 0 or -errno.
+    ///
+    /// # Safety
+    ///
+    /// `iov` must name memory that may be read.
+    pub unsafe fn write_now(&self, offset: i64, iov: &[iovec], flags: u32) -> c_int {
+        let count = iov.len() as c_int;
+        // SAFETY: the handle is open, and the caller answers for the memory.
+        unsafe { blkalign_pwritev(self.0, offset, iov.as_ptr(), count, flags) }
+    }
+
     /// Starts reading into `iov`. An error means that the callback will not run.
     ///
     /// # Safety

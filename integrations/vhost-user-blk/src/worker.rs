@@ -7,15 +7,18 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use blkalign::capi::BLKALIGN_REQ_REGISTERED_BUF;
 
+use crate::alone::Alone;
 use crate::chain::Chain;
 use crate::disk::Disk;
 use crate::events::{Call, Epoll, Event};
 use crate::inflight::InflightQueue;
 use crate::request::{parse, Operation, Range, Status};
 use crate::ring::{Broken, Ring};
+use crate::spin::Spin;
 use crate::storage::{Handle, Target};
 
 /// Most callbacks between two looks at the ring.
@@ -50,6 +53,8 @@ pub struct Setup {
     pub stop: Arc<Stop>,
     /// Guest memory is registered with the handle.
     pub registered: bool,
+    /// Most time to look for work before a sleep.
+    pub spin_max: Duration,
 }
 
 /// A chain in the hands of the library.
@@ -83,6 +88,7 @@ pub struct Worker {
     /// Chains that were put back and that the guest does not see yet.
     unpublished: Vec<u16>,
     in_flight: u32,
+    alone: Alone,
 }
 
 // SAFETY: its pointers lead to what it has itself, or into the memory that the ring keeps.
@@ -109,6 +115,7 @@ impl Worker {
             ranges: Vec::new(),
             unpublished: Vec::with_capacity(size.into()),
             in_flight: 0,
+            alone: Alone::new(),
             setup,
         })
     }
@@ -120,11 +127,12 @@ impl Worker {
         self.setup.handle.poll(1);
         self.setup.ring.refuse_kicks();
         self.setup.handle.plug();
-        again.iter().for_each(|&head| self.begin(head));
+        again.iter().for_each(|&head| self.begin(head, false));
         self.setup.handle.unplug();
         // A daemon before us may have given chains back and not said so.
         self.setup.call.signal();
         let mut broken = false;
+        let mut spin = Spin::new(self.setup.spin_max);
         while !self.setup.stop.wanted.load(Ordering::Acquire) {
             let taken = if broken { Ok(0) } else { self.take_available() };
             let taken = taken.unwrap_or_else(|Broken(words)| {
@@ -136,8 +144,13 @@ impl Worker {
             let done = if self.in_flight > 0 { self.setup.handle.poll(POLL_MAX) } else { 0 };
             self.take_results();
             self.publish();
-            if taken == 0 && done == 0 {
+            if taken > 0 || done > 0 {
+                spin.worked();
+            } else if spin.looks_again(Instant::now()) {
+                std::hint::spin_loop();
+            } else {
                 self.sleep(broken);
+                spin.slept(Instant::now());
             }
         }
         self.setup.handle.drain();
@@ -166,31 +179,71 @@ impl Worker {
         if count == 0 {
             return Ok(0);
         }
+        if count == 1 && self.in_flight == 0 {
+            return self.take(true).map(|()| 1);
+        }
         self.setup.handle.plug();
-        let result = (0..count).try_for_each(|_| {
-            let head = self.setup.ring.take()?;
-            if self.slots[usize::from(head)].left > 0 {
-                return Err(Broken("a chain was made available that is in flight"));
-            }
-            if let Some(inflight) = &mut self.setup.inflight {
-                inflight.taken(head);
-            }
-            self.begin(head);
-            Ok(())
-        });
+        let result = (0..count).try_for_each(|_| self.take(false));
         self.setup.handle.unplug();
         result.map(|()| count)
     }
 
-    fn begin(&mut self, head: u16) {
+    /// `alone`: nothing else is in flight, nor available.
+    fn take(&mut self, alone: bool) -> Result<(), Broken> {
+        let head = self.setup.ring.take()?;
+        if self.slots[usize::from(head)].left > 0 {
+            return Err(Broken("a chain was made available that is in flight"));
+        }
+        if let Some(inflight) = &mut self.setup.inflight {
+            inflight.taken(head);
+        }
+        self.begin(head, alone);
+        Ok(())
+    }
+
+    fn begin(&mut self, head: u16, alone: bool) {
         self.chain.follow(&self.setup.ring, head);
         let written = self.chain.writable_bytes();
         let slot = Slot { left: 1, status_at: self.chain.status, status: Status::Ok, written };
         self.slots[usize::from(head)] = slot;
         self.in_flight += 1;
         match parse(&self.setup.disk, &mut self.chain, &mut self.ranges) {
-            Ok(operation) => self.submit(head, operation),
+            Ok(operation) => match alone.then(|| self.perform(operation)).flatten() {
+                Some(result) => self.end(head, status_of(result)),
+                None => self.submit(head, operation),
+            },
             Err(status) => self.end(head, status),
+        }
+    }
+
+    /// Carries out a request that is alone, if that suits it. 0 or -errno.
+    fn perform(&mut self, operation: Operation) -> Option<c_int> {
+        let iov = match operation {
+            Operation::Read(_) => self.chain.writable.as_slice(),
+            Operation::Write(_) => self.chain.readable.as_slice(),
+            _ => return None,
+        };
+        if !self.alone.suits(iov.iter().map(|part| part.iov_len).sum()) {
+            return None;
+        }
+        let handle = &self.setup.handle;
+        let begin = Instant::now();
+        let result = match operation {
+            // SAFETY: guest memory stays mapped while the ring has it.
+            Operation::Read(offset) => unsafe { handle.read_now(offset, iov, self.flags()) },
+            // SAFETY: as above.
+            Operation::Write(offset) => unsafe { handle.write_now(offset, iov, self.flags()) },
+            _ => return None,
+        };
+        self.alone.took(begin.elapsed());
+        Some(result)
+    }
+
+    fn flags(&self) -> u32 {
+        if self.setup.registered {
+            BLKALIGN_REQ_REGISTERED_BUF
+        } else {
+            0
         }
     }
 
@@ -198,7 +251,7 @@ impl Worker {
     fn submit(&mut self, head: u16, operation: Operation) {
         let opaque = (&raw const self.tokens[usize::from(head)]).cast_mut().cast::<c_void>();
         let handle = &self.setup.handle;
-        let flags = if self.setup.registered { BLKALIGN_REQ_REGISTERED_BUF } else { 0 };
+        let flags = self.flags();
         let at = |offset| Target { offset, bytes: 0, opaque };
         let result = match operation {
             // SAFETY: guest memory stays mapped while the ring has it, the tokens as long as
