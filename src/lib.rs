@@ -19,10 +19,12 @@ mod faults;
 mod handle;
 mod log;
 mod node;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 mod power;
 mod probe;
 mod request;
+#[cfg(any(test, feature = "simulation"))]
+mod rng;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod sim;

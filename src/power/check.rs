@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::crash::Crash;
 use super::history::History;
-use crate::request::sim::rng::Rng;
-use crate::sys::gated::Event;
+use crate::rng::Rng;
+use crate::sys::deed::Event;
 
 const SECTOR: usize = 512;
 

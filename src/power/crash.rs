@@ -8,8 +8,8 @@
 //! - Changes of the length are there in their order, up to some point (file systems keep a journal
 //!   of them). A durable write that makes the file longer takes them along.
 
-use crate::request::sim::rng::Rng;
-use crate::sys::gated::{Deed, Event};
+use crate::rng::Rng;
+use crate::sys::deed::{Deed, Event};
 
 /// So many choices are all made; of more a few hundred, by chance.
 const CHOICES_MAX: usize = 7;

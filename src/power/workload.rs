@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 
 use super::check::{objection, Seen};
 use super::history::{Asked, History};
-use super::Config;
+use super::runs::Config;
 use crate::completion::Callback;
 use crate::driver::{Op, Segment, Segments};
 use crate::handle::{CompletionMode, EngineKind, Handle, Options, RequestFlags, Submission};
-use crate::request::sim::rng::Rng;
+use crate::rng::Rng;
 use crate::sys::gated::Gated;
 use crate::sys::with_calls;
 

@@ -8,6 +8,7 @@
 //!   actors          the program: threads that submit or poll, and callbacks
 //!   scene           what was asked for, and what became of it
 //!   model           what each byte may be
+//!   power           what each may be after a loss of power
 //! ```
 //!
 //! `BLKALIGN_SIM_SEED=n` prints each step of one run; `BLKALIGN_SIM_RUNS=n`,
@@ -15,6 +16,7 @@
 
 mod actors;
 mod model;
+mod power;
 mod queues;
 mod rings;
 mod run;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::actors;
 use super::model::{self, Model};
+use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
 use super::totals::Totals;
@@ -206,6 +207,7 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
     if let Err(why) = ledger.model.check_content(&device.disk.content()) {
         fail(&why);
     }
+    let seen = power::lose(scene, &ledger);
     let left = [
         ("descriptors", calls::open_descriptors(device)),
         ("nodes", crate::node::open_nodes()),
@@ -215,5 +217,5 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
     if let Some((what, count)) = left.iter().find(|(_, count)| *count > 0) {
         fail(&format!("{count} {what} left at the end"));
     }
-    Totals::of(scene, &ledger, device, steps())
+    Totals::of(scene, &ledger, device, steps(), seen)
 }

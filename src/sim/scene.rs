@@ -68,6 +68,11 @@ pub struct Entry {
     pub no_wait: bool,
     pub state: State,
     pub id: Option<u64>,
+    /// Durable when it is over.
+    pub fua: bool,
+    /// By the disk's clock: before the call; when it was over.
+    pub submitted: u64,
+    pub completed: Option<u64>,
     /// A cancel said that it will end with ECANCELED.
     pub cancelled: bool,
     /// Threads that are asking for it.
@@ -147,6 +152,9 @@ impl Scene {
             no_wait,
             state: State::Underway,
             id: None,
+            fua: false,
+            submitted: self.device.record.tick(),
+            completed: None,
             cancelled: false,
             cancelling: 0,
             memory,
@@ -191,6 +199,7 @@ impl Scene {
         let mut ledger = self.ledger.lock();
         let Ledger { model, entries } = &mut *ledger;
         let entry = &mut entries[number];
+        entry.completed = (ret == 0).then(|| self.device.record.tick());
         if let Err(why) = entry.end(number, ret, model) {
             let Entry { op, offset, bytes, .. } = entry;
             fail(&format!("request {number}, {op:?} {offset}+{bytes}: {why}"));

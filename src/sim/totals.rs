@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::scene::{Ledger, Scene, State};
+use crate::power::Seen;
 use crate::sys::simulation::device::Device;
 
 #[derive(Debug, Clone, Default)]
@@ -20,10 +21,12 @@ pub struct Totals {
     pub interrupted: u64,
     pub misaligned: u64,
     pub hung: u64,
+    pub losses: u64,
+    pub contents: u64,
 }
 
 impl Totals {
-    pub fn of(_scene: &Scene, ledger: &Ledger, device: &Device, steps: u64) -> Totals {
+    pub fn of(_scene: &Scene, ledger: &Ledger, device: &Device, steps: u64, seen: Seen) -> Totals {
         let count = |what: &dyn Fn(&super::scene::Entry) -> bool| {
             ledger.entries.iter().filter(|its| what(its)).count() as u64
         };
@@ -43,6 +46,8 @@ impl Totals {
             interrupted: of(&counts.interrupted),
             misaligned: of(&counts.refused),
             hung: of(&counts.hung),
+            losses: seen.crashes,
+            contents: seen.contents,
         }
     }
 
@@ -60,6 +65,8 @@ impl Totals {
         self.interrupted += other.interrupted;
         self.misaligned += other.misaligned;
         self.hung += other.hung;
+        self.losses += other.losses;
+        self.contents += other.contents;
     }
 }
 
@@ -68,7 +75,8 @@ impl std::fmt::Display for Totals {
         write!(
             f,
             "{} runs, {} requests ({} synchronous, {} failed, {} cancelled, {} refused), {} I/Os; \
-             injected: {} errors, {} short, {} interrupted, {} misaligned, {} hung; {} steps",
+             injected: {} errors, {} short, {} interrupted, {} misaligned, {} hung; {} losses of \
+             power, {} contents of a block; {} steps",
             self.runs,
             self.requests,
             self.synchronous,
@@ -81,6 +89,8 @@ impl std::fmt::Display for Totals {
             self.interrupted,
             self.misaligned,
             self.hung,
+            self.losses,
+            self.contents,
             self.steps
         )
     }

@@ -7,44 +7,10 @@ use std::os::fd::RawFd;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::deed::{Deed, Event};
 use super::descriptor::BLKDISCARD;
 use super::ram::{Ram, Shape};
 use super::{Calls, Errno};
-
-/// What a call does to the storage. The order is that in which the gate shows those that came
-/// together.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Deed {
-    Read {
-        offset: usize,
-        bytes: usize,
-    },
-    Write {
-        offset: usize,
-        data: Vec<u8>,
-        durable: bool,
-        atomic: bool,
-    },
-    /// Zeros, or a discard, of blocks.
-    Zero {
-        offset: usize,
-        bytes: usize,
-    },
-    Sync,
-    Truncate {
-        bytes: usize,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub struct Event {
-    pub deed: Deed,
-    pub begin: u64,
-    /// None: it waits at the gate, and may have been done in part.
-    pub end: Option<u64>,
-    /// Truncate: the length before.
-    pub length: usize,
-}
 
 #[derive(Default)]
 struct State {

@@ -1,6 +1,8 @@
 //! The system calls, and the one form in which every room reports a failure.
 
 mod calls;
+#[cfg(any(test, feature = "simulation"))]
+pub mod deed;
 mod descriptor;
 mod error;
 mod eventfd;

@@ -3,10 +3,10 @@
 
 use super::faults::Faults;
 use super::isolated::Asks;
-use super::rng::Rng;
 use super::scenario::{Order, Scenario, REQUESTS_MAX};
 use crate::driver::{Op, Segment, Segments};
 use crate::request::{QueueLimits, RequestFlags, Suspected};
+use crate::rng::Rng;
 
 /// What all requests of a scenario have in common.
 struct Mood {

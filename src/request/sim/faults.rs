@@ -1,7 +1,7 @@
 //! What the storage of a schedule does wrong, or refuses to do.
 
-use super::rng::Rng;
 use crate::driver::{Io, Op};
+use crate::rng::Rng;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {

@@ -7,9 +7,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::rng::Rng;
 use crate::driver::{Copy, Segment};
 use crate::request::{Scratch, ScratchPool};
+use crate::rng::Rng;
 
 pub type Label = u32;
 

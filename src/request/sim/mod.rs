@@ -44,7 +44,7 @@ mod reference_early;
 mod reference_ios;
 mod repairs;
 mod repairs_directed;
-pub mod rng;
+
 mod rules;
 mod scenario;
 mod sharing;

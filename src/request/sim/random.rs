@@ -5,13 +5,13 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use super::ledger::Checked;
 use super::memory::Pool;
-use super::rng::Rng;
 use super::scenario::{Order, Scenario};
 use super::storage::{Flight, Outcome};
 use super::subject::{RealMachine, Subject};
 use super::totals::Counts;
 use super::world::World;
 use crate::driver::Op;
+use crate::rng::Rng;
 
 const SCHEDULES: u64 = 120_000;
 const FIRST_SEED: u64 = 1;

@@ -12,11 +12,11 @@ use std::rc::Rc;
 
 use super::directed;
 use super::memory::{initial, written, Label, Memory, Pool, BASE, POISON};
-use super::rng::Rng;
 use crate::driver::{Io, Lane, Op, Segment, Segments};
 use crate::request::repair::REPAIRS_MAX;
 use crate::request::{Action, Alignments, Machine, QueueLimits, Refusal, Request, RequestFlags};
 use crate::request::{RequestId, Stats, Suspected};
+use crate::rng::Rng;
 
 const LENGTH: u64 = 512;
 const SCHEDULES: u64 = 4000;

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::ledger::{bit, Set};
 use super::memory::{source, Label, Memory, GONE, POISON, ZERO};
-use super::rng::Rng;
 use crate::driver::{Io, Op};
+use crate::rng::Rng;
 
 /// How an I/O ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,6 @@ use super::joined::Joint;
 use super::ledger::{bit, members, Checked, Ledger, Set};
 use super::memory::{initial, Label, Memory, Pool, ZERO};
 use super::model;
-use super::rng::Rng;
 use super::rules;
 use super::scenario::Scenario;
 use super::storage::{Flight, Outcome};
@@ -18,6 +17,7 @@ use super::subject::{SimAction, Subject};
 use super::totals::{check_stats, Counts};
 use crate::driver::{Io, IoId, Op};
 use crate::request::{Action, Completion, Stats};
+use crate::rng::Rng;
 
 pub struct World<'a, S> {
     /// As it is for the present length, and for the first.

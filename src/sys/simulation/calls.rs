@@ -149,9 +149,7 @@ impl Calls for Table {
         }
         let range = [Segment { address: 0, bytes: bytes as usize }];
         let plan = device.plan(Kind::Zero, fd, &range, offset as u64, 0);
-        device.run(&plan, Kind::Zero, fd, &range, offset as u64)?;
-        device.disk.zero(offset as u64, bytes as u64);
-        Ok(())
+        device.run(&plan, Kind::Zero, fd, &range, offset as u64).map(drop)
     }
 
     fn ftruncate(&self, _fd: RawFd, _length: i64) -> Result<(), Errno> {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::disk::{Disk, Shape};
+use super::record::{gather, Record};
 use crate::driver::Segment;
 use crate::sync::simulated::thread::sleep_as;
 use crate::sync::simulated::{block, choose, fail, now, percent, point, trace, wake_all};
 use crate::sync::simulated::{Class, Key};
+use crate::sys::deed::Deed;
 use crate::sys::Errno;
 
 /// What goes wrong, in percent of I/Os or calls, and how long things take.
@@ -82,6 +84,7 @@ pub struct Device {
     /// What hangs now: from, to; None: flushes and such.
     pub hanging: Mutex<Vec<Option<(u64, u64)>>>,
     pub descriptors: Mutex<Vec<Option<i32>>>,
+    pub record: Record,
 }
 
 #[derive(Default)]
@@ -100,6 +103,10 @@ struct Flight {
 pub struct Plan {
     nanos: u64,
     class: Class,
+    /// By the disk's clock.
+    begin: u64,
+    /// Without a flush.
+    pub durable: bool,
     pub outcome: Result<u64, Errno>,
 }
 
@@ -125,6 +132,7 @@ pub fn plug_in(shape: Shape, content: &[u8], faults: Faults) -> Arc<Device> {
         flights: Mutex::default(),
         hanging: Mutex::default(),
         descriptors: Mutex::default(),
+        record: Record::default(),
     });
     *DEVICE.lock() = Some(device.clone());
     device
@@ -206,7 +214,8 @@ impl Device {
             None => (self.latency(), Class::Outside),
         };
         trace(|| format!("I/O {number} {kind:?} {offset}+{bytes}: {outcome:?} in {nanos} ns"));
-        Plan { nanos, class, outcome }
+        let (begin, durable) = (self.record.tick(), how & libc::RWF_DSYNC != 0);
+        Plan { nanos, class, begin, durable, outcome }
     }
 
     fn latency(&self) -> u64 {
@@ -232,7 +241,8 @@ impl Device {
         }
         if matches!(kind, Kind::Read | Kind::Write) && bytes > 512 && percent(short) {
             Counts::one(&self.counts.shorts);
-            let unit = if percent(70) { 512 } else { 1 };
+            // Part of a sector comes from a read only: disks do not tear them.
+            let unit = if kind == Kind::Write || percent(70) { 512 } else { 1 };
             return Ok((1 + choose(bytes - 1)).next_multiple_of(unit).min(bytes));
         }
         Ok(bytes)
@@ -272,22 +282,55 @@ impl Device {
         if super::calls::flags_of(self, fd).is_none() {
             fail(&format!("I/O through descriptor {fd}, which is closed"));
         }
-        let write = kind == Kind::Write;
         match (kind, plan.outcome) {
-            (Kind::Flush, Ok(_)) => Ok(0),
+            (Kind::Flush, Ok(_)) => {
+                self.record.add(plan.begin, Deed::Sync);
+                Ok(0)
+            }
             (Kind::Read | Kind::Write, Ok(most)) => {
-                let moved = self.disk.transfer(write, segments, offset, most);
+                let moved = self.transfer(plan, kind, segments, offset, most);
                 self.counts.bytes.fetch_add(moved, Ordering::Relaxed);
                 Ok(moved)
             }
-            (Kind::Zero, Ok(bytes)) => Ok(bytes),
+            (Kind::Zero, Ok(bytes)) => {
+                self.disk.zero(offset, bytes);
+                let (offset, bytes) = (offset as usize, bytes as usize);
+                let deed = if plan.durable {
+                    Deed::Write { offset, data: vec![0; bytes], durable: true, atomic: false }
+                } else {
+                    Deed::Zero { offset, bytes }
+                };
+                self.record.add(plan.begin, deed);
+                Ok(bytes as u64)
+            }
             (Kind::Read | Kind::Write, Err(errno @ (libc::EIO | libc::ENOSPC))) => {
                 let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
-                self.disk.transfer(write, segments, offset, choose(bytes as u64 + 1));
+                let most = choose(bytes as u64 + 1) / 512 * 512;
+                self.transfer(plan, kind, segments, offset, most);
                 Err(errno)
             }
             (_, Err(errno)) => Err(errno),
         }
+    }
+
+    fn transfer(
+        &self,
+        plan: &Plan,
+        kind: Kind,
+        segments: &[Segment],
+        offset: u64,
+        most: u64,
+    ) -> u64 {
+        let write = kind == Kind::Write;
+        let moved = self.disk.transfer(write, segments, offset, most);
+        if write {
+            let (data, atomic) = (gather(segments, moved), false);
+            // What fails is not durable, whatever of it was done.
+            let durable = plan.durable && plan.outcome.is_ok();
+            let deed = Deed::Write { offset: offset as usize, data, durable, atomic };
+            self.record.add(plan.begin, deed);
+        }
+        moved
     }
 
     pub fn add(&self, nanos: u64, class: Class, land: Box<dyn FnOnce() + Send>) {

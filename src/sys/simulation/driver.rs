@@ -33,6 +33,8 @@ pub fn table(asynchronous: bool) -> CDriver {
     }
 }
 
+/// BLKALIGN_REQ_FUA.
+const REQ_FUA: u32 = 0x01;
 /// The descriptor that stands for the driver.
 const FD: i32 = 1 << 29;
 
@@ -65,17 +67,26 @@ fn answer(result: Result<u64, i32>, bytes: u64) -> c_int {
     }
 }
 
-fn run(kind: Kind, offset: i64, segments: &[Segment]) -> c_int {
+fn run(kind: Kind, offset: i64, segments: &[Segment], flags: u32) -> c_int {
     let device = device();
-    let plan = device.plan(kind, FD, segments, offset as u64, 0);
+    let mut plan = device.plan(kind, FD, segments, offset as u64, 0);
+    plan.durable = flags & REQ_FUA != 0;
     let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
     answer(device.run(&plan, kind, FD, segments, offset as u64), bytes as u64)
 }
 
-fn start(kind: Kind, offset: i64, segments: Vec<Segment>, done: Done, token: *mut c_void) -> c_int {
+fn start(
+    kind: Kind,
+    offset: i64,
+    segments: Vec<Segment>,
+    flags: u32,
+    done: Done,
+    token: *mut c_void,
+) -> c_int {
     point();
     let device = device();
     let mut plan = device.plan(kind, FD, &segments, offset as u64, 0);
+    plan.durable = flags & REQ_FUA != 0;
     if let (Err(errno), true) = (plan.outcome, percent(30)) {
         device.landed(&plan);
         return -errno;
@@ -103,10 +114,10 @@ unsafe extern "C" fn preadv(
     _bytes: i64,
     iov: *const Segment,
     count: c_int,
-    _flags: u32,
+    flags: u32,
 ) -> c_int {
     // SAFETY: as the interface says.
-    run(Kind::Read, offset, &unsafe { vector(iov, count) })
+    run(Kind::Read, offset, &unsafe { vector(iov, count) }, flags)
 }
 
 unsafe extern "C" fn pwritev(
@@ -115,22 +126,18 @@ unsafe extern "C" fn pwritev(
     _bytes: i64,
     iov: *const Segment,
     count: c_int,
-    _flags: u32,
+    flags: u32,
 ) -> c_int {
     // SAFETY: as the interface says.
-    run(Kind::Write, offset, &unsafe { vector(iov, count) })
+    run(Kind::Write, offset, &unsafe { vector(iov, count) }, flags)
 }
 
 unsafe extern "C" fn flush(_: *mut c_void) -> c_int {
-    run(Kind::Flush, 0, &[])
+    run(Kind::Flush, 0, &[], 0)
 }
 
-unsafe extern "C" fn pwrite_zeroes(_: *mut c_void, offset: i64, bytes: i64, _flags: u32) -> c_int {
-    let ret = run(Kind::Zero, offset, &[Segment { address: 0, bytes: bytes as usize }]);
-    if ret == 0 {
-        device().disk.zero(offset as u64, bytes as u64);
-    }
-    ret
+unsafe extern "C" fn pwrite_zeroes(_: *mut c_void, offset: i64, bytes: i64, flags: u32) -> c_int {
+    run(Kind::Zero, offset, &[Segment { address: 0, bytes: bytes as usize }], flags)
 }
 
 unsafe extern "C" fn aio_preadv(
@@ -139,12 +146,12 @@ unsafe extern "C" fn aio_preadv(
     _bytes: i64,
     iov: *const Segment,
     count: c_int,
-    _flags: u32,
+    flags: u32,
     done: Done,
     token: *mut c_void,
 ) -> c_int {
     // SAFETY: as the interface says.
-    start(Kind::Read, offset, unsafe { vector(iov, count) }, done, token)
+    start(Kind::Read, offset, unsafe { vector(iov, count) }, flags, done, token)
 }
 
 unsafe extern "C" fn aio_pwritev(
@@ -153,14 +160,14 @@ unsafe extern "C" fn aio_pwritev(
     _bytes: i64,
     iov: *const Segment,
     count: c_int,
-    _flags: u32,
+    flags: u32,
     done: Done,
     token: *mut c_void,
 ) -> c_int {
     // SAFETY: as the interface says.
-    start(Kind::Write, offset, unsafe { vector(iov, count) }, done, token)
+    start(Kind::Write, offset, unsafe { vector(iov, count) }, flags, done, token)
 }
 
 unsafe extern "C" fn aio_flush(_: *mut c_void, done: Done, token: *mut c_void) -> c_int {
-    start(Kind::Flush, 0, Vec::new(), done, token)
+    start(Kind::Flush, 0, Vec::new(), 0, done, token)
 }

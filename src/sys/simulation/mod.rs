@@ -5,6 +5,7 @@ pub mod calls;
 pub mod device;
 pub mod disk;
 pub mod driver;
+pub mod record;
 
 use std::os::fd::RawFd;
 

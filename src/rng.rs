@@ -1,8 +1,10 @@
-//! A small random generator (SplitMix64): the same seed gives the same schedule on every machine.
+//! A small random generator (SplitMix64): the same seed gives the same run on every machine.
+//! For tests and simulators.
 
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
+#[cfg_attr(not(test), allow(dead_code))] // The simulator of the library needs less of it.
 impl Rng {
     pub fn new(seed: u64) -> Self {
         Rng(seed)
