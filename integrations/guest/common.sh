@@ -158,11 +158,14 @@ wait_until() {
 
 # serve nbdkit|vhost: what serves the disk at ./socket
 serve() {
-    rm -f socket
+    local there=socket
+    rm -f socket pid
     case $1 in
         nbdkit)
-            nbdkit -f -U "$directory/socket" "$plugin" "file=$loop" lock=on \
-                2>>server.log &
+            nbdkit -f -P pid -U "$directory/socket" "$plugin" "file=$loop" \
+                lock=on 2>>server.log &
+            # It listens by then; the socket is there before.
+            there=pid
             ;;
         vhost)
             "$daemon" --socket "$directory/socket" --file "$loop" --queues 2 \
@@ -170,7 +173,7 @@ serve() {
             ;;
     esac
     server=$!
-    wait_until $server test -S socket || { cat server.log; return 1; }
+    wait_until $server test -e $there || { cat server.log; return 1; }
 }
 
 stop_server() {

@@ -90,8 +90,8 @@ const char *server_uri(void)
 static void run_server(const char *arguments)
 {
     static char line[1024];
-    char *argv[40] = { "nbdkit", "-f", "-U" }, *word;
-    int argc = 3, null = open("/dev/null", O_RDWR);
+    char *argv[40] = { "nbdkit", "-f", "-P", "pid", "-U" }, *word;
+    int argc = 5, null = open("/dev/null", O_RDWR);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (chdir(folder) < 0 || null < 0)
@@ -115,11 +115,13 @@ void server_start(const char *arguments)
                     "blocksize-minimum=4096 blocksize-error-policy=error";
     server_kill();
     unlink(in_stage("socket"));
+    unlink(in_stage("pid"));
     server = fork();
     if (server == 0)
         run_server(arguments);
     for (tries = 0; tries < 3000; tries++) {
-        if (access(in_stage("socket"), F_OK) == 0)
+        /* It is written when the server listens; the socket is there before. */
+        if (access(in_stage("pid"), F_OK) == 0)
             return;
         usleep(10000);
     }
