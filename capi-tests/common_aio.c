@@ -62,15 +62,15 @@ int answer_came(struct answer *answer, int ms)
     if (!answer_calls(answer) && polled(answer, ms))
         return answer_calls(answer) != 0;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ms / 1000;
     until.tv_nsec += ms % 1000 * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&answers_lock);
     while (!answer->calls && !waited)
-        waited = pthread_cond_timedwait(&answers_came, &answers_lock,
-                                        &until);
+        waited = pthread_cond_clockwait(&answers_came, &answers_lock,
+                                        CLOCK_MONOTONIC, &until);
     came = answer->calls != 0;
     pthread_mutex_unlock(&answers_lock);
     return came;
@@ -78,7 +78,8 @@ int answer_came(struct answer *answer, int ms)
 
 int answer_wait(struct answer *answer)
 {
-    if (!answer_came(answer, 10000))
+    /* Long enough for a disk that others keep busy. */
+    if (!answer_came(answer, 40000))
         return INT_MIN;
     return answer->ret;
 }

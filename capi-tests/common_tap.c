@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Guards the three values below and keeps a line in one piece. */
+/* Guards the values below and keeps a line in one piece. */
 static pthread_mutex_t tap_lock = PTHREAD_MUTEX_INITIALIZER;
 static int tap_count;
 static int tap_failed;
 static char tap_sentence[256] = "(nothing yet)";
+/* The last diag() since the last result. */
+static char tap_remark[512];
 
 static void result(int good, const char *reason, const char *sentence,
                    va_list words)
@@ -23,6 +25,11 @@ static void result(int good, const char *reason, const char *sentence,
         printf(" # SKIP %s", reason);
     printf("\n");
     fflush(stdout);
+    /* prove(1) swallows what goes to stdout. */
+    if (!good)
+        fprintf(stderr, "# failed: %d - %s%s%s\n", tap_count, tap_sentence,
+                *tap_remark ? "; before that: " : "", tap_remark);
+    *tap_remark = 0;
 }
 
 int ok(int good, const char *sentence, ...)
@@ -46,9 +53,8 @@ int is_int(int64_t got, int64_t want, const char *sentence, ...)
     result(got == want, NULL, sentence, words);
     va_end(words);
     if (got != want) {
-        printf("#   got %lld, want %lld\n", (long long)got,
-               (long long)want);
-        fflush(stdout);
+        fprintf(stderr, "#   got %lld, want %lld\n", (long long)got,
+                (long long)want);
     }
     pthread_mutex_unlock(&tap_lock);
     return got == want;
@@ -71,9 +77,8 @@ void diag(const char *remark, ...)
 
     pthread_mutex_lock(&tap_lock);
     va_start(words, remark);
-    printf("# ");
-    vprintf(remark, words);
-    printf("\n");
+    vsnprintf(tap_remark, sizeof(tap_remark), remark, words);
+    printf("# %s\n", tap_remark);
     fflush(stdout);
     va_end(words);
     pthread_mutex_unlock(&tap_lock);
