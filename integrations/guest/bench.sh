@@ -152,6 +152,12 @@ ticks() {
     [ -z "${pid[$1]:-}" ] || awk '{ print $14 + $15 }' "/proc/${pid[$1]}/stat"
 }
 
+# round_over NAME: or nobody is there any more to end it
+round_over() {
+    said "ready $asked" ||
+        { [ -n "${pid[$1]:-}" ] && ! kill -0 "${pid[$1]}" 2>/dev/null; }
+}
+
 # measure NAME JOINED OPERATION BYTES DEPTH ORDER: a round; requests,
 # microseconds and ticks to ./figures.NAME. In the kernel's words 2 is "join
 # none".
@@ -162,8 +168,10 @@ measure() {
     before=$(ticks "$name")
     asked=$((asked + 1))
     echo "$nomerges ${guest_name[$name]} $* $seconds" 1<>line.in
-    wait_until $qemu said "ready $asked" || fail 'the guest does not answer'
-    ! said FAILED || fail 'a measurement has failed'
+    if ! wait_until $qemu round_over "$name" || ! said "ready $asked" ||
+        said FAILED; then
+        fail "no answer from the guest about $name"
+    fi
     sed -n 's/^bench: \([0-9]*\) requests in \([0-9]*\) us.*/\1 \2/p' console |
         tail -n 1 |
         sed "s/\$/ $(($(ticks "$name") - before))/" >>"figures.$name"
