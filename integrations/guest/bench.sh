@@ -1,7 +1,7 @@
 #!/bin/bash
 # Speed of blkalign-vhost-user-blk beside qemu-storage-daemon inside of one
-# guest, which has a disk of each at the same time, and does one request after
-# another on one of them (bench.c). Linux under QEMU without KVM; as root.
+# guest, which has a disk of each at the same time; a program there (bench.c)
+# works on one of them at a time. Linux under QEMU without KVM; as root.
 #
 #     integrations/guest/bench.sh        prints a table in markdown
 #
@@ -35,6 +35,8 @@ cases=${CASES:-"write:512:32:random write:512:32:sequential
     write:4096:32:random write:4096:1:random"}
 declare -A guest_name=([ours]=vda [theirs]=vdb [nothing]=vdc) pid=()
 loops=() zrams=() asked=0
+# Of the guest. On a host of two, a second one takes the daemon's: all is slower.
+processors=1
 
 skip() {
     echo "bench-guest: skipped: $*"

@@ -13,6 +13,7 @@ daemon=${BLKALIGN_VHOST_DAEMON:-$build/tools/blkalign-vhost-user-blk}
 # Seconds that anything a guest does may take; it boots in 5 of a quiet machine.
 patience=${BLKALIGN_GUEST_SECONDS:-300}
 qemu=''
+processors=2
 # Memory that a vhost-user daemon can have, too
 shared_memory=(-object memory-backend-memfd,id=memory,size=320M,share=on
                -numa node,memdev=memory)
@@ -83,7 +84,7 @@ start_qemu() {
     shift
     : >console
     "$guest/qemu" -nodefaults -display none -no-reboot -machine pc \
-        -accel tcg,thread=multi -cpu max -smp 2 -m 320M \
+        -accel tcg,thread=multi -cpu max -smp $processors -m 320M \
         -serial "file:console" -kernel "$guest/vmlinuz" -initrd initramfs \
         -append "console=ttyS0 quiet panic=-1 mitigations=off $words" \
         "$@" 2>qemu.log &
