@@ -93,7 +93,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
         check-sim check-power check-asan check-tsan check-valgrind check-model \
         lint setup tests fuzz check-mutants coverage \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        bench-nbd check-guest conformance integrations vhost-user-blk clean \
+        bench-nbd bench-guest check-guest conformance integrations vhost-user-blk clean \
         dist-clean install-plugin dist check-dist deb check-deb FORCE
 .DELETE_ON_ERROR:
 
@@ -351,7 +351,7 @@ check-matrix: all $(TESTS)
 	    done; \
 	done
 
-GUEST_TESTS = $(filter-out %/common.sh %/fetch.sh %/init.sh,\
+GUEST_TESTS = $(filter-out %/common.sh %/vm.sh %/fetch.sh %/init.sh %/bench.sh,\
                             $(wildcard integrations/guest/*.sh))
 
 # The short form, in `make check`, takes the daemon that check-rust has built.
@@ -480,6 +480,10 @@ bench: build/tools/blkalign-bench
 ## bench-nbd: the nbdkit plugin beside qemu-nbd and nbdkit's own, as root
 bench-nbd: integrations
 	BLKALIGN_BUILD=$(CURDIR)/build integrations/nbdkit/bench.sh
+
+## bench-guest: the vhost-user-blk daemon beside QEMU's in a guest, as root
+bench-guest: vhost-user-blk
+	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build integrations/guest/bench.sh
 
 ## bench-smoke: a moment of it, to show that it runs
 bench-smoke: build/tools/blkalign-bench

@@ -6,15 +6,8 @@
 # that was started and made here is gone afterwards.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
-set -u
-PATH=$PATH:/usr/sbin:/sbin
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-build=${BLKALIGN_BUILD:-$here/../../build}
-guest=$build/guest
+. "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
 plugin=$build/nbdkit-blkalign-plugin.so
-daemon=${BLKALIGN_VHOST_DAEMON:-$build/tools/blkalign-vhost-user-blk}
-# Seconds that anything a guest does may take; it boots in 5 of a quiet machine.
-patience=${BLKALIGN_GUEST_SECONDS:-300}
 # A part of it all, for `make check`
 quick=${BLKALIGN_GUEST_QUICK:-}
 # What the guest makes of the disk: number, first and last sector.
@@ -24,16 +17,11 @@ partitions='1 63 2047
 4 760001 1048575'
 disk_sectors=1048576
 number=0 failed=0
-loop='' server='' qemu='' mounted=''
+loop='' server='' mounted=''
 
 skip_all() {
     echo "1..0 # SKIP $*"
     exit 0
-}
-
-# Ends what was started here: by its number, surely, and waits for it.
-end() {
-    [ -z "$1" ] || { kill -9 "$1" && wait "$1"; } 2>/dev/null
 }
 
 cleanup() {
@@ -83,31 +71,6 @@ add_program() {
     done
 }
 
-# compile NAME LIBRARY...: ours, for the guest and to be used here
-compile() {
-    local name=$1
-    shift
-    ${CC:-cc} -std=c99 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE -O2 \
-        -I"$here/../../include" -static -pthread "$here/$name.c" "$@" \
-        -o "$name" 2>compile.log && cp "$name" root/sbin/ && return
-    sed 's/^/# /' compile.log
-    return 1
-}
-
-# A module, and those it depends on, as modules.dep has them.
-add_modules() {
-    local to=root/lib/modules/$release name file
-    mkdir -p "$to"
-    for name in "$@"; do
-        for file in $(grep -E "/$name\.ko:" "$guest/modules/modules.dep" |
-                      tr -d ':'); do
-            mkdir -p "$to/$(dirname "$file")"
-            cp "$guest/modules/$file" "$to/$file"
-        done
-    done
-    cp "$guest/modules/modules.dep" "$to/"
-}
-
 # Small files of odd sizes, and a large one; and what they become in the
 # guest, for whose edit_file this is the model.
 make_payload() {
@@ -127,34 +90,17 @@ make_payload() {
 }
 
 make_initramfs() {
-    release=$(cat "$guest/release")
-    mkdir -p root/bin
-    cp "$guest/busybox" root/bin/
-    cp "$here/init.sh" root/init
+    begin_root
     echo "$partitions" >root/partitions
     cp -r payload root/
     add_program "$(command -v mkfs.xfs)" && add_program "$(command -v mke2fs)" ||
         return 1
     compile load && compile late "$build/libblkalign.a" -lm -ldl || return 1
-    add_modules virtio_ring virtio virtio_pci_modern_dev \
-        virtio_pci_legacy_dev virtio_pci virtio_blk crc32c_generic ext4 xfs \
-        null_blk
-    (cd root && find . | "$guest/busybox" cpio -o -H newc >../initramfs) &&
-        rm -rf root
+    add_modules crc32c_generic ext4 xfs null_blk
+    pack_root
 }
 
 # ---- servers --------------------------------------------------------------
-
-# Until COMMAND holds; false if the process does not live on, or for too long
-wait_until() {
-    local process=$1 end=$((SECONDS + patience))
-    shift
-    until "$@"; do
-        kill -0 "$process" 2>/dev/null || return 1
-        [ $SECONDS -lt $end ] || return 1
-        sleep 0.1
-    done
-}
 
 # serve nbdkit|vhost: what serves the disk at ./socket
 serve() {
@@ -195,25 +141,15 @@ start_guest() {
             nbd+=,server.type=unix,server.path=$directory/socket
             disk=(-blockdev "$nbd,reconnect-delay=60") ;;
         vhost)
-            disk=(-object memory-backend-memfd,id=memory,size=320M,share=on
-                  -numa node,memdev=memory
+            disk=("${shared_memory[@]}"
                   -chardev "socket,id=disk,path=$directory/socket,reconnect=1"
                   -device vhost-user-blk-pci,chardev=disk,num-queues=2) ;;
     esac
     [ "$1" = vhost ] || disk+=(-device "virtio-blk-pci,drive=disk,$(
         )logical_block_size=512,num-queues=2")
     shift
-    : >console
-    "$guest/qemu" -nodefaults -display none -no-reboot -machine pc \
-        -accel tcg,thread=multi -cpu max -smp 2 -m 320M \
-        -serial "file:console" -kernel "$guest/vmlinuz" -initrd initramfs \
-        -append "console=ttyS0 quiet panic=-1 mitigations=off $*" \
-        "${disk[@]}" 2>qemu.log &
-    qemu=$!
+    start_qemu "$*" "${disk[@]}"
 }
-
-# said TEXT: by the guest, on its console
-said() { grep -q "^guest: $1" console; }
 
 # Until the guest has switched itself off, having said that all went well.
 guest_ends_well() {

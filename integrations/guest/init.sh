@@ -13,6 +13,7 @@ mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
 disk=/dev/vda
+modules='virtio_pci virtio_blk crc32c_generic ext4 xfs'
 
 say() { echo "guest: $*"; }
 
@@ -39,7 +40,7 @@ leave() {
 
 load_modules() {
     local name
-    for name in virtio_pci virtio_blk crc32c_generic ext4 xfs; do
+    for name in $modules; do
         modprobe $name || say "FAILED modprobe $name"
     done
     for name in $(seq 50); do
@@ -170,12 +171,26 @@ job_after() {
     must 'unmount' umount /mnt/3
 }
 
+# The host says what to do: a line is for queue/nomerges, a disk without /dev/,
+# and what follows it on the command line of `bench` (bench.c).
+job_bench() {
+    local number=0 nomerges words
+    stty -F /dev/ttyS1 -echo
+    must 'find the last disk' [ -b /dev/vdc ]
+    while say "ready $number" && read -r nomerges disk words; do
+        number=$((number + 1))
+        echo "$nomerges" >/sys/block/$disk/queue/nomerges
+        bench /dev/$disk $words || say "FAILED bench $disk $words"
+    done </dev/ttyS1
+}
+
 for word in $(cat /proc/cmdline); do
     case $word in
         job=*|files=*|rounds=*) eval "$word" ;;
     esac
 done
 say "booted after $(cut -d ' ' -f 1 /proc/uptime) s: Linux $(uname -r)"
+[ $job != bench ] || modules='virtio_pci virtio_blk'
 must 'find the disk' load_modules
 say "sectors of $(cat /sys/block/vda/queue/logical_block_size)"
 job_$job
