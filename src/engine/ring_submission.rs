@@ -139,11 +139,13 @@ impl Submission {
         self.queue(kernel).taskrun()
     }
 
-    /// How many I/Os and wake-ups the kernel has, or has done without their being reaped.
+    /// How many I/Os and wake-ups the kernel has, or has done without their being reaped; or fewer.
     pub fn in_flight(&self, kernel: &Kernel) -> usize {
         let slots = kernel.slots.count() - self.free.len();
         let left = if self.broken.is_some() { 0 } else { self.unsubmitted(kernel) };
-        slots + usize::from(self.waking) - left
+        // The kernel says late what it has taken: after the last entry of a batch, and not before
+        // this thread sees it. The first of them may have been reaped by then.
+        (slots + usize::from(self.waking)).saturating_sub(left)
     }
 
     /// The kernel takes nothing any more: takes back what it has not got.
