@@ -32,6 +32,16 @@ extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
 
 /// A handle on a disk without faults; `code` has it while a thread serves the disk.
 fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce(&Arc<Handle>)) {
+    with_depth(0, completion, knows_nowait, code);
+}
+
+/// `depth`: how many I/Os may be at the disk; 0: as usual.
+fn with_depth(
+    depth: u32,
+    completion: CompletionMode,
+    knows_nowait: bool,
+    code: impl FnOnce(&Arc<Handle>),
+) {
     let shape = Shape {
         device: true,
         length: 16384,
@@ -53,6 +63,7 @@ fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce
         writable: true,
         engine: EngineKind::IoUring,
         completion,
+        queue_depth: depth,
         ..Options::default()
     };
     RAN.lock().clear();
@@ -177,6 +188,33 @@ pub fn a_ring_has_nothing_behind_a_descriptor_that_is_not_readable() -> (usize, 
             }
             join(poller);
             check(&[0, 0, 0]);
+        });
+    })
+}
+
+/// SERIAL: a ring for three I/Os and a wake-up, whose places are taken again while the kernel has
+/// not said yet that it took what was in them.
+pub fn a_ring_has_room_beside_what_the_kernel_is_about_to_take() -> (usize, bool) {
+    explore("room", 1, 1000, 1500, || {
+        with_depth(3, CompletionMode::Serial, true, |handle| {
+            let memories: Arc<[StableCopy]> = (0..6).map(|_| memory()).collect();
+            let its = (handle.clone(), memories.clone());
+            let other = spawn("other", move || {
+                for memory in &its.1[..3] {
+                    read(&its.0, memory);
+                }
+            });
+            // All three to the kernel at once.
+            handle.plug();
+            for memory in &memories[3..] {
+                read(handle, memory);
+            }
+            handle.unplug();
+            join(other);
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0; 6]);
         });
     })
 }
