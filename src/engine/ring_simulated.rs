@@ -10,6 +10,7 @@
 //! Taken for granted besides:
 //! - a kernel that sleeps for completions does not miss one, and its thread then sees it;
 //! - so does one that registers an eventfd;
+//! - of two threads that submit the second knows how many entries the first took;
 //! - an I/O begins after all that the thread has done that entered the kernel for it.
 //!
 //! Entering does not let a thread see what others have done beside.
