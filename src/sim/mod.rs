@@ -108,7 +108,7 @@ pub fn memory_is_as_weak_as_the_language_says() {
 pub fn small_programs_keep_every_promise() {
     let _one = ONE.lock();
     crate::sys::simulation::pin_to_one_processor();
-    let programs: [Program; 11] = [
+    let programs: [Program; 12] = [
         ("serial", queues::serial_callbacks_run_once_in_order_and_drain_sees_the_last),
         ("eventfd", queues::nothing_is_due_behind_a_descriptor_that_is_not_readable),
         ("events", queues::a_thread_that_waits_for_what_is_due_hears_of_it),
@@ -118,6 +118,7 @@ pub fn small_programs_keep_every_promise() {
         ("descriptor", rings::a_ring_has_nothing_behind_a_descriptor_that_is_not_readable),
         ("room", rings::a_ring_has_room_beside_what_the_kernel_is_about_to_take),
         ("held", rings::what_is_held_back_is_not_left_behind_a_sleeper),
+        ("helped", rings::a_call_that_waits_for_a_ring_that_nobody_polls_is_helped),
         ("reap", rings::a_request_that_comes_as_the_reap_job_ends_is_taken_in),
         ("cancel", rings::submit_cancel_completion_and_close_meet),
     ];
