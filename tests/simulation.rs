@@ -18,6 +18,11 @@ fn a_seed_replays_the_same_run() {
 }
 
 #[test]
+fn memory_is_as_weak_as_the_language_says() {
+    sim::memory_is_as_weak_as_the_language_says();
+}
+
+#[test]
 fn small_programs_keep_every_promise() {
     sim::small_programs_keep_every_promise();
 }

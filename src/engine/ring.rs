@@ -41,7 +41,7 @@ use io_uring::types::CancelBuilder;
 use super::ring_fixed::FixedBuffers;
 use super::ring_kernel;
 use super::ring_slots::{File, Files, Slots};
-use super::ring_submission::{Kernel, Reaped, Submission, WAKE_UP};
+use super::ring_submission::{submission_length, Kernel, Reaped, Submission, WAKE_UP};
 use crate::driver::{Io, Lane};
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
@@ -100,7 +100,8 @@ impl Ring {
     fn open(files: Files, entries: usize, polled: bool) -> Result<Ring, Error> {
         assert!(entries > 0);
         let entries = entries.min(ENTRIES_MAX);
-        let ring = ring_kernel::open((entries + 1).next_power_of_two() as u32, polled)?;
+        let length = submission_length(entries);
+        let ring = ring_kernel::open(length.next_power_of_two() as u32, polled)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
         let registered = calls()
             .admit(Outside::RingRegister)

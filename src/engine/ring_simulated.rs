@@ -3,6 +3,19 @@
 //!
 //! On a cooperative ring a completion may wait, as `task work`, until the thread that submitted
 //! enters the kernel; or until the next tick of the clock, some milliseconds later.
+//!
+//! Program and kernel meet at three words of shared memory as the interface says, and see each of
+//! them early or late: the tail of the submission queue, which a program stores (release) and the
+//! kernel loads (acquire); its head and the tail of the completion queue, the other way round.
+//! Taken for granted besides:
+//! - a kernel that sleeps for completions does not miss one, and its thread then sees it;
+//! - so does one that registers an eventfd;
+//! - of two threads that submit the second knows how many entries the first took;
+//! - an I/O begins after all that the thread has done that entered the kernel for it.
+//!
+//! Entering does not let a thread see what others have done beside.
+
+mod queues;
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +25,11 @@ use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use parking_lot::Mutex;
+pub use queues::{CompletionQueue, SubmissionQueue};
 
 use crate::driver::Segment;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::simulated::memory::{self, View};
 use crate::sync::simulated::{self as simulation, choose, percent, point, Class, Key};
 use crate::sys::simulation::device::{self, Io, Kind};
 use crate::sys::{calls, signal_eventfd, Error, Outside};
@@ -63,15 +79,23 @@ pub struct IoUring {
 
 struct Shared {
     cooperative: bool,
+    /// How many entries the program has put in, the kernel has taken, and it has posted.
+    put: AtomicU64,
+    taken: AtomicU64,
+    posted: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     submission: VecDeque<Raw>,
+    /// A thread submits.
+    entered: bool,
     completion: VecDeque<Completion>,
-    /// By the thread that has to enter the kernel.
-    task_work: Vec<(usize, Completion)>,
+    /// How many completions the program has taken; guarded by its own lock.
+    reaped: u64,
+    /// By the thread that has to enter the kernel; with what the one knows who did the I/O.
+    task_work: Vec<(usize, Completion, View)>,
     files: Vec<RawFd>,
     event_fd: Option<RawFd>,
 }
@@ -94,7 +118,8 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
         return Err(Error::new(libc::ENOSYS, "simulated: no io_uring"));
     }
     calls().admit(Outside::RingSetup).map_err(|errno| Error::new(errno, "simulated"))?;
-    let shared = Arc::new(Shared { cooperative, state: Mutex::default() });
+    let [put, taken, posted] = [0; 3].map(AtomicU64::new);
+    let shared = Arc::new(Shared { cooperative, put, taken, posted, state: Mutex::default() });
     Ok(IoUring { shared, params: Params(entries) })
 }
 
@@ -106,16 +131,18 @@ pub fn wait(ring: &IoUring, timeout: Option<Duration>) -> io::Result<()> {
     if percent(device::interruptions()) {
         return Err(io::Error::from_raw_os_error(libc::EINTR));
     }
+    let mut result = Ok(());
     loop {
         shared.run_task_work();
-        if !shared.state.lock().completion.is_empty() {
-            return Ok(());
+        if result.is_err() || !shared.state.lock().completion.is_empty() {
+            break;
         }
         if simulation::block(shared.key(), until, Class::Library) {
-            shared.run_task_work();
-            return Err(io::Error::from_raw_os_error(libc::ETIME));
+            result = Err(io::Error::from_raw_os_error(libc::ETIME));
         }
     }
+    shared.posted.load_newest(Ordering::Acquire);
+    result
 }
 
 impl IoUring {
@@ -126,13 +153,13 @@ impl IoUring {
     /// # Safety
     /// None needed; the real one has rules.
     pub unsafe fn submission_shared(&self) -> SubmissionQueue<'_> {
-        SubmissionQueue(self)
+        SubmissionQueue::new(self)
     }
 
     /// # Safety
     /// None needed; the real one has rules.
     pub unsafe fn completion_shared(&self) -> CompletionQueue<'_> {
-        CompletionQueue(self)
+        CompletionQueue::new(self)
     }
 
     pub fn submitter(&self) -> Submitter<'_> {
@@ -140,67 +167,50 @@ impl IoUring {
     }
 
     pub fn submit(&self) -> io::Result<usize> {
-        let told = self.shared.state.lock().submission.len();
+        let seen = self.shared.taken.load_here(Ordering::Acquire);
+        let told = self.shared.put.load_here(Ordering::Acquire).saturating_sub(seen);
         point();
         self.shared.run_task_work();
         if let Some(errno) = device::refuses_entering() {
             return Err(io::Error::from_raw_os_error(errno));
         }
+        let _alone = Alone::new(&self.shared);
+        let told = told.min(self.shared.state.lock().submission.len() as u64);
         let mut taken = 0;
         while taken < told && (taken == 0 || !percent(device::partial_submissions())) {
             let Some(entry) = self.shared.state.lock().submission.pop_front() else { break };
+            self.shared.put.load_newest(Ordering::Acquire);
             self.shared.start(entry);
             taken += 1;
+            if percent(20) {
+                point();
+            }
         }
-        Ok(taken)
-    }
-}
-
-pub struct SubmissionQueue<'a>(&'a IoUring);
-
-impl SubmissionQueue<'_> {
-    pub fn len(&self) -> usize {
-        self.0.shared.state.lock().submission.len()
-    }
-
-    pub fn taskrun(&self) -> bool {
-        !self.0.shared.state.lock().task_work.is_empty()
-    }
-
-    /// # Safety
-    /// As the real one's: what the entry points to stays until its completion.
-    pub unsafe fn push(&mut self, entry: &Entry) -> Result<(), Full> {
-        let mut state = self.0.shared.state.lock();
-        if state.submission.len() == self.0.params.0 as usize {
-            return Err(Full);
+        // Not before: others may have reaped the first by now.
+        if taken > 0 {
+            self.shared.taken.fetch_add_here(taken, Ordering::Release);
         }
-        // SAFETY: both are 64 bytes of integers; see `Raw`.
-        let raw = unsafe { std::ptr::from_ref(entry).cast::<Raw>().read_unaligned() };
-        state.submission.push_back(raw);
-        Ok(())
+        Ok(taken as usize)
     }
 }
 
-#[derive(Debug)]
-pub struct Full;
+/// The kernel's lock of a ring, under which it submits.
+struct Alone<'a>(&'a Arc<Shared>);
 
-pub struct CompletionQueue<'a>(&'a IoUring);
-
-impl CompletionQueue<'_> {
-    pub fn is_empty(&self) -> bool {
-        self.0.shared.state.lock().completion.is_empty()
+impl Alone<'_> {
+    fn new(shared: &Arc<Shared>) -> Alone<'_> {
+        while std::mem::replace(&mut shared.state.lock().entered, true) {
+            simulation::block(shared.lock_key(), None, Class::Outside);
+        }
+        shared.taken.load_newest(Ordering::Relaxed);
+        Alone(shared)
     }
 }
 
-/// As the real one has: what was taken is the kernel's from here on.
-impl Drop for CompletionQueue<'_> {
-    fn drop(&mut self) {}
-}
-
-impl Iterator for CompletionQueue<'_> {
-    type Item = Completion;
-    fn next(&mut self) -> Option<Completion> {
-        self.0.shared.state.lock().completion.pop_front()
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().entered = false;
+        simulation::wake_all(self.0.lock_key());
     }
 }
 
@@ -242,6 +252,7 @@ impl Submitter<'_> {
     pub fn register_eventfd(&self, fd: RawFd) -> io::Result<()> {
         point();
         self.0.shared.state.lock().event_fd = Some(fd);
+        self.0.shared.posted.load_newest(Ordering::Acquire);
         Ok(())
     }
 
@@ -262,6 +273,10 @@ impl Submitter<'_> {
 impl Shared {
     fn key(self: &Arc<Self>) -> Key {
         Key::Thing(Arc::as_ptr(self).addr())
+    }
+
+    fn lock_key(self: &Arc<Self>) -> Key {
+        Key::Lock(Arc::as_ptr(self).addr())
     }
 
     /// The kernel takes an entry.
@@ -303,7 +318,7 @@ impl Shared {
         if !self.cooperative || world.is_asleep(owner) || percent(50) {
             return self.post(completion);
         }
-        self.state.lock().task_work.push((owner, completion));
+        self.state.lock().task_work.push((owner, completion, memory::view()));
         let its = self.clone();
         device::later(choose(TICK), move || its.run_task_work_of(owner));
     }
@@ -315,11 +330,12 @@ impl Shared {
     fn run_task_work_of(self: &Arc<Self>, owner: usize) {
         loop {
             let mut state = self.state.lock();
-            let Some(at) = state.task_work.iter().position(|(its, _)| *its == owner) else {
+            let Some(at) = state.task_work.iter().position(|(its, ..)| *its == owner) else {
                 return;
             };
-            let (_, completion) = state.task_work.remove(at);
+            let (_, completion, view) = state.task_work.remove(at);
             drop(state);
+            memory::acquire(&view);
             self.post(completion);
         }
     }
@@ -328,6 +344,8 @@ impl Shared {
         let event_fd = {
             let mut state = self.state.lock();
             state.completion.push_back(completion);
+            // Whoever sees the last one sees those before: the kernel posts under a lock.
+            self.posted.fetch_add_here(1, Ordering::Release);
             state.event_fd
         };
         simulation::wake_all(self.key());

@@ -8,11 +8,11 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use io_uring::{opcode, squeue, types};
 
 use crate::driver::{Io, Op, Segment};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Most bytes that Linux moves with one call (MAX_RW_COUNT); the rest is a short result.
 const TRANSFER_MAX: usize = 0x7fff_f000;

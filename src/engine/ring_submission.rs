@@ -21,6 +21,13 @@ pub struct Kernel {
     pub slots: Slots,
 }
 
+/// Entries that lie in the submission queue at most. The kernel says that it has taken a batch when
+/// it has begun the last of it: by then all of the first ones may be done, and reaped, and their
+/// slots be in use again, with a wake-up on both sides.
+pub fn submission_length(slots: usize) -> usize {
+    2 * (slots + 1)
+}
+
 pub struct Submission {
     free: Vec<u32>,
     /// I/Os that no slot was free for. Not empty only while all slots are in use.
@@ -55,8 +62,9 @@ impl Submission {
     pub fn new(kernel: &Kernel) -> Submission {
         let slots = kernel.slots.count();
         let entries = kernel.ring.params().sq_entries() as usize;
-        // All slots' I/Os and a wake-up have room in both queues, whatever else happens.
-        assert!(slots < entries && slots < kernel.ring.params().cq_entries() as usize);
+        assert!(submission_length(slots) <= entries);
+        // All slots' I/Os and a wake-up have room, whatever else happens.
+        assert!(slots < kernel.ring.params().cq_entries() as usize);
         Submission {
             free: (0..slots as u32).rev().collect(),
             waiting: VecDeque::new(),
@@ -139,11 +147,13 @@ impl Submission {
         self.queue(kernel).taskrun()
     }
 
-    /// How many I/Os and wake-ups the kernel has, or has done without their being reaped.
+    /// How many I/Os and wake-ups the kernel has, or has done without their being reaped; or fewer.
     pub fn in_flight(&self, kernel: &Kernel) -> usize {
         let slots = kernel.slots.count() - self.free.len();
         let left = if self.broken.is_some() { 0 } else { self.unsubmitted(kernel) };
-        slots + usize::from(self.waking) - left
+        // The kernel says late what it has taken: after the last entry of a batch, and not before
+        // this thread sees it. The first of them may have been reaped by then.
+        (slots + usize::from(self.waking)).saturating_sub(left)
     }
 
     /// The kernel takes nothing any more: takes back what it has not got.
@@ -206,7 +216,7 @@ impl Submission {
         self.turn = self.turn.wrapping_add(1);
         // SAFETY: what the entry points to stays where it is until its completion: the vector
         // lies in a slot, and the memory is the request's.
-        unsafe { queue.push(&entry) }.expect("room for all slots and a wake-up");
+        unsafe { queue.push(&entry) }.expect("room, see submission_length");
     }
 
     /// Our end of the submission queue; what was put in is the kernel's when this is dropped.

@@ -1,6 +1,7 @@
 //! The program that uses the library: threads that submit, threads that poll, and callbacks.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::scene::{callback, Order, Place, Scene, State, SOMETHING_ENDED};
 use crate::completion::inside_callback;
 use crate::driver::{Op, Segment, Segments};
 use crate::handle::{Callback, CompletionMode, Handle, RequestFlags, Submission};
+use crate::sync::simulated::memory::{self, Meeting};
 use crate::sync::simulated::thread::sleep_as;
 use crate::sync::simulated::{
     block, choose, fail, me, outside_limits, percent, point, trace, wake_all,
@@ -45,8 +47,25 @@ fn submitting<R>(call: impl FnOnce() -> R) -> R {
     result
 }
 
-pub fn handle_of(place: &Place) -> Arc<Handle> {
-    place.handle.lock().clone().unwrap_or_else(|| fail("a callback after close"))
+/// A thread's use of a handle.
+pub struct Use<'a>(Arc<Handle>, &'a Meeting);
+
+impl Deref for Use<'_> {
+    type Target = Handle;
+    fn deref(&self) -> &Handle {
+        &self.0
+    }
+}
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        self.1.release();
+    }
+}
+
+pub fn handle_of(place: &Place) -> Use<'_> {
+    let handle = place.handle.lock().clone();
+    Use(handle.unwrap_or_else(|| fail("a callback after close")), &place.used)
 }
 
 /// A request's callback runs.
@@ -54,7 +73,14 @@ pub fn called_back(scene: &Arc<Scene>, number: usize, ret: i32) {
     if SUBMITTING.get() {
         fail("a callback inside a submitting call");
     }
-    let at = scene.ledger.lock().entries[number].place;
+    let (at, asked, answered) = {
+        let entry = &scene.ledger.lock().entries[number];
+        (entry.place, entry.asked, entry.answered)
+    };
+    if !asked.is_known() {
+        fail("a callback may not see what was done before its request was submitted");
+    }
+    answered.done();
     let place = &scene.places[at];
     let mode = place.plan.options.completion;
     let its = TAKES.get();
@@ -200,18 +226,18 @@ fn run(scene: &Arc<Scene>, at: usize, handle: &Handle, order: Order) {
 }
 
 fn cancel(scene: &Arc<Scene>, at: usize, handle: &Handle) {
-    let (number, id) = {
+    let (number, id, known) = {
         let ledger = scene.ledger.lock();
         let mine = ledger.entries.iter().enumerate().filter(|(_, its)| its.place == at);
-        let last: Vec<(usize, Option<u64>)> =
-            mine.rev().take(8).map(|(number, its)| (number, its.id)).collect();
-        drop(ledger);
+        let last: Vec<_> = mine.rev().take(8).collect();
         if last.is_empty() {
             return;
         }
-        last[choose(last.len() as u64) as usize]
+        let (number, entry) = last[choose(last.len() as u64) as usize];
+        (number, entry.id, entry.known.clone())
     };
     let Some(id) = id else { return };
+    memory::acquire(&known);
     // Its callback may run before the call returns.
     let before = scene.ledger.lock().entries[number].state;
     scene.ledger.lock().entries[number].cancelling += 1;
@@ -277,7 +303,12 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
         let ledger = scene.ledger.lock();
         let all = ledger.entries.iter().enumerate();
         // Of those whose call has not returned it may not know yet.
-        all.filter(|(_, its)| mine(its) && its.id.is_some()).map(|(number, _)| number).collect()
+        all.filter(|(_, its)| mine(its) && its.id.is_some())
+            .map(|(number, its)| {
+                memory::acquire(&its.known);
+                number
+            })
+            .collect()
     };
     place.draining.fetch_add(1, Ordering::Relaxed);
     let result = match place.plan.options.completion {
@@ -289,9 +320,11 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
         fail(&format!("drain: {error}"));
     }
     let ledger = scene.ledger.lock();
-    if let Some(number) = before.into_iter().find(|&number| mine(&ledger.entries[number])) {
+    if let Some(number) = before.iter().find(|&&number| mine(&ledger.entries[number])) {
         fail(&format!("drain returned before request {number} was over"));
     }
+    drop(ledger);
+    scene.check_known(|number, _| before.contains(&number));
 }
 
 /// A thread that takes callbacks, until it is told to stop.

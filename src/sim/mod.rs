@@ -15,6 +15,7 @@
 //! `BLKALIGN_SIM_FIRST_SEED=n` and `BLKALIGN_SIM_SECONDS=n` choose others.
 
 mod actors;
+mod litmus;
 mod model;
 mod power;
 mod queues;
@@ -91,11 +92,25 @@ pub fn a_seed_replays_the_same_run() {
     }
 }
 
+/// Tests: the simulated memory, by itself.
+pub fn memory_is_as_weak_as_the_language_says() {
+    let _one = ONE.lock();
+    crate::sys::simulation::pin_to_one_processor();
+    litmus::a_message_is_seen_by_release_and_acquire_only();
+    litmus::of_two_that_store_and_look_one_sees_the_other_by_seqcst_only();
+    litmus::of_two_that_count_and_look_one_sees_the_other_by_seqcst_only();
+    litmus::nobody_sees_a_place_go_back();
+    litmus::of_what_counts_at_once_nothing_is_lost();
+    litmus::who_counts_in_between_passes_a_release_on();
+    litmus::what_a_lock_guards_is_seen_and_the_lock_from_outside_may_not_be();
+    litmus::a_signal_is_heard_by_whoever_reads_it_and_a_value_is_not_old_for_ever();
+}
+
 /// Tests: the queues and locks by themselves.
 pub fn small_programs_keep_every_promise() {
     let _one = ONE.lock();
     crate::sys::simulation::pin_to_one_processor();
-    let programs: [Program; 10] = [
+    let programs: [Program; 12] = [
         ("serial", queues::serial_callbacks_run_once_in_order_and_drain_sees_the_last),
         ("eventfd", queues::nothing_is_due_behind_a_descriptor_that_is_not_readable),
         ("events", queues::a_thread_that_waits_for_what_is_due_hears_of_it),
@@ -103,7 +118,9 @@ pub fn small_programs_keep_every_promise() {
         ("poll", rings::a_thread_asleep_in_the_ring_is_woken_for_what_is_due),
         ("two in poll", rings::of_two_threads_in_poll_each_gets_its_callback),
         ("descriptor", rings::a_ring_has_nothing_behind_a_descriptor_that_is_not_readable),
+        ("room", rings::a_ring_has_room_beside_what_the_kernel_is_about_to_take),
         ("held", rings::what_is_held_back_is_not_left_behind_a_sleeper),
+        ("helped", rings::a_call_that_waits_for_a_ring_that_nobody_polls_is_helped),
         ("reap", rings::a_request_that_comes_as_the_reap_job_ends_is_taken_in),
         ("cancel", rings::submit_cancel_completion_and_close_meet),
     ];

@@ -32,6 +32,16 @@ extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
 
 /// A handle on a disk without faults; `code` has it while a thread serves the disk.
 fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce(&Arc<Handle>)) {
+    with_depth(0, completion, knows_nowait, code);
+}
+
+/// `depth`: how many I/Os may be at the disk; 0: as usual.
+fn with_depth(
+    depth: u32,
+    completion: CompletionMode,
+    knows_nowait: bool,
+    code: impl FnOnce(&Arc<Handle>),
+) {
     let shape = Shape {
         device: true,
         length: 16384,
@@ -53,6 +63,7 @@ fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce
         writable: true,
         engine: EngineKind::IoUring,
         completion,
+        queue_depth: depth,
         ..Options::default()
     };
     RAN.lock().clear();
@@ -70,25 +81,32 @@ fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce
     join(serving);
 }
 
+/// The whole of `memory`, at the start of the disk.
+fn submission(op: Op, memory: &StableCopy) -> Submission {
+    let segments: Segments = smallvec![memory.data()];
+    let flags = RequestFlags::default();
+    let bytes = memory.data().bytes as u64;
+    Submission { op, flags, guest_block: 0, offset: 0, bytes, segments }
+}
+
 /// A read of one block.
 fn read(handle: &Handle, memory: &StableCopy) -> u64 {
-    let segments: Segments = smallvec![memory.data()];
-    let submission = Submission {
-        op: Op::Read,
-        flags: RequestFlags::default(),
-        guest_block: 0,
-        offset: 0,
-        bytes: 512,
-        segments,
-    };
+    submit(handle, submission(Op::Read, memory))
+}
+
+fn submit(handle: &Handle, submission: Submission) -> u64 {
     let callback = Callback { function: note, opaque: std::ptr::null_mut() };
     handle.submit(submission, callback).unwrap_or_else(|error| fail(&format!("submit: {error}")))
 }
 
 fn memory() -> StableCopy {
+    memory_of(512)
+}
+
+fn memory_of(bytes: usize) -> StableCopy {
     let zeros = [0u8; 512];
-    let segment = Segment { address: zeros.as_ptr().addr(), bytes: zeros.len() };
-    StableCopy::new(&[segment], zeros.len(), 512, 0).unwrap_or_else(|| fail("no memory"))
+    let segment = Segment { address: zeros.as_ptr().addr(), bytes };
+    StableCopy::new(&[segment], bytes, 512, 0).unwrap_or_else(|| fail("no memory"))
 }
 
 fn poll(handle: &Handle) {
@@ -181,6 +199,33 @@ pub fn a_ring_has_nothing_behind_a_descriptor_that_is_not_readable() -> (usize, 
     })
 }
 
+/// SERIAL: a ring for three I/Os and a wake-up, whose places are taken again while the kernel has
+/// not said yet that it took what was in them.
+pub fn a_ring_has_room_beside_what_the_kernel_is_about_to_take() -> (usize, bool) {
+    explore("room", 1, 1000, 1500, || {
+        with_depth(3, CompletionMode::Serial, true, |handle| {
+            let memories: Arc<[StableCopy]> = (0..6).map(|_| memory()).collect();
+            let its = (handle.clone(), memories.clone());
+            let other = spawn("other", move || {
+                for memory in &its.1[..3] {
+                    read(&its.0, memory);
+                }
+            });
+            // All three to the kernel at once.
+            handle.plug();
+            for memory in &memories[3..] {
+                read(handle, memory);
+            }
+            handle.unplug();
+            join(other);
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0; 6]);
+        });
+    })
+}
+
 /// EVENTFD on storage that knows no NOWAIT: the thread that polled last submits, which may be held
 /// back for its next poll, and another one goes to sleep.
 pub fn what_is_held_back_is_not_left_behind_a_sleeper() -> (usize, bool) {
@@ -194,6 +239,28 @@ pub fn what_is_held_back_is_not_left_behind_a_sleeper() -> (usize, bool) {
             read(handle, &memories[1]);
             join(poller);
             check(&[0, 0]);
+        });
+    })
+}
+
+/// EVENTFD: a synchronous call waits for a request whose I/O comes to the ring at that moment, and
+/// nobody polls (SeqCst: `inside`, and the count of calls that sleep).
+pub fn a_call_that_waits_for_a_ring_that_nobody_polls_is_helped() -> (usize, bool) {
+    explore("helped", 2, 2500, 2500, || {
+        with_handle(CompletionMode::Eventfd, true, |handle| {
+            let memories = Arc::new([memory_of(100), memory_of(100)]);
+            let its = (handle.clone(), memories.clone());
+            let other = spawn("other", move || {
+                submit(&its.0, submission(Op::Write, &its.1[0]));
+            });
+            if let Err(error) = handle.run(submission(Op::Write, &memories[1])) {
+                fail(&format!("run: {error}"));
+            }
+            join(other);
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0]);
         });
     })
 }

@@ -11,6 +11,7 @@ use super::scene::{set_scene, Ledger, Order, Place, Scene, State, SOMETHING_ENDE
 use super::totals::Totals;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle};
+use crate::sync::simulated::memory::Meeting;
 use crate::sync::simulated::thread::{spawn, JoinHandle};
 use crate::sync::simulated::{
     block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
@@ -97,6 +98,7 @@ fn place(plan: &Plan, handle: Handle) -> Place {
     Place {
         plan: plan.clone(),
         handle: parking_lot::Mutex::new(Some(Arc::new(handle))),
+        used: Meeting::new(),
         running: AtomicUsize::new(0),
         polled: AtomicUsize::new(plan.pollers.len()),
         ended: parking_lot::Mutex::default(),
@@ -187,12 +189,16 @@ fn close(scene: &Arc<Scene>) {
             }
             block(SOMETHING_ENDED, None, Class::Library);
         };
+        place.used.acquire();
         let events = place.plan.options.completion == CompletionMode::Eventfd;
         let close = || handle.close();
         let closed = if events { actors::taking(at, close) } else { close() };
         if let Err((_, error)) = closed {
             fail(&format!("close: {error}"));
         }
+        scene.check_known(|_, its| {
+            its.place == at && !its.synchronous && its.state != State::Refused
+        });
         place.draining.fetch_sub(1, Ordering::Relaxed);
     }
 }

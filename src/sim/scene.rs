@@ -11,6 +11,7 @@ use super::scenario::{Plan, Scenario};
 use crate::driver::{Copy, Op, Segment};
 use crate::engine::{run_copies, StableCopy};
 use crate::handle::{CompletionMode, Handle};
+use crate::sync::simulated::memory::{self, Deed, Meeting, View};
 use crate::sync::simulated::{fail, trace, wake_all, Key};
 use crate::sys::simulation::device::Device;
 use crate::sys::simulation::disk::read_memory;
@@ -19,6 +20,8 @@ pub struct Place {
     pub plan: Plan,
     /// None once it is closed.
     pub handle: Mutex<Option<Arc<Handle>>>,
+    /// Whoever closes it knows what others have done with it.
+    pub used: Meeting,
     /// Callbacks that run now.
     pub running: AtomicUsize,
     /// Threads that take callbacks.
@@ -73,6 +76,11 @@ pub struct Entry {
     /// By the disk's clock: before the call; when it was over.
     pub submitted: u64,
     pub completed: Option<u64>,
+    /// What its thread knew then: who has the id from it knows as much.
+    pub known: View,
+    /// It was asked for, as its callback has to know; it was called back, as `drain` has to.
+    pub asked: Deed,
+    pub answered: Deed,
     /// A cancel said that it will end with ECANCELED.
     pub cancelled: bool,
     /// Threads that are asking for it.
@@ -142,6 +150,8 @@ impl Scene {
             _ => {}
         }
         trace(|| format!("request {number} of {place}: {order:?}"));
+        let asked = Deed::new();
+        asked.done();
         ledger.entries.push(Entry {
             place,
             op,
@@ -155,6 +165,9 @@ impl Scene {
             fua: false,
             submitted: self.device.record.tick(),
             completed: None,
+            known: View::new(),
+            asked,
+            answered: Deed::new(),
             cancelled: false,
             cancelling: 0,
             memory,
@@ -186,6 +199,7 @@ impl Scene {
         let mut ledger = self.ledger.lock();
         let entry = &mut ledger.entries[number];
         entry.id = Some(id);
+        entry.known = memory::view();
         if entry.op == Op::Write && stable(&self.places[entry.place]) {
             entry.given_away = true;
             let data = entry.data();
@@ -271,6 +285,16 @@ impl Scene {
             }
         }
         None
+    }
+
+    /// This thread waited until those requests were over: it knows what their callbacks did.
+    pub fn check_known(&self, ended: impl Fn(usize, &Entry) -> bool) {
+        let ledger = self.ledger.lock();
+        for (number, entry) in ledger.entries.iter().enumerate() {
+            if ended(number, entry) && !entry.answered.is_known() {
+                fail(&format!("what the callback of request {number} did may not be seen"));
+            }
+        }
     }
 
     /// Whether somebody will run the callbacks of a handle.

@@ -3,8 +3,9 @@
 
 use crate::sync::simulated::{idle_hook, outside_limits, Choice, Paths, World};
 
-/// Runs `body` under every schedule with up to `preemptions`, at most `most` of them, and then
-/// `samples` times under random ones. Returns how many there were.
+/// Runs `body` under every schedule with up to `preemptions`, at most `most` of them; under every one
+/// with a load of an old value and a preemption less, at most a quarter as many; and then `samples`
+/// times under random ones. Returns how many there were of the first, and whether these are all.
 pub fn explore(
     name: &str,
     preemptions: usize,
@@ -22,15 +23,19 @@ pub fn explore(
     // A fifth of them in `make check`.
     let thorough = std::env::var_os("BLKALIGN_SIM_THOROUGH").is_some();
     let (most, samples) = if thorough { (most, samples) } else { (most / 5, samples / 5) };
-    let mut paths = Paths::new(preemptions);
-    let (mut count, mut all) = (0, false);
-    while count < most && !all {
-        let label = format!("{name}, path {count}");
-        let Choice::Path(next) = run(label, Choice::Path(paths), 0) else { unreachable!() };
-        paths = next;
-        all = !paths.advance();
-        count += 1;
-    }
+    let depth_first = |mut paths: Paths, most: usize, how: &str| {
+        let (mut count, mut all) = (0, false);
+        while count < most && !all {
+            let label = format!("{name}{how}, path {count}");
+            let Choice::Path(next) = run(label, Choice::Path(paths), 0) else { unreachable!() };
+            paths = next;
+            all = !paths.advance();
+            count += 1;
+        }
+        (count, all)
+    };
+    let counted = depth_first(Paths::new(preemptions, 0), most, "");
+    depth_first(Paths::new(preemptions - 1, 1), most / 4, ", an old value");
     for seed in 0..samples {
         let choice = match seed % 4 {
             0 => Choice::priorities(seed, 20),
@@ -40,7 +45,7 @@ pub fn explore(
         };
         run(format!("{name}, random schedule {seed}"), choice, seed % 3 * 50);
     }
-    (count, all)
+    counted
 }
 
 /// Waits for a thread; the time that others need is no matter.

@@ -35,7 +35,12 @@ impl EventFd {
         crate::sync::simulated::point();
         let mut count = 0u64;
         // SAFETY: eight bytes are written to `count`.
-        unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
+        let _read = unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
+        #[cfg(feature = "simulation")]
+        if _read == 8 {
+            use crate::sync::simulated::{memory::hear, Key};
+            hear(Key::Readable(self.raw()));
+        }
     }
 
     #[cfg(test)]
@@ -50,6 +55,8 @@ impl EventFd {
 pub fn signal_eventfd(fd: RawFd) {
     #[cfg(feature = "simulation")]
     crate::sync::simulated::point();
+    #[cfg(feature = "simulation")]
+    crate::sync::simulated::memory::tell(crate::sync::simulated::Key::Readable(fd));
     let one = 1u64;
     // SAFETY: eight bytes are read from `one`.
     unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };

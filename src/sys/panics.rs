@@ -40,10 +40,6 @@ pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     drop(ours);
     outcome.map_err(|panic| {
         let place = PLACE.with(RefCell::take);
-        #[cfg(feature = "simulation")]
-        if crate::sync::simulated::in_simulation() {
-            crate::sync::simulated::fail(&format!("{} at {place}", message(panic)));
-        }
         Error::new(libc::EIO, format!("internal error: {} at {place}", message(panic)))
     })
 }
@@ -81,6 +77,10 @@ fn set_hook_once() {
         std::panic::set_hook(Box::new(move |info| {
             if !OURS.get() {
                 return previous(info);
+            }
+            #[cfg(feature = "simulation")]
+            if crate::sync::simulated::in_simulation() {
+                crate::sync::simulated::fail(&info.to_string());
             }
             let place = info.location().map(|place| place.to_string()).unwrap_or_default();
             let _ = PLACE.try_with(|slot| slot.replace(place));

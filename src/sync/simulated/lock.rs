@@ -1,15 +1,44 @@
 //! Locks with parking_lot's interface. One thread of a simulation runs at a time, so a lock that
 //! cannot be had at once is another sleeping thread's: who wants it sleeps until it is free.
+//! Whoever takes a lock knows what those knew who gave it back. Looking at a lock from outside is a
+//! relaxed load, as it is in parking_lot: it may see what was so before.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::memory::{History, Meeting};
 use super::time::Instant;
 use super::world::{self, block, in_simulation, point, wake_all, wake_one, Class, Key};
 
 #[derive(Debug, Default)]
 pub struct Mutex<T> {
     real: parking_lot::Mutex<T>,
+    met: Meeting,
+    word: Word,
+}
+
+/// Whether a lock is taken, as an atomic of its own; kept of locks that are looked at.
+#[derive(Debug, Default)]
+struct Word(AtomicBool, History<bool>);
+
+impl Word {
+    const fn new() -> Word {
+        Word(AtomicBool::new(false), History::new())
+    }
+
+    /// What somebody sees from outside.
+    #[track_caller]
+    fn look(&self, locked: bool) -> bool {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.load(locked, Ordering::Relaxed)
+    }
+
+    fn change(&self, locked: bool) {
+        if self.0.load(Ordering::Relaxed) {
+            self.1.update(!locked, locked, Ordering::Relaxed);
+        }
+    }
 }
 
 pub struct MutexGuard<'a, T> {
@@ -24,7 +53,7 @@ fn key<T>(lock: &T) -> Key {
 
 impl<T> Mutex<T> {
     pub const fn new(value: T) -> Mutex<T> {
-        Mutex { real: parking_lot::Mutex::new(value) }
+        Mutex { real: parking_lot::Mutex::new(value), met: Meeting::new(), word: Word::new() }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, T> {
@@ -35,6 +64,7 @@ impl<T> Mutex<T> {
     fn take(&self) -> parking_lot::MutexGuard<'_, T> {
         loop {
             if let Some(real) = self.real.try_lock() {
+                self.taken();
                 return real;
             }
             if !in_simulation() {
@@ -44,14 +74,32 @@ impl<T> Mutex<T> {
         }
     }
 
+    #[track_caller]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         point();
-        self.real.try_lock().map(|real| MutexGuard { mutex: self, real: Some(real) })
+        if self.word.look(self.real.is_locked()) {
+            return None;
+        }
+        let real = self.real.try_lock()?;
+        self.taken();
+        Some(MutexGuard { mutex: self, real: Some(real) })
     }
 
+    fn taken(&self) {
+        self.word.change(true);
+        self.met.acquire();
+    }
+
+    fn given(&self) {
+        self.word.change(false);
+        self.met.release();
+        wake_all(key(self));
+    }
+
+    #[track_caller]
     pub fn is_locked(&self) -> bool {
         point();
-        self.real.is_locked()
+        self.word.look(self.real.is_locked())
     }
 
     pub fn get_mut(&mut self) -> &mut T {
@@ -69,7 +117,7 @@ impl<T> MutexGuard<'_, T> {
 
     fn give(&mut self) {
         self.real = None;
-        wake_all(key(self.mutex));
+        self.mutex.given();
     }
 
     fn take_again(&mut self) {
@@ -94,7 +142,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         if self.real.take().is_some() {
-            wake_all(key(self.mutex));
+            self.mutex.given();
         }
     }
 }
@@ -174,6 +222,9 @@ impl Condvar {
 #[derive(Debug, Default)]
 pub struct RwLock<T> {
     real: parking_lot::RwLock<T>,
+    /// What those knew who wrote; what all did.
+    wrote: Meeting,
+    met: Meeting,
 }
 
 pub struct ReadGuard<'a, T>(&'a RwLock<T>, Option<parking_lot::RwLockReadGuard<'a, T>>);
@@ -184,6 +235,7 @@ impl<T> RwLock<T> {
         point();
         loop {
             if let Some(real) = self.real.try_read() {
+                self.wrote.acquire();
                 return ReadGuard(self, Some(real));
             }
             if !in_simulation() {
@@ -197,6 +249,7 @@ impl<T> RwLock<T> {
         point();
         loop {
             if let Some(real) = self.real.try_write() {
+                self.met.acquire();
                 return WriteGuard(self, Some(real));
             }
             if !in_simulation() {
@@ -217,6 +270,7 @@ impl<T> Deref for ReadGuard<'_, T> {
 impl<T> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
         self.1 = None;
+        self.0.met.release();
         wake_all(key(self.0));
     }
 }
@@ -237,6 +291,8 @@ impl<T> DerefMut for WriteGuard<'_, T> {
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
         self.1 = None;
+        self.0.met.release();
+        self.0.wrote.release();
         wake_all(key(self.0));
     }
 }

@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod channel;
 mod choice;
 pub mod lock;
+pub mod memory;
 mod state;
 pub mod thread;
 pub mod time;

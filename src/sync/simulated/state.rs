@@ -2,6 +2,7 @@
 //! sleep on, and the time.
 
 use super::choice::Choice;
+use super::memory::View;
 use super::world::{Class, Key};
 
 pub struct State {
@@ -12,6 +13,8 @@ pub struct State {
     /// No wait ends before.
     pub earliest: u64,
     pub steps: u64,
+    /// How often nobody could run.
+    pub pauses: u64,
     /// How many of a hundred threads the system does not give to the library.
     pub refused_threads: u64,
     /// Those that can run, in order.
@@ -28,6 +31,8 @@ pub struct Slot {
     pub alive: bool,
     /// Its time limits are the test's own.
     pub outside: bool,
+    /// What it knew in the end.
+    pub view: View,
 }
 
 impl State {

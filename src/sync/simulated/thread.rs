@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory;
 use super::world::{self, Class, Key, World};
 
 const STACK_BYTES: usize = 256 << 10;
@@ -69,6 +70,7 @@ impl<T> JoinHandle<T> {
             while world.is_alive(*thread) {
                 world::block(Key::Join(*thread), None, Class::Library);
             }
+            memory::acquire(&world.view_of(*thread));
         }
         self.real.join()
     }
@@ -127,8 +129,8 @@ where
 {
     let builder = std::thread::Builder::new().name(name.clone()).stack_size(STACK_BYTES);
     let me = world.add_thread(name);
-    let its = world.clone();
-    let real = builder.spawn(move || World::run_thread(&its, me, body))?;
+    let (its, view) = (world.clone(), memory::view());
+    let real = builder.spawn(move || World::run_thread(&its, me, view, body))?;
     world.set_handle(me, real.thread().clone());
     let thread = Thread(ThreadId::Simulated(me));
     world::point();

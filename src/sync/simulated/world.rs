@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use super::choice::Choice;
+use super::memory::{self, Meeting, View};
 use super::state::{Slot, State};
 
 /// What a thread sleeps on.
@@ -45,9 +46,15 @@ const NANOS_MAX: u64 = 1 << 42;
 
 pub struct World {
     label: String,
+    /// Different for each.
+    pub(super) number: u64,
     pub trace: bool,
     running: AtomicUsize,
-    state: parking_lot::Mutex<State>,
+    /// Places in memory that threads may see differently.
+    places: AtomicUsize,
+    pub(super) state: parking_lot::Mutex<State>,
+    /// Where threads meet in the kernel.
+    meetings: parking_lot::Mutex<Vec<(Key, Arc<Meeting>)>>,
     idle: parking_lot::Mutex<Option<IdleHook>>,
 }
 
@@ -55,7 +62,7 @@ thread_local! {
     static HERE: RefCell<Option<(Arc<World>, usize)>> = const { RefCell::new(None) };
 }
 
-fn with<R>(code: impl FnOnce(&Arc<World>, usize) -> R) -> Option<R> {
+pub(super) fn with<R>(code: impl FnOnce(&Arc<World>, usize) -> R) -> Option<R> {
     HERE.try_with(|here| here.borrow().as_ref().map(|(world, me)| code(world, *me))).ok()?
 }
 
@@ -156,20 +163,26 @@ impl World {
             tick,
             earliest: u64::MAX,
             steps: 0,
+            pauses: 0,
             refused_threads: 0,
             able: Vec::new(),
             slots: Vec::new(),
         };
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
         let world = Arc::new(World {
             label,
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             trace,
             running: AtomicUsize::new(0),
+            places: AtomicUsize::new(0),
+            meetings: parking_lot::Mutex::default(),
             state: parking_lot::Mutex::new(state),
             idle: parking_lot::Mutex::default(),
         });
         let me = world.add_thread("main".to_owned());
         world.set_handle(me, std::thread::current());
         HERE.set(Some((world.clone(), me)));
+        memory::set_view(View::new());
         let result = catch_unwind(AssertUnwindSafe(body));
         let result = result.unwrap_or_else(|panic| world.fail(&words_of(&*panic)));
         // Whoever is on its way out.
@@ -208,6 +221,7 @@ impl World {
             timed_out: false,
             alive: true,
             outside: false,
+            view: View::new(),
         });
         state.able.push(me);
         me
@@ -221,15 +235,39 @@ impl World {
         self.state.lock().slots[thread].alive
     }
 
+    /// What a thread that has ended knew.
+    pub(super) fn view_of(&self, thread: usize) -> View {
+        self.state.lock().slots[thread].view.clone()
+    }
+
+    pub(super) fn new_place(&self) -> usize {
+        self.places.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn meeting(&self, key: Key) -> Arc<Meeting> {
+        let mut all = self.meetings.lock();
+        if let Some((_, there)) = all.iter().find(|(its, _)| *its == key) {
+            return there.clone();
+        }
+        all.push((key, Arc::default()));
+        all[all.len() - 1].1.clone()
+    }
+
     /// Whether that thread sleeps or has ended: it is in no code of its own.
     pub fn is_asleep(&self, thread: usize) -> bool {
         let state = self.state.lock();
         !state.slots[thread].alive || state.slots[thread].sleeps.is_some()
     }
 
-    /// The whole life of a thread other than the first.
-    pub(super) fn run_thread<T>(world: &Arc<World>, me: usize, body: impl FnOnce() -> T) -> T {
+    /// The whole life of a thread other than the first, which knows `view` when it begins.
+    pub(super) fn run_thread<T>(
+        world: &Arc<World>,
+        me: usize,
+        view: View,
+        body: impl FnOnce() -> T,
+    ) -> T {
         HERE.set(Some((world.clone(), me)));
+        memory::set_view(view);
         world.wait_turn(me);
         let result = catch_unwind(AssertUnwindSafe(body));
         if let Err(panic) = &result {
@@ -237,6 +275,7 @@ impl World {
         }
         let mut state = world.state.lock();
         state.slots[me].alive = false;
+        state.slots[me].view = memory::set_view(View::new());
         state.able.retain(|&thread| thread != me);
         state.wake(Key::Join(me), usize::MAX);
         world.pass_on(&mut state, None);
@@ -318,6 +357,7 @@ impl World {
             }
         }
         state.now = state.now.max(*next);
+        state.pauses += 1;
         state.expire();
         if state.now > NANOS_MAX {
             self.fail_with(state, "the run does not end");

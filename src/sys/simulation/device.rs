@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::disk::{Disk, Shape};
 use super::record::{gather, Record};
 use crate::driver::Segment;
+use crate::sync::simulated::memory::{self, View};
 use crate::sync::simulated::thread::sleep_as;
 use crate::sync::simulated::{block, choose, fail, now, percent, point, trace, wake_all};
 use crate::sync::simulated::{Class, Key};
@@ -96,6 +97,9 @@ struct Flights {
 struct Flight {
     due: u64,
     class: Class,
+    /// What the thread knew that began it. Whoever carries it out, maybe another processor,
+    /// knows that much and no more.
+    view: View,
     land: Box<dyn FnOnce() + Send>,
 }
 
@@ -335,7 +339,8 @@ impl Device {
 
     pub fn add(&self, nanos: u64, class: Class, land: Box<dyn FnOnce() + Send>) {
         let due = now().unwrap_or(0) + nanos;
-        self.flights.lock().flights.push(Flight { due, class, land });
+        let view = memory::view();
+        self.flights.lock().flights.push(Flight { due, class, view, land });
         wake_all(self.key());
     }
 
@@ -365,7 +370,7 @@ impl Device {
                     let at = all.nth(chosen).expect("counted").0;
                     let flight = state.flights.swap_remove(at);
                     drop(state);
-                    (flight.land)();
+                    memory::knowing(flight.view, flight.land);
                     continue;
                 }
                 if state.closing {

@@ -9,12 +9,19 @@ pub mod record;
 
 use std::os::fd::RawFd;
 
+use crate::sync::simulated::memory::hear;
+use crate::sync::simulated::Key;
+
 /// Whether a descriptor is readable now.
 pub fn is_readable(fd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one element, which lives through the call.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready == 1 && poll.revents & libc::POLLIN != 0
+    let readable = ready == 1 && poll.revents & libc::POLLIN != 0;
+    if readable {
+        hear(Key::Readable(fd));
+    }
+    readable
 }
 
 /// Keeps this thread, and those that it starts, on the processor that it is on: threads of which
