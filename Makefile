@@ -93,8 +93,9 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
         check-sim check-power check-asan check-tsan check-valgrind check-model \
         lint setup tests fuzz check-mutants coverage \
         install install-tools uninstall demo bench bench-smoke bench-tracker \
-        bench-nbd bench-guest check-guest conformance integrations vhost-user-blk clean \
-        dist-clean install-plugin dist check-dist deb check-deb FORCE
+        bench-nbd bench-guest check-guest conformance integrations \
+        vhost-user-blk clean dist-clean install-plugin dist check-dist deb \
+        check-deb check-unit FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -519,6 +520,10 @@ deb:
 ## check-deb: these in a fresh Debian 12, as root; needs a network
 check-deb:
 	scripts/check-deb
+
+## check-unit: the daemon's systemd unit in a container, as root; after that
+check-unit:
+	scripts/check-unit
 
 ## clean: remove build/
 clean:

@@ -10,6 +10,10 @@
 #     ROUNDS=5  CELL_SECONDS=1  DEPTH=16  DISK_MB=256
 #     BENCH_DIR=/var/tmp   where the file of the loop disk lies
 #     BLKALIGN_BUILD=build
+#     DISKS='loop zram'  SIZES='512 4096'  ROWS='randread read randwrite write'
+#     SERVERS='blkalign qemu-nbd nbdkit-file'   ratios are of the first; others
+#         are blkalign-tN (with N threads of nbdkit, not 16), qemu-nbd-threads,
+#         and bare: a plugin that only calls pread and pwrite, no 512 bytes
 #
 # qemu-nbd: --cache=none --aio=io_uring, that is O_DIRECT as ours. nbdkit's
 # file plugin has no O_DIRECT (1.32): cache=none is what comes next, page cache
@@ -24,8 +28,9 @@ plugin=$build/nbdkit-blkalign-plugin.so
 rounds=${ROUNDS:-5} seconds=${CELL_SECONDS:-1} depth=${DEPTH:-16}
 disk_mb=${DISK_MB:-256}
 PATH=$PATH:/usr/sbin:/sbin
-servers='blkalign qemu-nbd nbdkit-file'
-rows='randread read randwrite write'
+servers=${SERVERS:-blkalign qemu-nbd nbdkit-file}
+rows=${ROWS:-randread read randwrite write}
+disks=${DISKS:-loop zram} sizes=${SIZES:-512 4096}
 loop='' zram='' server=''
 
 refuse() {
@@ -53,6 +58,11 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 socket=$work/socket
+case " $servers " in *' bare '*)
+    # shellcheck disable=SC2046
+    ${CC:-cc} -O2 -fPIC -shared "$here/bare-plugin.c" -o "$work/bare.so" \
+        $(pkg-config --cflags nbdkit) || refuse 'no plugin can be built here' ;;
+esac
 
 # The same byte everywhere, and the one that fio writes: no holes, and blocks
 # that are alike for zram, which compresses.
@@ -82,6 +92,11 @@ start() {
     rm -f "$socket"
     case $1 in
         blkalign) command=(nbdkit -f -U "$socket" "$plugin" "file=$2") ;;
+        blkalign-t*) command=(nbdkit -f -t "${1#blkalign-t}" -U "$socket"
+                              "$plugin" "file=$2") ;;
+        bare) command=(nbdkit -f -U "$socket" "$work/bare.so" "file=$2") ;;
+        qemu-nbd-threads) command=(qemu-nbd -t -k "$socket" -f raw -e 16
+                                   --cache=none --aio=threads "$2") ;;
         qemu-nbd) command=(qemu-nbd -t -k "$socket" -f raw -e 16 --cache=none
                            --aio=io_uring "$2") ;;
         nbdkit-file) command=(nbdkit -f -U "$socket" --filter=blocksize file
@@ -119,9 +134,9 @@ measure() {
 
 median() { sort -n "$@" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-# ratios NAME: of ours to it, round by round: median, least, most
+# ratios NAME: of the first to it, round by round: median, least, most
 ratios() {
-    paste "$work/blkalign" "$work/$1" | awk '{ printf "%.2f\n", $1 / $2 }' |
+    paste "$work/${servers%% *}" "$work/$1" | awk '{ printf "%.2f\n", $1 / $2 }' |
         sort -n | awk '{ v[NR] = $1 } END {
             printf "%.2fx (%.2f .. %.2f)", v[int((NR + 1) / 2)], v[1], v[NR] }'
 }
@@ -145,12 +160,13 @@ cell() {
         printf ' %.1f |' "$(median "$work/$name" |
                             awk '{ print $1 / 1000 }')"
     done
-    printf ' %s | %s |\n' "$(ratios qemu-nbd)" "$(ratios nbdkit-file)"
+    for name in ${servers#* }; do printf ' %s |' "$(ratios "$name")"; done
+    echo
 }
 
 table() {
     local row bytes
-    for bytes in 512 4096; do
+    for bytes in $sizes; do
         for row in $rows; do
             cell "$1" "$2" "$row" "$bytes"
         done
@@ -163,15 +179,22 @@ echo "$(date -I), $(nproc) CPUs," \
     "$(fio --version); depth $depth, $rounds rounds of $seconds s;" \
     "load before: $(cut -d ' ' -f 1-3 /proc/loadavg)"
 echo
-echo '| disk | work | blkalign | qemu-nbd | nbdkit file |' \
-    'blkalign / qemu-nbd | blkalign / nbdkit file |'
-echo '|---|---|---|---|---|---|---|'
-make_loop || refuse 'no loop disk with blocks of 4096 bytes can be made here'
-table "$loop" loop
-if make_zram; then
-    table "/dev/zram$zram" zram
-else
-    echo 'bench-nbd: no zram here' >&2
-fi
+printf '| disk | work |'
+for name in $servers; do printf ' %s |' "$name"; done
+for name in ${servers#* }; do printf ' %s |' "${servers%% *} / $name"; done
+printf '\n|---|---|'
+for name in $servers ${servers#* }; do printf -- '---|'; done
+echo
+case $disks in *loop*)
+    make_loop || refuse 'no loop disk with blocks of 4096 bytes here'
+    table "$loop" loop ;;
+esac
+case $disks in *zram*)
+    if make_zram; then
+        table "/dev/zram$zram" zram
+    else
+        echo 'bench-nbd: no zram here' >&2
+    fi ;;
+esac
 echo
 echo "load after: $(cut -d ' ' -f 1-3 /proc/loadavg)"
