@@ -120,7 +120,7 @@ void server_start(const char *arguments)
     if (server == 0)
         run_server(arguments);
     for (tries = 0; tries < 3000; tries++) {
-        /* It is written when the server listens; the socket is there before. */
+        /* Written when the server listens; the socket is there before. */
         if (access(in_stage("pid"), F_OK) == 0)
             return;
         usleep(10000);
