@@ -2,7 +2,7 @@
 
 use super::repairs::{limits, Bed};
 use crate::driver::Op;
-use crate::request::{QueueLimits, RequestFlags, Suspected};
+use crate::request::{Alignments, QueueLimits, RequestFlags, Suspected};
 
 #[test]
 fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_calls() {
@@ -31,6 +31,32 @@ fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_call
         assert_eq!(bed.result(21), Some(Ok(())));
         bed.conclude();
     }
+}
+
+#[test]
+fn there_are_eight_repairs_and_no_more() {
+    let mut bed = Bed::new(1, &limits(), 0);
+    bed.wants = 1 << 20;
+    bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
+    let mut asked = 0;
+    loop {
+        if let Some(bytes) = bed.flights.first().map(|io| io.bytes) {
+            bed.finish(0, bytes);
+            continue;
+        }
+        let Some(refusal) = bed.probes.pop() else { break };
+        asked += 1;
+        // Larger each time, and of no help.
+        let now = refusal.limits.alignments();
+        let larger = Alignments { mem: 2 * now.mem, guessed: false, ..now };
+        let holds = bed.machine.repaired(Some(larger), &mut bed.actions).expect("it was asked");
+        assert_eq!(holds.mem, larger.mem);
+        bed.queues[0] = bed.machine.queues[0].as_ref().expect("open").limits.clone();
+        bed.take_in();
+    }
+    assert_eq!((asked, bed.stats().probe_repairs), (8, 8));
+    assert_eq!(bed.result(0), Some(Err(libc::EINVAL)));
+    bed.conclude();
 }
 
 #[test]
