@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// One that takes longer is better begun and waited for along with others.
-const TIME_MAX: Duration = Duration::from_micros(50);
+const TIME_MAX: Duration = Duration::from_micros(100);
 /// Most bytes of one.
 const BYTES_MAX: usize = 64 << 10;
 /// After one that took long so many are begun as always; twice as many after the next, up to the

@@ -32,8 +32,9 @@ any sector size on storage of any block size. Frontends may come and go.
   --lock on|off         lock the image as QEMU does (default on)
   --pin-memory on|off   register guest memory for io_uring: pins all of it, and
                         a guest with a balloon loses data (default off)
-  --spin-us N           most microseconds that a queue looks for work before it
-                        sleeps, up to 1000 (default 32; less where it is in vain)
+  --spin-us N           most microseconds that a queue with nothing to do looks
+                        for requests before it sleeps, up to 1000 (default 64;
+                        less where it is in vain)
   --verbose             say more
   --help, --version
 ";
@@ -95,7 +96,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         engine: BLKALIGN_ENGINE_AUTO,
         lock: true,
         pin_memory: false,
-        spin_max: Duration::from_micros(32),
+        spin_max: Duration::from_micros(64),
         verbose: false,
     };
     while let Some(name) = arguments.next() {

@@ -1,7 +1,7 @@
-//! How long a queue looks for work by itself before it sleeps. To be woken takes longer than a
-//! request to storage in memory does, on a virtual machine most of all; to look uses a processor.
-//! So the time is learnt: where sleeps turn out short it grows, up to a limit; where one is long it
-//! is over with looking, and an idle disk costs nothing.
+//! How long a queue with nothing to do looks for requests by itself before it sleeps. To be woken
+//! takes longer than a request to storage in memory does, on a virtual machine most of all; to
+//! look uses a processor. So the time is learnt: where sleeps turn out short it grows, up to a
+//! limit; where one is long it is over with looking, and an idle disk costs nothing.
 
 use std::time::{Duration, Instant};
 

@@ -146,7 +146,9 @@ impl Worker {
             self.publish();
             if taken > 0 || done > 0 {
                 spin.worked();
-            } else if spin.looks_again(Instant::now()) {
+            } else if self.in_flight == 0 && spin.looks_again(Instant::now()) {
+                // Of the guest's memory this costs no system call; results are slept for, which
+                // brings several at a time.
                 std::hint::spin_loop();
             } else {
                 self.sleep(broken);
