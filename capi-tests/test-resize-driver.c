@@ -48,7 +48,7 @@ static int write_disk(void *opaque, int64_t offset, int64_t bytes,
 
     (void)opaque;
     (void)flags;
-    writes++;
+    __atomic_add_fetch(&writes, 1, __ATOMIC_RELAXED);
     if (offset % BLOCK || bytes % BLOCK || offset + bytes > length)
         return -EINVAL;
     for (i = 0; i < count; i++) {
@@ -63,7 +63,7 @@ static int zero_disk(void *opaque, int64_t offset, int64_t bytes,
 {
     (void)opaque;
     (void)flags;
-    zeroed++;
+    __atomic_add_fetch(&zeroed, 1, __ATOMIC_RELAXED);
     if (zeroes_refused)
         return -ENOTSUP;
     if (offset % BLOCK || bytes % BLOCK || offset + bytes > length)
