@@ -401,7 +401,7 @@ define check_sanitized
 	    TEST_LINK='$(TARGET)/$(1)/$(HOST)/sanitize/libblkalign.a $(4) \
 	        -lpthread -lm -ldl'
 	BLKALIGN_TEST_SLOW=1 ASAN_OPTIONS=allocator_may_return_null=1 \
-	    TSAN_OPTIONS=allocator_may_return_null=1 \
+	    TSAN_OPTIONS=allocator_may_return_null=1:suppressions=$(CURDIR)/capi-tests/tsan.supp \
 	    $(PROVE) --exec '' $(TEST_SOURCES:capi-tests/%.c=build/$(1)/%)
 endef
 comma := ,

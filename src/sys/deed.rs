@@ -3,7 +3,7 @@
 /// What a call does to the storage. The order is that in which the gate shows those that came
 /// together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(not(test), allow(dead_code))] // The simulator takes neither down.
+#[cfg_attr(not(test), allow(dead_code))] // The simulator of the library takes down less.
 pub enum Deed {
     Read {
         offset: usize,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blkalign::capi::BLKALIGN_REQ_REGISTERED_BUF;
+use blkalign::capi::{BLKALIGN_REQ_NO_WAIT, BLKALIGN_REQ_REGISTERED_BUF};
 
 use crate::alone::Alone;
 use crate::chain::Chain;
@@ -133,6 +133,9 @@ impl Worker {
         self.setup.call.signal();
         let mut broken = false;
         let mut spin = Spin::new(self.setup.spin_max);
+        // Only `poll` makes the library's descriptor unreadable, which may be readable without a
+        // result: we would not sleep again.
+        let mut look = false;
         while !self.setup.stop.wanted.load(Ordering::Acquire) {
             let taken = if broken { Ok(0) } else { self.take_available() };
             let taken = taken.unwrap_or_else(|Broken(words)| {
@@ -141,7 +144,8 @@ impl Worker {
                 broken = true;
                 1
             });
-            let done = if self.in_flight > 0 { self.setup.handle.poll(POLL_MAX) } else { 0 };
+            let looks = std::mem::take(&mut look) || self.in_flight > 0;
+            let done = if looks { self.setup.handle.poll(POLL_MAX) } else { 0 };
             self.take_results();
             self.publish();
             if taken > 0 || done > 0 {
@@ -152,6 +156,7 @@ impl Worker {
                 std::hint::spin_loop();
             } else {
                 self.sleep(broken);
+                look = true;
                 spin.slept(Instant::now());
             }
         }
@@ -218,7 +223,8 @@ impl Worker {
         }
     }
 
-    /// Carries out a request that is alone, if that suits it. 0 or -errno.
+    /// Carries out a request that is alone, if that suits it. 0 or -errno. What would wait for a
+    /// request of another queue is begun as always.
     fn perform(&mut self, operation: Operation) -> Option<c_int> {
         let iov = match operation {
             Operation::Read(_) => self.chain.writable.as_slice(),
@@ -229,14 +235,18 @@ impl Worker {
             return None;
         }
         let handle = &self.setup.handle;
+        let flags = self.flags() | BLKALIGN_REQ_NO_WAIT;
         let begin = Instant::now();
         let result = match operation {
             // SAFETY: guest memory stays mapped while the ring has it.
-            Operation::Read(offset) => unsafe { handle.read_now(offset, iov, self.flags()) },
+            Operation::Read(offset) => unsafe { handle.read_now(offset, iov, flags) },
             // SAFETY: as above.
-            Operation::Write(offset) => unsafe { handle.write_now(offset, iov, self.flags()) },
+            Operation::Write(offset) => unsafe { handle.write_now(offset, iov, flags) },
             _ => return None,
         };
+        if result == -libc::EBUSY {
+            return None;
+        }
         self.alone.took(begin.elapsed());
         Some(result)
     }

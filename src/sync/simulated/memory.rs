@@ -218,6 +218,7 @@ impl<T: Copy + std::fmt::Debug> History<T> {
                 stores.patience.resize(me + 1, 0);
             }
             stores.patience[me] = if back > 0 { stores.patience[me] + 1 } else { 0 };
+            stores.look(last - back, order);
             stores.read(last - back, order)
         })
         .unwrap_or(newest)
@@ -225,7 +226,10 @@ impl<T: Copy + std::fmt::Debug> History<T> {
 
     /// The load of one who looks where it is decided, such as the kernel: the newest value.
     pub fn load_newest(&self, newest: T, order: Ordering) -> T {
-        self.with(newest, |stores, _, _| stores.read(stores.last(), order));
+        self.with(newest, |stores, _, _| {
+            stores.look(stores.last(), order);
+            stores.read(stores.last(), order)
+        });
         newest
     }
 
@@ -252,6 +256,13 @@ impl<T: Copy + std::fmt::Debug> Stores<T> {
             kept: VecDeque::from([Store { value, view: None, replaced: (0, 0) }]),
             strong: 0,
             patience: Vec::new(),
+        }
+    }
+
+    /// What one SeqCst load has read none after it reads behind.
+    fn look(&mut self, at: u32, order: Ordering) {
+        if order == Ordering::SeqCst {
+            self.strong = self.strong.max(at);
         }
     }
 
