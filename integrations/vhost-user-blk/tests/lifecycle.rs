@@ -44,6 +44,22 @@ fn assert_status_ok(guest: &Guest, head: u16) {
 }
 
 #[test]
+fn an_idle_queue_costs_no_processor_time() {
+    let disk = Disk::new(MIB);
+    for arguments in [&[][..], &["--engine=threads"], &["--spin-us=1000"]] {
+        let daemon = Daemon::start(disk.path(), arguments);
+        let mut guest = Guest::connect(&daemon.socket, memory(), &Wishes::default());
+        // Alone, with two edges to read: one by the queue's thread, one by the ring or the pool.
+        for sector in [1, 65, 129] {
+            assert_eq!(guest.write(0, sector, &[7; 16384]), Some(OK));
+        }
+        let before = daemon.ticks();
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(daemon.ticks() - before < 10, "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_ring_that_stops_under_load_first_ends_what_it_took() {
     let disk = Disk::new(MIB);
     let daemon = Daemon::start(disk.path(), &[]);

@@ -127,6 +127,14 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Processor time that it has used so far, in clock ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let after_name = stat.rsplit(") ").next().unwrap();
+        let fields = after_name.split(' ').skip(11).take(2);
+        fields.map(|field| field.parse::<u64>().unwrap()).sum()
+    }
+
     /// How many mappings it has.
     pub fn mappings(&self) -> usize {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap();
