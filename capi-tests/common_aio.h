@@ -20,7 +20,7 @@ void answer_done(void *opaque, int ret);
 /* Waits up to `ms` for a callback; whether one came.  Polls the handle
  * meanwhile: where that is not of EVENTFD mode it just waits. */
 int answer_came(struct answer *answer, int ms);
-/* Waits ten seconds; the callback's ret, or INT_MIN if none came. */
+/* Waits forty seconds; the callback's ret, or INT_MIN if none came. */
 int answer_wait(struct answer *answer);
 int answer_calls(struct answer *answer);
 
