@@ -226,9 +226,9 @@ impl Worker {
     /// Carries out a request that is alone, if that suits it. 0 or -errno. What would wait for a
     /// request of another queue is begun as always.
     fn perform(&mut self, operation: Operation) -> Option<c_int> {
-        let iov = match operation {
-            Operation::Read(_) => self.chain.writable.as_slice(),
-            Operation::Write(_) => self.chain.readable.as_slice(),
+        let (offset, iov, reads) = match operation {
+            Operation::Read(offset) => (offset, self.chain.writable.as_slice(), true),
+            Operation::Write(offset) => (offset, self.chain.readable.as_slice(), false),
             _ => return None,
         };
         if !self.alone.suits(iov.iter().map(|part| part.iov_len).sum()) {
@@ -237,12 +237,13 @@ impl Worker {
         let handle = &self.setup.handle;
         let flags = self.flags() | BLKALIGN_REQ_NO_WAIT;
         let begin = Instant::now();
-        let result = match operation {
-            // SAFETY: guest memory stays mapped while the ring has it.
-            Operation::Read(offset) => unsafe { handle.read_now(offset, iov, flags) },
-            // SAFETY: as above.
-            Operation::Write(offset) => unsafe { handle.write_now(offset, iov, flags) },
-            _ => return None,
+        // SAFETY: guest memory stays mapped while the ring has it; what a read gets, the chain
+        // says may be written.
+        let result = unsafe {
+            match reads {
+                true => handle.read_now(offset, iov, flags),
+                false => handle.write_now(offset, iov, flags),
+            }
         };
         if result == -libc::EBUSY {
             return None;
