@@ -44,7 +44,6 @@ mod reference_early;
 mod reference_ios;
 mod repairs;
 mod repairs_directed;
-
 mod rules;
 mod scenario;
 mod sharing;

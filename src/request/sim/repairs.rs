@@ -230,11 +230,17 @@ impl Bed {
         };
         let possible = request <= 64 && (!guessed || refusal.op == Op::Write);
         let larger = possible.then_some(Alignments { request, guessed, ..now });
-        self.machine.repaired(larger, &mut self.actions);
+        self.repaired(larger);
+    }
+
+    /// What a probe has found; the values that hold then.
+    pub(super) fn repaired(&mut self, larger: Option<Alignments>) -> Option<Alignments> {
+        let holds = self.machine.repaired(larger, &mut self.actions);
         for id in 0..self.queues.len() {
             self.queues[id] = self.machine.queues[id].as_ref().expect("open").limits.clone();
         }
         self.take_in();
+        holds
     }
 
     /// Whether `label` is what byte `offset` may hold for somebody who looked from `since` to

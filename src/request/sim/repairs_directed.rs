@@ -49,10 +49,8 @@ fn there_are_eight_repairs_and_no_more() {
         // Larger each time, and of no help.
         let now = refusal.limits.alignments();
         let larger = Alignments { mem: 2 * now.mem, guessed: false, ..now };
-        let holds = bed.machine.repaired(Some(larger), &mut bed.actions).expect("it was asked");
+        let holds = bed.repaired(Some(larger)).expect("it was asked");
         assert_eq!(holds.mem, larger.mem);
-        bed.queues[0] = bed.machine.queues[0].as_ref().expect("open").limits.clone();
-        bed.take_in();
     }
     assert_eq!((asked, bed.stats().probe_repairs), (8, 8));
     assert_eq!(bed.result(0), Some(Err(libc::EINVAL)));
