@@ -50,7 +50,7 @@ pub struct CDriver {
 }
 
 /// The flags of `blkalign_request.flags` that drivers see.
-const REQ_FUA: u32 = 0x01;
+pub const REQ_FUA: u32 = 0x01;
 const REQ_MAY_UNMAP: u32 = 0x08;
 const REQ_NO_FALLBACK: u32 = 0x10;
 

@@ -20,7 +20,7 @@ mod image_lock_tests;
 mod io;
 
 #[cfg(feature = "simulation")]
-pub use callbacks::answers_pending;
+pub use callbacks::{answers_pending, REQ_FUA};
 pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;

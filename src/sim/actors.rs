@@ -188,19 +188,20 @@ fn submission(order: Order, memory: Segment) -> Submission {
     Submission { op, flags, guest_block, offset, bytes, segments: segments(memory) }
 }
 
-fn note_fua(scene: &Scene, number: usize, asked: bool) {
-    let mut ledger = scene.ledger.lock();
-    let entry = &mut ledger.entries[number];
-    entry.fua = asked || scene.places[entry.place].plan.options.writethrough;
+/// A request begins: its number, and what to submit.
+fn begin(scene: &Scene, at: usize, order: Order) -> (usize, Submission) {
+    let (number, memory) = scene.begin(at, order);
+    let submission = submission(order, memory);
+    let durable = submission.flags.fua || scene.places[at].plan.options.writethrough;
+    scene.ledger.lock().entries[number].fua = durable;
+    (number, submission)
 }
 
 /// Submits; its number, unless the call failed.
 pub fn submit(scene: &Arc<Scene>, at: usize, handle: &Handle, order: Order) -> Option<usize> {
-    let (number, memory) = scene.begin(at, order);
+    let (number, submission) = begin(scene, at, order);
     let opaque = std::ptr::without_provenance_mut(number);
     let its = Callback { function: callback, opaque };
-    let submission = submission(order, memory);
-    note_fua(scene, number, submission.flags.fua);
     match submitting(|| handle.submit(submission, its)) {
         Ok(id) => {
             scene.submitted(number, id);
@@ -218,9 +219,7 @@ pub fn submit(scene: &Arc<Scene>, at: usize, handle: &Handle, order: Order) -> O
 
 /// A synchronous call.
 fn run(scene: &Arc<Scene>, at: usize, handle: &Handle, order: Order) {
-    let (number, memory) = scene.begin(at, order);
-    let submission = submission(order, memory);
-    note_fua(scene, number, submission.flags.fua);
+    let (number, submission) = begin(scene, at, order);
     let result = submitting(|| handle.run(submission));
     scene.over(number, result.map_or_else(|error| -error.errno, |()| 0));
 }

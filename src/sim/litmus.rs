@@ -80,21 +80,25 @@ pub fn a_message_is_seen_by_release_and_acquire_only() {
     }
 }
 
-/// Each stores, then looks at the other's place.
-fn buffered(stores: Ordering, loads: Ordering) -> BTreeSet<Seen> {
+/// Each makes its mark, then looks at the other's place.
+fn crossing(mark: impl Fn(&AtomicU32) + Copy + Send + 'static, loads: Ordering) -> BTreeSet<Seen> {
     with(|places| {
         let its = places.clone();
         both(
             move || {
-                its.x.store(1, stores);
+                mark(&its.x);
                 its.y.load(loads)
             },
             move || {
-                places.y.store(1, stores);
+                mark(&places.y);
                 places.x.load(loads)
             },
         )
     })
+}
+
+fn buffered(stores: Ordering, loads: Ordering) -> BTreeSet<Seen> {
+    crossing(move |place| place.store(1, stores), loads)
 }
 
 pub fn of_two_that_store_and_look_one_sees_the_other_by_seqcst_only() {
@@ -107,19 +111,7 @@ pub fn of_two_that_store_and_look_one_sees_the_other_by_seqcst_only() {
 /// The same where each counts itself in, as most of the library's do.
 pub fn of_two_that_count_and_look_one_sees_the_other_by_seqcst_only() {
     let counted = |counts: Ordering, loads: Ordering| {
-        with(|places| {
-            let its = places.clone();
-            both(
-                move || {
-                    its.x.fetch_add(1, counts);
-                    its.y.load(loads)
-                },
-                move || {
-                    places.y.fetch_add(1, counts);
-                    places.x.load(loads)
-                },
-            )
-        })
+        crossing(move |place| _ = place.fetch_add(1, counts), loads)
     };
     assert!(!counted(SeqCst, SeqCst).contains(&[0, 0]));
     assert!(counted(AcqRel, Acquire).contains(&[0, 0]));

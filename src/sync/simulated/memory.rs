@@ -149,7 +149,7 @@ struct Stores<T> {
     /// The number of the first that is kept.
     first: u32,
     kept: VecDeque<Store<T>>,
-    /// The number of the last that was SeqCst.
+    /// The number of the last that was SeqCst, or that a SeqCst load has read.
     strong: u32,
     /// By thread: how often in a row it has read an old value.
     patience: Vec<u8>,
@@ -218,7 +218,6 @@ impl<T: Copy + std::fmt::Debug> History<T> {
                 stores.patience.resize(me + 1, 0);
             }
             stores.patience[me] = if back > 0 { stores.patience[me] + 1 } else { 0 };
-            stores.look(last - back, order);
             stores.read(last - back, order)
         })
         .unwrap_or(newest)
@@ -226,10 +225,7 @@ impl<T: Copy + std::fmt::Debug> History<T> {
 
     /// The load of one who looks where it is decided, such as the kernel: the newest value.
     pub fn load_newest(&self, newest: T, order: Ordering) -> T {
-        self.with(newest, |stores, _, _| {
-            stores.look(stores.last(), order);
-            stores.read(stores.last(), order)
-        });
+        self.with(newest, |stores, _, _| stores.read(stores.last(), order));
         newest
     }
 
@@ -259,13 +255,6 @@ impl<T: Copy + std::fmt::Debug> Stores<T> {
         }
     }
 
-    /// What one SeqCst load has read none after it reads behind.
-    fn look(&mut self, at: u32, order: Ordering) {
-        if order == Ordering::SeqCst {
-            self.strong = self.strong.max(at);
-        }
-    }
-
     fn last(&self) -> u32 {
         self.first + self.kept.len() as u32 - 1
     }
@@ -292,7 +281,11 @@ impl<T: Copy + std::fmt::Debug> Stores<T> {
         back
     }
 
-    fn read(&self, at: u32, order: Ordering) -> T {
+    /// What one SeqCst load has read none after it reads behind.
+    fn read(&mut self, at: u32, order: Ordering) -> T {
+        if order == Ordering::SeqCst {
+            self.strong = self.strong.max(at);
+        }
         let store = &self.kept[(at - self.first) as usize];
         mine(|mine| {
             mine.raise(self.place, at);

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 
 use super::device::{device, Kind};
-use crate::driver::{CDriver, Segment};
+use crate::driver::{CDriver, Segment, REQ_FUA};
 use crate::sync::simulated::{choose, percent, point, Class};
 
 type Done = extern "C" fn(token: *mut c_void, ret: c_int);
@@ -33,8 +33,6 @@ pub fn table(asynchronous: bool) -> CDriver {
     }
 }
 
-/// BLKALIGN_REQ_FUA.
-const REQ_FUA: u32 = 0x01;
 /// The descriptor that stands for the driver.
 const FD: i32 = 1 << 29;
 
