@@ -22,7 +22,7 @@ readme_shows() {
         "$root/README.md" >"$work/excerpt"
     [ -s "$work/excerpt" ] || return
     perl -0777 -e 'my ($part, $all) = <>; exit(index($all, $part) < 0)' \
-        "$work/excerpt" "$root/examples/guest-load.c"
+        "$work/excerpt" "$root/examples/first-write.c"
 }
 
 driver_load() {
@@ -47,6 +47,20 @@ epoll_loop() {
     return $status
 }
 
+first_write() {
+    local disk status
+    disk=$(mktemp "${TMPDIR:-/var/tmp}/blkalign-first-XXXXXX")
+    head -c 65536 /dev/zero >"$disk"
+    "$work/first-write" "$disk"
+    status=$?
+    # Sector 7, and nothing else.
+    [ "$(tr -d '\000' <"$disk" | wc -c)" -eq 512 ] || status=1
+    [ "$(tail -c +3585 "$disk" | head -c 512 | tr -d x | wc -c)" -eq 0 ] ||
+        status=1
+    rm -f "$disk"
+    return $status
+}
+
 # A copy that is not equal must be noticed, or the example proves nothing.
 differs() {
     head -c 1048576 /dev/urandom >"$work/disk"
@@ -54,12 +68,14 @@ differs() {
     ! "$work/strict-driver" "$work/disk" "$work/copy" >/dev/null
 }
 
+check "first-write compiles" compiles first-write
 check "guest-load compiles" compiles guest-load
 check "strict-driver compiles" compiles strict-driver
 check "epoll-loop compiles" compiles epoll-loop
 check "guest-load is under 100 lines" short guest-load
 check "epoll-loop is under 100 lines" short epoll-loop
-check "README shows what guest-load.c says" readme_shows
+check "README shows what first-write.c says" readme_shows
+check "first-write writes one sector" first_write
 check "a guest's load over the driver loses nothing" driver_load
 check "a disk that differs from its copy is noticed" differs
 check "an epoll loop writes what it can read back" epoll_loop
