@@ -197,10 +197,13 @@ build/test-blockif: $(wildcard integrations/blockif/*.[ch]) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $(filter %.c,$^) -o $@ \
 	    $(OUR_LDFLAGS) $(LIBS)
 
-build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
+# kvmtool is another one where it has libaio.
+build/test-kvmtool build/test-kvmtool-aio: \
+                    $(wildcard integrations/kvmtool/*.c) \
                     $(wildcard integrations/kvmtool/stub/*/*.h) \
                     include/blkalign.h build/libblkalign.so
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
+	    $(if $(filter %-aio,$@),-DCONFIG_HAS_AIO) \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
 
 # Of the NBD driver: a program per test-libnbd*.c.
@@ -224,7 +227,7 @@ build/test-qemu: $(wildcard integrations/qemu/*.c) \
 
 # A test program for each that needs no server.
 GLUE_TESTS := $(NBD_TESTS) build/test-blockif build/test-kvmtool \
-              build/test-qemu
+              build/test-kvmtool-aio build/test-qemu
 
 ## integrations: nbdkit plugin, NBD driver, block_if, QEMU ...; what can be built
 integrations: $(NBDKIT_PLUGIN) $(GLUE_TESTS)
