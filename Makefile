@@ -6,6 +6,7 @@ bindir     = $(prefix)/bin
 includedir = $(prefix)/include
 libdir     = $(prefix)/lib
 mandir     = $(prefix)/share/man
+docdir     = $(prefix)/share/doc/blkalign
 DESTDIR    =
 
 CC      ?= cc
@@ -106,7 +107,7 @@ all: build/libblkalign.so build/libblkalign.a $(TOOLS) \
 help:
 	@echo 'libblkalign $(VERSION)'
 	@sed -n 's/^## \([^:]*\): */  make \1\t/p' Makefile | expand -t 24
-	@echo 'Variables: DESTDIR prefix libdir includedir bindir mandir CC CXX'
+	@echo 'Variables: DESTDIR prefix libdir includedir bindir mandir docdir CC CXX'
 
 # ---- the library ----------------------------------------------------------
 
@@ -196,10 +197,13 @@ build/test-blockif: $(wildcard integrations/blockif/*.[ch]) \
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $(filter %.c,$^) -o $@ \
 	    $(OUR_LDFLAGS) $(LIBS)
 
-build/test-kvmtool: $(wildcard integrations/kvmtool/*.c) \
+# kvmtool is another one where it has libaio.
+build/test-kvmtool build/test-kvmtool-aio: \
+                    $(wildcard integrations/kvmtool/*.c) \
                     $(wildcard integrations/kvmtool/stub/*/*.h) \
                     include/blkalign.h build/libblkalign.so
 	$(CC) $(OUR_CFLAGS) -D_GNU_SOURCE -Iintegrations/kvmtool/stub \
+	    $(if $(filter %-aio,$@),-DCONFIG_HAS_AIO) \
 	    $(filter %.c,$^) -o $@ $(OUR_LDFLAGS) $(LIBS)
 
 # Of the NBD driver: a program per test-libnbd*.c.
@@ -223,7 +227,7 @@ build/test-qemu: $(wildcard integrations/qemu/*.c) \
 
 # A test program for each that needs no server.
 GLUE_TESTS := $(NBD_TESTS) build/test-blockif build/test-kvmtool \
-              build/test-qemu
+              build/test-kvmtool-aio build/test-qemu
 
 ## integrations: nbdkit plugin, NBD driver, block_if, QEMU ...; what can be built
 integrations: $(NBDKIT_PLUGIN) $(GLUE_TESTS)
@@ -241,24 +245,35 @@ vhost-user-blk:
 
 # ---- installing -----------------------------------------------------------
 
+# A page for each program: the daemon's goes with the daemon.
+DAEMON_PAGE = man/$(notdir $(VHOST_DAEMON)).1
+PAGES       = $(filter-out $(DAEMON_PAGE),$(MAN_PAGES))
+man_path    = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+DOCUMENTS   = README.md SECURITY.md docs/GUARANTEES.md docs/PORTING.md
+EXAMPLE_SOURCES := $(wildcard examples/*.[ch])
+
 INSTALLED = $(includedir)/blkalign.h $(libdir)/$(SHARED) $(libdir)/$(SONAME) \
             $(libdir)/libblkalign.so $(libdir)/libblkalign.a \
             $(libdir)/pkgconfig/blkalign.pc $(TOOL_NAMES:%=$(bindir)/%) \
-            $(bindir)/blkalign-vhost-user-blk \
-            $(foreach page,$(MAN_PAGES),$(call man_path,$(page)))
-man_path  = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+            $(bindir)/$(notdir $(VHOST_DAEMON)) \
+            $(foreach page,$(MAN_PAGES),$(call man_path,$(page))) \
+            $(addprefix $(docdir)/,$(notdir $(DOCUMENTS))) \
+            $(addprefix $(docdir)/,$(EXAMPLE_SOURCES))
 
-## install: libraries, header, pkg-config file, tools, manual pages
+## install: libraries, header, pkg-config file, tools, manuals, examples
 install: all build/blkalign.pc install-tools
-	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig
+	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig \
+	    $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -m 644 include/blkalign.h $(DESTDIR)$(includedir)
 	$(INSTALL) -m 755 build/$(SHARED) $(DESTDIR)$(libdir)
 	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libblkalign.so
 	$(INSTALL) -m 644 build/libblkalign.a $(DESTDIR)$(libdir)
 	$(INSTALL) -m 644 build/blkalign.pc $(DESTDIR)$(libdir)/pkgconfig
-	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) \
+	$(foreach page,$(PAGES),$(INSTALL) -D -m 644 $(page) \
 	    $(DESTDIR)$(call man_path,$(page)) &&) :
+	$(INSTALL) -m 644 $(DOCUMENTS) $(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 $(EXAMPLE_SOURCES) $(DESTDIR)$(docdir)/examples
 	$(if $(DESTDIR),,$(if $(SYSTEM_LIBDIR),-ldconfig))
 
 # Linked anew: the ones of the build tree look for the library there.
@@ -267,8 +282,13 @@ install-tools: $(TOOLS)
 	$(foreach tool,$(TOOL_NAMES),$(CC) $(TOOL_CFLAGS) $(cflags_$(tool)) \
 	    $(call tool_sources,$(tool)) -o $(DESTDIR)$(bindir)/$(tool) \
 	    $(LDFLAGS) -Lbuild $(TOOL_RPATH) $(LIBS) $(libs_$(tool)) &&) :
-	$(if $(wildcard $(VHOST_DAEMON)),$(INSTALL) -m 755 $(VHOST_DAEMON) \
-	    $(DESTDIR)$(bindir))
+	@if [ -e $(VHOST_DAEMON) ]; then \
+	    $(INSTALL) -m 755 $(VHOST_DAEMON) $(DESTDIR)$(bindir) && \
+	    $(INSTALL) -D -m 644 $(DAEMON_PAGE) \
+	        $(DESTDIR)$(call man_path,$(DAEMON_PAGE)); \
+	else \
+	    echo 'no $(notdir $(VHOST_DAEMON)): make vhost-user-blk builds it'; \
+	fi
 
 # Where nbdkit looks for plugins; like the tools linked anew.
 nbdkitdir = $(libdir)/nbdkit/plugins
@@ -283,6 +303,8 @@ install-plugin: $(NBDKIT_PLUGIN)
 ## uninstall: remove what install put there, with the same variables
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-[ ! -d $(DESTDIR)$(docdir) ] || rmdir --ignore-fail-on-non-empty \
+	    $(DESTDIR)$(docdir)/examples $(DESTDIR)$(docdir)
 
 # ---- checking -------------------------------------------------------------
 

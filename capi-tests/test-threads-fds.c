@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -154,6 +155,53 @@ static void opening_alone_starts_no_thread(void)
     is_int(blkalign_close(handle), 0, "close");
 }
 
+/* How many of the descriptors 0 to 2 lead to the bed. */
+static int standard_ones_on_bed(void)
+{
+    char name[32], path[sizeof bed.path + 1];
+    int fd, found = 0;
+
+    for (fd = 0; fd <= 2; fd++) {
+        ssize_t length;
+
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        length = readlink(name, path, sizeof path - 1);
+        path[length < 0 ? 0 : length] = '\0';
+        found += strcmp(path, bed.path) == 0;
+    }
+    return found;
+}
+
+/* A program that has closed 0, 1 and 2, or was started without them, and
+ * prints all the same, must not print into its disk. */
+static void standard_descriptors_stay_free(uint32_t flags)
+{
+    blkalign_open_options options = mode_options(flags);
+    blkalign_handle *handle, *second;
+    int fd, kept[3], found, written;
+
+    diag("%s", mode_words());
+    fflush(stdout);
+    for (fd = 0; fd <= 2; fd++) {
+        kept[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+        close(fd);
+    }
+    handle = bed_open(&bed, &options);
+    second = bed_open_again(&bed, handle, &options);
+    /* The end, too, for which there is a descriptor of its own. */
+    written = blkalign_pwrite(second, bed.bytes - 1000, 500, buf, 0) == 0 &&
+              blkalign_flush(second) == 0;
+    found = standard_ones_on_bed();
+    blkalign_close(second);
+    blkalign_close(handle);
+    for (fd = 0; fd <= 2; fd++) {
+        dup2(kept[fd], fd);
+        close(kept[fd]);
+    }
+    ok(written, "I/O without descriptors 0 to 2");
+    is_int(found, 0, "none of them becomes one of the disk");
+}
+
 static void *nothing(void *unused)
 {
     return unused;
@@ -183,6 +231,9 @@ int main(void)
         skip_all("%s", bed.why_not);
     for (i = 0; i < MODES; i++, mode_next())
         opening_alone_starts_no_thread();
+    standard_descriptors_stay_free(0);
+    standard_descriptors_stay_free(BLKALIGN_O_DIRECT |
+                                   BLKALIGN_O_BUFFERED_OK);
     threads_are_named_and_deaf(0, BLKALIGN_COMPLETION_SERIAL);
     threads_are_named_and_deaf(2, BLKALIGN_COMPLETION_SERIAL);
     threads_are_named_and_deaf(3, BLKALIGN_COMPLETION_CONCURRENT);

@@ -99,8 +99,24 @@ static struct disk_image_operations blkalign_image_ops = {
     .flush = blkalign_image__flush,
     .wait = blkalign_image__wait,
     .close = blkalign_image__close,
-    .async = false,             /* of kvmtool's own libaio: not needed */
+    /* Our callbacks are what disk->async promises. Where kvmtool has libaio it
+     * ends a disk that has that set by ending its own thread for the disk's
+     * results, which it starts only if this is set, too. It idles. */
+    .async = true,
 };
+
+/* The descriptor that kvmtool wants of a disk. A device that is mounted, or held
+ * by a volume group, say, is refused (EBUSY) unless it is only read; and as
+ * long as it is open nobody else gets it like this. */
+static int open_unused(const char *filename, bool readonly)
+{
+    struct stat st;
+    int flags = O_RDONLY | O_CLOEXEC;
+
+    if (stat(filename, &st) == 0 && S_ISBLK(st.st_mode) && !readonly)
+        flags |= O_EXCL;
+    return open(filename, flags);
+}
 
 struct disk_image *blkalign_image__probe(const char *filename, bool readonly,
                                          bool direct)
@@ -108,7 +124,7 @@ struct disk_image *blkalign_image__probe(const char *filename, bool readonly,
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
     blkalign_handle *handle;
     struct disk_image *disk;
-    int ret, fd = open(filename, O_RDONLY | O_CLOEXEC);
+    int ret, fd = open_unused(filename, readonly);
 
     if (fd < 0)
         return ERR_PTR(-errno);
@@ -127,9 +143,6 @@ struct disk_image *blkalign_image__probe(const char *filename, bool readonly,
         return disk;
     }
     disk->priv = handle;
-    disk->async = true;
-#ifdef CONFIG_HAS_AIO
-    disk->evt = -1;             /* for disk_aio_destroy(), which closes it */
-#endif
+    disk->async = true;         /* without libaio nobody else sets it */
     return disk;
 }

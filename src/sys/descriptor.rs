@@ -35,10 +35,19 @@ impl Descriptor {
     pub fn open(calls: &'static dyn Calls, path: &CStr, flags: c_int) -> Result<Descriptor, Errno> {
         loop {
             match calls.open(path, flags, 0o666) {
-                Ok(fd) => return Ok(Descriptor { fd, calls }),
+                Ok(fd) => return Descriptor { fd, calls }.beyond_standard(),
                 Err(libc::EINTR) => continue,
                 Err(errno) => return Err(errno),
             }
+        }
+    }
+
+    /// Not one of the numbers 0 to 2, should the program have closed these: what it prints would
+    /// go to the disk.
+    fn beyond_standard(self) -> Result<Descriptor, Errno> {
+        match self.fd {
+            0..=2 => Descriptor::duplicate_raw(self.calls, self.fd),
+            _ => Ok(self),
         }
     }
 

@@ -8,9 +8,11 @@
 #define STUB_DISK_IMAGE_H
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -40,6 +42,10 @@ struct disk_image {
     void *priv;
     void (*disk_req_cb)(void *param, long len);
     bool async;
+#ifdef CONFIG_HAS_AIO
+    int evt;
+    pthread_t thread;
+#endif
 };
 
 struct disk_image *disk_image__new(int fd, u64 size,
