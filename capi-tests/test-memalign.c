@@ -25,6 +25,10 @@ static void run(uint32_t alignment)
         is_int((int64_t)((uintptr_t)buf % alignment), 0, "aligned so");
         memset(buf, 0xab, sizes[i]);
         blkalign_free(buf);
+        buf = blkalign_memalign(handle, sizes[i]);
+        ok(!buf[0] && !memcmp(buf, buf + 1, sizes[i] - 1),
+           "nothing of what was there before is left");
+        blkalign_free(buf);
     }
     buf = blkalign_memalign(handle, 1 << 20);
     memset(buf, 0xab, 1 << 20);

@@ -314,10 +314,14 @@ typedef struct blkalign_driver {
     uint32_t max_segments;
     /** The length of the object in bytes, or -errno. Needed. */
     int64_t (*getlength)(void *opaque);
-    /** Synchronous: moves all of `bytes` and returns 0, or returns -errno. */
+    /**
+     * Synchronous: moves all of `bytes` and returns 0, or returns -errno.
+     * What a read leaves out though it says 0 never becomes bytes of other
+     * requests: it is zeros, or stays what the reader had there.
+     */
     int (*preadv)(void *opaque, int64_t offset, int64_t bytes,
                   const struct iovec *iov, int iovcnt, uint32_t flags);
-    /** The same the other way. */
+    /** The same the other way. The memory is not the driver's to change. */
     int (*pwritev)(void *opaque, int64_t offset, int64_t bytes,
                    const struct iovec *iov, int iovcnt, uint32_t flags);
     /** Makes what was written durable; 0 or -errno. */
@@ -895,7 +899,7 @@ int blkalign_get_stats(blkalign_handle *h, blkalign_stats *stats);
 
 /**
  * Allocates a buffer that the storage of `h` takes without a copy. Its bytes
- * are not initialised. 0 bytes give a pointer that can be freed. Give it back
+ * are zero. 0 bytes give a pointer that can be freed. Give it back
  * with blkalign_free(), also after `h` has been closed.
  *
  * Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.

@@ -52,6 +52,8 @@ pub struct blkalign_driver {
     /// The length of the object in bytes, or -errno. Needed.
     pub getlength: Option<unsafe extern "C" fn(opaque: *mut c_void) -> i64>,
     /// Synchronous: moves all of `bytes` and returns 0, or returns -errno.
+    /// What a read leaves out though it says 0 never becomes bytes of other
+    /// requests: it is zeros, or stays what the reader had there.
     pub preadv: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -62,7 +64,7 @@ pub struct blkalign_driver {
             flags: u32,
         ) -> c_int,
     >,
-    /// The same the other way.
+    /// The same the other way. The memory is not the driver's to change.
     pub pwritev: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,

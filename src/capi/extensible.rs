@@ -6,7 +6,7 @@
 //! * longer: what we do not know must be zero, else -E2BIG, for it would be ignored;
 //! * a struct that we fill: never more than `size` bytes, zeros beyond what we know.
 
-use std::mem::{size_of, MaybeUninit};
+use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
 use super::driver::blkalign_driver;
@@ -48,11 +48,22 @@ extensible!(
     blkalign_driver
 );
 
+// The structs that the library fills end with their last field: bytes that belong to none would be
+// handed out with whatever they hold.
+const _: () = {
+    let end = offset_of!(blkalign_limits, engine) + size_of::<u32>();
+    assert!(end == size_of::<blkalign_limits>());
+    let end = offset_of!(blkalign_stats, probe_repairs) + size_of::<u64>();
+    assert!(end == size_of::<blkalign_stats>());
+};
+
 /// Copies a struct of the caller's into one of ours.
 ///
 /// # Safety
 /// `caller` is not NULL and points to a readable `size` of a struct that is as long as it says.
 pub unsafe fn copy_in<T: Extensible>(caller: *const T) -> Result<T, Error> {
+    // `size` is read once, and everything else behind it is copied before it is looked at: another
+    // thread may write to the struct meanwhile.
     // SAFETY: the caller of this function vouches for `size`.
     let size = unsafe { checked_size(caller)? };
     let mut own = T::zeroed();
@@ -63,6 +74,7 @@ pub unsafe fn copy_in<T: Extensible>(caller: *const T) -> Result<T, Error> {
             (&raw mut own).cast::<u8>(),
             size.min(size_of::<T>()),
         );
+        (&raw mut own).cast::<usize>().write(size);
     }
     for index in size_of::<T>()..size {
         // SAFETY: index is below `size`, so the byte is part of the caller's struct.
@@ -115,6 +127,8 @@ unsafe fn checked_size<T: Extensible>(caller: *const T) -> Result<usize, Error> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use super::*;
 
     #[repr(C)]
@@ -144,6 +158,34 @@ mod tests {
     fn an_absurd_size_is_too_big() {
         assert_eq!(errno_in(&options(SIZE_MAX + 1)), libc::E2BIG);
         assert_eq!(errno_in(&options(usize::MAX)), libc::E2BIG);
+    }
+
+    #[test]
+    fn the_size_that_was_checked_is_the_one_that_counts() {
+        let long = size_of::<blkalign_open_options>();
+        let short = size_of::<usize>() + 4;
+        let caller = options(long);
+        // As a caller does that breaks the rules, or whose memory is a guest's.
+        // SAFETY: the struct lives longer than the thread that writes to it.
+        let size = unsafe { AtomicUsize::from_ptr((&raw const caller.size).cast_mut()) };
+        let over = AtomicBool::new(false);
+        let wrong = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    size.store(short, Ordering::Relaxed);
+                    size.store(long, Ordering::Relaxed);
+                }
+            });
+            let is_wrong = |_: &u32| {
+                // SAFETY: the struct is at least as long as it says.
+                let own = unsafe { copy_in(&raw const caller) }.unwrap();
+                own.size != if own.window_length == 9 { long } else { short }
+            };
+            let wrong = (0..2_000_000).filter(is_wrong).count();
+            over.store(true, Ordering::Relaxed);
+            wrong
+        });
+        assert_eq!(wrong, 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Functions that give and take handles: open, open_fd, open_driver, dup, close.
 
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::sync::Once;
 
 use super::driver::{blkalign_driver, check_driver};
@@ -47,7 +47,8 @@ pub unsafe extern "C" fn blkalign_open(
         let options = unsafe { read_options(opts)? };
         connect_errmsg();
         // SAFETY: a C string, as the header demands.
-        let handle = Handle::open(unsafe { CStr::from_ptr(path) }, &options)?;
+        let path = unsafe { copy_string(path) };
+        let handle = Handle::open(&path, &options)?;
         // SAFETY: not NULL.
         unsafe { give(handle, out) }
     }) as c_int
@@ -159,6 +160,18 @@ pub unsafe extern "C" fn blkalign_close(h: *mut blkalign_handle) -> c_int {
             }
         }
     }) as c_int
+}
+
+/// The string as it is now: it is used more than once, and another thread may write to it meanwhile.
+///
+/// # Safety
+/// `string` is a C string.
+unsafe fn copy_string(string: *const c_char) -> CString {
+    // SAFETY: the caller of this function vouches for it.
+    let mut bytes = unsafe { CStr::from_ptr(string) }.to_bytes().to_vec();
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    bytes.truncate(end);
+    CString::new(bytes).expect("ends before its first NUL")
 }
 
 fn check_out(out: *mut *mut blkalign_handle) -> Result<(), Error> {

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn blkalign_get_stats(
 }
 
 /// Allocates a buffer that the storage of `h` takes without a copy. Its bytes
-/// are not initialised. 0 bytes give a pointer that can be freed. Give it back
+/// are zero. 0 bytes give a pointer that can be freed. Give it back
 /// with blkalign_free(), also after `h` has been closed.
 ///
 /// Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
@@ -135,6 +135,9 @@ fn allocate(alignment: usize, bytes: usize) -> Result<i64, Error> {
         let words = format!("no memory for a buffer of {bytes} bytes at {alignment}");
         return Err(Error::new(errno, words));
     }
+    // What it held before may be another guest's.
+    // SAFETY: so many bytes were just allocated.
+    unsafe { std::ptr::write_bytes(address.cast::<u8>(), 0, bytes) };
     Ok(address as i64)
 }
 

@@ -51,8 +51,10 @@ pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, 
         .try_reserve(count)
         .map_err(|_| Error::new(libc::ENOMEM, format!("no memory for {count} segments")))?;
     let mut total = 0i64;
-    // SAFETY: the caller of this function vouches for `iovcnt` elements.
-    for element in unsafe { std::slice::from_raw_parts(iov, count) } {
+    for index in 0..count {
+        // Copied first, then checked: the array may be a guest's, who writes to it meanwhile.
+        // SAFETY: the caller of this function vouches for `iovcnt` elements.
+        let element = unsafe { iov.add(index).read_volatile() };
         push(&mut segments, element.iov_base as usize, element.iov_len)?;
         total = i64::try_from(element.iov_len)
             .ok()
@@ -82,6 +84,7 @@ fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Err
 mod tests {
     use super::*;
     use std::ptr::null;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     fn element(address: usize, bytes: usize) -> iovec {
         iovec { iov_base: address as *mut c_void, iov_len: bytes }
@@ -92,6 +95,32 @@ mod tests {
         let copied = unsafe { copy_iovec(elements.as_ptr(), elements.len() as c_int) };
         let (segments, total) = copied.map_err(|error| error.errno)?;
         Ok((segments.iter().map(|s| (s.address, s.bytes)).collect(), total))
+    }
+
+    #[test]
+    fn a_length_that_changes_meanwhile_is_read_once() {
+        let elements = [element(64, 1), element(128, 2)];
+        // As a caller does that breaks the rules, or whose memory is a guest's.
+        // SAFETY: the array lives longer than the thread that writes to it.
+        let length =
+            unsafe { AtomicUsize::from_ptr((&raw const elements[1].iov_len).cast_mut()) };
+        let over = AtomicBool::new(false);
+        let wrong = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    length.store(0, Ordering::Relaxed);
+                    length.store(1 << 20, Ordering::Relaxed);
+                }
+            });
+            let is_wrong = |_: &u32| {
+                let (segments, total) = copied(&elements).unwrap();
+                segments.iter().map(|&(_, bytes)| bytes as i64).sum::<i64>() != total
+            };
+            let wrong = (0..2_000_000).filter(is_wrong).count();
+            over.store(true, Ordering::Relaxed);
+            wrong
+        });
+        assert_eq!(wrong, 0);
     }
 
     #[test]

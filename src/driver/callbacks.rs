@@ -54,6 +54,9 @@ pub const REQ_FUA: u32 = 0x01;
 const REQ_MAY_UNMAP: u32 = 0x08;
 const REQ_NO_FALLBACK: u32 = 0x10;
 
+/// Of Linux (MAX_ERRNO).
+const ERRNO_MAX: i32 = 4095;
+
 /// offset, bytes, iov, iovcnt, flags
 type IoArguments = (i64, i64, *const Segment, c_int, u32);
 
@@ -166,8 +169,28 @@ impl CallbackDriver {
     }
 }
 
+/// A driver in C that says 0 may have filled nothing, and nobody can see that: what it leaves out is
+/// to be zeros, not what scratch holds from requests before. The guest's own memory is the guest's.
+fn clear_scratch(io: &Io) {
+    if !io.joined.is_empty() {
+        return io.joined.iter().for_each(clear_scratch);
+    }
+    let clear = |address: usize, bytes| {
+        // SAFETY: scratch that the I/O holds until it is done, and it has not begun.
+        unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) }
+    };
+    if io.into_scratch {
+        io.segments.iter().for_each(|segment| clear(segment.address, segment.bytes));
+    }
+    // Of the rest of scratch nothing goes anywhere.
+    io.copies.iter().for_each(|copy| clear(copy.from, copy.bytes));
+}
+
 impl Driver for CallbackDriver {
     fn perform(&self, io: &Io) -> Result<u64, i32> {
+        if io.op == Op::Read {
+            clear_scratch(io);
+        }
         let (offset, bytes, segments, count, flags) = Self::io_arguments(io);
         let opaque = self.table.opaque;
         let function = match io.op {
@@ -199,6 +222,9 @@ impl Driver for CallbackDriver {
 
     fn start(&self, io: Io, done: Done) {
         let op = io.op;
+        if op == Op::Read {
+            clear_scratch(&io);
+        }
         let (token, arguments) = PENDING.lock().add(io, done);
         let ret = self.call_asynchronous(op, arguments, token);
         if ret != 0 {
@@ -210,7 +236,7 @@ impl Driver for CallbackDriver {
         // SAFETY: the caller's function, called as its contract says.
         let length = outside(|| unsafe { (self.table.getlength)(self.table.opaque) });
         u64::try_from(length).map_err(|_| {
-            let errno = i32::try_from(-length).unwrap_or(libc::EIO);
+            let errno = errno_of(length.unsigned_abs());
             Error::new(errno, format!("{}: the driver's getlength", self.name))
         })
     }
@@ -225,11 +251,19 @@ impl Drop for CallbackDriver {
     }
 }
 
+/// What the kernel takes for an errno, or EIO: others might have a meaning of the library's own.
+fn errno_of(number: u64) -> i32 {
+    match i32::try_from(number) {
+        Ok(errno @ 1..=ERRNO_MAX) => errno,
+        _ => libc::EIO,
+    }
+}
+
 /// A driver's answer: 0 for all of it, or -errno. Anything else is no answer that can be trusted.
 fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
     match ret {
         0 => Ok(io.bytes),
-        ret if ret < 0 => Err(-ret),
+        ret if ret < 0 => Err(errno_of(u64::from(ret.unsigned_abs()))),
         _ => Err(libc::EIO),
     }
 }

@@ -76,6 +76,8 @@ pub struct Io {
     pub atomic: bool,
     /// Read, Write: the only segment lies in memory that is registered with the handle.
     pub registered: bool,
+    /// Read: of edges, or of nobody's bytes: all of its memory is scratch.
+    pub into_scratch: bool,
     /// The engine's name for that memory, if it has one.
     pub buffer: Option<u16>,
     pub offset: u64,
@@ -101,6 +103,7 @@ impl Io {
             no_fallback: false,
             atomic: false,
             registered: false,
+            into_scratch: false,
             buffer: None,
             offset,
             bytes: 0,

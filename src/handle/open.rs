@@ -41,9 +41,10 @@ impl Handle {
     pub fn open_driver(driver: CDriver, options: &Options) -> Result<Handle, Error> {
         options.check()?;
         let driver = Arc::new(CallbackDriver::new(driver));
+        // Asked once: what is checked is what counts.
         let length = driver.length()?;
         let node = Arc::new(Node::new(length));
-        let handle = Handle::on_callbacks(driver.clone(), node, options)?;
+        let handle = Handle::on_callbacks(driver.clone(), node, length, options)?;
         driver.set_opened();
         Ok(handle)
     }
@@ -57,7 +58,9 @@ impl Handle {
                 Handle::on_file(driver, self.queue.name.clone(), options)
             }
             Storage::Callbacks(driver) => {
-                Handle::on_callbacks(driver.clone(), self.queue.node.clone(), options)
+                // The storage's own length, not the object's, which may end inside a block.
+                let length = driver.length()?;
+                Handle::on_callbacks(driver.clone(), self.queue.node.clone(), length, options)
             }
         }
     }
@@ -79,14 +82,13 @@ impl Handle {
     fn on_callbacks(
         driver: Arc<CallbackDriver>,
         node: Arc<Node>,
+        length: u64,
         options: &Options,
     ) -> Result<Handle, Error> {
         let name = driver.name().to_owned();
         let mut limits = driver.limits().clone();
         override_alignments(&mut limits, options);
         let block = u64::from(limits.request_alignment);
-        // The storage's own length, not the object's, which may end inside a block.
-        let length = driver.length()?;
         if !length.is_multiple_of(block) {
             let words = format!(
                 "{name}: a length of {length} bytes is no multiple of the request alignment {block}"

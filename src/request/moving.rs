@@ -141,6 +141,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let queue = self.entry(slot).queue;
         self.queue(queue).stats.rmw_reads += 1;
         let io = Io {
+            into_scratch: true,
             bytes: block * images.len() as u64,
             segments: layout.segments,
             ..Io::new(self.next_part(slot), Op::Read, offset)
