@@ -139,7 +139,7 @@ static int make_loop(struct bed *bed, int64_t bytes, uint32_t sector)
     config.block_size = sector;
     config.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR;
     ret = backing < 0 ? -errno : configure_loop(bed, control, &config);
-    close(backing);
+    bed->backing_fd = backing;
     close(control);
     if (ret)
         return cannot(bed, "no loop disk: %s", strerror(-ret));
@@ -261,7 +261,7 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
     bed->kind = kind;
     bed->name = bed_names[kind];
     bed->bytes = bytes;
-    bed->loop_fd = -1;
+    bed->loop_fd = bed->backing_fd = -1;
     switch (kind) {
     case BED_LOOP:
         return make_loop(bed, bytes, BLOCK);
@@ -305,6 +305,8 @@ void bed_remove(struct bed *bed)
         unlink(bed->path);
     if (bed->loop_fd >= 0)
         close(bed->loop_fd);
+    if (bed->backing_fd >= 0)
+        close(bed->backing_fd);
     if (bed->dir[0])
         rmdir(bed->dir);
     if (bed->kind == BED_ZRAM && bed->path[0]) {
@@ -315,8 +317,16 @@ void bed_remove(struct bed *bed)
     }
     bed->sim = NULL;
     bed->mounted = 0;
-    bed->loop_fd = -1;
+    bed->loop_fd = bed->backing_fd = -1;
     bed->dir[0] = bed->path[0] = 0;
+}
+
+void bed_resize_disk(struct bed *bed, int64_t bytes)
+{
+    if (ftruncate(bed->backing_fd, bytes) ||
+        ioctl(bed->loop_fd, LOOP_SET_CAPACITY, 0))
+        bail("%s: to %lld bytes: %s", bed->path, (long long)bytes,
+             strerror(errno));
 }
 
 int bed_is_file(const struct bed *bed)

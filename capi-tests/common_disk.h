@@ -35,7 +35,7 @@ struct bed {
     char dir[128];              /* for more files; "" where there is none */
     struct sim *sim;            /* NULL for a real one */
     char why_not[200];          /* when it could not be made */
-    int loop_fd;                /* -1 if none */
+    int loop_fd, backing_fd;    /* of a loop disk; -1 if none */
     int mounted;
 };
 
@@ -44,6 +44,9 @@ struct bed {
 int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes);
 /* After the last close. */
 void bed_remove(struct bed *bed);
+
+/* Loop disks: makes it so long, as losetup --set-capacity does. */
+void bed_resize_disk(struct bed *bed, int64_t bytes);
 
 int bed_is_file(const struct bed *bed);
 int bed_is_buffered(const struct bed *bed);

@@ -868,11 +868,33 @@ const char *blkalign_version(void);
 const char *blkalign_errmsg(void);
 
 /**
- * The length of the object, or of its window, in bytes.
+ * The length of the object, or of its window, in bytes: as it was when the
+ * object was last opened or blkalign_refresh_length() was called, and as
+ * requests have changed it since.
  *
  * Returns it, or -EINVAL: h is NULL.
  */
 int64_t blkalign_getlength(blkalign_handle *h);
+
+/**
+ * Looks the storage's length up anew: of a device that has grown or shrunk, a
+ * file that others have changed, a driver whose getlength says something else.
+ * From then on it is the length of all handles of the object. An object that
+ * is opened or duplicated once more is looked at in the same way.
+ *
+ * It comes after the requests in flight that change the length or lie behind
+ * the new end; these get what the storage says. Requests behind the new end
+ * that are submitted later fail with -EIO, unless BLKALIGN_O_RESIZE. A window
+ * shows what is left of it, and all of it again when the object has grown
+ * back; one that was opened without a length ends where the object ends.
+ *
+ * Returns the length, as blkalign_getlength(), or -errno: what the storage
+ * says, and
+ * -EINVAL   h is NULL; the length of a driver is no multiple of the request
+ *           alignment of each of its handles: then nothing changes;
+ * -EDEADLK  called inside a callback.
+ */
+int64_t blkalign_refresh_length(blkalign_handle *h);
 
 /**
  * Tells what the storage needs and who said so. The caller sets limits->size,

@@ -31,17 +31,43 @@ pub extern "C" fn blkalign_errmsg() -> *const c_char {
     errmsg::last()
 }
 
-/// The length of the object, or of its window, in bytes.
+/// The length of the object, or of its window, in bytes: as it was when the
+/// object was last opened or blkalign_refresh_length() was called, and as
+/// requests have changed it since.
 ///
 /// Returns it, or -EINVAL: h is NULL.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
-    let body = |handle: &Handle| {
-        i64::try_from(handle.length())
-            .map_err(|_| Error::new(libc::EOVERFLOW, "the length passes 2^63"))
-    };
+    let body = |handle: &Handle| in_range(handle.length());
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) }
+}
+
+/// Looks the storage's length up anew: of a device that has grown or shrunk, a
+/// file that others have changed, a driver whose getlength says something else.
+/// From then on it is the length of all handles of the object. An object that
+/// is opened or duplicated once more is looked at in the same way.
+///
+/// It comes after the requests in flight that change the length or lie behind
+/// the new end; these get what the storage says. Requests behind the new end
+/// that are submitted later fail with -EIO, unless BLKALIGN_O_RESIZE. A window
+/// shows what is left of it, and all of it again when the object has grown
+/// back; one that was opened without a length ends where the object ends.
+///
+/// Returns the length, as blkalign_getlength(), or -errno: what the storage
+/// says, and
+/// -EINVAL   h is NULL; the length of a driver is no multiple of the request
+///           alignment of each of its handles: then nothing changes;
+/// -EDEADLK  called inside a callback.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_refresh_length(h: *mut blkalign_handle) -> i64 {
+    let body = |handle: &Handle| in_range(handle.refresh_length()?);
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) }
+}
+
+fn in_range(length: u64) -> Result<i64, Error> {
+    i64::try_from(length).map_err(|_| Error::new(libc::EOVERFLOW, "the length passes 2^63"))
 }
 
 /// Tells what the storage needs and who said so. The caller sets limits->size,

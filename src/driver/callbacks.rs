@@ -202,6 +202,7 @@ impl Driver for CallbackDriver {
                 return result_of(ret, io);
             }
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
+            Op::Length => return self.length().map_err(|error| error.errno),
             Op::Fill => unreachable!("not the storage's business"),
         };
         let Some(function) = function else { return Err(libc::EIO) };
@@ -216,7 +217,7 @@ impl Driver for CallbackDriver {
             Op::Read => self.table.aio_preadv.is_some(),
             Op::Write => self.table.aio_pwritev.is_some(),
             Op::Flush => self.table.aio_flush.is_some(),
-            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Fill => false,
+            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill => false,
         }
     }
 

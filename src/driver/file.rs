@@ -15,6 +15,7 @@ use std::os::fd::RawFd;
 
 use once_cell::sync::OnceCell;
 
+use crate::log;
 use crate::probe::{probe, Limits, Overrides};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{page_bytes, Descriptor, Errno, Error};
@@ -103,15 +104,52 @@ impl FileDriver {
             name,
         };
         // Open it now where it is needed now, so that a failure is one of open.
-        let partial = driver.length()? % u64::from(driver.limits.request_alignment) != 0;
-        if partial && driver.limits.direct {
-            driver.last_block()?;
-        }
+        driver.length_with_a_way_to_its_end()?;
         // From the start: a descriptor hears of no failure that another was told before.
         if driver.writable {
             driver.flush = driver.open_flush()?;
         }
         Ok(driver)
+    }
+
+    /// As the system says.
+    fn whole_length(&self) -> Result<u64, Error> {
+        let bytes = match self.identity {
+            Identity::Device { .. } => self.main.device_bytes(),
+            Identity::File { .. } => self.main.fstat().map(|stat| stat.st_size.unsigned_abs()),
+        };
+        bytes.map_err(|errno| Error::new(errno, format!("{}: cannot get its length", self.name)))
+    }
+
+    /// What a device of so many bytes has behind its last whole block: Linux refuses to read and
+    /// to write it, directly and through the page cache (EINVAL, EIO).
+    fn out_of_reach(&self, bytes: u64) -> u64 {
+        let block = u64::from(self.limits.logical_block_size);
+        if self.is_device() && block > 0 {
+            bytes % block
+        } else {
+            0
+        }
+    }
+
+    /// A length whose last, partial block is out of reach is none that a handle can show.
+    fn length_with_a_way_to_its_end(&self) -> Result<u64, Error> {
+        let whole = self.whole_length()?;
+        let cut = self.out_of_reach(whole);
+        let length = whole - cut;
+        if cut > 0 {
+            log::warning!(
+                "{}: the last {cut} of its {whole} bytes are no whole block of {}, which nobody \
+                 can read or write: its length is {length}",
+                self.name,
+                self.limits.logical_block_size,
+            );
+        }
+        let partial = !length.is_multiple_of(u64::from(self.limits.request_alignment));
+        if partial && self.limits.direct {
+            self.last_block()?;
+        }
+        Ok(length)
     }
 
     /// This process's share in the image locks of the file, until dropped.
@@ -263,6 +301,7 @@ impl Driver for FileDriver {
             // One for both lanes: it is the inode's pages and the device's cache that are written.
             Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
+            Op::Length => return self.length_with_a_way_to_its_end().map_err(|error| error.errno),
             Op::Fill => unreachable!("not the storage's business"),
         };
         moved.map(|bytes| bytes as u64)
@@ -282,11 +321,7 @@ impl Driver for FileDriver {
     }
 
     fn length(&self) -> Result<u64, Error> {
-        let bytes = match self.identity {
-            Identity::Device { .. } => self.main.device_bytes(),
-            Identity::File { .. } => self.main.fstat().map(|stat| stat.st_size.unsigned_abs()),
-        };
-        bytes.map_err(|errno| Error::new(errno, format!("{}: cannot get its length", self.name)))
+        self.whole_length().map(|bytes| bytes - self.out_of_reach(bytes))
     }
 }
 

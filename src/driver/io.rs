@@ -37,6 +37,8 @@ pub enum Op {
     Discard,
     /// The length of the object becomes `offset`; no bytes.
     Truncate,
+    /// How long the object is at the storage: that is the result; no bytes.
+    Length,
     Flush,
     /// The segments become zeros; the storage is not touched.
     Fill,

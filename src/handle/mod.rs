@@ -3,6 +3,7 @@
 
 mod buffers;
 mod events;
+mod length;
 mod messages;
 mod open;
 mod options;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::completion::inside_callback;
-use crate::driver::{CallbackDriver, FileDriver, ImageLock, Op, Segments};
+use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments};
 use crate::engine::{PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
@@ -36,7 +37,7 @@ pub struct Submission {
     pub flags: RequestFlags,
     /// Torn-read promise of this request; 0: the handle's.
     pub guest_block: u32,
-    /// From the start of the window; Truncate: the new length.
+    /// From the start of the window; Truncate: the new length; Length: what it seems to be.
     pub offset: u64,
     pub bytes: u64,
     pub segments: Segments,
@@ -79,6 +80,15 @@ enum Storage {
     Callbacks(Arc<CallbackDriver>),
 }
 
+impl Storage {
+    fn driver(&self) -> Arc<dyn Driver> {
+        match self {
+            Storage::File(driver) => driver.clone(),
+            Storage::Callbacks(driver) => driver.clone(),
+        }
+    }
+}
+
 impl Handle {
     /// Drains, then gives everything back. EDEADLK (and the handle stays open) inside a callback.
     pub fn close(self: Box<Self>) -> Result<(), (Box<Self>, Error)> {
@@ -86,7 +96,13 @@ impl Handle {
             return Err((self, error));
         }
         messages::closing(&self);
-        let Handle { queue, storage, lock, pool, .. } = *self;
+        self.take_apart();
+        Ok(())
+    }
+
+    /// Nothing is in flight.
+    fn take_apart(self) {
+        let Handle { queue, storage, lock, pool, .. } = self;
         queue.node.remove_queue(queue.id());
         if let Some(engine) = &queue.ring {
             engine.stop();
@@ -99,7 +115,6 @@ impl Handle {
         // Not before the last thread has let go of the file.
         drop(lock);
         drop(pool);
-        Ok(())
     }
 
     /// Returns the request's id; `callback` runs exactly once, later, never inside this call.
@@ -121,15 +136,6 @@ impl Handle {
             self.queue.completions.request_over();
             self.poisoned()
         })
-    }
-
-    /// Of the object, or of the window.
-    pub fn length(&self) -> u64 {
-        let length = self.queue.node.length();
-        match self.window {
-            None => length,
-            Some(Window { offset, bytes }) => bytes.unwrap_or(length.saturating_sub(offset)),
-        }
     }
 
     /// Takes a request back. EBUSY: it is at the storage; ENOENT: there is none, or its result is
@@ -191,7 +197,7 @@ impl Handle {
         if submission.flags.registered {
             self.check_registered(&submission.segments)?;
         }
-        if op == Op::Flush {
+        if matches!(op, Op::Flush | Op::Length) {
             return Ok(());
         }
         let name = &self.queue.name;
@@ -271,7 +277,7 @@ impl Handle {
         let writes = matches!(op, Op::Write | Op::WriteZeroes);
         flags.fua = writes && (flags.fua || self.writethrough.load(Ordering::Relaxed));
         let guest_block = u64::from(if guest_block == 0 { self.guest_block } else { guest_block });
-        if let (Some(window), true) = (self.window, op != Op::Flush) {
+        if let (Some(window), false) = (self.window, matches!(op, Op::Flush | Op::Length)) {
             offset += window.offset;
         }
         Request { op, flags, guest_block, offset, bytes, segments, token }

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::buffers::Buffers;
+use super::length::no_multiple;
 use super::messages;
 use super::pools::pool_for;
 use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
@@ -68,17 +69,18 @@ impl Handle {
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
         // Before the length is looked at, which others may change until then.
         let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
-        let node = node_of(driver.identity(), driver.length()?);
+        let length = driver.length()?;
+        let node = node_of(driver.identity(), length);
         let limits = driver.limits().clone();
         if options.resize && driver.is_device() {
             let words = format!("{name}: BLKALIGN_O_RESIZE is for files, not for block devices");
             return Err(Error::new(libc::EINVAL, words));
         }
-        let driver = Arc::new(driver);
-        let storage = Storage::File(driver.clone());
-        Handle::new(storage, driver, node, name, limits, lock, options)
+        let storage = Storage::File(Arc::new(driver));
+        Handle::new(storage, node, name, limits, lock, options)?.showing(length, options)
     }
 
+    /// `length`: the storage's own, not the object's, which may end inside a block.
     fn on_callbacks(
         driver: Arc<CallbackDriver>,
         node: Arc<Node>,
@@ -90,10 +92,7 @@ impl Handle {
         override_alignments(&mut limits, options);
         let block = u64::from(limits.request_alignment);
         if !length.is_multiple_of(block) {
-            let words = format!(
-                "{name}: a length of {length} bytes is no multiple of the request alignment {block}"
-            );
-            return Err(Error::new(libc::EINVAL, words));
+            return Err(no_multiple(&name, length, block));
         }
         if limits.max_transfer != 0 && limits.max_transfer < limits.request_alignment {
             let words = format!(
@@ -115,20 +114,18 @@ impl Handle {
                 format!("{name}: BLKALIGN_O_LOCK is for files and devices, not for drivers");
             return Err(Error::new(libc::EINVAL, words));
         }
-        let storage = Storage::Callbacks(driver.clone());
-        Handle::new(storage, driver, node, name, limits, None, options)
+        let storage = Storage::Callbacks(driver);
+        Handle::new(storage, node, name, limits, None, options)?.showing(length, options)
     }
 
     fn new(
         storage: Storage,
-        driver: Arc<dyn Driver>,
         node: Arc<Node>,
         name: String,
         limits: Limits,
         lock: Option<ImageLock>,
         options: &Options,
     ) -> Result<Handle, Error> {
-        let window = window_of(options, node.length(), &name)?;
         let pool = pool_for(options.workers);
         let mode = match options.completion {
             CompletionMode::Serial => Mode::Serial,
@@ -141,43 +138,43 @@ impl Handle {
             Storage::Callbacks(_) => None,
         };
         let queue_limits = queue_limits(&limits, cache_unit, options);
-        let window_offset = window.map_or(0, |window| window.offset);
-        let pool_of_queue = pool.pool().clone();
-        let queue = Queue::new(node, driver, pool_of_queue, ring, mode, name, window_offset);
+        let (driver, threads) = (storage.driver(), pool.pool().clone());
+        let queue = Queue::new(node, driver, threads, ring, mode, name, options.window_offset);
         let queue = Arc::new(queue);
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
-        let handle = Handle {
+        Ok(Handle {
             queue,
             storage,
             limits,
             writable: options.writable,
             resize: options.resize,
-            window,
+            window: window_of(options),
             guest_block: options.guest_block_size,
             buffers: Buffers::default(),
             stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
             lock,
             pool,
-        };
-        messages::opened(&handle, options);
-        Ok(handle)
+        })
+    }
+
+    /// Ready for its caller, if it can be: it knows the storage's length, and its window lies
+    /// inside. `length`: what the storage has said; others have the object open, and it may have
+    /// another length since.
+    fn showing(self, length: u64, options: &Options) -> Result<Handle, Error> {
+        if let Err(error) = self.catch_up(length).and_then(|()| self.check_window()) {
+            self.take_apart();
+            return Err(error);
+        }
+        messages::opened(&self, options);
+        Ok(self)
     }
 }
 
-fn window_of(options: &Options, length: u64, name: &str) -> Result<Option<Window>, Error> {
+fn window_of(options: &Options) -> Option<Window> {
     let (offset, bytes) = (options.window_offset, options.window_length);
-    if offset == 0 && bytes == 0 {
-        return Ok(None);
-    }
-    // Both are checked against the largest offset that there is; their sum does not overflow.
-    if offset + bytes > length {
-        let words = format!(
-            "{name}: a window of {bytes} bytes at offset {offset} passes the end at {length}"
-        );
-        return Err(Error::new(libc::EINVAL, words));
-    }
-    Ok(Some(Window { offset, bytes: (bytes != 0).then_some(bytes) }))
+    let whole = offset == 0 && bytes == 0;
+    (!whole).then_some(Window { offset, bytes: (bytes != 0).then_some(bytes) })
 }
 
 /// The io_uring engine, unless threads were asked for or the system refuses it: then the reason is

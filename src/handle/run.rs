@@ -28,8 +28,13 @@ fn fresh_waiter() -> Arc<Waiter> {
 
 impl Handle {
     /// Runs the request to its end. EDEADLK inside a callback.
-    pub fn run(&self, mut submission: Submission) -> Result<(), Error> {
+    pub fn run(&self, submission: Submission) -> Result<(), Error> {
         self.check_may_wait("a synchronous call")?;
+        self.run_anywhere(submission)
+    }
+
+    /// As `run`, also inside a callback: only for what waits for nothing but I/O.
+    pub(super) fn run_anywhere(&self, mut submission: Submission) -> Result<(), Error> {
         self.check(&submission)?;
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;

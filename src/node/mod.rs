@@ -84,8 +84,7 @@ impl Node {
         }
     }
 
-    /// In bytes, exact; as it was when the first handle of the file was opened, and as requests
-    /// have changed it since.
+    /// In bytes, exact; as it was when a handle last looked, and as requests have changed it since.
     pub fn length(&self) -> u64 {
         // Acquire: whoever sees a length sees what was written to reach it.
         self.length.load(Ordering::Acquire)

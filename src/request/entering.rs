@@ -37,7 +37,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Write => stats.writes += 1,
             Op::WriteZeroes => stats.write_zeroes += 1,
             Op::Discard => stats.discards += 1,
-            Op::Truncate | Op::Fill => {}
+            Op::Truncate | Op::Length | Op::Fill => {}
             Op::Flush => stats.flushes += 1,
         }
         if self.free.len() == self.entries.len() && self.entries.len() > SLOTS_KEPT_MAX {

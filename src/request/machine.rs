@@ -173,6 +173,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if !io.joined.is_empty() {
             return self.joined_done(io, result, actions);
         }
+        if io.op == Op::Length {
+            return self.length_told(&io, result, actions);
+        }
         let error = match result {
             Ok(moved) if moved > io.bytes => Some(libc::EIO),
             Ok(moved) if moved == io.bytes => None,
@@ -262,16 +265,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// One request leaves, and those that waited for it alone may start. Members of the same
     /// leader among them leave with it.
     pub(super) fn leave(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let tracked = self.entry(slot).tracked;
-        if tracked & WRITES != 0 {
-            let mut freed = std::mem::take(&mut self.freed);
-            self.tracker.remove(slot, &mut freed);
-            self.set_free(&mut freed, WRITES);
-            self.freed = freed;
-        }
-        if tracked & !WRITES != 0 {
-            self.leave_isolation(slot, tracked);
-        }
+        self.leave_trackers(slot);
         self.free.push(slot);
         let place = &mut self.entries[slot as usize];
         let entry = place.as_ref().expect("a request in flight");
@@ -284,6 +278,20 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         count_result(&mut queue.stats, entry, result);
         let entry = place.take().expect("a request in flight");
         actions.push(Action::Complete(completion(entry, result)));
+    }
+
+    /// Those that waited for it alone may start.
+    pub(super) fn leave_trackers(&mut self, slot: u32) {
+        let tracked = self.entry(slot).tracked;
+        if tracked & WRITES != 0 {
+            let mut freed = std::mem::take(&mut self.freed);
+            self.tracker.remove(slot, &mut freed);
+            self.set_free(&mut freed, WRITES);
+            self.freed = freed;
+        }
+        if tracked & !WRITES != 0 {
+            self.leave_isolation(slot, tracked);
+        }
     }
 
     // ----- the way through the storage -----
@@ -301,6 +309,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
             Op::Flush => self.issue_flush(slot, actions),
             Op::Truncate => self.start_truncate(slot, actions),
+            Op::Length => self.ask_length(slot, actions),
             _ if entry.request.bytes == 0 => {}
             _ if past_end => self.start_past_end(slot, actions),
             Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),

@@ -230,7 +230,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match io.op {
             Op::Read => queue.stats.storage_reads += 1,
             Op::Write | Op::WriteZeroes => queue.stats.storage_writes += 1,
-            Op::Discard | Op::Truncate | Op::Flush | Op::Fill => {}
+            Op::Discard | Op::Truncate | Op::Length | Op::Flush | Op::Fill => {}
         }
         actions.push(Action::Io(queue.owner.clone(), io));
     }

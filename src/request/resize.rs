@@ -11,6 +11,12 @@
 //! the way of any write. If it fails the object gets its old length back. Only when it has
 //! succeeded does the length that others see change.
 //!
+//! Others may change the storage's length, too. A request that looks it up anew (`Op::Length`) is
+//! one that changes the length like a truncate, but that the storage has its new length already.
+//! It says when it enters what the length seems to be, `offset`, which decides whom it keeps out;
+//! whoever is beyond that at the storage first gets what the storage says. If it turns out that the
+//! storage has become shorter still, it enters once more and keeps everybody out.
+//!
 //! Some storage has a length that is a multiple of its block (`QueueLimits::last_unit` 0): it is
 //! as long as it has to be, and what its last block has beyond the end is kept zero, so that it is
 //! zero when the object grows over it. If that could not be done (*dirty*) it is done before the
@@ -25,6 +31,14 @@ use super::zeroes::Zeroes;
 use super::{Action, QueueLimits, ScratchPool};
 use crate::driver::{Io, Op, Segment, Segments};
 
+/// What became of a length that the storage told.
+#[derive(Clone, Copy)]
+enum Taken {
+    Over,
+    /// It is less than the request was prepared for.
+    Shorter,
+}
+
 #[derive(Debug)]
 pub(super) struct Extent {
     /// What others see.
@@ -33,7 +47,8 @@ pub(super) struct Extent {
     pub floor: u64,
     /// What the lanes of all queues go by: ahead of `length` while a write makes the object longer.
     followed: u64,
-    /// The new lengths that truncates in flight will set, by slot.
+    /// The new lengths that truncates in flight will set, and the least that will be found by
+    /// those who look it up, by slot.
     truncates: Vec<(u32, u64)>,
     /// How long the storage is; u64::MAX: not known.
     storage: u64,
@@ -83,7 +98,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let request = &entry.request;
         let grows = entry.end() > self.extent.floor && self.limits_of(slot).resize;
         match request.op {
-            Op::Truncate => {}
+            Op::Truncate | Op::Length => {}
             Op::Write | Op::WriteZeroes if grows && request.bytes > 0 => {}
             _ => return None,
         }
@@ -96,7 +111,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// A request that reshapes the object has entered.
     pub(super) fn note_reshaping(&mut self, slot: u32) {
         let request = &self.entry(slot).request;
-        if request.op == Op::Truncate {
+        if matches!(request.op, Op::Truncate | Op::Length) {
             let length = request.offset;
             self.extent.truncates.push((slot, length));
             self.extent.find_floor();
@@ -136,12 +151,72 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// How long the storage has to be for an object of this length.
     fn padded(&self, slot: u32, length: u64) -> u64 {
-        if self.limits_of(slot).last_unit > 0 {
-            return length;
+        match self.limits_of(slot).last_unit {
+            0 => length.next_multiple_of(self.largest_block()),
+            _ => length,
         }
+    }
+
+    fn largest_block(&self) -> u64 {
         let limits = self.queues.iter().flatten().map(|queue| &queue.limits);
-        let block = limits.map(|limits| limits.request_alignment).max().unwrap_or(1);
-        length.next_multiple_of(block)
+        limits.map(|limits| limits.request_alignment).max().unwrap_or(1)
+    }
+
+    pub(super) fn ask_length(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        let io = Io::new(self.next_part(slot), Op::Length, 0);
+        self.emit(slot, io, actions);
+    }
+
+    /// The storage has said how long it is, or why it can't.
+    pub(super) fn length_told(
+        &mut self,
+        io: &Io,
+        told: Result<u64, i32>,
+        actions: &mut Vec<Action<Q, T>>,
+    ) {
+        let slot = io.id.slot;
+        let taken_over = told.and_then(|length| self.take_over(slot, length));
+        self.part_done(io, taken_over.err());
+        match taken_over {
+            Ok(Taken::Shorter) => self.enter_for_all(slot, actions),
+            Ok(Taken::Over) | Err(_) => self.go_on(slot, actions),
+        }
+        self.run(actions);
+    }
+
+    /// The storage has this length now; and so has the object, unless the storage is only as long
+    /// as it has to be for an object that ends inside its last block.
+    fn take_over(&mut self, slot: u32, length: u64) -> Result<Taken, i32> {
+        if length < self.entry(slot).request.offset {
+            return Ok(Taken::Shorter);
+        }
+        let exact = self.limits_of(slot).last_unit > 0;
+        if !exact && !length.is_multiple_of(self.largest_block()) {
+            return Err(libc::EINVAL);
+        }
+        let believed = [length, u64::MAX].contains(&self.extent.storage);
+        let ends_inside = !exact && believed && self.padded(slot, self.extent.length) == length;
+        self.extent.storage = length;
+        if !ends_inside {
+            self.extent.dirty = false;
+            self.extent.set_length(length);
+            self.follow(length);
+        }
+        Ok(Taken::Over)
+    }
+
+    /// A request that has a place leaves it, and enters anew, behind all others: it keeps all of
+    /// them out.
+    fn enter_for_all(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+        self.leave_trackers(slot);
+        let entry = self.entry(slot);
+        entry.request.offset = 0;
+        (entry.tracked, entry.waits_in) = (0, 0);
+        entry.phase = Phase::Queued;
+        let queue = entry.queue;
+        self.queue(queue).active -= 1;
+        self.runnable.push(queue);
+        self.admit(slot, actions);
     }
 
     pub(super) fn start_truncate(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {

@@ -1,0 +1,73 @@
+//! The length that a handle shows: its object's, or its window's part of that. It is the node's, and
+//! others may have changed the storage's own since.
+
+use super::{Handle, Storage, Submission, Window};
+use crate::driver::{Op, Segments};
+use crate::request::RequestFlags;
+use crate::sys::Error;
+
+impl Handle {
+    /// Of the object, or of the window; of a window that the object ends inside, the rest.
+    pub fn length(&self) -> u64 {
+        let length = self.queue.node.length();
+        match self.window {
+            None => length,
+            Some(Window { offset, bytes }) => {
+                let there = length.saturating_sub(offset);
+                bytes.map_or(there, |bytes| bytes.min(there))
+            }
+        }
+    }
+
+    /// As `length`, once all handles of the object have taken over what the storage says now.
+    /// EDEADLK inside a callback; EINVAL: a driver's is no multiple of a request alignment.
+    pub fn refresh_length(&self) -> Result<u64, Error> {
+        self.check_may_wait("looking the length up anew")?;
+        self.catch_up(self.queue.driver.length()?)?;
+        Ok(self.length())
+    }
+
+    /// `seen`: what the storage has said just now. If the node knows another length it looks for
+    /// itself, in the order of requests: one of them may be changing the length, and then it has
+    /// told the storage of it, or not yet.
+    pub(super) fn catch_up(&self, seen: u64) -> Result<(), Error> {
+        if seen == self.queue.node.length() {
+            return Ok(());
+        }
+        let block = u64::from(self.limits().request_alignment);
+        if matches!(self.storage, Storage::Callbacks(_)) && !seen.is_multiple_of(block) {
+            return Err(no_multiple(&self.queue.name, seen, block));
+        }
+        self.run_anywhere(Submission {
+            op: Op::Length,
+            flags: RequestFlags::default(),
+            guest_block: 0,
+            offset: seen,
+            bytes: 0,
+            segments: Segments::new(),
+        })
+    }
+
+    /// A window lies inside the object when it is opened.
+    pub(super) fn check_window(&self) -> Result<(), Error> {
+        let Some(Window { offset, bytes }) = self.window else { return Ok(()) };
+        let (bytes, length) = (bytes.unwrap_or(0), self.queue.node.length());
+        // Both are checked against the largest offset that there is; their sum does not overflow.
+        if offset + bytes <= length {
+            return Ok(());
+        }
+        let name = &self.queue.name;
+        let words = format!(
+            "{name}: a window of {bytes} bytes at offset {offset} passes the end at {length}"
+        );
+        Err(Error::new(libc::EINVAL, words))
+    }
+}
+
+/// A driver has whole blocks, and no lane for a part of one.
+pub(super) fn no_multiple(name: &str, length: u64, block: u64) -> Error {
+    let words = format!(
+        "{name}: a length of {length} bytes is no multiple of the request alignment {block}"
+    );
+    Error::new(libc::EINVAL, words)
+}
