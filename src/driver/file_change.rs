@@ -1,7 +1,9 @@
 //! What changes a file or device without moving a caller's data: zeros, discard, length.
 //!
-//! Whatever the kernel or the storage below refuses is remembered, so that the next ask costs no
-//! system call; to the request machine it is ENOTSUP. What they refuse for the moment is NOT_NOW.
+//! What the kernel or the storage below does not know is remembered, so that the next ask costs no
+//! system call; to the request machine it is ENOTSUP. What they can't do for the moment is NOT_NOW.
+//! All else is the answer to the request, and remembered by nobody: who may not
+//! change the object now (EPERM, EROFS, EACCES, ETXTBSY) may be allowed to at the next ask.
 
 use std::ffi::c_int;
 
@@ -69,25 +71,46 @@ impl FileDriver {
     /// space between the two would leave less reserved than before, which the caller forbade.
     fn zero_blocks(&self, offset: u64, bytes: u64, io: &Io) -> Result<(), Errno> {
         if io.may_unmap {
-            match ask(&self.refused.punch, || self.main.fallocate(PUNCH, offset, bytes)) {
+            match ask(&self.refused.punch, || self.fallocate(PUNCH, offset, bytes)) {
                 Err(libc::ENOTSUP) => {}
                 result => return result,
             }
         }
         if io.no_fallback && self.is_device() {
             // Linux would write if the disk has no command for it, and does not say so.
-            ask(&self.refused.zero_without_data, || {
-                zeroes_without_data(&self.main).then_some(()).ok_or(libc::ENOTSUP)
+            ask(&self.refused.zero_without_data, || match zeroes_without_data(&self.main) {
+                Some(true) => Ok(()),
+                Some(false) => Err(libc::ENOTSUP),
+                None => Err(libc::EBUSY),
             })?;
         }
-        ask(&self.refused.zero_range, || self.main.fallocate(ZERO, offset, bytes))
+        ask(&self.refused.zero_range, || self.fallocate(ZERO, offset, bytes))
     }
 
     fn discard(&self, io: &Io) -> Result<(), Errno> {
         if self.is_device() {
-            ask(&self.refused.discard, || self.main.discard(io.offset, io.bytes))
+            ask(&self.refused.discard, || {
+                let result = self.main.discard(io.offset, io.bytes);
+                result.map_err(|errno| self.not_there(errno, io.offset + io.bytes))
+            })
         } else {
-            ask(&self.refused.punch, || self.main.fallocate(PUNCH, io.offset, io.bytes))
+            ask(&self.refused.punch, || self.fallocate(PUNCH, io.offset, io.bytes))
+        }
+    }
+
+    fn fallocate(&self, mode: c_int, offset: u64, bytes: u64) -> Result<(), Errno> {
+        let result = self.main.fallocate(mode, offset, bytes);
+        result.map_err(|errno| self.not_there(errno, offset + bytes))
+    }
+
+    /// EINVAL is also what a device says of a range behind its end, when others have made it
+    /// shorter: that is nothing to remember it by.
+    fn not_there(&self, errno: Errno, end: u64) -> Errno {
+        let shrunk = || self.is_device() && self.length().is_ok_and(|length| length < end);
+        if errno == libc::EINVAL && shrunk() {
+            libc::EBUSY
+        } else {
+            errno
         }
     }
 
@@ -122,22 +145,15 @@ impl FileDriver {
     }
 }
 
-/// Asks in this way unless it was refused before. EPERM is what some sandboxes answer to a call
-/// that they do not know; if it means the file, then writing says so as well. EBUSY: others have
-/// the range of a device in the page cache, at this moment; the next ask may succeed.
+/// The answer to a way that was asked for: what says that there is no such way is remembered.
+/// EBUSY: others have the range of a device in the page cache, at this moment; the next ask may
+/// succeed.
 fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     if refused.load(Ordering::Relaxed) {
         return Err(libc::ENOTSUP);
     }
     match call() {
-        Err(
-            libc::EOPNOTSUPP
-            | libc::ENOSYS
-            | libc::ENOTTY
-            | libc::ENODEV
-            | libc::EINVAL
-            | libc::EPERM,
-        ) => {
+        Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY | libc::ENODEV | libc::EINVAL) => {
             refused.store(true, Ordering::Relaxed);
             Err(libc::ENOTSUP)
         }

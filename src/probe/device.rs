@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io::IoSliceMut;
 
-use crate::sys::Descriptor;
+use crate::sys::{Descriptor, Errno};
 
 use super::Limits;
 
@@ -43,11 +43,15 @@ fn from_file_system(descriptor: &Descriptor, limits: &mut Limits) {
 }
 
 /// Whether a block device zeroes blocks by a command that carries no data. What the driver says
-/// may change while it is in use: Linux notes there that the disk has refused the command. False
-/// also where it cannot be told.
-pub fn zeroes_without_data(descriptor: &Descriptor) -> bool {
-    let queue = below(descriptor).and_then(|(device, _)| Queue::find(descriptor, device));
-    queue.is_some_and(|queue| queue.number("write_zeroes_max_bytes") > 0)
+/// may change while it is in use: Linux notes there that the disk has refused the command. None
+/// where it cannot be told, perhaps only at this moment.
+pub fn zeroes_without_data(descriptor: &Descriptor) -> Option<bool> {
+    let (device, _) = below(descriptor)?;
+    match Queue::find(descriptor, device)?.ask("write_zeroes_max_bytes") {
+        Ok(most) => Some(most? > 0),
+        Err(libc::ENOENT) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// The number of the device below, and whether the object is that device itself.
@@ -102,11 +106,17 @@ impl Queue<'_> {
     }
 
     fn read(&self, name: &str) -> Option<u64> {
-        let path = CString::new(format!("{}/{name}", self.path)).ok()?;
-        let file = Descriptor::open(self.descriptor.calls(), &path, libc::O_RDONLY).ok()?;
+        self.ask(name).ok()?
+    }
+
+    /// None: what is there is no number.
+    fn ask(&self, name: &str) -> Result<Option<u64>, Errno> {
+        let path = CString::new(format!("{}/{name}", self.path)).map_err(|_| libc::ENOENT)?;
+        let file = Descriptor::open(self.descriptor.calls(), &path, libc::O_RDONLY)?;
         let mut text = [0; 32];
-        let bytes = file.read(&mut [IoSliceMut::new(&mut text)], 0).ok()?;
-        std::str::from_utf8(text.get(..bytes)?).ok()?.trim().parse().ok()
+        let bytes = file.read(&mut [IoSliceMut::new(&mut text)], 0)?;
+        let text = text.get(..bytes).and_then(|text| std::str::from_utf8(text).ok());
+        Ok(text.and_then(|text| text.trim().parse().ok()))
     }
 
     fn number(&self, name: &str) -> u32 {
