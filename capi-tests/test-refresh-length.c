@@ -271,6 +271,65 @@ static void a_disk(void)
     bed_remove(&bed);
 }
 
+/*
+ * What a disk has behind its last whole block nobody can read or write,
+ * directly or through the page cache: it is not offered.
+ */
+static char warning[300];
+
+static void hear(void *opaque, int level, const char *message)
+{
+    (void)opaque;
+    if (level == BLKALIGN_LOG_WARNING && strstr(message, "whole block"))
+        snprintf(warning, sizeof warning, "%s", message);
+}
+
+static void whole_blocks_only(blkalign_handle *handle, int64_t bytes,
+                              const char *words)
+{
+    is_int(blkalign_getlength(handle), bytes, "%s: whole blocks", words);
+    is_int(blkalign_pread(handle, 0, bytes, buffer, 0), 0, "%s: are read",
+           words);
+    is_int(blkalign_pwrite(handle, bytes - 9, 9, model, 0), 0,
+           "%s: are written", words);
+    is_int(blkalign_pwrite(handle, bytes, 1, model, 0), -EIO,
+           "%s: the rest is not there", words);
+    ok(strstr(warning, "512") != NULL, "%s: and is named: %s", words, warning);
+    *warning = 0;
+}
+
+static void a_disk_with_a_part_of_a_block(void)
+{
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
+    blkalign_handle *handle, *other = NULL;
+    struct bed bed;
+    int fd;
+
+    if (bed_make(&bed, BED_LOOP, 16 * BLOCK)) {
+        skip(bed.why_not, "a disk with a part of a block");
+        return;
+    }
+    blkalign_set_log(hear, NULL, BLKALIGN_LOG_WARNING);
+    bed_resize_disk(&bed, 16 * BLOCK + 512);
+    handle = bed_open(&bed, NULL);
+    whole_blocks_only(handle, 16 * BLOCK, "a disk");
+    fd = open(bed.path, O_RDWR | O_CLOEXEC);
+    is_int(blkalign_open_fd(fd, &options, &other), 0, "through the cache");
+    close(fd);
+    whole_blocks_only(other, 16 * BLOCK, "through the cache");
+    blkalign_close(other);
+    other = NULL;
+    options.window_offset = 16 * BLOCK + 1;
+    is_int(blkalign_open(bed.path, &options, &other), -EINVAL,
+           "a window on the rest");
+    bed_resize_disk(&bed, 24 * BLOCK + 512);
+    is_int(blkalign_refresh_length(handle), 24 * BLOCK, "it has grown");
+    whole_blocks_only(handle, 24 * BLOCK, "grown");
+    blkalign_set_log(NULL, NULL, 0);
+    blkalign_close(handle);
+    bed_remove(&bed);
+}
+
 /* A driver whose length is what others say, and that holds one write. */
 static uint8_t memory[ROOM];
 static int64_t length;
@@ -465,6 +524,7 @@ int main(void)
         a_driver();
         a_driver_with_an_end_inside();
         a_disk();
+        a_disk_with_a_part_of_a_block();
         mode_next();
     }
     return done_testing();

@@ -149,7 +149,7 @@ impl Load {
         for action in self.actions.drain(..) {
             match action {
                 Action::Io((), io) => self.ios.push_back(io),
-                Action::Probe(..) => unreachable!("no I/O fails here"),
+                Action::Probe(..) | Action::Stalled(..) => unreachable!("no I/O fails here"),
                 Action::Complete(completion) => {
                     assert!(completion.result.is_ok());
                     complete = true;

@@ -26,6 +26,9 @@ pub type Copies = SmallVec<[Copy; 2]>;
 /// The answer of a file or device that can't zero or discard at this moment, in place of an errno:
 /// those of callers' drivers are theirs.
 pub const NOT_NOW: i32 = 1 << 16;
+/// The answer, in place of an errno, where the storage ends before it should: EIO, and no matter of
+/// alignments.
+pub const ENDS_EARLY: i32 = NOT_NOW + 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {

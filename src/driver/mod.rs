@@ -25,7 +25,7 @@ pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
 pub use image_lock::{ImageLock, Use};
-pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, NOT_NOW};
+pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
 
 use crate::sys::Error;
 

@@ -76,7 +76,7 @@ impl Handle {
         // one of those that were plugged, which this thread can do as well.
         let slot = actions.iter().rev().find_map(|action| match action {
             Action::Io(_, io) => Some(io.id.slot),
-            Action::Probe(..) | Action::Complete(_) => None,
+            Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => None,
         });
         while let Some(at) = actions.iter().rposition(|action| self.is_own(action, slot)) {
             let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
@@ -98,7 +98,7 @@ impl Handle {
                     && Some(io.id.slot) == slot
                     && !queue.driver.is_asynchronous(io.op)
             }
-            Action::Probe(..) | Action::Complete(_) => false,
+            Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => false,
         }
     }
 }
@@ -109,6 +109,6 @@ fn completes(actions: &Actions, waiter: &Arc<Waiter>) -> bool {
         Action::Complete(completion) => {
             matches!(&completion.token, Owner::Waiter(its) if Arc::ptr_eq(its, waiter))
         }
-        Action::Io(..) | Action::Probe(..) => false,
+        Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => false,
     })
 }

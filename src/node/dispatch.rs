@@ -113,6 +113,10 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
             Some((queue.pool.clone(), Work::Io(queue, io)))
         }
         Action::Probe(queue, refusal) => Some((queue.pool.clone(), Work::Probe(queue, refusal))),
+        Action::Stalled(queue, io) => {
+            queue.say_failed(&io, libc::EIO);
+            None
+        }
         Action::Complete(completion) => deliver(completion),
     }
 }

@@ -79,9 +79,7 @@ pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
 
 /// An I/O is over: brings a read's bounced bytes home, then tells the machine.
 pub fn io_done(queue: &Queue, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
-    if let Err(errno) = result {
-        queue.say_failed(&io, errno);
-    }
+    let result = queue.heard(&io, result);
     bring_home(&io, result);
     queue.node.io_done([(io, result)], actions);
 }

@@ -155,7 +155,7 @@ impl Node {
         // A panic after the request was in has brought its completion. Ids grow.
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
-            Action::Io(..) | Action::Probe(..) => None,
+            Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
         });
         taken_in.or_else(|| completed.filter(|id| *id > before).max())
     }

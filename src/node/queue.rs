@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::repair::Present;
 use super::{failure, Node, RingEngine, Work};
 use crate::completion::{Callback, Completions, Mode};
-use crate::driver::{Driver, Io, Op, NOT_NOW};
+use crate::driver::{Driver, Io, Op, ENDS_EARLY, NOT_NOW};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -85,8 +85,42 @@ impl Queue {
         self.id.store(id, Ordering::Relaxed);
     }
 
+    /// What the storage says of an I/O, as the machine is to hear it; failures are told to the log.
+    pub fn heard(&self, io: &Io, result: Result<u64, i32>) -> Result<u64, i32> {
+        match result {
+            Ok(moved) if moved < io.bytes => self.heard_short(io, moved),
+            Ok(_) => result,
+            Err(errno) => {
+                self.say_failed(io, errno);
+                result
+            }
+        }
+    }
+
+    /// Short: either by chance, and the rest is asked for; or the storage ends there, since others
+    /// have made it shorter than the object is known to be, and nothing will come of the rest.
+    #[cold]
+    fn heard_short(&self, io: &Io, moved: u64) -> Result<u64, i32> {
+        // What was joined is tried again part by part.
+        if !io.joined.is_empty() || !matches!(io.op, Op::Read | Op::Write) {
+            return Ok(moved);
+        }
+        match self.driver.length() {
+            Ok(length) if length <= io.offset + moved => {
+                self.say_lost(io, libc::EIO, Some(length));
+                Err(ENDS_EARLY)
+            }
+            _ => Ok(moved),
+        }
+    }
+
     /// Tells the log of an I/O that failed at the storage; what is tried again is no failure.
     pub fn say_failed(&self, io: &Io, errno: i32) {
+        self.say_lost(io, errno, None);
+    }
+
+    /// `ends`: the length of the storage, where that is the reason.
+    fn say_lost(&self, io: &Io, errno: i32, ends: Option<u64>) {
         if errno == libc::EINTR || !log::wants(Level::Error) {
             return;
         }
@@ -103,7 +137,13 @@ impl Queue {
             log::debug!("{error}; its {} parts are tried one by one", io.joined.len());
         } else if let Some(left_out) = self.failures.allows() {
             self.say_left_out(left_out);
-            log::error!("{error}");
+            match ends {
+                Some(length) => log::error!(
+                    "{error}; the storage ends at {length}: others have made it shorter, and \
+                     blkalign_refresh_length() would take that over"
+                ),
+                None => log::error!("{error}"),
+            }
         }
     }
 

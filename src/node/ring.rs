@@ -160,10 +160,9 @@ impl Queue {
                 self.pool.push(Work::Io(self.clone(), io));
                 continue;
             }
-            if let Err(errno) = *result {
-                self.say_failed(io, errno);
-            }
-            bring_home(io, *result);
+            let heard = self.heard(io, *result);
+            bring_home(io, heard);
+            results[at].1 = heard;
             at += 1;
         }
         if reaped > 0 {

@@ -23,7 +23,7 @@ use super::tracker::Tracker;
 use super::zeroes::Refusals;
 use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
 use super::{ScratchPool, Stats};
-use crate::driver::{Io, Op};
+use crate::driver::{Io, Op, ENDS_EARLY};
 
 pub(super) struct Queue<Q> {
     pub(super) owner: Q,
@@ -179,13 +179,17 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let error = match result {
             Ok(moved) if moved > io.bytes => Some(libc::EIO),
             Ok(moved) if moved == io.bytes => None,
-            Ok(_) | Err(libc::EINTR) => match self.resume(io, result.unwrap_or(0), actions) {
+            Ok(_) | Err(libc::EINTR) => match self.resume(io, result.ok(), actions) {
                 None => return,
                 Some(stalled) => {
                     io = stalled;
+                    let id = self.entry(io.id.slot).queue;
+                    let owner = self.queue(id).owner.clone();
+                    actions.push(Action::Stalled(owner, Box::new(io.clone())));
                     Some(libc::EIO)
                 }
             },
+            Err(ENDS_EARLY) => Some(libc::EIO),
             Err(errno) => self.error_of(&io, errno),
         };
         let slot = io.id.slot;

@@ -144,6 +144,8 @@ pub enum Action<Q, T> {
     Io(Q, Io),
     /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
     Probe(Q, Box<Refusal>),
+    /// The machine gives this I/O up: the storage moves nothing of it, and says no error.
+    Stalled(Q, Box<Io>),
     /// This request has left the tracker: hand its result (0 or a positive errno) to its owner.
     Complete(Completion<T>),
 }

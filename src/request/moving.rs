@@ -15,8 +15,10 @@ pub(super) const PARTS_MAX: u32 = 8;
 pub(super) const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
 /// Results in a row that move nothing: a storage that is only interrupted or short by chance is
-/// asked again; one that does nothing else is broken.
-const STALLS_MAX: u32 = 100;
+/// asked again; one that does nothing else is broken. Whoever carries the I/O out has looked by then
+/// whether the storage ends there.
+const INTERRUPTED_MAX: u32 = 100;
+const EMPTY_MAX: u32 = 8;
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn issue_flush(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
@@ -235,14 +237,16 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         actions.push(Action::Io(queue.owner.clone(), io));
     }
 
-    /// A short or interrupted I/O: asks for the rest, from a place where the storage takes it.
-    /// Gives the I/O back if the storage has moved nothing too often.
+    /// A short or interrupted I/O (`moved` None): asks for the rest, from a place where the storage
+    /// takes it. Gives the I/O back if the storage has moved nothing too often.
     pub(super) fn resume(
         &mut self,
         mut io: Io,
-        moved: u64,
+        moved: Option<u64>,
         actions: &mut Vec<Action<Q, T>>,
     ) -> Option<Io> {
+        let stalls_max = if moved.is_some() { EMPTY_MAX } else { INTERRUPTED_MAX };
+        let moved = moved.unwrap_or(0);
         let limits = self.limits_of(io.id.slot);
         let (block, mem) = match io.lane {
             Lane::Main => (limits.request_alignment, limits.mem_alignment),
@@ -261,7 +265,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let entry = self.entry(io.id.slot);
         entry.stalls = if done > 0 { 0 } else { entry.stalls + 1 };
-        if entry.stalls > STALLS_MAX {
+        if entry.stalls > stalls_max {
             return Some(io);
         }
         self.put_back(&io);

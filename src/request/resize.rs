@@ -185,7 +185,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// The storage has this length now; and so has the object, unless the storage is only as long
-    /// as it has to be for an object that ends inside its last block.
+    /// as it has to be for an object that ends inside its last block. What lay behind that end, if
+    /// others have moved it, is as they have left it.
     fn take_over(&mut self, slot: u32, length: u64) -> Result<Taken, i32> {
         if length < self.entry(slot).request.offset {
             return Ok(Taken::Shorter);

@@ -67,7 +67,8 @@ impl<S: Subject> World<'_, S> {
         let number = self.ledger.entries.len();
         let plan = &self.scenario.plans[number];
         let queue = plan.queue;
-        let truncates = |&held: &usize| self.scenario.plans[held].op == Op::Truncate;
+        let truncates =
+            |&held: &usize| matches!(self.scenario.plans[held].op, Op::Truncate | Op::Length);
         if plan.asks.no_wait || self.held[queue].iter().any(truncates) {
             // Some of those that are held may be over before it enters: then it need not wait, or
             // finds another length.

@@ -15,6 +15,8 @@ struct Mood {
     zeroes_percent: u64,
     discard_percent: u64,
     truncate_percent: u64,
+    /// Chance that it looks whether others have changed the length.
+    length_percent: u64,
     /// Chance that a request starts and ends on block boundaries.
     aligned_percent: u64,
     /// Chance that it lies near the hot spot.
@@ -48,13 +50,14 @@ impl Scenario {
         if resizes && rng.percent(10) {
             length = 0;
         }
+        let watches = may_resize && rng.percent(20);
         let exact = !length.is_multiple_of(largest) || rng.percent(50);
         let mut limits: Vec<_> = alignments.iter().map(|&one| limits(rng, one, exact)).collect();
         if resizes {
             limits.iter_mut().for_each(|limits| limits.resize = rng.percent(75));
         }
         let mut scenario = Scenario::empty(limits, length, seed);
-        if resizes {
+        if resizes || watches {
             scenario.capacity = (length + largest * rng.between(1, 4)).next_multiple_of(largest);
         }
         if rng.percent(30) {
@@ -75,7 +78,10 @@ impl Scenario {
             true => rng.between(1, 6),
             false => rng.between(4, REQUESTS_MAX as u64),
         };
-        let mood = mood(rng, scenario.capacity, resizes);
+        let mut mood = mood(rng, scenario.capacity, resizes);
+        if watches {
+            mood.length_percent = rng.pick(&[5, 20]);
+        }
         for _ in 0..requests {
             add_request(&mut scenario, rng, &mood);
         }
@@ -118,6 +124,7 @@ fn mood(rng: &mut Rng, length: u64, resizes: bool) -> Mood {
         zeroes_percent: rng.pick(&[0, 0, 10, 30, 60]),
         truncate_percent: if resizes { rng.pick(&[0, 5, 20]) } else { 0 },
         discard_percent: rng.pick(&[0, 0, 0, 10, 30]),
+        length_percent: 0,
         aligned_percent: rng.pick(&[0, 20, 50, 90]),
         hot_percent: rng.pick(&[0, 30, 80, 100]),
         hot: rng.below(length),
@@ -142,7 +149,11 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
     let block = scenario.limits[queue].request_alignment;
     // Past the end only where that is allowed.
     let resize = scenario.limits[queue].resize;
-    let length = if resize { scenario.capacity } else { scenario.length };
+    let past_end = resize || mood.length_percent > 0;
+    let length = if past_end { scenario.capacity } else { scenario.length };
+    if mood.length_percent > 0 && rng.percent(mood.length_percent) {
+        return add_length(scenario, rng, queue);
+    }
     if rng.percent(mood.truncate_percent) || length == 0 {
         let to = rng.below(scenario.capacity + 1);
         let to = if rng.percent(30) { to & !(block - 1) } else { to };
@@ -187,6 +198,19 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
     let segments = vector(scenario, rng, mood, queue, (end - start) as usize);
     scenario.add(queue, op, op == Op::Write && rng.percent(10), start, segments);
     ask(scenario, rng, mood);
+}
+
+/// Most of them are right in what the length seems to be.
+fn add_length(scenario: &mut Scenario, rng: &mut Rng, queue: usize) {
+    let blocks = scenario.limits.iter().map(|limits| limits.request_alignment);
+    let block = blocks.max().unwrap_or(1);
+    let exact = scenario.limits[queue].last_unit > 0;
+    let mut told = rng.below(scenario.capacity + 1);
+    if !exact && rng.percent(90) {
+        told &= !(block - 1);
+    }
+    let seems = if rng.percent(60) { told } else { rng.below(scenario.capacity + 1) };
+    scenario.add_length(queue, seems, told);
 }
 
 /// What the request just added asks for.

@@ -121,6 +121,9 @@ pub fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
 }
 
 pub fn add(scenario: &mut Scenario, (queue, op, start, end): Shape) {
+    if op == Op::Length {
+        return scenario.add_length(queue, start, end);
+    }
     let bytes = (end - start) as usize;
     if matches!(op, Op::WriteZeroes | Op::Discard | Op::Truncate) {
         let flags = RequestFlags { no_fallback: start == 0, ..RequestFlags::default() };

@@ -70,3 +70,31 @@ fn every_path_of_a_truncate_between_two_others_keeps_every_promise() {
     }
     report("truncates between two others", sets, paths);
 }
+
+#[test]
+fn every_path_of_a_look_at_the_length_between_two_others_keeps_every_promise() {
+    let (mut sets, mut paths) = (0, 0);
+    let padded = QueueLimits { resize: true, ..limits(BLOCK, 64) };
+    let exact = QueueLimits { last_unit: BLOCK, ..padded.clone() };
+    let fixed = QueueLimits { resize: false, ..exact.clone() };
+    let few = [
+        (0, Op::Read, 2, 6),
+        (0, Op::Write, 1, 3),
+        (0, Op::Write, 4, 5),
+        (0, Op::WriteZeroes, 3, 6),
+        (0, Op::Truncate, 3, 3),
+        (0, Op::Length, 1, 5),
+    ];
+    for (limits, length) in [(&padded, 4), (&exact, 5), (&fixed, 3)] {
+        for &first in &few {
+            for (seems, told) in [(5, 5), (3, 3), (4, 6), (5, 2), (0, 0), (6, 4)] {
+                for &last in &few {
+                    let all = [first, (0, Op::Length, seems, told), last];
+                    paths += walk(&scenario(limits, length, &all), true);
+                    sets += 1;
+                }
+            }
+        }
+    }
+    report("looks at the length between two others", sets, paths);
+}

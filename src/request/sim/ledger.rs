@@ -59,6 +59,10 @@ pub struct Entry {
     pub declined: bool,
     /// A cancel of it was accepted.
     pub cancelled: bool,
+    /// It has found the storage shorter than it was prepared for.
+    pub keeps_all_out: bool,
+    /// A cancel of it came too late to take it back.
+    pub stopped: bool,
     /// A read that may share the I/O of another of its batch.
     pub shares: bool,
 }
@@ -150,6 +154,16 @@ impl Ledger {
         }
     }
 
+    /// A request in flight leaves, and enters behind all others; it keeps all of them out.
+    pub fn enters_once_more(&mut self, scenario: &Scenario, number: usize, batch: u64, now: u64) {
+        self.in_flight &= !bit(number);
+        self.entries.iter_mut().for_each(|entry| entry.blockers &= !bit(number));
+        self.entries[number].keeps_all_out = true;
+        self.entries[number].touched = false;
+        self.admitted(scenario, number, batch, now);
+        self.update_ready(now);
+    }
+
     /// Whether it has to wait for somebody who is not one of `sharers`.
     pub fn is_blocked(&self, number: usize, sharers: Set) -> bool {
         self.entries[number].blockers & self.in_flight & !sharers != 0
@@ -236,6 +250,9 @@ impl Ledger {
                 Err(format!("request {number} succeeds beyond the end"))
             }
             Err(libc::EIO) if self.passes_end(scenario, number) && !entry.touched => Ok(()),
+            Ok(()) if self.is_told_nonsense(scenario, number) => {
+                Err(format!("request {number} takes a length that nobody can have"))
+            }
             Ok(()) if mended => Ok(()),
             Ok(()) if !entry.errors.is_empty() => Err(format!(
                 "request {number} succeeds though its I/O failed with {:?}",
@@ -254,6 +271,15 @@ impl Ledger {
                 match !((nothing && !plan.whole.is_empty()) || entry.shape.is_some()) {
                     true => Err(format!("request {number} is refused, but has written")),
                     false => Ok(()),
+                }
+            }
+            Err(libc::EINVAL) if self.is_told_nonsense(scenario, number) => Ok(()),
+            Err(libc::ECANCELED) => {
+                let long = matches!(plan.op, Op::WriteZeroes | Op::Discard);
+                let left = plan.whole.clone().any(|at| !entry.issued[(at - plan.offset) as usize]);
+                match entry.stopped && long && (left || entry.shape.is_some()) {
+                    true => Ok(()),
+                    false => Err(format!("request {number} ends as if it had been taken back")),
                 }
             }
             Err(errno) => {

@@ -14,10 +14,38 @@ use crate::driver::Op;
 impl Ledger {
     /// No request that enters now finds the object shorter.
     fn floor(&self, scenario: &Scenario) -> u64 {
-        let truncates = members(self.in_flight)
-            .map(|number| &scenario.plans[number])
-            .filter(|plan| plan.op == Op::Truncate);
-        truncates.fold(self.length, |floor, plan| floor.min(plan.offset))
+        let least = |number: usize| self.least(scenario, number);
+        members(self.in_flight).filter_map(least).fold(self.length, u64::min)
+    }
+
+    /// The least length that a request may set or find, if it is one that does.
+    fn least(&self, scenario: &Scenario, number: usize) -> Option<u64> {
+        let plan = &scenario.plans[number];
+        match plan.op {
+            Op::Truncate => Some(plan.offset),
+            Op::Length if self.entries[number].keeps_all_out => Some(0),
+            Op::Length => Some(plan.offset),
+            _ => None,
+        }
+    }
+
+    /// What the length is once a storage that had another one has told it.
+    fn length_told(&self, scenario: &Scenario, number: usize) -> u64 {
+        let plan = &scenario.plans[number];
+        let exact = scenario.limits[plan.queue].last_unit > 0;
+        let ends_inside = !exact && plan.told == self.length.next_multiple_of(largest(scenario));
+        if ends_inside {
+            self.length
+        } else {
+            plan.told
+        }
+    }
+
+    /// Whether the storage tells a length that it cannot have.
+    pub(super) fn is_told_nonsense(&self, scenario: &Scenario, number: usize) -> bool {
+        let plan = &scenario.plans[number];
+        let exact = scenario.limits[plan.queue].last_unit > 0;
+        plan.op == Op::Length && !exact && !plan.told.is_multiple_of(largest(scenario))
     }
 
     /// Where a request that enters now is alone, because it may change the length.
@@ -28,12 +56,13 @@ impl Ledger {
             && plan.bytes > 0
             && plan.offset + plan.bytes > floor
             && matches!(plan.op, Op::Write | Op::WriteZeroes);
-        if plan.op != Op::Truncate && !grows {
+        let least = self.least(scenario, number);
+        if least.is_none() && !grows {
             return None;
         }
         let units = scenario.limits.iter().map(|limits| limits.granule.max(limits.last_unit));
         let unit = units.max().unwrap_or(1).max(plan.asks.guest_block);
-        Some(plan.offset.min(floor) & !(unit - 1)..u64::MAX)
+        Some(least.unwrap_or(plan.offset).min(floor) & !(unit - 1)..u64::MAX)
     }
 
     pub fn conflict(&self, scenario: &Scenario, a: usize, b: usize) -> bool {
@@ -78,6 +107,7 @@ impl Ledger {
         }
         match done {
             true if plan.op == Op::Truncate => self.length = plan.offset,
+            true if plan.op == Op::Length => self.length = self.length_told(scenario, number),
             true => self.length = self.length.max(plan.offset + plan.bytes),
             false => {
                 // What it may have written beyond the end is never to be seen.
@@ -95,7 +125,33 @@ impl Ledger {
     }
 }
 
+fn largest(scenario: &Scenario) -> u64 {
+    scenario.limits.iter().map(|limits| limits.request_alignment).max().unwrap_or(1)
+}
+
 impl<S: Subject> World<'_, S> {
+    /// The storage tells its length, which others have changed just now. If it is less than the
+    /// request was prepared for they have not yet: the request has to enter once more first.
+    pub(super) fn tell_length(&mut self, number: usize) -> Checked<u64> {
+        let told = self.scenario.plans[number].told;
+        if self.ledger.least(self.scenario, number).is_some_and(|least| told < least) {
+            self.batches += 1;
+            self.ledger.enters_once_more(self.scenario, number, self.batches, self.now);
+            return Ok(told);
+        }
+        let reach = |flight: &Flight| flight.io.offset + flight.io.bytes > told;
+        if let Some(beyond) = self.flights.iter().find(|flight| reach(flight)) {
+            return Err(format!("{:x?} runs beside {number}, which finds {told}", beyond.io));
+        }
+        if !self.ledger.is_told_nonsense(self.scenario, number) {
+            // What lay behind the object's end is what others make of it.
+            self.disk[told.min(self.ledger.length) as usize..].fill(ZERO);
+            self.storage = told;
+            self.first_written = told > 0;
+        }
+        Ok(told)
+    }
+
     pub(super) fn note_truncate(&mut self, flight: &Flight, outcome: Outcome) {
         match outcome {
             Outcome::Full => {

@@ -20,7 +20,10 @@ pub struct Look<'a> {
 impl<'a> Look<'a> {
     pub fn new(scenario: &'a Scenario, ledger: &'a Ledger, over: Set) -> Self {
         let writes = members(over & ledger.succeeded)
-            .filter(|&n| matches!(scenario.plans[n].op, Op::Write | Op::WriteZeroes | Op::Truncate))
+            .filter(|&n| {
+                let op = scenario.plans[n].op;
+                matches!(op, Op::Write | Op::WriteZeroes | Op::Truncate | Op::Length)
+            })
             .fold(0, |set, number| set | bit(number));
         Look { scenario, ledger, must_see: writes }
     }
@@ -76,7 +79,7 @@ impl<'a> Look<'a> {
             let (plan, entry) = (&self.scenario.plans[*number], &entries[*number]);
             let issued = || entry.issued[(offset - plan.offset) as usize];
             match plan.op {
-                Op::Truncate if kind == Op::WriteZeroes => {
+                Op::Truncate | Op::Length if kind == Op::WriteZeroes => {
                     let done = entry.result.map_or(entry.touched, |result| result.is_ok());
                     plan.clears(offset) && done
                 }

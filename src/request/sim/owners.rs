@@ -45,6 +45,9 @@ impl<S: Subject> World<'_, S> {
         let plan = &self.scenario.plans[number];
         let range = io.offset..io.offset + io.bytes;
         let shape = &self.ledger.entries[number].shape;
+        if plan.op == Op::Length || io.op == Op::Length {
+            return plan.queue == queue && plan.op == io.op;
+        }
         if let (Some(shape), Op::Truncate | Op::Read | Op::Write | Op::WriteZeroes) = (shape, io.op)
         {
             return plan.queue == queue && (io.op == Op::Truncate || io.offset >= shape.start);

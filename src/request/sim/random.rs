@@ -121,7 +121,7 @@ fn outcome(scenario: &Scenario, rng: &mut Rng, flight: &Flight) -> Outcome {
     if flight.io.op == Op::Fill {
         return Outcome::Full;
     }
-    let moves = !matches!(flight.io.op, Op::Flush | Op::Truncate);
+    let moves = !matches!(flight.io.op, Op::Flush | Op::Truncate | Op::Length);
     if faults.wedged == Some(flight.request) && moves {
         return Outcome::Short(0);
     }
@@ -131,7 +131,7 @@ fn outcome(scenario: &Scenario, rng: &mut Rng, flight: &Flight) -> Outcome {
         let invalid = op == Op::Discard && rng.percent(50);
         return Outcome::Failed(if invalid { libc::EINVAL } else { libc::EOPNOTSUPP });
     }
-    if rng.percent(faults.interrupted_percent) {
+    if op != Op::Length && rng.percent(faults.interrupted_percent) {
         return Outcome::Failed(libc::EINTR);
     }
     if rng.percent(faults.error_percent) {

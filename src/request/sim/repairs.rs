@@ -126,6 +126,7 @@ impl Bed {
                     self.calls += 1;
                     self.flights.push(io);
                 }
+                Action::Stalled(_, io) => panic!("nothing stalls here: {io:x?}"),
                 Action::Probe(_, refusal) => {
                     assert!(self.flights.is_empty() && self.probes.is_empty());
                     self.probes.push(*refusal);

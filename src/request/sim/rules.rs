@@ -51,7 +51,7 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
             false => Ok(()),
         };
     }
-    if matches!(io.op, Op::Flush | Op::Truncate) {
+    if matches!(io.op, Op::Flush | Op::Truncate | Op::Length) {
         if io.op == Op::Truncate
             && limits.last_unit == 0
             && !io.offset.is_multiple_of(limits.request_alignment)
@@ -187,6 +187,7 @@ fn check_reshaping(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize)
     let plan = &scenario.plans[number];
     let new = if plan.op == Op::Truncate { plan.offset } else { plan.offset + plan.bytes };
     let fits = match io.op {
+        _ if plan.op == Op::Length || io.op == Op::Length => plan.op == io.op,
         Op::Truncate => [new, ledger.length].iter().any(|&length| {
             let block = scenario.limits.iter().map(|limits| limits.request_alignment).max();
             let exact = scenario.limits[plan.queue].last_unit > 0;

@@ -27,6 +27,8 @@ pub struct Plan {
     pub addresses: Vec<usize>,
     /// No address occurs twice.
     pub distinct: bool,
+    /// Length: what the storage says; `offset` is what it seems to be.
+    pub told: u64,
     /// What others must keep out of while it runs: its range, padded if it is exclusive.
     pub tracked: Range<u64>,
     pub exclusive: bool,
@@ -115,6 +117,12 @@ impl Scenario {
         self.add_plan(queue, op, flags, range, Segments::new());
     }
 
+    /// Adds a request that looks the length up: it seems to be one, and is another.
+    pub fn add_length(&mut self, queue: usize, seems: u64, told: u64) {
+        self.add_plan(queue, Op::Length, RequestFlags::default(), seems..seems, Segments::new());
+        self.plans.last_mut().expect("just added").told = told;
+    }
+
     fn add_plan(
         &mut self,
         queue: usize,
@@ -145,6 +153,7 @@ impl Scenario {
             segments,
             addresses,
             distinct,
+            told: 0,
             tracked: 0..0,
             exclusive: false,
             padded: 0..0,
@@ -277,6 +286,7 @@ impl Plan {
     pub fn changes(&self, offset: u64) -> bool {
         match self.op {
             Op::Truncate => offset >= self.offset,
+            Op::Length => offset >= self.told,
             _ => self.covers(offset),
         }
     }
@@ -286,6 +296,7 @@ impl Plan {
         match self.op {
             Op::WriteZeroes | Op::Discard => self.covers(offset),
             Op::Truncate => offset >= self.offset,
+            Op::Length => offset >= self.told,
             _ => false,
         }
     }

@@ -143,7 +143,7 @@ impl<'a, S: Subject> World<'a, S> {
         self.latecomer = None;
         let (number, io) = (flight.request, &flight.io);
         trace!(self, "ends {:?} {:?} of request {number}: {outcome:?}", io.op, io.id);
-        let result = {
+        let mut result = {
             let memory = &mut self.memory.borrow_mut();
             let owners = (number, flight.sharers);
             let zeroes = !flight.zeroes.is_empty();
@@ -161,6 +161,9 @@ impl<'a, S: Subject> World<'a, S> {
             self.note_truncate(&flight, outcome);
         }
         self.note_outcome(&flight, outcome);
+        if flight.io.op == Op::Length && outcome == Outcome::Full {
+            result = Ok(self.tell_length(number)?);
+        }
         let mut actions = std::mem::take(&mut self.actions);
         self.subject.io_done(flight.io, result, &mut actions);
         self.process(actions)
@@ -236,6 +239,7 @@ impl<'a, S: Subject> World<'a, S> {
             match action {
                 Action::Complete(completion) => self.complete(completion)?,
                 Action::Io(queue, io) => asked.push((queue, io)),
+                Action::Stalled(_, io) => self.check_stalled(&io)?,
                 Action::Probe(_, refusal) => return Err(format!("asks about {refusal:?}")),
             }
         }
@@ -256,6 +260,16 @@ impl<'a, S: Subject> World<'a, S> {
         }
     }
 
+    /// The machine gives up only what has just ended once more without having moved anything.
+    fn check_stalled(&self, io: &Io) -> Checked {
+        let just = self.ended.iter().find(|(id, _)| *id == io.id);
+        let stalls = |number: usize| self.ledger.entries[number].stalls;
+        match just.is_some_and(|&(_, owners)| members(owners).any(|number| stalls(number) > 1)) {
+            true => Ok(()),
+            false => Err(format!("gives up what has not stalled: {io:x?}")),
+        }
+    }
+
     fn complete(&mut self, done: Completion<usize>) -> Checked {
         let number = done.token;
         trace!(self, "completes {number}: {:?}", done.result);
@@ -273,7 +287,8 @@ impl<'a, S: Subject> World<'a, S> {
         }
         self.gone.push(number);
         let plan = &self.scenario.plans[number];
-        let told = (done.id, done.op, done.offset, done.bytes);
+        let offset = if plan.op == Op::Length { plan.offset } else { done.offset };
+        let told = (done.id, done.op, offset, done.bytes);
         if told != (self.ledger.entries[number].id, plan.op, plan.offset, plan.bytes) {
             return Err(format!("completion of request {number} does not name it: {told:?}"));
         }
