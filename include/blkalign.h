@@ -284,8 +284,11 @@ typedef void (*blkalign_driver_done_fn)(void *token, int ret);
  * The library promises that every offset and length it passes is a multiple
  * of `request_alignment`, every address of `mem_alignment`, the length of
  * every iovec element of `segment_alignment` and never 0, and that no call
- * exceeds `max_transfer` or `max_segments`. The length of the object must be
- * a multiple of `request_alignment`.
+ * exceeds `max_transfer` or `max_segments`. So the length that getlength tells
+ * must be a multiple of `request_alignment`: a last block that is there only
+ * in part could be neither read nor written in keeping with that. (Of a file
+ * the library reaches it through the page cache; a driver has no second way.)
+ * Storage of an odd length has to round it, one way or the other.
  *
  * `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and
  * BLKALIGN_REQ_NO_FALLBACK that the request has; a driver without FUA of its
@@ -312,7 +315,11 @@ typedef struct blkalign_driver {
     uint32_t max_transfer;
     /** Elements in one call; 0: no limit. */
     uint32_t max_segments;
-    /** The length of the object in bytes, or -errno. Needed. */
+    /**
+     * The length of the object in bytes, or -errno. Needed. Asked by
+     * blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length();
+     * between two of these it changes by `truncate` alone.
+     */
     int64_t (*getlength)(void *opaque);
     /**
      * Synchronous: moves all of `bytes` and returns 0, or returns -errno.
@@ -773,6 +780,10 @@ int64_t blkalign_aio_submit(blkalign_handle *h,
  * Takes a request back that has not reached the storage: its callback runs
  * with -ECANCELED, soon, and nothing of it is read or written. Requests that
  * waited for it go on as if it had never been.
+ *
+ * A zero write or a discard that is at the storage, and has more to ask of it,
+ * asks for nothing further: it completes with -ECANCELED as soon as what it
+ * has asked for is over, and a part of it is done.
  *
  * Returns 0: cancelled; -EBUSY: it is at the storage, or part of a write that
  * is, and will complete by itself; -ENOENT: the handle has no such request, or

@@ -21,6 +21,9 @@ use crate::sys::Error;
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
 const TRANSFER_MAX: u64 = 1 << 30;
+/// Most bytes of a file in one I/O that moves none: to punch a hole costs by what lies there, not by
+/// how long it is. Of a device: `TRANSFER_MAX`, since the disk may take long over each of them.
+const DATALESS_MAX: u64 = 1 << 62;
 /// Most elements in one vector: IOV_MAX.
 const SEGMENTS_MAX: usize = 1024;
 
@@ -137,7 +140,11 @@ impl Handle {
             Storage::File(driver) => Some(driver.cache_unit()),
             Storage::Callbacks(_) => None,
         };
-        let queue_limits = queue_limits(&limits, cache_unit, options);
+        let is_device = matches!(&storage, Storage::File(driver) if driver.is_device());
+        let mut queue_limits = queue_limits(&limits, cache_unit, options);
+        if cache_unit.is_some() && !is_device {
+            queue_limits.dataless_max = DATALESS_MAX;
+        }
         let (driver, threads) = (storage.driver(), pool.pool().clone());
         let queue = Queue::new(node, driver, threads, ring, mode, name, options.window_offset);
         let queue = Arc::new(queue);

@@ -2,6 +2,7 @@
 //! would have had to wait. Nothing of them has been read or written, and what the others wait for
 //! is what it would be had they never come.
 
+use super::change::Step;
 use super::entering::slot_of;
 use super::entry::Phase;
 use super::machine::Machine;
@@ -10,7 +11,9 @@ use crate::driver::Op;
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
-    /// EBUSY: it is at the storage; ENOENT: no such request of this queue, or its result is decided.
+    /// EBUSY: it is at the storage, and comes to its end; that may be ECANCELED, too, for a zero
+    /// write or a discard in several pieces. ENOENT: no such request of this queue, or its result is
+    /// decided.
     pub fn cancel(
         &mut self,
         queue: QueueId,
@@ -29,12 +32,32 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Phase::Waiting => self.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
             Phase::Member => self.leave_leader(slot)?,
-            Phase::Edges | Phase::Moving | Phase::Changing => return Err(libc::EBUSY),
+            Phase::Changing => {
+                self.stop_asking(slot);
+                return Err(libc::EBUSY);
+            }
+            Phase::Edges | Phase::Moving => return Err(libc::EBUSY),
         }
         self.withdraw(slot);
         self.end_unstarted(slot, libc::ECANCELED, actions);
         self.run(actions);
         Ok(())
+    }
+
+    /// A zero write or a discard that has more to ask of the storage ends as soon as what it has
+    /// asked already is over. It may have a long way to go.
+    fn stop_asking(&mut self, slot: u32) {
+        let limits = self.limits_of(slot).clone();
+        let entry = self.entry(slot);
+        let step = entry.change.as_ref().and_then(|change| change.steps.last());
+        let has_more = match step {
+            Some(Step::Zeroes(zeroes)) => zeroes.has_more_to_ask(&limits),
+            Some(Step::Discard { position, end }) => position < end,
+            _ => false,
+        };
+        if has_more && entry.error.is_none() {
+            entry.error = Some(libc::ECANCELED);
+        }
     }
 
     /// Completes a request that is in no tracker and nobody's member.

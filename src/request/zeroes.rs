@@ -73,6 +73,17 @@ impl Zeroes {
         Zeroes { written: true, ..Zeroes::new(start, end) }
     }
 
+    /// Whether there are whole blocks that the storage was not asked to zero yet.
+    pub fn has_more_to_ask(&self, limits: &QueueLimits) -> bool {
+        let (start, end) = self.middle(limits);
+        !self.written
+            && match self.stage {
+                Stage::New | Stage::ReadingEdges => start < end,
+                Stage::Middle => self.position < end,
+                Stage::Last => false,
+            }
+    }
+
     /// The whole blocks, on the main lane.
     fn middle(&self, limits: &QueueLimits) -> (u64, u64) {
         let block = limits.request_alignment;
