@@ -138,6 +138,8 @@ static void lengths_of_drivers(void)
            "a length that is no multiple of the alignment");
     ok(strstr(blkalign_errmsg(), "65535") != NULL, "the words name it: %s",
        blkalign_errmsg());
+    ok(strstr(blkalign_errmsg(), "whole blocks") != NULL,
+       "and say why a driver's must be one");
     is_int(try_length(sim, 512), -EINVAL, "a length below the alignment");
     is_int(try_length(sim, -EIO), -EIO, "a length that cannot be told");
     is_int(closes, 0, "close is not called where opening failed");

@@ -22,8 +22,11 @@ pub type blkalign_driver_done_fn = extern "C" fn(token: *mut c_void, ret: c_int)
 /// The library promises that every offset and length it passes is a multiple
 /// of `request_alignment`, every address of `mem_alignment`, the length of
 /// every iovec element of `segment_alignment` and never 0, and that no call
-/// exceeds `max_transfer` or `max_segments`. The length of the object must be
-/// a multiple of `request_alignment`.
+/// exceeds `max_transfer` or `max_segments`. So the length that getlength tells
+/// must be a multiple of `request_alignment`: a last block that is there only
+/// in part could be neither read nor written in keeping with that. (Of a file
+/// the library reaches it through the page cache; a driver has no second way.)
+/// Storage of an odd length has to round it, one way or the other.
 ///
 /// `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and
 /// BLKALIGN_REQ_NO_FALLBACK that the request has; a driver without FUA of its
@@ -49,7 +52,9 @@ pub struct blkalign_driver {
     pub max_transfer: u32,
     /// Elements in one call; 0: no limit.
     pub max_segments: u32,
-    /// The length of the object in bytes, or -errno. Needed.
+    /// The length of the object in bytes, or -errno. Needed. Asked by
+    /// blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length();
+    /// between two of these it changes by `truncate` alone.
     pub getlength: Option<unsafe extern "C" fn(opaque: *mut c_void) -> i64>,
     /// Synchronous: moves all of `bytes` and returns 0, or returns -errno.
     /// What a read leaves out though it says 0 never becomes bytes of other

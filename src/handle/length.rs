@@ -67,7 +67,8 @@ impl Handle {
 /// A driver has whole blocks, and no lane for a part of one.
 pub(super) fn no_multiple(name: &str, length: u64, block: u64) -> Error {
     let words = format!(
-        "{name}: a length of {length} bytes is no multiple of the request alignment {block}"
+        "{name}: a length of {length} bytes is no multiple of the request alignment {block}, and a \
+         driver has whole blocks only"
     );
     Error::new(libc::EINVAL, words)
 }
