@@ -1,5 +1,5 @@
-/* Before an example overwrites PATH.  SPDX-License-Identifier: MIT OR Apache-2.0
- */
+/* Before an example overwrites PATH.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef CARE_H
 #define CARE_H
 

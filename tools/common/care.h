@@ -16,8 +16,9 @@ void care_descriptors(void);
 
 /* Whether somebody else uses the file or device `path`, as far as can be
  * seen: it is mounted or part of something that is, a loop device lies on it,
- * or a process has locked it as an image. Then `why` says so. A device that is
- * free is kept for us until the tool ends. What can't be opened is not used. */
+ * or a process has locked it as an image. Then `why` says so. A device that
+ * is free is kept for us until the tool ends. What can't be opened is not
+ * used. */
 bool care_in_use(const char *path, char *why, size_t why_bytes);
 
 #endif
