@@ -79,11 +79,12 @@ without_output() {
 # As who mounts it has it.
 device_in_use() {
     local program
-    for program in guest-load strict-driver epoll-loop; do
+    for program in first-write guest-load strict-driver epoll-loop; do
         perl -MFcntl -e 'my $path = shift;
             sysopen my $held, $path, O_RDONLY | O_EXCL or die "$path: $!\n";
             exit(system(@ARGV) >> 8)' "$loop" "$work/$program" "$loop" \
-            $([ $program = epoll-loop ] || echo "$work/copy") >"$work/told" 2>&1
+            $(case $program in guest-load | strict*) echo "$work/copy" ;; esac) \
+            >"$work/told" 2>&1
         [ $? -eq 1 ] && grep "is mounted, or in use" "$work/told" || return
     done
     cmp "$work/disk" "$work/before"
