@@ -68,6 +68,28 @@ differs() {
     ! "$work/strict-driver" "$work/disk" "$work/copy" >/dev/null
 }
 
+# What it prints must not go into its disk.
+without_output() {
+    head -c 1048576 /dev/urandom >"$work/disk"
+    cp "$work/disk" "$work/copy"
+    "$work/strict-driver" "$work/disk" "$work/copy" >&- || return
+    cmp "$work/disk" "$work/copy"
+}
+
+# As who mounts it has it.
+device_in_use() {
+    local program
+    for program in first-write guest-load strict-driver epoll-loop; do
+        perl -MFcntl -e 'my $path = shift;
+            sysopen my $held, $path, O_RDONLY | O_EXCL or die "$path: $!\n";
+            exit(system(@ARGV) >> 8)' "$loop" "$work/$program" "$loop" \
+            $(case $program in guest-load | strict*) echo "$work/copy" ;; esac) \
+            >"$work/told" 2>&1
+        [ $? -eq 1 ] && grep "is mounted, or in use" "$work/told" || return
+    done
+    cmp "$work/disk" "$work/before"
+}
+
 check "first-write compiles" compiles first-write
 check "guest-load compiles" compiles guest-load
 check "strict-driver compiles" compiles strict-driver
@@ -78,6 +100,16 @@ check "README shows what first-write.c says" readme_shows
 check "first-write writes one sector" first_write
 check "a guest's load over the driver loses nothing" driver_load
 check "a disk that differs from its copy is noticed" differs
+check "started without standard output it writes no words into the disk" \
+    without_output
+cp "$work/disk" "$work/before"
+PATH=$PATH:/usr/sbin:/sbin
+if [ "$(id -u)" -eq 0 ] && loop=$(losetup --show -f "$work/disk" 2>&1); then
+    trap 'losetup -d "$loop"; rm -rf "$work"' EXIT
+    check "a device in use is left alone" device_in_use
+else
+    skip "a device in use is left alone" "no loop device here"
+fi
 check "an epoll loop writes what it can read back" epoll_loop
 check "the demo is a valid script" bash -n "$root/scripts/demo"
 done_testing

@@ -35,4 +35,19 @@ tools() {
     done
 }
 check "each tool has a page" tools
+
+# What --help names is explained, and the other way round.
+options_of() {
+    local tool=$1 missing=0
+    "$build/tools/$tool" --help | grep -oE -e '--[a-z][a-z-]+' | sort -u \
+        >"$work/helped"
+    sed -nE 's/^\.It (.*)/\1/p' "$root/man/$tool.1" |
+        grep -oE 'Fl (-|Fl )[a-z][a-z-]+' | sed -E 's/Fl (-|Fl )/--/' |
+        sort -u >"$work/explained"
+    [ -s "$work/explained" ] || return
+    diff "$work/helped" "$work/explained"
+}
+for tool in blkalign-info blkalign-bench blkalign-torture; do
+    check "$tool.1 explains the options that --help names" options_of $tool
+done
 done_testing

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include "care.h"
 
 enum { DEPTH = 32, SECTOR = 512, TICKS = 10, CALLBACKS_MAX = 64 };
 static struct job { char memory[SECTOR]; int64_t offset, rounds; } jobs[DEPTH];
@@ -67,6 +68,7 @@ int main(int argc, char **argv)
 
     if (argc != 2)
         stop("usage: epoll-loop PATH");
+    take_care(argv[1]);
     options.flags = BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT;
     options.completion = BLKALIGN_COMPLETION_EVENTFD;
     check(blkalign_open(argv[1], &options, &disk));
@@ -76,10 +78,8 @@ int main(int argc, char **argv)
                   &due) < 0)
         stop("no epoll");
     blkalign_plug(disk);                /* the first 32 as one batch */
-    for (i = 0; i < DEPTH; i++) {
+    for (i = 0; i < DEPTH; submit(&jobs[i++]))
         jobs[i].offset = (int64_t)i * SECTOR;
-        submit(&jobs[i]);
-    }
     blkalign_unplug(disk);
     while (ticks < TICKS || in_flight > 0) {
         if (epoll_wait(loop, &what, 1, -1) != 1)

@@ -4,6 +4,7 @@
 #include <blkalign.h>
 #include <stdio.h>
 #include <string.h>
+#include "care.h"
 
 static int write_and_read(const char *path, char *sector, char *again)
 {
@@ -28,6 +29,7 @@ int main(int argc, char **argv)
 
     if (argc != 2)
         return fprintf(stderr, "usage: first-write PATH\n"), 2;
+    take_care(argv[1]);
     memset(sector, 'x', sizeof(sector));
     if (write_and_read(argv[1], sector, again) < 0)
         return fprintf(stderr, "first-write: %s\n", blkalign_errmsg()), 1;

@@ -4,10 +4,9 @@
 #define _XOPEN_SOURCE 700
 #include <blkalign.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "care.h"
 #include "show.h"
 
 enum { CPUS = 8, SECTOR = 512, BATCH = 8 * SECTOR, ROUNDS = 1500 };
@@ -74,6 +73,7 @@ int main(int argc, char **argv)
 
     if (argc != 3)
         stop("usage: guest-load PATH COPY");
+    take_care(argv[1]);
     options.flags = BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT;
     check(blkalign_open(argv[1], &options, &disk));
     end = blkalign_getlength(disk);

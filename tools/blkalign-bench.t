@@ -10,7 +10,14 @@ CC=${CC:-cc}
 program=$bench
 . "$(dirname "$0")/common/tap.sh"
 directory=$(mktemp -d) || exit 1
-trap 'rm -rf "$directory"' EXIT
+loop=
+clean_up() {
+    [ -z "$loop" ] || losetup -d "$loop"
+    rm -rf "$directory"
+}
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
+PATH=$PATH:/usr/sbin:/sbin
 cd "$directory" || exit 1
 # byte OFFSET VALUE: of the file `disk`
 byte() { [ "$(od -An -tu1 -j "$1" -N 1 disk | tr -d ' ')" = "$2" ]; }
@@ -139,6 +146,56 @@ if command -v qemu-img >/dev/null; then
     done
 else
     skip "writes where qemu-img bench does" "no qemu-img"
+fi
+
+# ---- whose it is ----
+
+# Without descriptor 0, 1 or 2 the file must not become one of them.
+zeros_alone() { [ "$(tr -d '\0' <disk | wc -c)" -eq 0 ]; }
+for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
+    fresh 1048576
+    eval '"$bench" -w -o 64k -c 10 disk' ">out 2>err $closed"
+    status=$?
+    # Standard output that is not there is output that is lost.
+    case " $closed" in *' >&-'*) lost=1 ;; *) lost=0 ;; esac
+    ok "started with $closed it writes no words into the file" \
+        eval "zeros_alone && exited $lost"
+done
+fresh 1048576
+cp disk before
+for order in -w '--mix 50'; do
+    # shellcheck disable=SC2086
+    locking disk "$bench" $order --pattern=7 -c 10 disk >out 2>err
+    status=$?
+    ok "an image that a guest has open is not written to: $order" \
+        eval 'says 1 err "disk is an image .* has open: --force" &&
+              cmp disk before'
+done
+locking disk "$bench" -c 10 disk >out 2>err
+status=$?
+ok "it may be read" exited 0
+locking disk "$bench" -w --force --pattern=7 -c 10 disk >out 2>err
+status=$?
+ok "or written to with --force" eval 'exited 0 && byte 0 7'
+if [ "$(id -u)" -eq 0 ] && loop=$(losetup --show -f disk 2>err); then
+    cp disk before
+    run -w --pattern=8 -c 10 disk
+    ok "a file behind a loop device is not written to" \
+        eval 'says 1 err "disk is behind $loop: --force" && cmp disk before'
+    holding "$loop" "$bench" -w --pattern=8 -c 10 "$loop" >out 2>err
+    status=$?
+    ok "nor is a device that somebody has for himself" \
+        eval 'says 1 err "is mounted, or in use" && cmp disk before'
+    holding "$loop" "$bench" -w --force --pattern=8 -c 10 "$loop" >out 2>err
+    status=$?
+    ok "but with --force" exited 0
+    run -w --pattern=8 -c 10 "$loop"
+    ok "a device that is free is" exited 0
+    losetup -d "$loop"
+    loop=
+else
+    loop=
+    skip "a device that somebody has for himself" "no loop device"
 fi
 
 # ---- --verify ----

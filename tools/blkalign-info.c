@@ -10,6 +10,7 @@
 
 #include <blkalign.h>
 
+#include "care.h"
 #include "text.h"
 
 #include <errno.h>
@@ -302,9 +303,10 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
     struct choices choices = { false, false, false, false };
-    int first = parse(argc, argv, &choices);
-    int i, status = 0;
+    int first, i, status = 0;
 
+    care_descriptors();
+    first = parse(argc, argv, &choices);
     if (first > 0 && choices.help) {
         printf("%s%s", usage_line, help_text);
         return finish(0);

@@ -69,6 +69,19 @@ ok "the list has cases and faults" says 0 out "^  no-serialise "
 status=$?
 ok "output that is lost is a failure" says 3 err "standard output"
 
+# ---- whose it is ----
+
+locking file "$torture" --destroy-data --rounds 1 file >out 2>err
+status=$?
+ok "an image that a guest has open is left alone" \
+    eval 'says 3 err "file is an image .* has open: --force" &&
+          cmp file before'
+head -c 1048576 /dev/zero >closed
+"$torture" --destroy-data --rounds 2 --case read-edges closed >&- 2>err
+status=$?
+ok "without a standard output it writes no words into the target" \
+    eval 'says 3 err "standard output" && ! grep -q adapter closed'
+
 # ---- what it finds ----
 
 run --adapter broken:nothing --rounds 40
@@ -143,6 +156,18 @@ done
 if [ "$(id -u)" -eq 0 ] && truncate -s 16M backing 2>err &&
     loop=$(losetup --show -f --sector-size 4096 --direct-io=on backing \
         2>err); then
+    cp backing before
+    run --destroy-data --rounds 1 backing
+    ok "a file behind a loop device is left alone" \
+        eval 'says 3 err "is behind $loop: --force" && cmp backing before'
+    holding "$loop" "$torture" --destroy-data --rounds 1 "$loop" >out 2>err
+    status=$?
+    ok "so is a device that somebody has for himself" \
+        eval 'says 3 err "is mounted, or in use" && cmp backing before'
+    holding "$loop" "$torture" --destroy-data --force --rounds 1 \
+        --case write-edges "$loop" >out 2>err
+    status=$?
+    ok "but with --force" exited 0
     run --destroy-data --rounds 15 "$loop"
     ok "libblkalign passes on a disk of 4096-byte blocks" passes \
         "alignment 4096" "$strictly" "$refuses" "lost-update: 0 of 120"

@@ -1,8 +1,9 @@
 /*
- * The block interface that the device models of bhyve and ACRN are written
- * against, on libblkalign. Names and meanings are those of their block_if.h;
+ * The block interface that the device models of bhyve are written against, on
+ * libblkalign. Names and meanings are those of its block_if.h before nvlists;
  * what is underneath is not: requests of any size at any offset, several of
- * one block in flight, on any disk.
+ * one block in flight, on any disk. What is different in newer ones, and in
+ * ACRN: README.md.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -105,9 +105,9 @@ static struct disk_image_operations blkalign_image_ops = {
     .async = true,
 };
 
-/* The descriptor that kvmtool wants of a disk. A device that is mounted, or held
- * by a volume group, say, is refused (EBUSY) unless it is only read; and as
- * long as it is open nobody else gets it like this. */
+/* The descriptor that kvmtool wants of a disk. A device that is mounted, or
+ * held by a volume group, say, is refused (EBUSY) unless it is only read; and
+ * as long as it is open nobody else gets it like this. */
 static int open_unused(const char *filename, bool readonly)
 {
     struct stat st;

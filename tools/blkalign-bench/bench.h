@@ -61,7 +61,7 @@ struct settings {
     enum order order;
     enum poll poll;
     unsigned char pattern;
-    bool drain_on_flush, verify, latency, json, quiet;
+    bool drain_on_flush, verify, latency, json, quiet, force;
 };
 
 /* Returns -1 to go on, or the exit status. */

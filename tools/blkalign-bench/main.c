@@ -10,6 +10,8 @@
 
 #include "bench.h"
 
+#include <care.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,6 +100,17 @@ static bool open_handles(struct run *run)
         return false;
     }
     return true;
+}
+
+static bool may_write(const struct settings *settings)
+{
+    char why[96];
+
+    if (settings->read_percent == 100 || settings->force ||
+        !care_in_use(settings->path, why, sizeof why))
+        return true;
+    complain("%s %s: --force writes all the same", settings->path, why);
+    return false;
 }
 
 static void close_all(struct run *run)
@@ -229,8 +242,10 @@ int main(int argc, char **argv)
     struct run run = { .settings = &settings };
     blkalign_stats stats = BLKALIGN_STATS_INIT;
     blkalign_limits limits = BLKALIGN_LIMITS_INIT;
-    int status = parse_options(argc, argv, &settings);
+    int status;
 
+    care_descriptors();
+    status = parse_options(argc, argv, &settings);
     if (status >= 0)
         return finish(status);
     pthread_mutex_init(&run.failure_lock, NULL);
@@ -239,8 +254,8 @@ int main(int argc, char **argv)
     run.handles = calloc(settings.handles, sizeof *run.handles);
     run.submitters = calloc(settings.threads, sizeof *run.submitters);
     status = EXIT_FAILED;
-    if (run.handles && run.submitters && open_handles(&run) &&
-        carry_out(&run)) {
+    if (run.handles && run.submitters && may_write(&settings) &&
+        open_handles(&run) && carry_out(&run)) {
         gather_stats(&run, &stats);
         blkalign_get_limits(run.handles[0], &limits);
         report(&run, &stats, &limits);

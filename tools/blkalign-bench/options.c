@@ -151,7 +151,7 @@ enum {
     LONG_FLUSH_INTERVAL = 256, LONG_PATTERN, LONG_NO_DRAIN, LONG_ORDER,
     LONG_COMPLETION, LONG_BATCH, LONG_THREADS, LONG_HANDLES, LONG_MIX,
     LONG_VERIFY, LONG_NO_MERGE, LONG_LATENCY, LONG_JSON, LONG_SEED,
-    LONG_ALIGN, LONG_REGISTERED, LONG_POLL, LONG_VERSION
+    LONG_ALIGN, LONG_REGISTERED, LONG_POLL, LONG_FORCE, LONG_VERSION
 };
 
 static const struct option long_options[] = {
@@ -176,6 +176,7 @@ static const struct option long_options[] = {
     { "json", no_argument, NULL, LONG_JSON },
     { "seed", required_argument, NULL, LONG_SEED },
     { "align", required_argument, NULL, LONG_ALIGN },
+    { "force", no_argument, NULL, LONG_FORCE },
     { NULL, 0, NULL, 0 },
 };
 
@@ -299,6 +300,8 @@ static bool take_own_option(int option, struct settings *settings)
         return settings->latency = true;
     case LONG_JSON:
         return settings->json = true;
+    case LONG_FORCE:
+        return settings->force = true;
     case LONG_SEED:
         if (!take_number("--seed", 1, INT64_MAX, &number))
             return false;

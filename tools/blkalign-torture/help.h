@@ -17,6 +17,8 @@ static const char help_text_1[] =
     "TAP and a summary in words. It OVERWRITES the TARGET.\n"
     "\n"
     "  --destroy-data       yes, overwrite the TARGET\n"
+    "  --force              also if it is mounted, behind a loop device, or\n"
+    "                       an image that a guest has open\n"
     "  -a, --adapter NAME   how to reach it (nbd for an URI, else the first\n"
     "                       of those below)\n"
     "  -o OPTION[,OPTION]   for the adapter\n"

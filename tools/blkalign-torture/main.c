@@ -10,6 +10,8 @@
 #include "memory.h"
 #include "torture.h"
 
+#include <care.h>
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +111,17 @@ static int run_all(const struct settings *settings, struct targets *targets)
     return report_summary(settings, trials, count);
 }
 
+static bool may_write(const char *path, const struct settings *settings)
+{
+    char why[96];
+
+    if (!path || settings->adapter->own_memory || settings->force ||
+        !care_in_use(path, why, sizeof why))
+        return true;
+    complain("%s %s: --force overwrites it all the same", path, why);
+    return false;
+}
+
 /* Output that did not arrive, on a full disk for example, is a failure. */
 static int finish(int status)
 {
@@ -122,8 +135,10 @@ int main(int argc, char **argv)
 {
     static struct settings settings;
     static struct targets targets;
-    int status = parse_options(argc, argv, &settings);
+    int status;
 
+    care_descriptors();
+    status = parse_options(argc, argv, &settings);
     if (status >= 0)
         return finish(status);
     if (settings.list) {
@@ -133,7 +148,8 @@ int main(int argc, char **argv)
     /* A server that goes away is to be told of, not to be died of. */
     signal(SIGPIPE, SIG_IGN);
     status = EXIT_CANNOT;
-    if (open_targets(&targets, &settings))
+    if (may_write(settings.place.target, &settings) &&
+        open_targets(&targets, &settings))
         status = run_all(&settings, &targets);
     if (targets.has_faulty)
         target_close(&targets.faulty);

@@ -104,13 +104,14 @@ enum {
     LONG_DESTROY = 256, LONG_CASE, LONG_LIST, LONG_SEED, LONG_ROUNDS,
     LONG_SECONDS, LONG_HANDLES, LONG_BLOCK, LONG_SECTOR, LONG_TIMEOUT,
     LONG_BEHIND, LONG_FAULT_ON, LONG_FAULT_OFF,
-    LONG_FLUSH_COUNT, LONG_SECOND, LONG_VERSION
+    LONG_FLUSH_COUNT, LONG_SECOND, LONG_FORCE, LONG_VERSION
 };
 
 static const struct option long_options[] = {
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, LONG_VERSION },
     { "destroy-data", no_argument, NULL, LONG_DESTROY },
+    { "force", no_argument, NULL, LONG_FORCE },
     { "adapter", required_argument, NULL, 'a' },
     { "case", required_argument, NULL, LONG_CASE },
     { "list", no_argument, NULL, LONG_LIST },
@@ -134,6 +135,8 @@ static bool take_switch(int option, struct settings *settings)
     switch (option) {
     case LONG_DESTROY:
         return settings->destroy_data = true;
+    case LONG_FORCE:
+        return settings->force = true;
     case LONG_LIST:
         return settings->list = true;
     default:

@@ -46,7 +46,7 @@ struct settings {
     const char *only[CASES_MAX];        /* --case; ends with NULL */
     const char *fault_on, *fault_off, *flush_count, *behind;
     const char *second;                 /* of the handles after the first */
-    bool destroy_data, list;
+    bool destroy_data, force, list;
     uint64_t seed;
     unsigned rounds, seconds, handles, timeout_s;
     uint32_t block, sector;             /* 0: what the target says */

@@ -29,6 +29,21 @@ run() {
     status=$?
 }
 
+# holding PATH COMMAND...: meanwhile PATH is open as who mounts it has it
+holding() {
+    perl -MFcntl -e 'my $path = shift;
+        sysopen my $held, $path, O_RDONLY | O_EXCL or die "$path: $!\n";
+        exit(system(@ARGV) >> 8)' "$@"
+}
+# locking PATH COMMAND...: meanwhile PATH has a lock as QEMU sets it
+locking() {
+    perl -MFcntl -e 'my $path = shift;
+        open my $locked, "<", $path or die "$path: $!\n";
+        fcntl $locked, 37, pack "ssx4qqix4", F_RDLCK, SEEK_SET, 100, 1, 0
+            or die "lock: $!\n";
+        exit(system(@ARGV) >> 8)' "$@"
+}
+
 exited() { [ "$status" -eq "$1" ]; }
 silent() { exited "$1" && [ ! -s "$2" ]; }
 says() { exited "$1" && grep -q -e "$3" "$2"; }

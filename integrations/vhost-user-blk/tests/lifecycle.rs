@@ -279,6 +279,33 @@ fn a_signal_ends_the_daemon_and_the_socket_goes() {
 }
 
 #[test]
+fn without_standard_descriptors_no_words_go_into_the_image() {
+    let disk = Disk::new(MIB);
+    let before = disk.contents();
+    let directory = Directory::new();
+    let socket = directory.join("socket");
+    let mut child = Command::new("sh")
+        .args(["-c", r#"exec "$@" <&- >&- 2>&-"#, "sh"])
+        .arg(env!("CARGO_BIN_EXE_blkalign-vhost-user-blk"))
+        .args(["--verbose", "--socket"])
+        .args([socket.as_path(), Path::new("--file"), disk.path()])
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < until, "the daemon does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for number in 0..3 {
+        let leads_to = fs::read_link(format!("/proc/{}/fd/{number}", child.id())).unwrap();
+        assert_eq!(leads_to, Path::new("/dev/null"));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(disk.contents() == before);
+}
+
+#[test]
 fn the_socket_may_be_a_descriptor() {
     let disk = Disk::new(MIB);
     let serve = |fd: std::os::fd::OwnedFd| {
