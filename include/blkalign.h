@@ -781,9 +781,10 @@ int64_t blkalign_aio_submit(blkalign_handle *h,
  * with -ECANCELED, soon, and nothing of it is read or written. Requests that
  * waited for it go on as if it had never been.
  *
- * A zero write or a discard that is at the storage, and has more to ask of it,
- * asks for nothing further: it completes with -ECANCELED as soon as what it
- * has asked for is over, and a part of it is done.
+ * A zero write or a discard that is at the storage, and has more than 16 GiB
+ * left to ask of it, asks for nothing further: then -EBUSY is the answer, it
+ * completes with -ECANCELED as soon as what it has asked for is over, and a
+ * part of it is done.
  *
  * Returns 0: cancelled; -EBUSY: it is at the storage, or part of a write that
  * is, and will complete by itself; -ENOENT: the handle has no such request, or

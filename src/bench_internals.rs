@@ -95,6 +95,7 @@ impl Load {
             unmap: false,
             discard_alignment: BLOCK,
             atomic_write_max: 0,
+            endless: 0,
             dataless_max: 1 << 30,
         };
         let queue = machine.add_queue((), limits);

@@ -24,6 +24,9 @@ const TRANSFER_MAX: u64 = 1 << 30;
 /// Most bytes of a file in one I/O that moves none: to punch a hole costs by what lies there, not by
 /// how long it is. Of a device: `TRANSFER_MAX`, since the disk may take long over each of them.
 const DATALESS_MAX: u64 = 1 << 62;
+/// A zero write or a discard that has more than this left to ask for may take without end: a cancel
+/// stops it half way.
+const ENDLESS: u64 = 16 << 30;
 /// Most elements in one vector: IOV_MAX.
 const SEGMENTS_MAX: usize = 1024;
 
@@ -258,6 +261,7 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
             Some(_) => TRANSFER_MAX.max(request_alignment),
             None => max_transfer,
         },
+        endless: ENDLESS,
         atomic_write_max: u64::from(limits.atomic_write_unit_max),
     }
 }

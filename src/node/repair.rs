@@ -243,6 +243,7 @@ mod tests {
             discard_alignment: 512,
             dataless_max: 1 << 20,
             atomic_write_max: 0,
+            endless: 0,
         };
         Refusal { op, offset: 12800, errno, limits, storage: 1 << 20 }
     }

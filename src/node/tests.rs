@@ -41,6 +41,7 @@ const LIMITS: QueueLimits = QueueLimits {
     unmap: false,
     discard_alignment: 4096,
     atomic_write_max: 0,
+    endless: 0,
     dataless_max: 1 << 30,
 };
 

@@ -12,7 +12,7 @@ use crate::driver::Op;
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
     /// EBUSY: it is at the storage, and comes to its end; that may be ECANCELED, too, for a zero
-    /// write or a discard in several pieces. ENOENT: no such request of this queue, or its result is
+    /// write or a discard that has a long way to go. ENOENT: no such request of this queue, or its result is
     /// decided.
     pub fn cancel(
         &mut self,
@@ -44,18 +44,18 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         Ok(())
     }
 
-    /// A zero write or a discard that has more to ask of the storage ends as soon as what it has
-    /// asked already is over. It may have a long way to go.
+    /// A zero write or a discard that has a long way to go ends as soon as what it has asked of the
+    /// storage already is over.
     fn stop_asking(&mut self, slot: u32) {
         let limits = self.limits_of(slot).clone();
         let entry = self.entry(slot);
         let step = entry.change.as_ref().and_then(|change| change.steps.last());
-        let has_more = match step {
-            Some(Step::Zeroes(zeroes)) => zeroes.has_more_to_ask(&limits),
-            Some(Step::Discard { position, end }) => position < end,
-            _ => false,
+        let left = match step {
+            Some(Step::Zeroes(zeroes)) => zeroes.left_to_ask(&limits),
+            Some(Step::Discard { position, end }) => end - position,
+            _ => 0,
         };
-        if has_more && entry.error.is_none() {
+        if left > limits.endless && entry.error.is_none() {
             entry.error = Some(libc::ECANCELED);
         }
     }

@@ -72,6 +72,8 @@ pub struct QueueLimits {
     pub discard_alignment: u64,
     /// Most bytes in one I/O that names no memory; a multiple of `request_alignment`.
     pub dataless_max: u64,
+    /// A zero write or a discard with more bytes than this left to ask for can be stopped.
+    pub endless: u64,
     /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
     pub atomic_write_max: u64,
 }

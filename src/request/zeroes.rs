@@ -73,15 +73,15 @@ impl Zeroes {
         Zeroes { written: true, ..Zeroes::new(start, end) }
     }
 
-    /// Whether there are whole blocks that the storage was not asked to zero yet.
-    pub fn has_more_to_ask(&self, limits: &QueueLimits) -> bool {
+    /// How many bytes of whole blocks the storage was not asked to zero yet.
+    pub fn left_to_ask(&self, limits: &QueueLimits) -> u64 {
         let (start, end) = self.middle(limits);
-        !self.written
-            && match self.stage {
-                Stage::New | Stage::ReadingEdges => start < end,
-                Stage::Middle => self.position < end,
-                Stage::Last => false,
-            }
+        match self.stage {
+            _ if self.written => 0,
+            Stage::New | Stage::ReadingEdges => end - start,
+            Stage::Middle => end.saturating_sub(self.position),
+            Stage::Last => 0,
+        }
     }
 
     /// The whole blocks, on the main lane.

@@ -10,7 +10,7 @@ use super::storage::Outcome;
 use super::subject::RealMachine;
 use super::world::World;
 use crate::driver::{Op, Segments};
-use crate::request::{Action, Machine, QueueLimits, Stats, Suspected};
+use crate::request::{Action, Machine, QueueLimits, RequestFlags, Stats, Suspected};
 
 const BLOCK: u64 = 4096;
 const SECTOR: u64 = 512;
@@ -34,6 +34,7 @@ pub fn limits() -> QueueLimits {
         discard_alignment: BLOCK,
         dataless_max: 1 << 30,
         atomic_write_max: 0,
+        endless: 0,
         copy_edges: false,
         suspected: Suspected::Nothing,
     }
@@ -348,4 +349,47 @@ fn abandon_completes_everything_once_held_ones_and_members_too() {
     assert!(failed.iter().all(|completion| completion.result == Err(libc::EIO)));
     assert_eq!(machine.stats(queue).in_flight, 0);
     assert!(machine.abandon().is_empty());
+}
+
+/// One zero write or discard of 15 blocks, in pieces of one.
+fn long(limits: QueueLimits, op: Op) -> Scenario {
+    let mut scenario = Scenario::empty(vec![limits], 2 * BLOCK, 0);
+    scenario.capacity = 15 * BLOCK;
+    scenario.unit = BLOCK;
+    scenario.add_dataless(0, op, RequestFlags::default(), 0..15 * BLOCK);
+    scenario
+}
+
+#[test]
+fn a_long_discard_asks_for_nothing_further_once_it_is_cancelled() {
+    let limits = QueueLimits { unmap: true, dataless_max: BLOCK, ..limits() };
+    for (endless, discards) in [(0, 8), (7 * BLOCK - 1, 8), (7 * BLOCK, 15)] {
+        let mut scenario = long(QueueLimits { endless, ..limits.clone() }, Op::Discard);
+        scenario.length = scenario.capacity;
+        let mut world = world(&scenario);
+        world.submit().expect("a discard");
+        assert_eq!(world.flights.len(), 8);
+        world.cancel(0, false).expect("it is at the storage");
+        let (ios, _) = finish_all(&mut world);
+        assert_eq!(ios, vec![Op::Discard; discards]);
+        let stopped = world.ledger.entries[0].result == Some(Err(libc::ECANCELED));
+        assert_eq!(stopped, discards < 15);
+    }
+}
+
+#[test]
+fn a_long_zero_write_that_is_stopped_gives_the_object_its_old_length_back() {
+    let limits = QueueLimits { resize: true, last_unit: BLOCK, dataless_max: BLOCK, ..limits() };
+    let scenario = long(limits, Op::WriteZeroes);
+    let mut world = world(&scenario);
+    world.submit().expect("a zero write");
+    world.cancel(0, false).expect("the storage grows at this moment");
+    assert_eq!(finish(&mut world, Outcome::Full), Op::Truncate);
+    assert_eq!(finish(&mut world, Outcome::Full), Op::WriteZeroes);
+    assert_eq!(world.flights.len(), 8, "and nothing was stopped by that");
+    world.cancel(0, false).expect("it is at the storage");
+    let (ios, _) = finish_all(&mut world);
+    assert_eq!((ios.len(), ios.last()), (9, Some(&Op::Truncate)));
+    assert_eq!(world.ledger.entries[0].result, Some(Err(libc::ECANCELED)));
+    assert_eq!(world.ledger.length, 2 * BLOCK);
 }

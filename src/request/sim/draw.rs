@@ -111,6 +111,7 @@ fn limits(rng: &mut Rng, alignment: u64, exact: bool) -> QueueLimits {
         unmap: rng.percent(80),
         discard_alignment: alignment * rng.pick(&[1, 1, 1, 2, 3]),
         dataless_max: alignment * rng.pick(&[1, 2, 1 << 20]),
+        endless: if unlimited { alignment } else { 0 },
         atomic_write_max: if rng.percent(30) { alignment << rng.below(5) } else { 0 },
         copy_edges: rng.percent(30),
         suspected: Suspected::Nothing,

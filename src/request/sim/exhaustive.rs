@@ -104,6 +104,7 @@ pub fn limits(block: u64, depth: usize) -> QueueLimits {
         discard_alignment: block,
         dataless_max: 1 << 30,
         atomic_write_max: 0,
+        endless: 0,
         suspected: Suspected::Nothing,
         copy_edges: false,
     }

@@ -168,6 +168,7 @@ mod tests {
             discard_alignment: 4,
             dataless_max: 1 << 30,
             atomic_write_max: 0,
+            endless: 0,
             suspected: Suspected::Nothing,
             copy_edges: false,
         };
