@@ -34,7 +34,8 @@ pub fn description(comment: &str) -> (String, Option<String>, Vec<(String, Strin
             returns.push(line.trim());
         }
     }
-    let mut returns = returns.join(" ").trim_end_matches(", and").to_owned();
+    // What led over to the list of errors, which has a section of its own.
+    let mut returns = returns.join(" ").trim_end_matches(", and").trim_end_matches(':').to_owned();
     if !returns.ends_with('.') {
         returns.push('.');
     }
@@ -164,6 +165,12 @@ mod tests {
         assert_eq!(returns.unwrap(), "Returns 0 or -errno: what it says.");
         let errors: Vec<_> = errors.iter().map(|(e, m)| (e.as_str(), m.as_str())).collect();
         assert_eq!(errors, [("EINVAL", "h is NULL; or not."), ("EIO", "past the end.")]);
+    }
+
+    #[test]
+    fn what_leads_to_the_list_of_errors_ends_the_sentence() {
+        let comment = "Returns how many ran, or -errno:\n-EINVAL   h is NULL.";
+        assert_eq!(description(comment).1.unwrap(), "Returns how many ran, or -errno.");
     }
 
     #[test]
