@@ -734,9 +734,9 @@ int blkalign_pdiscard(blkalign_handle *h, int64_t offset, int64_t bytes);
 int blkalign_flush(blkalign_handle *h);
 
 /**
- * Makes the object `length` bytes long. What goes is gone; what comes reads as
- * zeros. Waits for the requests that it touches, and those submitted later
- * wait for it. Needs no BLKALIGN_O_RESIZE.
+ * Changes the length of the object to `length` bytes. What goes is gone; what
+ * comes reads as zeros. Waits for the requests that it touches, and those
+ * submitted later wait for it. Needs no BLKALIGN_O_RESIZE.
  *
  * Returns 0 or -errno: what the storage says, and
  * -EINVAL   h is NULL, length out of range; a block device; a handle with a
@@ -994,10 +994,10 @@ void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 void blkalign_free(void *buf);
 
 /**
- * Has `hook` told, for the whole process, the messages of `level`
- * (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
- * what was set before; NULL: nobody is told, as at first, and `level` is
- * ignored. The library itself never prints.
+ * Sets who is told what happens in the library, for the whole process. `hook`
+ * gets the messages of `level` (BLKALIGN_LOG_*) and those that are more
+ * severe. It takes the place of what was set before; NULL: nobody is told, as
+ * at first, and `level` is ignored. The library itself never prints.
  *
  * When this returns no call of the hook before is under way and none will
  * begin, so that what `opaque` names may be freed. It waits for those calls:

@@ -10,7 +10,7 @@ use header::{Constant, Function, Header, Struct};
 use text::{description, escaped, inline, paragraphs, summary};
 
 /// When the pages last changed in substance.
-const DATE: &str = "November 22, 2026";
+const DATE: &str = "November 29, 2026";
 
 /// A page: its file's name and its text.
 pub struct Page {
@@ -101,7 +101,7 @@ fn page_of_struct(record: &Struct) -> Page {
     page += &paragraphs(&record.comment);
     page += ".Bl -tag -width 4n\n";
     for field in &record.fields {
-        page += &format!(".It Va {}\n{}", field.name, inline(&field.comment));
+        page += &format!(".It Va {}\n{}", field.name, paragraphs(&field.comment));
     }
     page += ".El\n.Sh SEE ALSO\n.Xr blkalign 3 ,\n.Xr blkalign 7\n";
     Page { name: format!("{name}.3"), text: page }
@@ -128,13 +128,14 @@ fn overview(header: &Header) -> String {
     }
     page += ".El\n.Ss Function types\n.Bl -tag -width 4n\n";
     for Constant { names, comment } in &header.function_types {
-        page += &format!(".It {}\n{}", list(names, "Vt"), inline(comment));
+        page += &format!(".It {}\n{}", list(names, "Vt"), paragraphs(comment));
     }
     page += ".El\n.Ss Constants\n.Bl -tag -width 4n\n";
     for Constant { names, comment } in &header.constants {
-        page += &format!(".It {}\n{}", list(names, "Dv"), inline(comment));
+        page += &format!(".It {}\n{}", list(names, "Dv"), paragraphs(comment));
     }
-    page += ".El\n.Sh SEE ALSO\n.Xr blkalign-info 1 ,\n.Xr blkalign 7\n";
+    page += ".El\n.Sh SEE ALSO\n.Xr blkalign-bench 1 ,\n.Xr blkalign-info 1 ,\n";
+    page += ".Xr blkalign-torture 1 ,\n.Xr blkalign 7\n";
     page
 }
 
