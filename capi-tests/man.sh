@@ -47,6 +47,19 @@ options_of() {
     [ -s "$work/explained" ] || return
     diff "$work/helped" "$work/explained"
 }
+# The same of the daemon, which need not have been built.
+daemon_options() {
+    local directory=$root/integrations/vhost-user-blk page
+    page=$root/man/blkalign-vhost-user-blk.1
+    sed -n '/^pub const USAGE/,/^";/p' "$directory/src/options.rs" |
+        grep -oE -e '--[a-z][a-z-]+' | sort -u >"$work/helped"
+    sed -nE 's/^\.It (.*)/\1/p' "$page" |
+        grep -oE 'Fl (-|Fl )[a-z][a-z-]+' | sed -E 's/Fl (-|Fl )/--/' |
+        sort -u >"$work/explained"
+    [ -s "$work/helped" ] && diff "$work/helped" "$work/explained"
+}
+check "blkalign-vhost-user-blk.1 explains the options that --help names" \
+    daemon_options
 for tool in blkalign-info blkalign-bench blkalign-torture; do
     check "$tool.1 explains the options that --help names" options_of $tool
 done

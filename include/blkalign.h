@@ -57,11 +57,13 @@
       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /**
- * Version of this header: 0.1.0. `blkalign_version` tells the version of the
- * library in use.
+ * Version of this header: 0.1.0. This is its first number;
+ * blkalign_version() tells the version of the library in use.
  */
 #define BLKALIGN_VERSION_MAJOR 0
+/** The second number of the version. */
 #define BLKALIGN_VERSION_MINOR 1
+/** The third number of the version. */
 #define BLKALIGN_VERSION_PATCH 0
 
 /** Open for reading and writing. Without it a write fails with -EPERM. */
@@ -86,9 +88,9 @@
 #define BLKALIGN_O_RESIZE (1 << 4)
 /** Let discard deallocate. Without it discards do nothing, with success. */
 #define BLKALIGN_O_UNMAP (1 << 5)
-/** Every write as if it carried BLKALIGN_REQ_FUA. */
+/** Treat every write as if it carried BLKALIGN_REQ_FUA. */
 #define BLKALIGN_O_WRITETHROUGH (1 << 6)
-/** Flush does nothing (throw-away disks). */
+/** Do nothing for a flush: for disks that are thrown away after a crash. */
 #define BLKALIGN_O_NO_FLUSH (1 << 7)
 /**
  * Copy the data of a write at submit: what the guest does to its memory after
@@ -134,7 +136,7 @@
  * blkalign_limits.engine tells which engine it is.
  */
 #define BLKALIGN_ENGINE_AUTO 0
-/** Worker threads. */
+/** Threads of the library do the I/O, by calls that block. */
 #define BLKALIGN_ENGINE_THREADS 1
 /**
  * io_uring where it is to be had, as for AUTO: opening does not fail for lack
@@ -181,26 +183,32 @@
  */
 #define BLKALIGN_REQ_REGISTERED_BUF (1 << 5)
 
-/** blkalign_request.op. */
+/** As blkalign_request.op, a read into `iov`: blkalign_aio_preadv(). */
 #define BLKALIGN_OP_READ 1
+/** A write from `iov`: blkalign_aio_pwritev(). */
 #define BLKALIGN_OP_WRITE 2
+/** A write of zeros: blkalign_aio_pwrite_zeroes(). */
 #define BLKALIGN_OP_WRITE_ZEROES 3
+/** A discard: blkalign_aio_pdiscard(). */
 #define BLKALIGN_OP_DISCARD 4
+/** A flush: blkalign_aio_flush(). */
 #define BLKALIGN_OP_FLUSH 5
 
-/** Who said what an alignment is: nobody, the library assumed it. */
+/** Who said what an alignment is: nobody did, the library assumed it. */
 #define BLKALIGN_SOURCE_DEFAULT 0
-/** blkalign_open_options. */
+/** The caller said it, in blkalign_open_options. */
 #define BLKALIGN_SOURCE_OVERRIDE 1
-/** statx(2): STATX_DIOALIGN, STATX_DIO_READ_ALIGN. */
+/**
+ * The kernel said it to statx(2), as STATX_DIOALIGN or STATX_DIO_READ_ALIGN.
+ */
 #define BLKALIGN_SOURCE_STATX 2
-/** ioctl(XFS_IOC_DIOINFO). */
+/** XFS said it to ioctl(2), as XFS_IOC_DIOINFO. */
 #define BLKALIGN_SOURCE_DIOINFO 3
-/** ioctl(BLKSSZGET). */
+/** The device said it to ioctl(2), as BLKSSZGET. */
 #define BLKALIGN_SOURCE_BLKSSZGET 4
-/** Trial reads of the storage itself. */
+/** Trial reads of the storage itself found it. */
 #define BLKALIGN_SOURCE_TRIAL 5
-/** blkalign_driver. */
+/** The blkalign_driver said it. */
 #define BLKALIGN_SOURCE_DRIVER 6
 
 /**
@@ -227,13 +235,13 @@ typedef struct blkalign_handle blkalign_handle;
  * all defaults.
  */
 typedef struct blkalign_open_options {
-    /** sizeof(blkalign_open_options) */
+    /** sizeof(blkalign_open_options), as the INIT macro sets it. */
     size_t size;
-    /** BLKALIGN_O_* */
+    /** Any of BLKALIGN_O_*, together. */
     uint32_t flags;
-    /** BLKALIGN_ENGINE_* */
+    /** One of BLKALIGN_ENGINE_*: who does the I/O. */
     uint32_t engine;
-    /** BLKALIGN_COMPLETION_* */
+    /** One of BLKALIGN_COMPLETION_*: where callbacks run. */
     uint32_t completion;
     /**
      * Threads of this handle alone, at most 1024; 0: the pool that all
@@ -300,42 +308,69 @@ typedef void (*blkalign_driver_done_fn)(void *token, int ret);
  * flush function a flush succeeds.
  */
 typedef struct blkalign_driver {
-    /** sizeof(blkalign_driver) */
+    /** sizeof(blkalign_driver), as BLKALIGN_DRIVER_INIT sets it. */
     size_t size;
-    /** For messages; may be NULL. */
+    /** What messages call the storage; may be NULL. */
     const char *name;
     /**
-     * Bytes, powers of two of at most 1 MiB; 0: 1. `segment_alignment` must
-     * not exceed `request_alignment`.
+     * What offset and length of every call are multiples of: bytes, a power
+     * of two of at most 1 MiB; 0: 1.
      */
     uint32_t request_alignment;
+    /** The same for the address of each element of `iov`. */
     uint32_t mem_alignment;
+    /**
+     * The same for the length of each element of `iov`; it must not exceed
+     * `request_alignment`.
+     */
     uint32_t segment_alignment;
-    /** Bytes in one call; 0: no limit. At least `request_alignment`. */
+    /**
+     * The most bytes in one call, at least `request_alignment`; 0: no limit.
+     */
     uint32_t max_transfer;
-    /** Elements in one call; 0: no limit. */
+    /** The most elements of `iov` in one call; 0: no limit. */
     uint32_t max_segments;
     /**
-     * The length of the object in bytes, or -errno. Needed. Asked by
+     * Returns the length of the object in bytes, or -errno. Needed. Asked by
      * blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length();
      * between two of these it changes by `truncate` alone.
      */
     int64_t (*getlength)(void *opaque);
     /**
-     * Synchronous: moves all of `bytes` and returns 0, or returns -errno.
+     * Synchronous: reads all of `bytes` and returns 0, or returns -errno.
      * What a read leaves out though it says 0 never becomes bytes of other
      * requests: it is zeros, or stays what the reader had there.
      */
     int (*preadv)(void *opaque, int64_t offset, int64_t bytes,
                   const struct iovec *iov, int iovcnt, uint32_t flags);
-    /** The same the other way. The memory is not the driver's to change. */
+    /**
+     * Synchronous: writes all of `bytes` and returns 0, or returns -errno. The
+     * memory is not the driver's to change.
+     */
     int (*pwritev)(void *opaque, int64_t offset, int64_t bytes,
                    const struct iovec *iov, int iovcnt, uint32_t flags);
-    /** Makes what was written durable; 0 or -errno. */
+    /**
+     * Synchronous: makes durable what has been written, and returns 0 or
+     * -errno.
+     */
     int (*flush)(void *opaque);
+    /**
+     * Synchronous: is told that these bytes are not needed any more, and may
+     * read as anything; returns 0 or -errno. -ENOTSUP: it does not know how,
+     * which is success to the caller.
+     */
     int (*pdiscard)(void *opaque, int64_t offset, int64_t bytes);
+    /**
+     * Synchronous: makes these bytes zeros and returns 0, or returns -errno.
+     * -ENOTSUP: it does not know how, or not with these flags; zeros are then
+     * written, unless BLKALIGN_REQ_NO_FALLBACK.
+     */
     int (*pwrite_zeroes)(void *opaque, int64_t offset, int64_t bytes,
                          uint32_t flags);
+    /**
+     * Synchronous: makes the object `length` bytes long, a multiple of
+     * `request_alignment`, and returns 0 or -errno; what comes reads as zeros.
+     */
     int (*truncate)(void *opaque, int64_t length);
     /**
      * Called once, when the last handle of the object is closed; not when
@@ -343,16 +378,18 @@ typedef struct blkalign_driver {
      */
     void (*close)(void *opaque);
     /**
-     * Asynchronous, preferred where given: returns 0 and later calls
-     * done(token, ret) exactly once; or returns -errno and never calls
+     * As `preadv`, but asynchronous, and preferred to it: returns 0 and later
+     * calls done(token, ret) exactly once; or returns -errno and never calls
      * `done`. `iov` is the library's and stays until `done`.
      */
     int (*aio_preadv)(void *opaque, int64_t offset, int64_t bytes,
                       const struct iovec *iov, int iovcnt, uint32_t flags,
                       blkalign_driver_done_fn done, void *token);
+    /** As `pwritev`, asynchronous in the way of `aio_preadv`. */
     int (*aio_pwritev)(void *opaque, int64_t offset, int64_t bytes,
                        const struct iovec *iov, int iovcnt, uint32_t flags,
                        blkalign_driver_done_fn done, void *token);
+    /** As `flush`, asynchronous in the way of `aio_preadv`. */
     int (*aio_flush)(void *opaque, blkalign_driver_done_fn done, void *token);
 } blkalign_driver;
 
@@ -370,11 +407,11 @@ typedef void (*blkalign_completion_fn)(void *opaque, int ret);
  * BLKALIGN_REQUEST_INIT.
  */
 typedef struct blkalign_request {
-    /** sizeof(blkalign_request) */
+    /** sizeof(blkalign_request), as the INIT macro sets it. */
     size_t size;
-    /** BLKALIGN_OP_* */
+    /** One of BLKALIGN_OP_*: what is to be done. */
     uint32_t op;
-    /** BLKALIGN_REQ_* */
+    /** Any of BLKALIGN_REQ_*, together. */
     uint32_t flags;
     /**
      * Bytes from the start of the object, or of the window. A flush takes
@@ -408,7 +445,7 @@ typedef struct blkalign_request {
  * BLKALIGN_LIMITS_INIT. All sizes and alignments are bytes.
  */
 typedef struct blkalign_limits {
-    /** sizeof(blkalign_limits) */
+    /** sizeof(blkalign_limits), as the INIT macro sets it. */
     size_t size;
     /** What offset and total length of every I/O are padded to. */
     uint32_t request_alignment;
@@ -417,14 +454,17 @@ typedef struct blkalign_limits {
      * device, what covers only a part of a block is copied anyway.)
      */
     uint32_t mem_alignment;
-    /** Lengths of single iovec elements that do. */
+    /** Lengths of single elements of an iovec that do. */
     uint32_t segment_alignment;
-    /** BLKALIGN_SOURCE_*: who said so, for each of the three. */
+    /** One of BLKALIGN_SOURCE_*: who said what `request_alignment` is. */
     uint32_t request_alignment_source;
+    /** The same of `mem_alignment`. */
     uint32_t mem_alignment_source;
+    /** The same of `segment_alignment`. */
     uint32_t segment_alignment_source;
-    /** Of the device below; 0: unknown. */
+    /** What the device below can address; 0: not known. */
     uint32_t logical_block_size;
+    /** What the device below writes in one piece; 0: not known. */
     uint32_t physical_block_size;
     /** Length of a single I/O that the storage likes best; 0: not known. */
     uint32_t opt_transfer;
@@ -436,10 +476,13 @@ typedef struct blkalign_limits {
      */
     uint32_t max_segments;
     /**
-     * What the storage discards, or zeroes, in one piece: of a device as sysfs
-     * says, of a file the block of its file system; 0: not known.
+     * What the storage discards in one piece: of a device as sysfs says, of a
+     * file the block of its file system; 0: not known.
      */
     uint32_t discard_alignment;
+    /**
+     * What the storage makes zeros in one piece; else as `discard_alignment`.
+     */
     uint32_t write_zeroes_alignment;
     /**
      * Longest write that is all or nothing across a loss of power, as
@@ -447,9 +490,9 @@ typedef struct blkalign_limits {
      * block, or the page cache is in between.
      */
     uint32_t atomic_write_unit_max;
-    /** 1: O_DIRECT is in use. */
+    /** 1: O_DIRECT is in use; 0: the page cache, or a driver. */
     uint32_t direct;
-    /** BLKALIGN_ENGINE_*: the engine in use, never AUTO. */
+    /** The engine in use: one of BLKALIGN_ENGINE_*, never AUTO. */
     uint32_t engine;
 } blkalign_limits;
 
@@ -457,16 +500,21 @@ typedef struct blkalign_limits {
  * Counters of one handle since it was opened. Start from BLKALIGN_STATS_INIT.
  */
 typedef struct blkalign_stats {
-    /** sizeof(blkalign_stats) */
+    /** sizeof(blkalign_stats), as the INIT macro sets it. */
     size_t size;
-    /** Requests by kind, from when they are submitted on. */
+    /** Reads, from when they are submitted on. */
     uint64_t reads;
+    /** Writes, counted like reads. */
     uint64_t writes;
+    /** Zero writes, counted like reads. */
     uint64_t write_zeroes;
+    /** Discards, counted like reads. */
     uint64_t discards;
+    /** Flushes, counted like reads. */
     uint64_t flushes;
-    /** Of the caller's own bytes. */
+    /** Bytes that callers read, without what was read around them. */
     uint64_t bytes_read;
+    /** Bytes that callers wrote, without what was written around them. */
     uint64_t bytes_written;
     /** Requests whose every guest byte moved without a copy. */
     uint64_t zero_copy;
@@ -486,10 +534,11 @@ typedef struct blkalign_stats {
     /** Requests that waited for an overlapping one. */
     uint64_t waits;
     /**
-     * I/O operations really issued; adjacent ones that went out as one count
+     * Reads that the storage got; adjacent ones that went out as one count
      * once.
      */
     uint64_t storage_reads;
+    /** Writes that the storage got, counted like these reads. */
     uint64_t storage_writes;
     /** Requests that failed. */
     uint64_t errors;
@@ -537,7 +586,9 @@ extern "C" {
  *           device, or for a driver without truncate;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
  * -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
- *           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks.
+ *           words name its byte;
+ * -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;
+ * -ENOLCK   the same, as other file systems say it.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
@@ -683,9 +734,9 @@ int blkalign_pdiscard(blkalign_handle *h, int64_t offset, int64_t bytes);
 int blkalign_flush(blkalign_handle *h);
 
 /**
- * Makes the object `length` bytes long. What goes is gone; what comes reads as
- * zeros. Waits for the requests that it touches, and those submitted later
- * wait for it. Needs no BLKALIGN_O_RESIZE.
+ * Changes the length of the object to `length` bytes. What goes is gone; what
+ * comes reads as zeros. Waits for the requests that it touches, and those
+ * submitted later wait for it. Needs no BLKALIGN_O_RESIZE.
  *
  * Returns 0 or -errno: what the storage says, and
  * -EINVAL   h is NULL, length out of range; a block device; a handle with a
@@ -944,10 +995,10 @@ void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 void blkalign_free(void *buf);
 
 /**
- * Has `hook` told, for the whole process, the messages of `level`
- * (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
- * what was set before; NULL: nobody is told, as at first, and `level` is
- * ignored. The library itself never prints.
+ * Sets who is told what happens in the library, for the whole process. `hook`
+ * gets the messages of `level` (BLKALIGN_LOG_*) and those that are more
+ * severe. It takes the place of what was set before; NULL: nobody is told, as
+ * at first, and `level` is ignored. The library itself never prints.
  *
  * When this returns no call of the hook before is under way and none will
  * begin, so that what `opaque` names may be freed. It waits for those calls:

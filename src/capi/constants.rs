@@ -1,10 +1,12 @@
 //! The numbers of `<blkalign.h>`: flags, modes, operations, sources. cbindgen turns this file into
 //! the header's `#define`s; it holds nothing else, and a number never changes once released.
 
-/// Version of this header: 0.1.0. `blkalign_version` tells the version of the
-/// library in use.
+/// Version of this header: 0.1.0. This is its first number;
+/// blkalign_version() tells the version of the library in use.
 pub const BLKALIGN_VERSION_MAJOR: u32 = 0;
+/// The second number of the version.
 pub const BLKALIGN_VERSION_MINOR: u32 = 1;
+/// The third number of the version.
 pub const BLKALIGN_VERSION_PATCH: u32 = 0;
 
 /// Open for reading and writing. Without it a write fails with -EPERM.
@@ -23,9 +25,9 @@ pub const BLKALIGN_O_CREATE: u32 = 1 << 3;
 pub const BLKALIGN_O_RESIZE: u32 = 1 << 4;
 /// Let discard deallocate. Without it discards do nothing, with success.
 pub const BLKALIGN_O_UNMAP: u32 = 1 << 5;
-/// Every write as if it carried BLKALIGN_REQ_FUA.
+/// Treat every write as if it carried BLKALIGN_REQ_FUA.
 pub const BLKALIGN_O_WRITETHROUGH: u32 = 1 << 6;
-/// Flush does nothing (throw-away disks).
+/// Do nothing for a flush: for disks that are thrown away after a crash.
 pub const BLKALIGN_O_NO_FLUSH: u32 = 1 << 7;
 /// Copy the data of a write at submit: what the guest does to its memory after
 /// that does not matter. Each write in flight takes as much memory again; if
@@ -63,7 +65,7 @@ pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
 /// blkalign_errmsg() has the reason right after the handle was opened, and
 /// blkalign_limits.engine tells which engine it is.
 pub const BLKALIGN_ENGINE_AUTO: u32 = 0;
-/// Worker threads.
+/// Threads of the library do the I/O, by calls that block.
 pub const BLKALIGN_ENGINE_THREADS: u32 = 1;
 /// io_uring where it is to be had, as for AUTO: opening does not fail for lack
 /// of it.
@@ -96,26 +98,30 @@ pub const BLKALIGN_REQ_NO_FALLBACK: u32 = 1 << 4;
 /// Only for reads and writes.
 pub const BLKALIGN_REQ_REGISTERED_BUF: u32 = 1 << 5;
 
-/// blkalign_request.op.
+/// As blkalign_request.op, a read into `iov`: blkalign_aio_preadv().
 pub const BLKALIGN_OP_READ: u32 = 1;
+/// A write from `iov`: blkalign_aio_pwritev().
 pub const BLKALIGN_OP_WRITE: u32 = 2;
+/// A write of zeros: blkalign_aio_pwrite_zeroes().
 pub const BLKALIGN_OP_WRITE_ZEROES: u32 = 3;
+/// A discard: blkalign_aio_pdiscard().
 pub const BLKALIGN_OP_DISCARD: u32 = 4;
+/// A flush: blkalign_aio_flush().
 pub const BLKALIGN_OP_FLUSH: u32 = 5;
 
-/// Who said what an alignment is: nobody, the library assumed it.
+/// Who said what an alignment is: nobody did, the library assumed it.
 pub const BLKALIGN_SOURCE_DEFAULT: u32 = 0;
-/// blkalign_open_options.
+/// The caller said it, in blkalign_open_options.
 pub const BLKALIGN_SOURCE_OVERRIDE: u32 = 1;
-/// statx(2): STATX_DIOALIGN, STATX_DIO_READ_ALIGN.
+/// The kernel said it to statx(2), as STATX_DIOALIGN or STATX_DIO_READ_ALIGN.
 pub const BLKALIGN_SOURCE_STATX: u32 = 2;
-/// ioctl(XFS_IOC_DIOINFO).
+/// XFS said it to ioctl(2), as XFS_IOC_DIOINFO.
 pub const BLKALIGN_SOURCE_DIOINFO: u32 = 3;
-/// ioctl(BLKSSZGET).
+/// The device said it to ioctl(2), as BLKSSZGET.
 pub const BLKALIGN_SOURCE_BLKSSZGET: u32 = 4;
-/// Trial reads of the storage itself.
+/// Trial reads of the storage itself found it.
 pub const BLKALIGN_SOURCE_TRIAL: u32 = 5;
-/// blkalign_driver.
+/// The blkalign_driver said it.
 pub const BLKALIGN_SOURCE_DRIVER: u32 = 6;
 
 /// How severe a message of the log is: something that the program wanted did

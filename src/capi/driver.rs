@@ -39,24 +39,27 @@ pub type blkalign_driver_done_fn = extern "C" fn(token: *mut c_void, ret: c_int)
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_driver {
-    /// sizeof(blkalign_driver)
+    /// sizeof(blkalign_driver), as BLKALIGN_DRIVER_INIT sets it.
     pub size: usize,
-    /// For messages; may be NULL.
+    /// What messages call the storage; may be NULL.
     pub name: *const c_char,
-    /// Bytes, powers of two of at most 1 MiB; 0: 1. `segment_alignment` must
-    /// not exceed `request_alignment`.
+    /// What offset and length of every call are multiples of: bytes, a power
+    /// of two of at most 1 MiB; 0: 1.
     pub request_alignment: u32,
+    /// The same for the address of each element of `iov`.
     pub mem_alignment: u32,
+    /// The same for the length of each element of `iov`; it must not exceed
+    /// `request_alignment`.
     pub segment_alignment: u32,
-    /// Bytes in one call; 0: no limit. At least `request_alignment`.
+    /// The most bytes in one call, at least `request_alignment`; 0: no limit.
     pub max_transfer: u32,
-    /// Elements in one call; 0: no limit.
+    /// The most elements of `iov` in one call; 0: no limit.
     pub max_segments: u32,
-    /// The length of the object in bytes, or -errno. Needed. Asked by
+    /// Returns the length of the object in bytes, or -errno. Needed. Asked by
     /// blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length();
     /// between two of these it changes by `truncate` alone.
     pub getlength: Option<unsafe extern "C" fn(opaque: *mut c_void) -> i64>,
-    /// Synchronous: moves all of `bytes` and returns 0, or returns -errno.
+    /// Synchronous: reads all of `bytes` and returns 0, or returns -errno.
     /// What a read leaves out though it says 0 never becomes bytes of other
     /// requests: it is zeros, or stays what the reader had there.
     pub preadv: Option<
@@ -69,7 +72,8 @@ pub struct blkalign_driver {
             flags: u32,
         ) -> c_int,
     >,
-    /// The same the other way. The memory is not the driver's to change.
+    /// Synchronous: writes all of `bytes` and returns 0, or returns -errno. The
+    /// memory is not the driver's to change.
     pub pwritev: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -80,19 +84,28 @@ pub struct blkalign_driver {
             flags: u32,
         ) -> c_int,
     >,
-    /// Makes what was written durable; 0 or -errno.
+    /// Synchronous: makes durable what has been written, and returns 0 or
+    /// -errno.
     pub flush: Option<unsafe extern "C" fn(opaque: *mut c_void) -> c_int>,
+    /// Synchronous: is told that these bytes are not needed any more, and may
+    /// read as anything; returns 0 or -errno. -ENOTSUP: it does not know how,
+    /// which is success to the caller.
     pub pdiscard:
         Option<unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64) -> c_int>,
+    /// Synchronous: makes these bytes zeros and returns 0, or returns -errno.
+    /// -ENOTSUP: it does not know how, or not with these flags; zeros are then
+    /// written, unless BLKALIGN_REQ_NO_FALLBACK.
     pub pwrite_zeroes: Option<
         unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64, flags: u32) -> c_int,
     >,
+    /// Synchronous: makes the object `length` bytes long, a multiple of
+    /// `request_alignment`, and returns 0 or -errno; what comes reads as zeros.
     pub truncate: Option<unsafe extern "C" fn(opaque: *mut c_void, length: i64) -> c_int>,
     /// Called once, when the last handle of the object is closed; not when
     /// opening failed.
     pub close: Option<unsafe extern "C" fn(opaque: *mut c_void)>,
-    /// Asynchronous, preferred where given: returns 0 and later calls
-    /// done(token, ret) exactly once; or returns -errno and never calls
+    /// As `preadv`, but asynchronous, and preferred to it: returns 0 and later
+    /// calls done(token, ret) exactly once; or returns -errno and never calls
     /// `done`. `iov` is the library's and stays until `done`.
     pub aio_preadv: Option<
         unsafe extern "C" fn(
@@ -106,6 +119,7 @@ pub struct blkalign_driver {
             token: *mut c_void,
         ) -> c_int,
     >,
+    /// As `pwritev`, asynchronous in the way of `aio_preadv`.
     pub aio_pwritev: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -118,6 +132,7 @@ pub struct blkalign_driver {
             token: *mut c_void,
         ) -> c_int,
     >,
+    /// As `flush`, asynchronous in the way of `aio_preadv`.
     pub aio_flush: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,

@@ -34,10 +34,10 @@ impl CHook {
     }
 }
 
-/// Has `hook` told, for the whole process, the messages of `level`
-/// (BLKALIGN_LOG_*) and of those that are more severe. It takes the place of
-/// what was set before; NULL: nobody is told, as at first, and `level` is
-/// ignored. The library itself never prints.
+/// Sets who is told what happens in the library, for the whole process. `hook`
+/// gets the messages of `level` (BLKALIGN_LOG_*) and those that are more
+/// severe. It takes the place of what was set before; NULL: nobody is told, as
+/// at first, and `level` is ignored. The library itself never prints.
 ///
 /// When this returns no call of the hook before is under way and none will
 /// begin, so that what `opaque` names may be freed. It waits for those calls:

@@ -31,7 +31,9 @@ use crate::sys::Error;
 ///           device, or for a driver without truncate;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
 /// -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
-///           words name its byte; -ENOTSUP, -ENOLCK: there are no such locks.
+///           words name its byte;
+/// -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;
+/// -ENOLCK   the same, as other file systems say it.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open(
     path: *const c_char,

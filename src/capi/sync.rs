@@ -146,9 +146,9 @@ pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
     unsafe { run_without_memory(h, Op::Flush, 0, 0, 0) }
 }
 
-/// Makes the object `length` bytes long. What goes is gone; what comes reads as
-/// zeros. Waits for the requests that it touches, and those submitted later
-/// wait for it. Needs no BLKALIGN_O_RESIZE.
+/// Changes the length of the object to `length` bytes. What goes is gone; what
+/// comes reads as zeros. Waits for the requests that it touches, and those
+/// submitted later wait for it. Needs no BLKALIGN_O_RESIZE.
 ///
 /// Returns 0 or -errno: what the storage says, and
 /// -EINVAL   h is NULL, length out of range; a block device; a handle with a

@@ -24,13 +24,13 @@ pub type blkalign_completion_fn = Option<extern "C" fn(opaque: *mut c_void, ret:
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_open_options {
-    /// sizeof(blkalign_open_options)
+    /// sizeof(blkalign_open_options), as the INIT macro sets it.
     pub size: usize,
-    /// BLKALIGN_O_*
+    /// Any of BLKALIGN_O_*, together.
     pub flags: u32,
-    /// BLKALIGN_ENGINE_*
+    /// One of BLKALIGN_ENGINE_*: who does the I/O.
     pub engine: u32,
-    /// BLKALIGN_COMPLETION_*
+    /// One of BLKALIGN_COMPLETION_*: where callbacks run.
     pub completion: u32,
     /// Threads of this handle alone, at most 1024; 0: the pool that all
     /// handles share. They do the I/O of the thread engine, what io_uring
@@ -62,11 +62,11 @@ pub struct blkalign_open_options {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_request {
-    /// sizeof(blkalign_request)
+    /// sizeof(blkalign_request), as the INIT macro sets it.
     pub size: usize,
-    /// BLKALIGN_OP_*
+    /// One of BLKALIGN_OP_*: what is to be done.
     pub op: u32,
-    /// BLKALIGN_REQ_*
+    /// Any of BLKALIGN_REQ_*, together.
     pub flags: u32,
     /// Bytes from the start of the object, or of the window. A flush takes
     /// none: 0.
@@ -96,21 +96,24 @@ pub struct blkalign_request {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_limits {
-    /// sizeof(blkalign_limits)
+    /// sizeof(blkalign_limits), as the INIT macro sets it.
     pub size: usize,
     /// What offset and total length of every I/O are padded to.
     pub request_alignment: u32,
     /// Buffer addresses that reach the storage without a copy. (Of a file or
     /// device, what covers only a part of a block is copied anyway.)
     pub mem_alignment: u32,
-    /// Lengths of single iovec elements that do.
+    /// Lengths of single elements of an iovec that do.
     pub segment_alignment: u32,
-    /// BLKALIGN_SOURCE_*: who said so, for each of the three.
+    /// One of BLKALIGN_SOURCE_*: who said what `request_alignment` is.
     pub request_alignment_source: u32,
+    /// The same of `mem_alignment`.
     pub mem_alignment_source: u32,
+    /// The same of `segment_alignment`.
     pub segment_alignment_source: u32,
-    /// Of the device below; 0: unknown.
+    /// What the device below can address; 0: not known.
     pub logical_block_size: u32,
+    /// What the device below writes in one piece; 0: not known.
     pub physical_block_size: u32,
     /// Length of a single I/O that the storage likes best; 0: not known.
     pub opt_transfer: u32,
@@ -119,17 +122,18 @@ pub struct blkalign_limits {
     /// Most elements in one I/O; 0: no limit known. Requests with more are
     /// split.
     pub max_segments: u32,
-    /// What the storage discards, or zeroes, in one piece: of a device as sysfs
-    /// says, of a file the block of its file system; 0: not known.
+    /// What the storage discards in one piece: of a device as sysfs says, of a
+    /// file the block of its file system; 0: not known.
     pub discard_alignment: u32,
+    /// What the storage makes zeros in one piece; else as `discard_alignment`.
     pub write_zeroes_alignment: u32,
     /// Longest write that is all or nothing across a loss of power, as
     /// statx(2) promised at open; 0: nothing promised beyond the logical
     /// block, or the page cache is in between.
     pub atomic_write_unit_max: u32,
-    /// 1: O_DIRECT is in use.
+    /// 1: O_DIRECT is in use; 0: the page cache, or a driver.
     pub direct: u32,
-    /// BLKALIGN_ENGINE_*: the engine in use, never AUTO.
+    /// The engine in use: one of BLKALIGN_ENGINE_*, never AUTO.
     pub engine: u32,
 }
 
@@ -137,16 +141,21 @@ pub struct blkalign_limits {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_stats {
-    /// sizeof(blkalign_stats)
+    /// sizeof(blkalign_stats), as the INIT macro sets it.
     pub size: usize,
-    /// Requests by kind, from when they are submitted on.
+    /// Reads, from when they are submitted on.
     pub reads: u64,
+    /// Writes, counted like reads.
     pub writes: u64,
+    /// Zero writes, counted like reads.
     pub write_zeroes: u64,
+    /// Discards, counted like reads.
     pub discards: u64,
+    /// Flushes, counted like reads.
     pub flushes: u64,
-    /// Of the caller's own bytes.
+    /// Bytes that callers read, without what was read around them.
     pub bytes_read: u64,
+    /// Bytes that callers wrote, without what was written around them.
     pub bytes_written: u64,
     /// Requests whose every guest byte moved without a copy.
     pub zero_copy: u64,
@@ -163,9 +172,10 @@ pub struct blkalign_stats {
     pub merged: u64,
     /// Requests that waited for an overlapping one.
     pub waits: u64,
-    /// I/O operations really issued; adjacent ones that went out as one count
+    /// Reads that the storage got; adjacent ones that went out as one count
     /// once.
     pub storage_reads: u64,
+    /// Writes that the storage got, counted like these reads.
     pub storage_writes: u64,
     /// Requests that failed.
     pub errors: u64,

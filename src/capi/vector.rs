@@ -102,8 +102,7 @@ mod tests {
         let elements = [element(64, 1), element(128, 2)];
         // As a caller does that breaks the rules, or whose memory is a guest's.
         // SAFETY: the array lives longer than the thread that writes to it.
-        let length =
-            unsafe { AtomicUsize::from_ptr((&raw const elements[1].iov_len).cast_mut()) };
+        let length = unsafe { AtomicUsize::from_ptr((&raw const elements[1].iov_len).cast_mut()) };
         let over = AtomicBool::new(false);
         let wrong = std::thread::scope(|scope| {
             scope.spawn(|| {

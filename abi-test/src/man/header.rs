@@ -24,7 +24,6 @@ pub struct Struct {
 pub struct Field {
     pub name: String,
     pub declaration: String,
-    /// Empty: as for the field before.
     pub comment: String,
 }
 

@@ -10,7 +10,7 @@ use header::{Constant, Function, Header, Struct};
 use text::{description, escaped, inline, paragraphs, summary};
 
 /// When the pages last changed in substance.
-const DATE: &str = "November 22, 2026";
+const DATE: &str = "November 29, 2026";
 
 /// A page: its file's name and its text.
 pub struct Page {
@@ -100,26 +100,11 @@ fn page_of_struct(record: &Struct) -> Page {
     page += &format!("}} {name};\n.Ed\n.Sh DESCRIPTION\n");
     page += &paragraphs(&record.comment);
     page += ".Bl -tag -width 4n\n";
-    let mut names = Vec::new();
-    let mut comment = String::new();
     for field in &record.fields {
-        // Fields without a comment share the one before them.
-        if !field.comment.is_empty() && !names.is_empty() {
-            page += &item(&names, &comment);
-            names.clear();
-        }
-        if !field.comment.is_empty() {
-            comment.clone_from(&field.comment);
-        }
-        names.push(field.name.clone());
+        page += &format!(".It Va {}\n{}", field.name, paragraphs(&field.comment));
     }
-    page += &item(&names, &comment);
     page += ".El\n.Sh SEE ALSO\n.Xr blkalign 3 ,\n.Xr blkalign 7\n";
     Page { name: format!("{name}.3"), text: page }
-}
-
-fn item(names: &[String], comment: &str) -> String {
-    format!(".It {}\n{}", list(names, "Va"), inline(comment))
 }
 
 /// `.Va a , b` and the like.
@@ -143,16 +128,130 @@ fn overview(header: &Header) -> String {
     }
     page += ".El\n.Ss Function types\n.Bl -tag -width 4n\n";
     for Constant { names, comment } in &header.function_types {
-        page += &format!(".It {}\n{}", list(names, "Vt"), inline(comment));
+        page += &format!(".It {}\n{}", list(names, "Vt"), paragraphs(comment));
     }
     page += ".El\n.Ss Constants\n.Bl -tag -width 4n\n";
     for Constant { names, comment } in &header.constants {
-        page += &format!(".It {}\n{}", list(names, "Dv"), inline(comment));
+        page += &format!(".It {}\n{}", list(names, "Dv"), paragraphs(comment));
     }
-    page += ".El\n.Sh SEE ALSO\n.Xr blkalign-info 1 ,\n.Xr blkalign 7\n";
+    page += ".El\n.Sh SEE ALSO\n.Xr blkalign-bench 1 ,\n.Xr blkalign-info 1 ,\n";
+    page += ".Xr blkalign-torture 1 ,\n.Xr blkalign 7\n";
     page
 }
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// What one name says, and whose words they are.
+    fn words_of_all(header: &Header) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for record in &header.structs {
+            all.push((record.name.clone(), record.comment.clone()));
+            for field in &record.fields {
+                all.push((format!("{}.{}", record.name, field.name), field.comment.clone()));
+            }
+        }
+        for function in &header.functions {
+            all.push((function.name.clone(), function.comment.clone()));
+        }
+        for constant in header.constants.iter().chain(&header.function_types) {
+            for (index, name) in constant.names.iter().enumerate() {
+                // Those after the first have no comment of their own.
+                let comment = if index == 0 { constant.comment.clone() } else { String::new() };
+                all.push((name.clone(), comment));
+            }
+        }
+        all
+    }
+
+    /// The punctuation that a sentence does not have.
+    fn broken_punctuation(text: &str) -> Option<&'static str> {
+        let text = text.replace("...", "");
+        const BROKEN: [&str; 17] = [
+            "..", ":.", ",.", ";.", ".,", ":,", ";,", ",,", ".:", ",:", ";:", "::", ".;", ":;",
+            ",;", " .", " ,",
+        ];
+        BROKEN.into_iter().find(|broken| text.contains(broken))
+    }
+
+    /// The text of a page as it is read: names without their macros.
+    fn read_aloud(page: &str) -> String {
+        let mut text = String::new();
+        for line in page.lines() {
+            let Some(line) = line.strip_prefix('.').filter(|line| !line.starts_with("\\\"")) else {
+                text.push_str(line);
+                text.push('\n');
+                continue;
+            };
+            let mut words = line.split(' ');
+            match words.next().unwrap_or_default() {
+                "Sh" | "Ss" | "It" | "Pp" | "El" | "Bl" => text.push_str("\n\n"),
+                _ => text.push(' '),
+            }
+            for word in words {
+                let mark = word.len() == 1 && !word.starts_with(|c: char| c.is_alphanumeric());
+                text.push_str(if mark || text.ends_with(['\n', '(', ' ']) { "" } else { " " });
+                text.push_str(word);
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    #[test]
+    fn every_field_function_and_constant_has_a_sentence_of_its_own() {
+        let header = Header::parse(&crate::header());
+        let all = words_of_all(&header);
+        let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for (name, words) in &all {
+            let ends = words.ends_with('.') || words.ends_with(".)");
+            if !ends || !words.contains(' ') {
+                wrong.push(format!("{name}: no sentence: {words:?}"));
+            }
+            // The same words for two fields of a struct, say.
+            let whole = (name.split('.').next().unwrap_or_default().to_owned(), words.clone());
+            if let Some(other) = seen.insert(whole, name.clone()) {
+                wrong.push(format!("{name}: the words of {other}"));
+            }
+        }
+        assert!(wrong.is_empty(), "in src/capi:\n{}", wrong.join("\n"));
+        assert!(all.len() > 150, "{}", all.len());
+    }
+
+    #[test]
+    fn no_page_and_no_comment_has_broken_punctuation() {
+        let header = crate::header();
+        let comments = words_of_all(&Header::parse(&header));
+        let pages = pages(&header).into_iter().map(|page| (page.name, read_aloud(&page.text)));
+        for (name, text) in comments.into_iter().chain(pages) {
+            if let Some(broken) = broken_punctuation(&text) {
+                let at = text.find(broken).unwrap_or_default();
+                let around: String = text.chars().skip(at.saturating_sub(40)).take(60).collect();
+                panic!("{name}: {broken:?} in {around:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_page_is_empty() {
+        for page in pages(&crate::header()) {
+            let lines: Vec<&str> = page.text.lines().collect();
+            for pair in lines.windows(2) {
+                let opens = |line: &str| {
+                    [".Sh ", ".Ss ", ".It ", ".Pp"].iter().any(|open| line.starts_with(open))
+                };
+                let empty = opens(pair[0]) && (opens(pair[1]) || pair[1] == ".El");
+                // `.It Xr name 3` of the list of functions says it all in the next line, too.
+                assert!(!empty, "{}: nothing between {:?} and {:?}", page.name, pair[0], pair[1]);
+            }
+        }
+    }
 }

@@ -3,6 +3,8 @@
 /// The first sentence, as a page's one-line description: no full stop, no capital.
 pub fn summary(comment: &str) -> String {
     let text = comment.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A line of names cannot mark which of two words is the argument.
+    let text = text.replace("`bytes` bytes", "bytes");
     let end = [". ", ": ", "; "].iter().filter_map(|end| text.find(end)).min();
     let sentence = text[..end.unwrap_or(text.len())].trim_end_matches('.').replace('`', "");
     let mut letters = sentence.chars();
@@ -34,7 +36,8 @@ pub fn description(comment: &str) -> (String, Option<String>, Vec<(String, Strin
             returns.push(line.trim());
         }
     }
-    let mut returns = returns.join(" ").trim_end_matches(", and").to_owned();
+    // What led over to the list of errors, which has a section of its own.
+    let mut returns = returns.join(" ").trim_end_matches(", and").trim_end_matches(':').to_owned();
     if !returns.ends_with('.') {
         returns.push('.');
     }
@@ -83,6 +86,9 @@ fn macro_line(word: &str) -> Option<String> {
         Some(rest) => ("( ", rest),
         None => ("", word),
     };
+    if let Some(argument) = argument_line(open, rest) {
+        return Some(argument);
+    }
     let rest = rest.trim_start_matches('`');
     let end = rest.trim_end_matches([',', '.', ';', ':', ')', '`']);
     // The parentheses of a call belong to the name.
@@ -104,6 +110,18 @@ fn macro_line(word: &str) -> Option<String> {
         return Some(format!(".Er {open}\\-E{errno}{after}"));
     }
     None
+}
+
+/// An argument or field, which stands in backquotes, with what follows it.
+fn argument_line(open: &str, word: &str) -> Option<String> {
+    let (name, after) = word.strip_prefix('`')?.split_once('`')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '*';
+    if name.is_empty() || !name.chars().all(is_name) || !after.chars().all(|c| ",.;:)".contains(c))
+    {
+        return None;
+    }
+    let after: String = after.chars().map(|mark| format!(" {mark}")).collect();
+    Some(format!(".Fa {open}{name}{after}"))
 }
 
 /// A line of text must not start like a macro.
@@ -152,7 +170,9 @@ mod tests {
         assert_eq!(inline("see blkalign_flush()."), "see\n.Xr blkalign_flush 3 .\n");
         assert_eq!(inline("(BLKALIGN_O_RDWR) is"), ".Dv ( BLKALIGN_O_RDWR )\nis\n");
         assert_eq!(inline("-EIO: the end"), ".Er \\-EIO :\nthe end\n");
-        assert_eq!(inline("One. Two `flags`."), "One.\nTwo flags.\n");
+        assert_eq!(inline("One. Two `flags`."), "One.\nTwo\n.Fa flags .\n");
+        assert_eq!(inline("(`*out`, too)"), ".Fa ( *out ,\ntoo)\n");
+        assert_eq!(inline("`iov`'s end"), "iov's end\n");
     }
 
     #[test]
@@ -167,8 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn what_leads_to_the_list_of_errors_ends_the_sentence() {
+        let comment = "Returns how many ran, or -errno:\n-EINVAL   h is NULL.";
+        assert_eq!(description(comment).1.unwrap(), "Returns how many ran, or -errno.");
+    }
+
+    #[test]
     fn a_summary_is_the_first_sentence_in_small_letters() {
         assert_eq!(summary("Opens a file. More."), "opens a file");
         assert_eq!(summary("I/O of any size"), "I/O of any size");
+        assert_eq!(summary("Reads `bytes` bytes at `offset`."), "reads bytes at offset");
     }
 }
