@@ -206,7 +206,7 @@ impl Handle {
             return Err(Error::new(libc::EPERM, words));
         }
         if op == Op::Truncate {
-            return self.check_truncate();
+            return self.check_truncate(offset);
         }
         let verb = match op {
             Op::Read => "read",
@@ -224,7 +224,7 @@ impl Handle {
         Ok(())
     }
 
-    fn check_truncate(&self) -> Result<(), Error> {
+    fn check_truncate(&self, length: u64) -> Result<(), Error> {
         let name = &self.queue.name;
         let refuse = |errno, why| Err(Error::new(errno, format!("{name}: truncate: {why}")));
         if self.window.is_some() {
@@ -234,6 +234,7 @@ impl Handle {
             Storage::File(driver) if driver.is_device() => {
                 refuse(libc::EINVAL, "a block device has the length that it has")
             }
+            Storage::File(driver) => driver.check_may_end_at(length),
             Storage::Callbacks(driver) if !driver.can_truncate() => {
                 refuse(libc::ENOTSUP, "the driver has no function for it")
             }

@@ -181,6 +181,7 @@ pub fn failure(queue: &Queue, op: Op, offset: u64, bytes: u64, errno: i32) -> Er
         Op::Flush => format!("{name}: flush"),
         Op::Fill => format!("{name}: filling memory"),
     };
+    let words = if op == Op::Read { words } else { words + queue.driver.why(errno) };
     Error::new(errno, words)
 }
 
