@@ -16,6 +16,7 @@ pub use options::{CompletionMode, EngineKind, Options};
 #[cfg(feature = "simulation")]
 pub use pools::shared_pools;
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -166,11 +167,17 @@ impl Handle {
     }
 
     pub fn engine(&self) -> EngineKind {
-        if self.queue.ring.is_some() {
+        if self.queue.ring_in_use().is_some() {
             EngineKind::IoUring
         } else {
             EngineKind::Threads
         }
+    }
+
+    /// Why threads do the I/O though io_uring was not ruled out; "" else. Stays as long as the
+    /// handle.
+    pub fn engine_reason(&self) -> &CStr {
+        self.queue.why_threads()
     }
 
     pub fn stats(&self) -> Stats {

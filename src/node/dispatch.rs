@@ -92,6 +92,7 @@ impl RingBatch {
             queue.ensure_reaper();
         }
         engine.submit_or_hold_back(&mut self.ios);
+        queue.hand_on_refused();
         if queue.is_polled() && queue.node.is_waited_for() {
             queue.ensure_unpolled_progress();
         }
