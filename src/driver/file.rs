@@ -19,7 +19,7 @@ use once_cell::sync::OnceCell;
 use crate::log;
 use crate::probe::{probe, Limits, Overrides};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::{page_bytes, Descriptor, Errno, Error};
+use crate::sys::{page_bytes, without_file_size_signal, Descriptor, Errno, Error};
 
 use super::file_change::Refused;
 use super::file_open::{self, Identity, Opened, Spare};
@@ -375,7 +375,11 @@ impl FileDriver {
 
 impl Driver for FileDriver {
     fn perform(&self, io: &Io) -> Result<u64, i32> {
-        self.carry_out(io)
+        // RLIMIT_FSIZE is for files only.
+        if matches!(io.op, Op::Read | Op::Flush | Op::Length) || self.is_device() {
+            return self.carry_out(io);
+        }
+        without_file_size_signal(|| self.carry_out(io))
     }
 
     fn takes_atomic(&self, io: &Io) -> bool {
@@ -393,6 +397,7 @@ impl Driver for FileDriver {
 
     fn why(&self, errno: i32) -> &'static str {
         match errno {
+            libc::EFBIG => " (beyond RLIMIT_FSIZE, or what the file system can hold)",
             libc::EPERM if self.is_device() && self.main.is_read_only_device() == Ok(true) => {
                 " (the device has become read-only)"
             }

@@ -38,13 +38,13 @@ use std::time::Duration;
 
 use io_uring::types::CancelBuilder;
 
-use super::ring_enter::try_out;
+use super::ring_enter::{try_out, CARELESS};
 use super::ring_fixed::FixedBuffers;
 use super::ring_kernel;
 use super::ring_slots::{File, Files, Slots};
 use super::ring_submission::{submission_length, Kernel, Reaped, Submission, WAKE_UP};
-use crate::driver::{Io, Lane};
-use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use crate::driver::{Io, Lane, Op};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
 use crate::sys::{calls, Calls, Errno, Error, Outside};
 
@@ -67,6 +67,12 @@ pub struct Ring {
     pub(super) broken: AtomicI32,
     /// Threads in `enter`.
     pub(super) entering: AtomicUsize,
+    /// RLIMIT_FSIZE holds for this ring's writes.
+    limited: bool,
+    /// Whether threads take care for that when they enter: CARELESS and so on.
+    pub(super) care: AtomicU32,
+    /// Threads in `enter` that do not.
+    pub(super) careless: AtomicUsize,
     /// Signalled when something can be reaped; -1: none.
     pub(super) event_fd: AtomicI32,
     polled: bool,
@@ -121,6 +127,9 @@ impl Ring {
             put_off: AtomicBool::new(false),
             broken: AtomicI32::new(0),
             entering: AtomicUsize::new(0),
+            limited: files.limited,
+            care: AtomicU32::new(CARELESS),
+            careless: AtomicUsize::new(0),
             event_fd: AtomicI32::new(-1),
             polled,
             fixed: FixedBuffers::default(),
@@ -140,6 +149,9 @@ impl Ring {
             return;
         }
         debug_assert!(ios.iter().all(|io| io.lane == Lane::Main));
+        if self.limited && ios.iter().any(|io| io.op == Op::Write) {
+            self.expect_limited_writes();
+        }
         let hand_over = self.must_hand_over();
         let (entries, handed_over) = {
             let mut submission = self.submission.lock();
@@ -292,7 +304,6 @@ impl Ring {
 
     #[cfg(test)]
     fn answer_of(&self, io: &Io, answer: i32) -> i32 {
-        use crate::driver::Op;
         let what = match io.op {
             Op::Read => Outside::RingRead,
             Op::Write => Outside::RingWrite,

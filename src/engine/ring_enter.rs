@@ -16,12 +16,18 @@ use super::ring_submission::{Submission, WAKE_UP};
 use crate::driver::Io;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::sleep;
-use crate::sys::{calls, signal_eventfd, Calls, Errno, Error};
+use crate::sys::{calls, signal_eventfd, without_any_file_size_signal, Calls, Errno, Error};
 
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
 /// How often a new ring is tried out at most where the kernel is short of memory.
 const TRIALS_MAX: usize = 10;
+
+/// Of `Ring::care`: threads may enter without care for RLIMIT_FSIZE; new ones do not, and the first
+/// write waits for those that did; all take care.
+pub(super) const CARELESS: u32 = 0;
+const TAKING_CARE: u32 = 1;
+const CAREFUL: u32 = 2;
 
 /// What passes: the kernel is short of memory. Any other errno is for good.
 fn passes(errno: Errno) -> bool {
@@ -110,6 +116,20 @@ impl Ring {
         result
     }
 
+    /// Writes come to a file: from here on nobody enters without care for RLIMIT_FSIZE. A ring that
+    /// only reads does not pay for it.
+    pub(super) fn expect_limited_writes(&self) {
+        if self.care.load(Ordering::SeqCst) == CAREFUL {
+            return;
+        }
+        self.care.store(TAKING_CARE, Ordering::SeqCst);
+        // Who has not seen that might take our writes along.
+        while self.careless.load(Ordering::SeqCst) > 0 {
+            sleep(RETRY);
+        }
+        self.care.store(CAREFUL, Ordering::SeqCst);
+    }
+
     /// Enters the kernel, for what it posts to the thread that does so.
     pub(super) fn enter_for_completions(&self) {
         match self.enter() {
@@ -125,7 +145,19 @@ impl Ring {
             0 => {}
             errno => return Err(errno),
         }
-        submit(&self.kernel.ring, self.calls)
+        let submit = || submit(&self.kernel.ring, self.calls);
+        if self.care.load(Ordering::SeqCst) == CARELESS {
+            // SeqCst, here and in `expect_limited_writes`: as in `enter`.
+            self.careless.fetch_add(1, Ordering::SeqCst);
+            let careless = self.care.load(Ordering::SeqCst) == CARELESS;
+            let result = careless.then(submit);
+            self.careless.fetch_sub(1, Ordering::SeqCst);
+            if let Some(result) = result {
+                return result;
+            }
+        }
+        // The kernel begins writes on this thread, which is the program's as a rule.
+        without_any_file_size_signal(submit)
     }
 
     /// The kernel is short of memory. What was not submitted stays in the queue for the next

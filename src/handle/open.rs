@@ -197,7 +197,8 @@ fn ring_for(
         return Ok((None, None));
     }
     let depth = options.depth();
-    let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush: driver.flush_fd() });
+    let (flush, limited) = (driver.flush_fd(), options.writable && !driver.is_device());
+    let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush, limited });
     let ring = files.and_then(|files| match mode {
         Mode::Event => Ring::new_polled(files, depth),
         Mode::Serial | Mode::Concurrent => Ring::new(files, depth),
