@@ -15,7 +15,7 @@ static const struct {
     const char *words;
 } kinds[EVENT_KINDS] = {
     { BED_FILE, BLKALIGN_ENGINE_THREADS, "file, threads" },
-    { BED_FILE, BLKALIGN_ENGINE_IO_URING, "file, io_uring" },
+    { BED_FILE, BLKALIGN_ENGINE_AUTO, "file, io_uring" },
     { BED_SIM_SYNC, BLKALIGN_ENGINE_AUTO, "synchronous driver" },
     { BED_SIM_ASYNC, BLKALIGN_ENGINE_AUTO, "asynchronous driver" },
     { BED_SIM_AT_ONCE, BLKALIGN_ENGINE_AUTO, "driver that answers at once" }

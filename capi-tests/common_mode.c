@@ -12,19 +12,20 @@ struct mode {
     const char *words;
 };
 
-/* Neighbours differ in both, so that two in a row see much. */
+/* Neighbours differ in both, so that two in a row see much.  AUTO is io_uring,
+ * but where the system has none. */
 static const struct mode modes[MODES] = {
     { BLKALIGN_ENGINE_THREADS, BLKALIGN_COMPLETION_SERIAL,
       "threads, serial" },
-    { BLKALIGN_ENGINE_IO_URING, BLKALIGN_COMPLETION_EVENTFD,
+    { BLKALIGN_ENGINE_AUTO, BLKALIGN_COMPLETION_EVENTFD,
       "io_uring, eventfd" },
     { BLKALIGN_ENGINE_THREADS, BLKALIGN_COMPLETION_CONCURRENT,
       "threads, concurrent" },
-    { BLKALIGN_ENGINE_IO_URING, BLKALIGN_COMPLETION_SERIAL,
+    { BLKALIGN_ENGINE_AUTO, BLKALIGN_COMPLETION_SERIAL,
       "io_uring, serial" },
     { BLKALIGN_ENGINE_THREADS, BLKALIGN_COMPLETION_EVENTFD,
       "threads, eventfd" },
-    { BLKALIGN_ENGINE_IO_URING, BLKALIGN_COMPLETION_CONCURRENT,
+    { BLKALIGN_ENGINE_AUTO, BLKALIGN_COMPLETION_CONCURRENT,
       "io_uring, concurrent" },
 };
 

@@ -22,9 +22,10 @@
 #include <unistd.h>
 
 #define BLOCK 4096
+#define MANY 80
 
 static struct bed bed;
-static uint8_t *buf;
+static uint8_t *buf, *many;
 
 /* From here on this system call fails with this error. */
 static int refuse(long call, int error)
@@ -72,15 +73,13 @@ static void count_reasons(void *opaque, int level, const char *message)
 }
 
 /* Exit status: 0, or which expectation failed first. */
-static int with_setup_refused(int error, uint32_t completion)
+static int refused_at_open(int error, uint32_t completion)
 {
     blkalign_open_options options =
         options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, completion);
     blkalign_handle *handle = NULL;
     int reasons = 0;
 
-    if (refuse(__NR_io_uring_setup, error))
-        return 77;
     blkalign_set_log(count_reasons, &reasons, BLKALIGN_LOG_WARNING);
     if (blkalign_open(bed.path, &options, &handle))
         return 1;
@@ -89,39 +88,151 @@ static int with_setup_refused(int error, uint32_t completion)
         return 9;
     if (limits_of(handle).engine != BLKALIGN_ENGINE_THREADS)
         return 2;
-    if (!strstr(blkalign_errmsg(), "io_uring"))
+    if (!strstr(blkalign_engine_reason(handle), "io_uring") ||
+        !strstr(blkalign_engine_reason(handle), strerror(error)))
         return 3;
+    /* That was no failure. */
+    if (strlen(blkalign_errmsg()))
+        return 10;
     if (!io_works(handle, 3))
         return 4;
     if (blkalign_close(handle))
         return 5;
-    options.engine = BLKALIGN_ENGINE_IO_URING;
+    options.engine = BLKALIGN_ENGINE_THREADS;
     if (blkalign_open(bed.path, &options, &handle))
         return 6;
-    if (!io_works(handle, 4))
+    if (strlen(blkalign_engine_reason(handle)))
+        return 11;
+    blkalign_close(handle);
+    options.engine = BLKALIGN_ENGINE_IO_URING;
+    handle = NULL;
+    if (blkalign_open(bed.path, &options, &handle) != -error || handle)
         return 7;
-    return blkalign_close(handle) ? 8 : 0;
+    return strstr(blkalign_errmsg(), "io_uring") ? 0 : 8;
 }
 
-/* Refused only after the ring was made: requests still end. */
+static int with_setup_refused(int error, uint32_t completion)
+{
+    if (refuse(__NR_io_uring_setup, error))
+        return 77;
+    return refused_at_open(error, completion);
+}
+
+/* A ring may be made, and is of no use. */
+static int with_enter_refused_before(int error, uint32_t completion)
+{
+    if (refuse(__NR_io_uring_enter, error))
+        return 77;
+    return refused_at_open(error, completion);
+}
+
+/* Refused only after the ring was made, with requests on their way: all of
+ * them end, once and well, and so do those that come. */
 static int with_enter_refused(int error, uint32_t completion)
 {
     blkalign_open_options options =
         options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, completion);
     blkalign_handle *handle = NULL;
-    struct answer answer;
+    struct answer answers[MANY];
+    int i, reasons = 0;
+
+    options.engine = BLKALIGN_ENGINE_IO_URING;
+    options.queue_depth = 4;
+    if (blkalign_open(bed.path, &options, &handle))
+        return 77;
+    if (!io_works(handle, 5) || strlen(blkalign_engine_reason(handle)))
+        return 2;
+    blkalign_set_log(count_reasons, &reasons, BLKALIGN_LOG_WARNING);
+    for (i = 0; i < MANY; i++) {
+        pattern_fill(many + i * 700, 6, i * 700, 700);
+        aio_write(handle, i * 700, many + i * 700, 700,
+                  i % 7 ? 0 : BLKALIGN_REQ_FUA, &answers[i]);
+        if (i == MANY / 2 && refuse(__NR_io_uring_enter, error))
+            return 77;
+    }
+    for (i = 0; i < MANY; i++)
+        if (answer_wait(&answers[i]) || answer_calls(&answers[i]) != 1)
+            return 3;
+    memset(many, 0, MANY * 700);
+    if (blkalign_pread(handle, 0, MANY * 700, many, 0) ||
+        pattern_differs(many, 6, 0, MANY * 700) != -1)
+        return 4;
+    blkalign_set_log(NULL, NULL, 0);
+    if (reasons != 1)
+        return 5;
+    if (limits_of(handle).engine != BLKALIGN_ENGINE_THREADS)
+        return 6;
+    if (!strstr(blkalign_engine_reason(handle), "io_uring_enter"))
+        return 7;
+    for (i = 0; i < 20; i++)
+        if (!io_works(handle, 7 + (uint64_t)i))
+            return 8;
+    if (completion == BLKALIGN_COMPLETION_EVENTFD &&
+        blkalign_get_event_fd(handle) < 0)
+        return 9;
+    if (!io_works(handle, 40))
+        return 10;
+    return blkalign_close(handle) ? 11 : 0;
+}
+
+/* An eventfd can't be given to the ring any more. */
+static int with_register_refused(int error, uint32_t completion)
+{
+    blkalign_open_options options =
+        options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, completion);
+    blkalign_handle *handle = NULL;
 
     options.engine = BLKALIGN_ENGINE_IO_URING;
     if (blkalign_open(bed.path, &options, &handle))
+        return 77;
+    if (refuse(__NR_io_uring_register, error))
+        return 77;
+    if (!io_works(handle, 8))
         return 1;
-    if (!io_works(handle, 5))
+    if (completion == BLKALIGN_COMPLETION_EVENTFD &&
+        blkalign_get_event_fd(handle) < 0)
         return 2;
+    if (!io_works(handle, 9))
+        return 3;
+    return blkalign_close(handle) ? 4 : 0;
+}
+
+/* Nobody comes by: a thread sleeps in the ring, others submit. */
+static void *poll_for_ever(void *handle)
+{
+    while (blkalign_poll(handle, 1, -1) < 1)
+        ;
+    return NULL;
+}
+
+static int with_a_sleeper(int error, uint32_t completion)
+{
+    blkalign_open_options options =
+        options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, completion);
+    blkalign_handle *handle = NULL;
+    struct answer answer = { 0, 0, pthread_self(), 0, NULL };
+    pthread_t sleeper;
+    int64_t begin;
+    int i, ret;
+
+    if (completion != BLKALIGN_COMPLETION_EVENTFD)
+        return 0;
+    options.engine = BLKALIGN_ENGINE_IO_URING;
+    if (blkalign_open(bed.path, &options, &handle))
+        return 77;
+    pthread_create(&sleeper, NULL, poll_for_ever, handle);
+    sleep_ms(100);
     if (refuse(__NR_io_uring_enter, error))
         return 77;
-    aio_write(handle, 5, buf, 100, 0, &answer);
-    if (blkalign_close(handle))
-        return 3;
-    return answer_calls(&answer) == 1 ? 0 : 4;
+    begin = now_ms();
+    ret = blkalign_aio_flush(handle, answer_done, &answer) > 0 ? 0 : 1;
+    pthread_join(sleeper, NULL);
+    if (ret || answer_calls(&answer) != 1 || now_ms() - begin > 10000)
+        return 2;
+    for (i = 0; i < 20; i++)
+        if (!io_works(handle, 60 + (uint64_t)i))
+            return 3;
+    return blkalign_close(handle) ? 4 : 0;
 }
 
 /* Opens with ever more descriptors left: an error or a handle that works,
@@ -201,14 +312,24 @@ int main(void)
 {
     run_begin(240);
     buf = aligned_memory(2 * BLOCK);
+    many = aligned_memory(MANY * 700);
     if (bed_make(&bed, BED_FILE, 16 * BLOCK))
         skip_all("%s", bed.why_not);
     in_a_child(with_setup_refused, EPERM, "io_uring_setup is EPERM");
     in_a_child(with_setup_refused, ENOSYS, "io_uring_setup is ENOSYS");
     in_a_child(with_setup_refused, ENOMEM, "io_uring_setup is ENOMEM");
+    in_a_child(with_enter_refused_before, EPERM, "io_uring_enter is EPERM");
+    in_a_child(with_enter_refused_before, ENOSYS,
+               "io_uring_enter is ENOSYS");
     in_a_child(with_enter_refused, EPERM, "io_uring_enter is EPERM later");
+    in_a_child(with_enter_refused, EACCES, "io_uring_enter is EACCES later");
+    in_a_child(with_enter_refused, ENOSYS, "io_uring_enter is ENOSYS later");
+    in_a_child(with_register_refused, EPERM,
+               "io_uring_register is EPERM later");
+    in_a_child(with_a_sleeper, EPERM, "io_uring_enter, while one sleeps");
     in_a_child(few_descriptors, 0, "few descriptors");
     bed_remove(&bed);
     free(buf);
+    free(many);
     return done_testing();
 }

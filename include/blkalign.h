@@ -131,16 +131,17 @@
 /**
  * The library chooses the engine: io_uring for files and devices where the
  * system lets it (Linux 5.11, no seccomp filter or sysctl against it), else
- * threads; always threads for a blkalign_driver. Where io_uring was refused
- * blkalign_errmsg() has the reason right after the handle was opened, and
- * blkalign_limits.engine tells which engine it is.
+ * threads; always threads for a blkalign_driver. blkalign_limits.engine tells
+ * which engine it is, and blkalign_engine_reason() why io_uring was refused.
  */
 #define BLKALIGN_ENGINE_AUTO 0
 /** Threads of the library do the I/O, by calls that block. */
 #define BLKALIGN_ENGINE_THREADS 1
 /**
- * io_uring where it is to be had, as for AUTO: opening does not fail for lack
- * of it.
+ * io_uring: where the system refuses it opening fails, with the kernel's
+ * errno. A blkalign_driver has its own ways and always gets threads. Should
+ * the system refuse io_uring later (a seccomp filter that was put on), threads
+ * take over, whichever engine was asked for; no request fails by it.
  */
 #define BLKALIGN_ENGINE_IO_URING 2
 
@@ -574,11 +575,18 @@ extern "C" {
  * process know of each other, whatever path they were opened by: their writes
  * never damage each other's neighbours.
  *
- * Where io_uring was wanted and the system refuses it, the handle uses threads
- * and blkalign_errmsg() tells why, though the call succeeds: see
- * BLKALIGN_ENGINE_AUTO.
+ * What the handle will need later it opens now: the program may give up its
+ * rights afterwards, or its /proc. A handle has up to five descriptors: the
+ * file's, buffered and for flushes too; its ring's; and that of
+ * blkalign_get_event_fd().
+ *
+ * Where io_uring was not ruled out and the system refuses it, the handle uses
+ * threads and blkalign_engine_reason() tells why: see BLKALIGN_ENGINE_AUTO.
+ * With BLKALIGN_ENGINE_IO_URING that is a failure: what io_uring_setup(2) and
+ * io_uring_enter(2) say, -ENOSYS and -EPERM among them.
  *
  * Returns 0 or -errno: what open(2) says, and
+ * -EROFS    BLKALIGN_O_RDWR, and the device is read-only (blockdev --setro);
  * -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
  *           that is no power of two, size not set, workers or queue_depth
  *           too large; BLKALIGN_O_DIRECT where there is none; a window that
@@ -598,8 +606,17 @@ int blkalign_open(const char *path, const blkalign_open_options *opts,
  * the handle has its own, and flags such as O_DIRECT of the caller's one are
  * left alone.
  *
+ * The file is opened once more, through /proc/self/fd. Where /proc is missing,
+ * or this process may not open the file, a duplicate of fd does what it can:
+ * with O_DIRECT if fd has that, asked for or not, and without where
+ * BLKALIGN_O_BUFFERED_OK allows it. A duplicate with O_DIRECT has no way to a
+ * last block that is only a part of one: a length that is no multiple of
+ * request_alignment, and BLKALIGN_O_RESIZE, are refused here, and later
+ * blkalign_truncate() to such a length; the words name /proc. A duplicate
+ * shares its flags with fd: leave these alone as long as the handle is open.
+ *
  * Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
- * opts asks.
+ * opts asks; what open(2) of /proc/self/fd says where a duplicate will not do.
  */
 int blkalign_open_fd(int fd, const blkalign_open_options *opts,
                      blkalign_handle **out);
@@ -742,6 +759,7 @@ int blkalign_flush(blkalign_handle *h);
  * -EINVAL   h is NULL, length out of range; a block device; a handle with a
  *           window;
  * -EPERM    the handle is read-only;
+ * -EFBIG    beyond RLIMIT_FSIZE, or what the file system can hold;
  * -ENOTSUP  a driver without truncate;
  * -EDEADLK  called inside a callback.
  */
@@ -924,11 +942,20 @@ const char *blkalign_version(void);
 
 /**
  * The last failure of a call on this thread, in words for a log: what failed,
- * where and why. In a callback that is told a failure, that failure. After an
- * open or dup that got threads because io_uring was refused, the reason. "" if
- * there was none; never NULL. Valid until the next failure on this thread.
+ * where and why. In a callback that is told a failure, that failure. Calls
+ * that succeed leave it alone. "" if there was none; never NULL. Valid until
+ * the next failure on this thread.
  */
 const char *blkalign_errmsg(void);
+
+/**
+ * Why threads do the I/O of a handle that might have had io_uring, in words
+ * for a log: the system refused it when the handle was opened with
+ * BLKALIGN_ENGINE_AUTO, or later, with either engine. "" if io_uring does the
+ * I/O, if BLKALIGN_ENGINE_THREADS was asked for, for a blkalign_driver, or if
+ * h is NULL; never NULL. The words stay valid until the handle is closed.
+ */
+const char *blkalign_engine_reason(blkalign_handle *h);
 
 /**
  * The length of the object, or of its window, in bytes: as it was when the

@@ -61,14 +61,15 @@ pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
 
 /// The library chooses the engine: io_uring for files and devices where the
 /// system lets it (Linux 5.11, no seccomp filter or sysctl against it), else
-/// threads; always threads for a blkalign_driver. Where io_uring was refused
-/// blkalign_errmsg() has the reason right after the handle was opened, and
-/// blkalign_limits.engine tells which engine it is.
+/// threads; always threads for a blkalign_driver. blkalign_limits.engine tells
+/// which engine it is, and blkalign_engine_reason() why io_uring was refused.
 pub const BLKALIGN_ENGINE_AUTO: u32 = 0;
 /// Threads of the library do the I/O, by calls that block.
 pub const BLKALIGN_ENGINE_THREADS: u32 = 1;
-/// io_uring where it is to be had, as for AUTO: opening does not fail for lack
-/// of it.
+/// io_uring: where the system refuses it opening fails, with the kernel's
+/// errno. A blkalign_driver has its own ways and always gets threads. Should
+/// the system refuse io_uring later (a seccomp filter that was put on), threads
+/// take over, whichever engine was asked for; no request fails by it.
 pub const BLKALIGN_ENGINE_IO_URING: u32 = 2;
 
 /// Callbacks one at a time per handle, on a thread of the library.

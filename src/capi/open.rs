@@ -19,11 +19,18 @@ use crate::sys::Error;
 /// process know of each other, whatever path they were opened by: their writes
 /// never damage each other's neighbours.
 ///
-/// Where io_uring was wanted and the system refuses it, the handle uses threads
-/// and blkalign_errmsg() tells why, though the call succeeds: see
-/// BLKALIGN_ENGINE_AUTO.
+/// What the handle will need later it opens now: the program may give up its
+/// rights afterwards, or its /proc. A handle has up to five descriptors: the
+/// file's, buffered and for flushes too; its ring's; and that of
+/// blkalign_get_event_fd().
+///
+/// Where io_uring was not ruled out and the system refuses it, the handle uses
+/// threads and blkalign_engine_reason() tells why: see BLKALIGN_ENGINE_AUTO.
+/// With BLKALIGN_ENGINE_IO_URING that is a failure: what io_uring_setup(2) and
+/// io_uring_enter(2) say, -ENOSYS and -EPERM among them.
 ///
 /// Returns 0 or -errno: what open(2) says, and
+/// -EROFS    BLKALIGN_O_RDWR, and the device is read-only (blockdev --setro);
 /// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
 ///           that is no power of two, size not set, workers or queue_depth
 ///           too large; BLKALIGN_O_DIRECT where there is none; a window that
@@ -60,8 +67,17 @@ pub unsafe extern "C" fn blkalign_open(
 /// the handle has its own, and flags such as O_DIRECT of the caller's one are
 /// left alone.
 ///
+/// The file is opened once more, through /proc/self/fd. Where /proc is missing,
+/// or this process may not open the file, a duplicate of fd does what it can:
+/// with O_DIRECT if fd has that, asked for or not, and without where
+/// BLKALIGN_O_BUFFERED_OK allows it. A duplicate with O_DIRECT has no way to a
+/// last block that is only a part of one: a length that is no multiple of
+/// request_alignment, and BLKALIGN_O_RESIZE, are refused here, and later
+/// blkalign_truncate() to such a length; the words name /proc. A duplicate
+/// shares its flags with fd: leave these alone as long as the handle is open.
+///
 /// Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
-/// opts asks.
+/// opts asks; what open(2) of /proc/self/fd says where a duplicate will not do.
 #[no_mangle]
 pub unsafe extern "C" fn blkalign_open_fd(
     fd: c_int,

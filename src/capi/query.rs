@@ -23,12 +23,31 @@ pub extern "C" fn blkalign_version() -> *const c_char {
 }
 
 /// The last failure of a call on this thread, in words for a log: what failed,
-/// where and why. In a callback that is told a failure, that failure. After an
-/// open or dup that got threads because io_uring was refused, the reason. "" if
-/// there was none; never NULL. Valid until the next failure on this thread.
+/// where and why. In a callback that is told a failure, that failure. Calls
+/// that succeed leave it alone. "" if there was none; never NULL. Valid until
+/// the next failure on this thread.
 #[no_mangle]
 pub extern "C" fn blkalign_errmsg() -> *const c_char {
     errmsg::last()
+}
+
+/// Why threads do the I/O of a handle that might have had io_uring, in words
+/// for a log: the system refused it when the handle was opened with
+/// BLKALIGN_ENGINE_AUTO, or later, with either engine. "" if io_uring does the
+/// I/O, if BLKALIGN_ENGINE_THREADS was asked for, for a blkalign_driver, or if
+/// h is NULL; never NULL. The words stay valid until the handle is closed.
+#[no_mangle]
+pub unsafe extern "C" fn blkalign_engine_reason(h: *mut blkalign_handle) -> *const c_char {
+    if h.is_null() {
+        return c"".as_ptr();
+    }
+    let body = |handle: &Handle| Ok(handle.engine_reason().as_ptr() as i64);
+    // SAFETY: an open handle, as the header demands.
+    match unsafe { guard_handle(h, body) } {
+        // Only a fault of the library; the words of a failure last as long as that.
+        error if error < 0 => c"".as_ptr(),
+        address => address as usize as *const c_char,
+    }
 }
 
 /// The length of the object, or of its window, in bytes: as it was when the

@@ -154,6 +154,7 @@ pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
 /// -EINVAL   h is NULL, length out of range; a block device; a handle with a
 ///           window;
 /// -EPERM    the handle is read-only;
+/// -EFBIG    beyond RLIMIT_FSIZE, or what the file system can hold;
 /// -ENOTSUP  a driver without truncate;
 /// -EDEADLK  called inside a callback.
 #[no_mangle]

@@ -3,14 +3,15 @@
 //! A descriptor for each lane. `Lane::Main` is opened as the handle wants it, with O_DIRECT as
 //! a rule. `Lane::LastBlock` is a second, buffered one of the same inode: the last block of a
 //! file whose length is no multiple of the request alignment cannot be written directly without
-//! making the file longer, not even for a moment. It exists from the start where the length asks
-//! for it, else from its first use.
+//! making the file longer, not even for a moment. It is opened from the start, also where the
+//! length does not ask for it yet: by the time it does, the program may have given up the right to
+//! open the file, or its /proc.
 //!
 //! A handle for writing flushes through a third one. Linux tells each open file once that data
 //! could not be written back; on `main` a durable write may be the one that is told of an earlier
 //! write's failure, and the flush after it would report success.
 
-use std::ffi::{c_int, CStr};
+use std::ffi::{c_int, CStr, CString};
 use std::os::fd::RawFd;
 
 use once_cell::sync::OnceCell;
@@ -18,10 +19,10 @@ use once_cell::sync::OnceCell;
 use crate::log;
 use crate::probe::{probe, Limits, Overrides};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::{page_bytes, Descriptor, Errno, Error};
+use crate::sys::{page_bytes, without_file_size_signal, Descriptor, Errno, Error};
 
 use super::file_change::Refused;
-use super::file_open::{self, Identity, Opened};
+use super::file_open::{self, Identity, Opened, Spare};
 use super::image_lock::{self, ImageLock, Use};
 use super::{Driver, Io, Lane, Op, Segment};
 
@@ -33,6 +34,8 @@ pub struct FileOptions {
     /// Buffered I/O will do where the file system has no O_DIRECT.
     pub buffered_ok: bool,
     pub create: bool,
+    /// Writes may make it longer.
+    pub resize: bool,
     pub request_alignment: u32,
     pub mem_alignment: u32,
     pub segment_alignment: u32,
@@ -55,18 +58,21 @@ pub struct FileDriver {
     pub(super) refused: Refused,
     /// The path, or which descriptor it came from: for messages.
     name: String,
+    /// Where it was opened by path.
+    path: Option<CString>,
 }
 
 impl FileDriver {
     pub fn open(path: &CStr, options: &FileOptions) -> Result<FileDriver, Error> {
         let opened = file_open::by_path(path, options)?;
-        FileDriver::new(opened, path.to_string_lossy().into_owned(), options)
+        let name = path.to_string_lossy().into_owned();
+        FileDriver::new(opened, name, Some(path.to_owned()), options, &[])
     }
 
     /// `fd` stays the caller's.
     pub fn open_fd(fd: RawFd, options: &FileOptions) -> Result<FileDriver, Error> {
         let opened = file_open::by_fd(fd, options)?;
-        FileDriver::new(opened, format!("fd {fd}"), options)
+        FileDriver::new(opened, format!("fd {fd}"), None, options, &[])
     }
 
     /// The same object with descriptors, flags and limits of its own; `create` is ignored. EACCES
@@ -76,13 +82,23 @@ impl FileDriver {
             let words = format!("{}: opened for reading only", self.name);
             return Err(Error::new(libc::EACCES, words));
         }
-        let mut opened = file_open::again(&self.main, &self.name, options)?;
+        let all = [Some(&self.main), self.last_block.get(), self.flush.as_ref()];
+        let spares: Vec<Spare> = all.into_iter().flatten().map(Spare::of).collect();
+        let path = self.path.as_deref();
+        let mut opened = file_open::again(&self.main, path, &self.name, options, &spares)?;
         opened.may_write = self.may_write;
         self.check_same(opened.identity)?;
-        FileDriver::new(opened, self.name.clone(), options)
+        FileDriver::new(opened, self.name.clone(), self.path.clone(), options, &spares)
     }
 
-    fn new(opened: Opened, name: String, options: &FileOptions) -> Result<FileDriver, Error> {
+    /// `spares`: other descriptors of the object, should it be impossible to open it again.
+    fn new(
+        opened: Opened,
+        name: String,
+        path: Option<CString>,
+        options: &FileOptions,
+        spares: &[Spare],
+    ) -> Result<FileDriver, Error> {
         let overrides = Overrides {
             request_alignment: options.request_alignment,
             mem_alignment: options.mem_alignment,
@@ -102,8 +118,10 @@ impl FileDriver {
             no_atomic: AtomicBool::new(false),
             refused: Refused::default(),
             name,
+            path,
         };
-        // Open it now where it is needed now, so that a failure is one of open.
+        driver.check_writable()?;
+        driver.open_last_block(options, spares)?;
         driver.length_with_a_way_to_its_end()?;
         // From the start: a descriptor hears of no failure that another was told before.
         if driver.writable {
@@ -157,14 +175,57 @@ impl FileDriver {
         image_lock::take(&self.main, self.identity, &self.name, how)
     }
 
-    /// None where /proc is missing, or rights were given up since: then flushes share `main`.
+    /// Linux lets a device be opened for writing that nobody may write to, and then fails each write.
+    fn check_writable(&self) -> Result<(), Error> {
+        if self.writable && self.is_device() && self.main.is_read_only_device() == Ok(true) {
+            let words = format!("{}: the device is read-only", self.name);
+            return Err(Error::new(libc::EROFS, words));
+        }
+        Ok(())
+    }
+
+    /// Where it can't be opened that is a failure of open if it is needed now or by the next write;
+    /// else it is tried again when it is needed.
+    fn open_last_block(&self, options: &FileOptions, spares: &[Spare]) -> Result<(), Error> {
+        if !self.limits.direct {
+            return Ok(());
+        }
+        let Err(error) = self.last_block() else { return Ok(()) };
+        let access = if self.writable { libc::O_RDWR } else { libc::O_RDONLY };
+        if let Some(spare) = spares.iter().find_map(|spare| spare.duplicate(access)) {
+            let _ = self.last_block.set(spare);
+            return Ok(());
+        }
+        let partial = self.length()? % u64::from(self.limits.request_alignment) != 0;
+        let needed = partial || options.resize;
+        if needed || file_open::is_shortage(error.errno) || error.errno == libc::ESTALE {
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Whether its length may become `length`: an error where its last block could not be written
+    /// afterwards, or the first one of a file that grows from nothing.
+    pub fn check_may_end_at(&self, length: u64) -> Result<(), Error> {
+        let partial = !length.is_multiple_of(u64::from(self.limits.request_alignment));
+        if partial || self.length()? == 0 {
+            self.descriptor(Lane::LastBlock)?;
+        }
+        Ok(())
+    }
+
+    fn reopen_with(&self, flags: c_int) -> Result<Descriptor, Errno> {
+        file_open::reopen(&self.main, self.path.as_deref(), self.identity, flags)
+    }
+
+    /// None where it can't be opened again: then flushes share `main`.
     fn open_flush(&self) -> Result<Option<Descriptor>, Error> {
-        match self.main.reopen(libc::O_RDWR) {
+        match self.reopen_with(libc::O_RDWR) {
             Ok(descriptor) => {
                 self.check_same(file_open::identify(&descriptor, &self.name)?)?;
                 Ok(Some(descriptor))
             }
-            Err(errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+            Err(errno) if file_open::is_shortage(errno) => {
                 let words = format!("{}: cannot open it once more for flushes", self.name);
                 Err(Error::new(errno, words))
             }
@@ -224,8 +285,14 @@ impl FileDriver {
     fn last_block(&self) -> Result<&Descriptor, Error> {
         self.last_block.get_or_try_init(|| {
             let access = if self.writable { libc::O_RDWR } else { libc::O_RDONLY };
-            let descriptor = self.main.reopen(access).map_err(|errno| {
-                let words = format!("{}: cannot open its last block for buffered I/O", self.name);
+            let descriptor = self.reopen_with(access).map_err(|errno| {
+                let name = &self.name;
+                let through = if file_open::is_shortage(errno) {
+                    ""
+                } else {
+                    " (once more, through /proc/self/fd or by its path)"
+                };
+                let words = format!("{name}: cannot open its last block for buffered I/O{through}");
                 Error::new(errno, words)
             })?;
             self.check_same(file_open::identify(&descriptor, &self.name)?)?;
@@ -251,6 +318,19 @@ impl FileDriver {
         // SAFETY: whoever made `io` vouches for its memory until the I/O is done, and for a read
         // that it may be written.
         unsafe { descriptor.preadv2(iovec(&io.segments), io.offset, 0) }
+    }
+
+    fn carry_out(&self, io: &Io) -> Result<u64, Errno> {
+        let moved = match io.op {
+            Op::Read => self.read(io),
+            Op::Write => self.write(io),
+            // One for both lanes: it is the inode's pages and the device's cache that are written.
+            Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
+            Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
+            Op::Length => return self.length_with_a_way_to_its_end().map_err(|error| error.errno),
+            Op::Fill => unreachable!("not the storage's business"),
+        };
+        moved.map(|bytes| bytes as u64)
     }
 
     fn write(&self, io: &Io) -> Result<usize, Errno> {
@@ -295,16 +375,11 @@ impl FileDriver {
 
 impl Driver for FileDriver {
     fn perform(&self, io: &Io) -> Result<u64, i32> {
-        let moved = match io.op {
-            Op::Read => self.read(io),
-            Op::Write => self.write(io),
-            // One for both lanes: it is the inode's pages and the device's cache that are written.
-            Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
-            Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
-            Op::Length => return self.length_with_a_way_to_its_end().map_err(|error| error.errno),
-            Op::Fill => unreachable!("not the storage's business"),
-        };
-        moved.map(|bytes| bytes as u64)
+        // RLIMIT_FSIZE is for files only.
+        if matches!(io.op, Op::Read | Op::Flush | Op::Length) || self.is_device() {
+            return self.carry_out(io);
+        }
+        without_file_size_signal(|| self.carry_out(io))
     }
 
     fn takes_atomic(&self, io: &Io) -> bool {
@@ -318,6 +393,16 @@ impl Driver for FileDriver {
             && io.offset.is_multiple_of(io.bytes)
             && io.segments.len() == 1
             && !self.no_atomic.load(Ordering::Relaxed)
+    }
+
+    fn why(&self, errno: i32) -> &'static str {
+        match errno {
+            libc::EFBIG => " (beyond RLIMIT_FSIZE, or what the file system can hold)",
+            libc::EPERM if self.is_device() && self.main.is_read_only_device() == Ok(true) => {
+                " (the device has become read-only)"
+            }
+            _ => "",
+        }
     }
 
     fn length(&self) -> Result<u64, Error> {

@@ -42,7 +42,7 @@ pub fn by_path(path: &CStr, options: &FileOptions) -> Result<Opened, Error> {
         Err(errno) => return Err(Error::new(errno, format!("{name}: cannot open"))),
     }
     let created = Cell::new(false);
-    let result = opened(&name, options, true, |flags| {
+    let open = |flags| {
         if !options.create {
             return Descriptor::open(table, path, flags);
         }
@@ -56,7 +56,8 @@ pub fn by_path(path: &CStr, options: &FileOptions) -> Result<Opened, Error> {
             }
             result => result,
         }
-    });
+    };
+    let result = opened(&name, options, true, open, &[]);
     if result.is_err() && created.get() {
         remove_empty(table, path);
     }
@@ -73,7 +74,8 @@ fn remove_empty(table: &'static dyn Calls, path: &CStr) {
     }
 }
 
-/// From a caller's descriptor, which stays the caller's: position and flags are not shared.
+/// From a caller's descriptor, which stays the caller's: position and flags are not shared, unless
+/// /proc is missing or does not let this process open the file again.
 pub fn by_fd(fd: RawFd, options: &FileOptions) -> Result<Opened, Error> {
     let table = calls();
     let name = format!("fd {fd}");
@@ -95,48 +97,89 @@ pub fn by_fd(fd: RawFd, options: &FileOptions) -> Result<Opened, Error> {
         _ => {}
     }
     let may_write = flags & libc::O_ACCMODE == libc::O_RDWR;
-    opened(&name, options, may_write, |wanted| {
-        Descriptor::reopen_raw(table, fd, wanted)
-            .or_else(|errno| duplicate_if_alike(table, fd, flags, wanted).ok_or(errno))
-    })
+    let open = |wanted| Descriptor::reopen_raw(table, fd, wanted);
+    opened(&name, options, may_write, open, &[Spare { table, fd }])
 }
 
-/// The object of `descriptor` once more.
-pub fn again(descriptor: &Descriptor, name: &str, options: &FileOptions) -> Result<Opened, Error> {
-    let (table, fd) = (descriptor.calls(), descriptor.raw());
-    let flags = table
-        .fcntl(fd, libc::F_GETFL, 0)
-        .map_err(|errno| Error::new(errno, format!("{name}: no usable descriptor")))?;
-    opened(name, options, true, |wanted| {
-        descriptor
-            .reopen(wanted)
-            .or_else(|errno| duplicate_if_alike(table, fd, flags, wanted).ok_or(errno))
-    })
+/// The object of a driver once more; `spares` are its descriptors.
+pub fn again(
+    descriptor: &Descriptor,
+    path: Option<&CStr>,
+    name: &str,
+    options: &FileOptions,
+    spares: &[Spare],
+) -> Result<Opened, Error> {
+    let identity = identify(descriptor, name)?;
+    let open = |wanted| reopen(descriptor, path, identity, wanted);
+    opened(name, options, true, open, spares)
 }
 
-/// Where /proc is missing, or rights were given up since: the open file that is there does if it
-/// is what we would have opened. O_APPEND would turn every write into one at the end.
-fn duplicate_if_alike(
-    table: &'static dyn Calls,
-    fd: RawFd,
+/// Another open file of the object of `descriptor`: through /proc, or by its path where there is no
+/// /proc and the path still leads there.
+pub fn reopen(
+    descriptor: &Descriptor,
+    path: Option<&CStr>,
+    identity: Identity,
     flags: c_int,
-    wanted: c_int,
-) -> Option<Descriptor> {
-    let enough =
-        flags & libc::O_ACCMODE == libc::O_RDWR || wanted & libc::O_ACCMODE == libc::O_RDONLY;
-    let alike = (flags ^ wanted) & libc::O_DIRECT == 0 && flags & libc::O_APPEND == 0 && enough;
-    if !alike {
-        return None;
+) -> Result<Descriptor, Errno> {
+    let errno = match descriptor.reopen(flags) {
+        Err(errno) if !is_shortage(errno) => errno,
+        result => return result,
+    };
+    let leads_there = |descriptor: &Descriptor| identify(descriptor, "") == Ok(identity);
+    let table = descriptor.calls();
+    let Some(path) = path else { return Err(errno) };
+    // Looks first, as `by_path` does.
+    match Descriptor::open(table, path, libc::O_PATH) {
+        Ok(look) if leads_there(&look) => {}
+        _ => return Err(errno),
     }
-    Descriptor::duplicate_raw(table, fd).ok()
+    Descriptor::open(table, path, flags).ok().filter(leads_there).ok_or(errno)
+}
+
+/// What says nothing about the file: a lack of descriptors or of memory.
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+}
+
+/// An open file that may be used as it is where opening the object again is impossible: /proc is
+/// missing, or rights were given up since.
+#[derive(Clone, Copy)]
+pub struct Spare {
+    pub table: &'static dyn Calls,
+    pub fd: RawFd,
+}
+
+impl Spare {
+    pub fn of(descriptor: &Descriptor) -> Spare {
+        Spare { table: descriptor.calls(), fd: descriptor.raw() }
+    }
+
+    /// Another number for it, if it may be used as `wanted` says; whether it has O_DIRECT is said
+    /// by `wanted`, too. O_APPEND would turn every write into one at the end.
+    pub fn duplicate(&self, wanted: c_int) -> Option<Descriptor> {
+        let flags = self.table.fcntl(self.fd, libc::F_GETFL, 0).ok()?;
+        let reads_only = wanted & libc::O_ACCMODE == libc::O_RDONLY;
+        let enough = match flags & libc::O_ACCMODE {
+            libc::O_RDWR => reads_only || flags & libc::O_APPEND == 0,
+            access => access == libc::O_RDONLY && reads_only,
+        };
+        if !enough || (flags ^ wanted) & libc::O_DIRECT != 0 {
+            return None;
+        }
+        Descriptor::duplicate_raw(self.table, self.fd).ok()
+    }
 }
 
 /// With O_DIRECT if wanted; without where the file system has none and the caller allows that.
+/// Where the object can't be opened again a spare does: best one that is what was wanted, then one
+/// that has no O_DIRECT where buffered I/O is allowed, or has it unasked.
 fn opened(
     name: &str,
     options: &FileOptions,
     may_write: bool,
     open: impl Fn(c_int) -> Result<Descriptor, Errno>,
+    spares: &[Spare],
 ) -> Result<Opened, Error> {
     let access = if options.writable { libc::O_RDWR } else { libc::O_RDONLY };
     let mut direct = options.direct;
@@ -149,13 +192,31 @@ fn opened(
         direct = false;
         result = open(access);
     }
+    if result.as_ref().is_err_and(|errno| !is_shortage(*errno)) {
+        let other = (!direct || options.buffered_ok).then_some(!direct);
+        let kinds = [Some(direct), other].into_iter().flatten();
+        let mut found = kinds.flat_map(|direct| {
+            let wanted = if direct { access | libc::O_DIRECT } else { access };
+            let duplicates = spares.iter().filter_map(move |spare| spare.duplicate(wanted));
+            duplicates.map(move |descriptor| (descriptor, direct))
+        });
+        if let Some((descriptor, is_direct)) = found.next() {
+            direct = is_direct;
+            result = Ok(descriptor);
+        }
+    }
     let descriptor = result.map_err(|errno| {
         let purpose = if options.writable { "for reading and writing" } else { "for reading" };
-        Error::new(errno, format!("{name}: cannot open {purpose}"))
+        let why = if spares.is_empty() || is_shortage(errno) { "" } else { NO_SPARE };
+        Error::new(errno, format!("{name}: cannot open {purpose}{why}"))
     })?;
     let identity = identify(&descriptor, name)?;
     Ok(Opened { descriptor, identity, direct, may_write })
 }
+
+/// A descriptor can't be opened again, and as it is it will not do.
+const NO_SPARE: &str =
+    " once more through /proc/self/fd, and as it is it will not do (O_DIRECT, O_APPEND)";
 
 /// Refuses what is neither a regular file nor a block device.
 pub fn identify(descriptor: &Descriptor, name: &str) -> Result<Identity, Error> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{c_int, c_uint, CStr, CString};
 use std::fs::{self, File};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +22,7 @@ pub const DIRECT: FileOptions = FileOptions {
     direct: true,
     buffered_ok: false,
     create: false,
+    resize: false,
     request_alignment: 0,
     mem_alignment: 0,
     segment_alignment: 0,
@@ -280,7 +281,7 @@ fn a_durable_write_does_not_hide_the_loss_of_an_earlier_one_from_the_flush() {
 }
 
 #[test]
-fn without_proc_flushes_share_the_descriptor_and_without_descriptors_opening_fails() {
+fn without_proc_flushes_go_by_the_path_or_share_and_without_descriptors_opening_fails() {
     struct NoReopen(Errno);
     impl Calls for NoReopen {
         fn open(&self, path: &CStr, flags: c_int, mode: c_uint) -> Result<RawFd, Errno> {
@@ -293,8 +294,21 @@ fn without_proc_flushes_share_the_descriptor_and_without_descriptors_opening_fai
     let directory = Directory::new().unwrap();
     let path = file_of(directory.path(), 4096);
     let driver = with_calls(&NoReopen(libc::ENOENT), || open(&path, &BUFFERED)).unwrap();
+    assert_ne!(Ok(driver.flush_fd()), driver.raw_fd(Lane::Main));
+    assert_eq!(driver.perform(&io(Op::Flush, Lane::Main, 0, &[])), Ok(0));
+    // A descriptor has no path.
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let by_fd = || FileDriver::open_fd(file.as_raw_fd(), &BUFFERED);
+    let driver = with_calls(&NoReopen(libc::ENOENT), by_fd).unwrap();
     assert_eq!(Ok(driver.flush_fd()), driver.raw_fd(Lane::Main));
     assert_eq!(driver.perform(&io(Op::Flush, Lane::Main, 0, &[])), Ok(0));
+    // Another file has taken the name.
+    let driver = with_calls(&NoReopen(libc::ENOENT), || open(&path, &BUFFERED)).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let path = file_of(directory.path(), 4096);
+    let again = driver.reopen(&BUFFERED).unwrap();
+    assert_eq!(again.identity(), driver.identity());
+    assert_eq!(Ok(again.flush_fd()), again.raw_fd(Lane::Main));
     let error = with_calls(&NoReopen(libc::EMFILE), || open(&path, &BUFFERED)).err().unwrap();
     assert_eq!(error.errno, libc::EMFILE);
 }

@@ -15,6 +15,7 @@ const OPTIONS: FileOptions = FileOptions {
     direct: false,
     buffered_ok: false,
     create: false,
+    resize: false,
     request_alignment: 512,
     mem_alignment: 512,
     segment_alignment: 512,

@@ -53,6 +53,11 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// What may have led to `errno`, to be added to the words of a failure; or "".
+    fn why(&self, _errno: i32) -> &'static str {
+        ""
+    }
+
     /// The exact length of the object in bytes.
     fn length(&self) -> Result<u64, Error>;
 }

@@ -193,6 +193,7 @@ impl<J: Job> Pool<J> {
         let pool = self.clone();
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
         let body = move || {
+            sys::this_thread_blocks_signals();
             if let Err(panic) = caught(|| pool.work()) {
                 log::error!("a thread of the pool has ended: {panic}");
             }

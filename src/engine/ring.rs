@@ -38,14 +38,15 @@ use std::time::Duration;
 
 use io_uring::types::CancelBuilder;
 
+use super::ring_enter::{try_out, CARELESS};
 use super::ring_fixed::FixedBuffers;
 use super::ring_kernel;
 use super::ring_slots::{File, Files, Slots};
 use super::ring_submission::{submission_length, Kernel, Reaped, Submission, WAKE_UP};
-use crate::driver::{Io, Lane};
-use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use crate::driver::{Io, Lane, Op};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
-use crate::sys::{calls, Errno, Error, Outside};
+use crate::sys::{calls, Calls, Errno, Error, Outside};
 
 /// Most I/Os at once.
 const ENTRIES_MAX: usize = 4096;
@@ -62,10 +63,16 @@ pub struct Ring {
     /// Entries may lie in the submission queue that no thread is about to submit: doing so failed
     /// in a way that passes, or they were handed over to the polling thread.
     pub(super) put_off: AtomicBool,
-    /// Submitting has failed for good: `enter` makes no more calls.
-    pub(super) broken: AtomicBool,
+    /// Submitting has failed for good, with this errno: `enter` makes no more calls. 0: it has not.
+    pub(super) broken: AtomicI32,
     /// Threads in `enter`.
     pub(super) entering: AtomicUsize,
+    /// RLIMIT_FSIZE holds for this ring's writes.
+    limited: bool,
+    /// Whether threads take care for that when they enter: CARELESS and so on.
+    pub(super) care: AtomicU32,
+    /// Threads in `enter` that do not.
+    pub(super) careless: AtomicUsize,
     /// Signalled when something can be reaped; -1: none.
     pub(super) event_fd: AtomicI32,
     polled: bool,
@@ -77,9 +84,8 @@ pub struct Ring {
     /// For tests: the errno that the next attempts to submit end with, 0 for none.
     #[cfg(test)]
     pub(super) fault: AtomicI32,
-    /// The same from a table, and for what the kernel answers.
-    #[cfg(test)]
-    pub(super) calls: &'static dyn crate::sys::Calls,
+    /// By which tests refuse calls, and change what the kernel answers.
+    pub(super) calls: &'static dyn Calls,
 }
 
 impl Ring {
@@ -102,6 +108,7 @@ impl Ring {
         let entries = entries.min(ENTRIES_MAX);
         let length = submission_length(entries);
         let ring = ring_kernel::open(length.next_power_of_two() as u32, polled)?;
+        try_out(&ring)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
         let registered = calls()
             .admit(Outside::RingRegister)
@@ -118,8 +125,11 @@ impl Ring {
             waiters: AtomicUsize::new(0),
             woken: AtomicBool::new(false),
             put_off: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
+            broken: AtomicI32::new(0),
             entering: AtomicUsize::new(0),
+            limited: files.limited,
+            care: AtomicU32::new(CARELESS),
+            careless: AtomicUsize::new(0),
             event_fd: AtomicI32::new(-1),
             polled,
             fixed: FixedBuffers::default(),
@@ -127,18 +137,21 @@ impl Ring {
             process: std::process::id(),
             #[cfg(test)]
             fault: AtomicI32::new(0),
-            #[cfg(test)]
             calls: calls(),
         })
     }
 
     /// Takes all of `ios` in, in order. As many as there are places for go to the kernel with one
-    /// system call, the rest waits in here until `reap` makes room. Never fails, never blocks.
+    /// system call, the rest waits in here until `reap` makes room. Never fails, never blocks; see
+    /// `take_back`.
     pub fn submit(&self, ios: &mut Vec<Io>) {
         if ios.is_empty() {
             return;
         }
         debug_assert!(ios.iter().all(|io| io.lane == Lane::Main));
+        if self.limited && ios.iter().any(|io| io.op == Op::Write) {
+            self.expect_limited_writes();
+        }
         let hand_over = self.must_hand_over();
         let (entries, handed_over) = {
             let mut submission = self.submission.lock();
@@ -155,9 +168,6 @@ impl Ring {
         } else {
             self.start(entries);
         }
-        if self.broken.load(Ordering::Relaxed) {
-            self.signal_eventfd();
-        }
     }
 
     /// Appends up to `max` finished I/Os to `done`, each with the bytes it moved or an errno, and
@@ -172,7 +182,7 @@ impl Ring {
         if count == 0 && self.polled && self.submission.lock().has_taskrun(&self.kernel) {
             // Something is done, and only our entering the kernel is missing: a program that
             // polls in a loop may not make any other system call.
-            let _ = self.enter();
+            self.enter_for_completions();
             return self.reap_posted(done, max);
         }
         count
@@ -209,7 +219,7 @@ impl Ring {
             drop(queue);
             // Relaxed: whoever sets one of these then sees to it that somebody comes here.
             let put_off = self.put_off.load(Ordering::Relaxed);
-            let broken = self.broken.load(Ordering::Relaxed);
+            let broken = self.broken.load(Ordering::Relaxed) != 0;
             if woke_up || put_off || broken || !reaped.is_empty() {
                 let mut submission = self.submission.lock();
                 entries = submission.free(&mut reaped, &self.kernel);
@@ -217,10 +227,6 @@ impl Ring {
                     submission.woke_up();
                 }
                 entries = entries.max(self.take_put_off(&submission));
-                while done.len() - before < max {
-                    let Some((io, errno)) = submission.next_refused() else { break };
-                    done.push((io, Err(errno)));
-                }
             }
         }
         self.start(entries);
@@ -298,7 +304,6 @@ impl Ring {
 
     #[cfg(test)]
     fn answer_of(&self, io: &Io, answer: i32) -> i32 {
-        use crate::driver::Op;
         let what = match io.op {
             Op::Read => Outside::RingRead,
             Op::Write => Outside::RingWrite,
@@ -339,6 +344,7 @@ impl Drop for Ring {
         while !self.submission.lock().is_idle(&self.kernel) {
             self.wait(Some(Duration::from_millis(10)));
             self.reap(&mut done, usize::MAX);
+            self.take_back();
         }
         // The kernel takes a ring apart later, in its own time; the file is wanted closed now.
         let _ = self.kernel.ring.submitter().unregister_files();

@@ -1,16 +1,83 @@
 //! How a ring enters the kernel, to submit and to sleep, and what happens when that fails.
+//!
+//! A filter (seccomp) may let a program make a ring and then refuse io_uring_enter: from the start,
+//! or later, when the program gives up rights. So a new ring is tried out. A ring that is refused
+//! later takes nothing any more, and what the kernel has not got is given back (`take_back`). What
+//! the kernel has comes to its end by itself: its completions are memory that both sides see.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use io_uring::opcode;
+
 use super::ring::Ring;
-use super::ring_kernel;
-use super::ring_submission::Submission;
+use super::ring_kernel::{self, IoUring};
+use super::ring_submission::{Submission, WAKE_UP};
+use crate::driver::Io;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::sleep;
-use crate::sys::{signal_eventfd, Errno};
+use crate::sys::{calls, signal_eventfd, without_any_file_size_signal, Calls, Errno, Error};
 
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
+/// How often a new ring is tried out at most where the kernel is short of memory.
+const TRIALS_MAX: usize = 10;
+
+/// Of `Ring::care`: threads may enter without care for RLIMIT_FSIZE; new ones do not, and the first
+/// write waits for those that did; all take care.
+pub(super) const CARELESS: u32 = 0;
+const TAKING_CARE: u32 = 1;
+const CAREFUL: u32 = 2;
+
+/// What passes: the kernel is short of memory. Any other errno is for good.
+fn passes(errno: Errno) -> bool {
+    matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOMEM)
+}
+
+/// Sends a wake-up through a new ring: the two ways to enter the kernel are then known to work.
+pub(super) fn try_out(ring: &IoUring) -> Result<(), Error> {
+    let nop = opcode::Nop::new().build().user_data(WAKE_UP);
+    // SAFETY: nobody else has the ring yet, and a NOP points to nothing.
+    unsafe { ring.submission_shared().push(&nop) }.expect("the queue is empty");
+    let mut trials = 0;
+    while let Err(errno) = submit(ring, calls()) {
+        trials += 1;
+        if errno != libc::EINTR && (!passes(errno) || trials == TRIALS_MAX) {
+            return Err(refused(errno));
+        }
+        sleep(RETRY);
+    }
+    loop {
+        match ring_kernel::wait(ring, None).map_err(errno_of) {
+            Ok(()) | Err(libc::EINTR) => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+        // SAFETY: as above.
+        if unsafe { ring.completion_shared() }.next().is_some() {
+            return Ok(());
+        }
+    }
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// io_uring_enter for submitting all that is there. Gives how many entries the kernel took.
+fn submit(ring: &IoUring, _calls: &dyn Calls) -> Result<usize, Errno> {
+    #[cfg(test)]
+    _calls.admit(crate::sys::Outside::RingEnter)?;
+    ring.submit().map_err(errno_of)
+}
+
+/// Why a ring is of no use, in words.
+pub(super) fn refused(errno: Errno) -> Error {
+    let why = match errno {
+        libc::ENOSYS | libc::EPERM | libc::EACCES => "io_uring_enter is forbidden by seccomp",
+        _ => "io_uring_enter is refused by the kernel",
+    };
+    Error::new(errno, why)
+}
 
 impl Ring {
     /// Submits, `entries` being in the submission queue with our own as the last of them.
@@ -28,7 +95,7 @@ impl Ring {
                 Ok(0) => return,
                 Ok(submitted) => left = left.saturating_sub(submitted),
                 Err(libc::EINTR) => {}
-                Err(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => {
+                Err(errno) if passes(errno) => {
                     if !self.put_off() || !insist() {
                         return;
                     }
@@ -44,9 +111,32 @@ impl Ring {
         // SeqCst, here and in `break_down`: of a thread that counts itself and then looks at
         // `broken`, and one that sets `broken` and then looks at the count, one sees the other.
         self.entering.fetch_add(1, Ordering::SeqCst);
-        let result = if self.broken.load(Ordering::SeqCst) { Ok(0) } else { self.submit_all() };
+        let result = if self.is_broken() { Ok(0) } else { self.submit_all() };
         self.entering.fetch_sub(1, Ordering::SeqCst);
         result
+    }
+
+    /// Writes come to a file: from here on nobody enters without care for RLIMIT_FSIZE. A ring that
+    /// only reads does not pay for it.
+    pub(super) fn expect_limited_writes(&self) {
+        if self.care.load(Ordering::SeqCst) == CAREFUL {
+            return;
+        }
+        self.care.store(TAKING_CARE, Ordering::SeqCst);
+        // Who has not seen that might take our writes along.
+        while self.careless.load(Ordering::SeqCst) > 0 {
+            sleep(RETRY);
+        }
+        self.care.store(CAREFUL, Ordering::SeqCst);
+    }
+
+    /// Enters the kernel, for what it posts to the thread that does so.
+    pub(super) fn enter_for_completions(&self) {
+        match self.enter() {
+            Err(errno) if errno != libc::EINTR && !passes(errno) => self.break_down(errno),
+            // What goes wrong for the moment does so later, too, where more hangs on it.
+            _ => {}
+        }
     }
 
     fn submit_all(&self) -> Result<usize, Errno> {
@@ -55,10 +145,19 @@ impl Ring {
             0 => {}
             errno => return Err(errno),
         }
-        #[cfg(test)]
-        self.calls.admit(crate::sys::Outside::RingEnter)?;
-        let result = self.kernel.ring.submit();
-        result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
+        let submit = || submit(&self.kernel.ring, self.calls);
+        if self.care.load(Ordering::SeqCst) == CARELESS {
+            // SeqCst, here and in `expect_limited_writes`: as in `enter`.
+            self.careless.fetch_add(1, Ordering::SeqCst);
+            let careless = self.care.load(Ordering::SeqCst) == CARELESS;
+            let result = careless.then(submit);
+            self.careless.fetch_sub(1, Ordering::SeqCst);
+            if let Some(result) = result {
+                return result;
+            }
+        }
+        // The kernel begins writes on this thread, which is the program's as a rule.
+        without_any_file_size_signal(submit)
     }
 
     /// The kernel is short of memory. What was not submitted stays in the queue for the next
@@ -91,15 +190,63 @@ impl Ring {
 
     /// The kernel will not take anything any more: the program has closed the ring's descriptor,
     /// or has forbidden io_uring by seccomp after we opened it. What the kernel has not got comes
-    /// out of `reap` with `errno`.
-    fn break_down(&self, errno: Errno) {
-        self.broken.store(true, Ordering::SeqCst);
+    /// out of `take_back`.
+    pub(super) fn break_down(&self, errno: Errno) {
+        self.break_down_quietly(errno);
+        // For what others have handed over: whoever comes takes it back.
+        self.signal_eventfd();
+    }
+
+    fn break_down_quietly(&self, errno: Errno) {
+        // Of two reasons at once either may stay.
+        if !self.is_broken() {
+            self.broken.store(errno, Ordering::SeqCst);
+        }
         // Calls that began before this may yet submit something; they do not take long.
         while self.entering.load(Ordering::SeqCst) > 0 {
             sleep(RETRY);
         }
-        self.submission.lock().break_down(errno, &self.kernel);
-        self.signal_eventfd();
+        self.submission.lock().break_down(&self.kernel);
+    }
+
+    /// Whether the kernel takes nothing any more.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst) != 0
+    }
+
+    /// Why, in words; None: it still takes I/O.
+    pub fn why_broken(&self) -> Option<Error> {
+        match self.broken.load(Ordering::SeqCst) {
+            0 => None,
+            errno => Some(refused(errno)),
+        }
+    }
+
+    /// Whether it is broken, and nothing is inside: nobody needs to come here any more.
+    pub fn is_spent(&self) -> bool {
+        self.is_broken() && self.submission.lock().is_spent(&self.kernel)
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.submission.lock().is_idle(&self.kernel)
+    }
+
+    /// The program may not use this ring's other system calls: it takes nothing from here on.
+    pub fn give_up(&self, errno: Errno) {
+        self.break_down(errno);
+    }
+
+    /// What the kernel has not taken and never will, in order: somebody else has to do it. To be
+    /// asked after `submit` and after `reap`: whoever put an I/O in, and then sees the ring whole,
+    /// leaves it to whoever finds it broken.
+    pub fn take_back(&self) -> VecDeque<Io> {
+        let errno = self.broken.load(Ordering::SeqCst);
+        if errno == 0 {
+            return VecDeque::new();
+        }
+        // The thread that has found out may not have come so far yet.
+        self.break_down_quietly(errno);
+        self.submission.lock().take_refused()
     }
 
     /// Sleeps in the kernel until there is a completion.
@@ -112,8 +259,8 @@ impl Ring {
                 return sleep(pause);
             }
         }
-        if self.broken.load(Ordering::SeqCst) {
-            // No wake-up can be put in any more for what others get back.
+        if self.is_broken() {
+            // Nothing can be waited for: what the kernel still has is looked for again and again.
             return sleep(pause);
         }
         #[cfg(test)]
@@ -121,10 +268,11 @@ impl Ring {
             return sleep(pause);
         }
         let result = ring_kernel::wait(&self.kernel.ring, timeout);
-        match result.map_err(|error| error.raw_os_error()) {
-            Ok(()) | Err(Some(libc::EINTR | libc::ETIME)) => {}
+        match result.map_err(errno_of) {
+            Ok(()) | Err(libc::EINTR | libc::ETIME) => {}
             // Nothing can be waited for, and somebody would wait in a loop.
-            Err(_) => sleep(pause),
+            Err(errno) if passes(errno) => sleep(pause),
+            Err(errno) => self.break_down(errno),
         }
     }
 

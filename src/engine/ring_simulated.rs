@@ -34,6 +34,8 @@ use crate::sync::simulated::{self as simulation, choose, percent, point, Class, 
 use crate::sys::simulation::device::{self, Io, Kind};
 use crate::sys::{calls, signal_eventfd, Error, Outside};
 
+/// As in `ring_kernel.rs`.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How long task work waits at most, in nanoseconds.
 const TICK: u64 = 4_000_000;
 const IOSQE_FIXED_FILE: u8 = 1;
@@ -123,9 +125,21 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     Ok(IoUring { shared, params: Params(entries) })
 }
 
-/// As `ring_kernel::wait` says, without its bound, which would hide a wake-up that is lost.
+/// As `ring_kernel::wait` says, without its bound, which would hide a wake-up that is lost; but for
+/// programs that may come to be forbidden to enter, for which the bound is.
 pub fn wait(ring: &IoUring, timeout: Option<Duration>) -> io::Result<()> {
     point();
+    if device::forbids_entering() {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    if device::may_forbid_entering() {
+        let timeout = timeout.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        return simulation::outside_limits(|| wait_until_done(ring, Some(timeout)));
+    }
+    wait_until_done(ring, timeout)
+}
+
+fn wait_until_done(ring: &IoUring, timeout: Option<Duration>) -> io::Result<()> {
     let shared = &ring.shared;
     let until = timeout.map(|time| simulation::now().unwrap_or(0) + time.as_nanos() as u64);
     if percent(device::interruptions()) {
@@ -171,6 +185,9 @@ impl IoUring {
         let told = self.shared.put.load_here(Ordering::Acquire).saturating_sub(seen);
         point();
         self.shared.run_task_work();
+        if device::forbids_entering() {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
         if let Some(errno) = device::refuses_entering() {
             return Err(io::Error::from_raw_os_error(errno));
         }

@@ -103,6 +103,8 @@ pub struct Files {
     pub main: RawFd,
     /// For flushes.
     pub flush: RawFd,
+    /// Writes to it may pass RLIMIT_FSIZE: it is a regular file.
+    pub limited: bool,
 }
 
 /// How the kernel is told which file.
@@ -116,7 +118,9 @@ pub enum File {
 /// `io` in the kernel's words; those point into `io`.
 fn entry(io: &Io, file: File) -> squeue::Entry {
     let (files, flags) = match file {
-        File::Registered => (Files { main: 0, flush: 1 }, squeue::Flags::FIXED_FILE),
+        File::Registered => {
+            (Files { main: 0, flush: 1, limited: false }, squeue::Flags::FIXED_FILE)
+        }
         File::Plain(files) => (files, squeue::Flags::empty()),
     };
     let fd = types::Fd(files.main);

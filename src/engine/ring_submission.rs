@@ -9,7 +9,6 @@ use io_uring::squeue::Entry;
 use super::ring_kernel::{IoUring, SubmissionQueue};
 use super::ring_slots::{File, Slots};
 use crate::driver::Io;
-use crate::sys::Errno;
 
 /// The name of a wake-up among completions; the others carry the number of their slot.
 pub const WAKE_UP: u64 = u64::MAX;
@@ -38,8 +37,8 @@ pub struct Submission {
     /// length: what `break_down` takes back.
     names: Box<[u64]>,
     turn: usize,
-    /// The kernel takes nothing from us any more, for this reason.
-    broken: Option<Errno>,
+    /// The kernel takes nothing from us any more.
+    broken: bool,
     /// What it did not take.
     refused: VecDeque<Io>,
 }
@@ -71,7 +70,7 @@ impl Submission {
             waking: false,
             names: vec![0; entries].into(),
             turn: 0,
-            broken: None,
+            broken: false,
             refused: VecDeque::new(),
         }
     }
@@ -79,7 +78,7 @@ impl Submission {
     /// Takes all of `ios` in, in order, behind what waits. Says how many entries are in the
     /// submission queue, if any of them is new.
     pub fn take_in(&mut self, ios: &mut Vec<Io>, kernel: &Kernel) -> usize {
-        if self.broken.is_some() {
+        if self.broken {
             self.refused.extend(ios.drain(..));
             return 0;
         }
@@ -101,7 +100,7 @@ impl Submission {
     /// into those. Answers like `take_in`.
     pub fn free(&mut self, reaped: &mut Reaped, kernel: &Kernel) -> usize {
         self.free.append(&mut reaped.freed);
-        if self.broken.is_some() {
+        if self.broken {
             reaped.repeat.drain(..).for_each(|slot| self.refuse(slot, kernel));
         }
         let starting = self.free.len().min(self.waiting.len());
@@ -123,7 +122,7 @@ impl Submission {
 
     /// Puts a wake-up in, unless one is on its way. Answers like `take_in`.
     pub fn put_wake_up(&mut self, kernel: &Kernel) -> usize {
-        if self.waking || self.broken.is_some() {
+        if self.waking || self.broken {
             return 0;
         }
         self.waking = true;
@@ -150,19 +149,19 @@ impl Submission {
     /// How many I/Os and wake-ups the kernel has, or has done without their being reaped; or fewer.
     pub fn in_flight(&self, kernel: &Kernel) -> usize {
         let slots = kernel.slots.count() - self.free.len();
-        let left = if self.broken.is_some() { 0 } else { self.unsubmitted(kernel) };
+        let left = if self.broken { 0 } else { self.unsubmitted(kernel) };
         // The kernel says late what it has taken: after the last entry of a batch, and not before
         // this thread sees it. The first of them may have been reaped by then.
         (slots + usize::from(self.waking)).saturating_sub(left)
     }
 
     /// The kernel takes nothing any more: takes back what it has not got.
-    pub fn break_down(&mut self, errno: Errno, kernel: &Kernel) {
-        if self.broken.is_some() {
+    pub fn break_down(&mut self, kernel: &Kernel) {
+        if self.broken {
             return;
         }
         let entries = self.unsubmitted(kernel);
-        self.broken = Some(errno);
+        self.broken = true;
         for back in (1..=entries).rev() {
             let name = self.names[self.turn.wrapping_sub(back) % self.names.len()];
             if name == WAKE_UP {
@@ -174,14 +173,18 @@ impl Submission {
         self.refused.append(&mut self.waiting);
     }
 
-    /// The next of those that the kernel did not take, and why.
-    pub fn next_refused(&mut self) -> Option<(Io, Errno)> {
-        let errno = self.broken?;
-        self.refused.pop_front().map(|io| (io, errno))
+    /// What the kernel did not take.
+    pub fn take_refused(&mut self) -> VecDeque<Io> {
+        std::mem::take(&mut self.refused)
     }
 
     pub fn has_refused(&self) -> bool {
         !self.refused.is_empty()
+    }
+
+    /// It takes nothing any more, and nothing is left inside: so it stays.
+    pub fn is_spent(&self, kernel: &Kernel) -> bool {
+        self.broken && self.is_idle(kernel)
     }
 
     /// Nothing is inside that still has to be given back.

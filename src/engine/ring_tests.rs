@@ -66,7 +66,7 @@ pub fn io(slot: u32, op: Op, offset: u64, segments: Segments) -> Io {
 
 /// One file for everything.
 pub fn only(file: &File) -> Files {
-    Files { main: file.as_raw_fd(), flush: file.as_raw_fd() }
+    Files { main: file.as_raw_fd(), flush: file.as_raw_fd(), limited: true }
 }
 
 /// A file that is gone after the test.
@@ -236,7 +236,8 @@ fn flushes_go_to_a_file_of_their_own() {
     let main = file(&pattern(512));
     let event = Event::new();
     // An eventfd can be read, but not flushed.
-    let ring = Ring::new(Files { main: main.as_raw_fd(), flush: event.0.as_raw_fd() }, 4).unwrap();
+    let (main_fd, flush) = (main.as_raw_fd(), event.0.as_raw_fd());
+    let ring = Ring::new(Files { main: main_fd, flush, limited: true }, 4).unwrap();
     let memory = Memory::new(512, 512);
     assert_eq!(run(&ring, io(0, Op::Write, 0, smallvec![memory.all()])), Ok(512));
     assert_eq!(run(&ring, io(0, Op::Flush, 0, smallvec![])), Err(libc::EINVAL));

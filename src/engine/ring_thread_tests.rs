@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::ring::Ring;
-use super::ring_tests::{byte_of, file, io, only, pattern, reap, run, Done, Event, Memory};
+use super::ring_tests::{byte_of, file, io, only, pattern, reap, Done, Event, Memory};
 use crate::driver::{Io, Op};
+use crate::sys::{with_calls, Calls, Errno, Outside};
 
 #[test]
 fn no_wake_is_lost_between_threads() {
@@ -251,7 +252,7 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
 }
 
 #[test]
-fn a_kernel_that_takes_nothing_any_more_fails_the_ios() {
+fn what_the_kernel_does_not_take_any_more_is_given_back_in_order() {
     let file = file(&pattern(4096));
     let ring = Ring::new(only(&file), 2).unwrap();
     let event = Event::new();
@@ -264,12 +265,37 @@ fn a_kernel_that_takes_nothing_any_more_fails_the_ios() {
     });
     ring.submit(&mut vec![read(4)]);
     event.wait();
-    let mut done = reap(&ring, 5);
-    done.sort_by_key(|(io, _)| io.id.slot);
-    let refused = Err(libc::EPERM);
-    let results: Vec<_> = done.into_iter().map(|(_, result)| result).collect();
-    assert_eq!(results, [Ok(4096), refused, refused, refused, refused]);
-    assert_eq!(run(&ring, read(5)), refused);
+    // What it has comes to its end.
+    let done = reap(&ring, 1);
+    assert_eq!((done[0].0.id.slot, done[0].1), (0, Ok(4096)));
+    assert_eq!(ring.why_broken().map(|why| why.errno), Some(libc::EPERM));
+    assert!(!ring.is_spent());
+    let slots = || ring.take_back().iter().map(|io| io.id.slot).collect::<Vec<_>>();
+    assert_eq!(slots(), [1, 2, 3, 4]);
+    assert!(ring.is_spent());
+    ring.submit(&mut vec![read(5)]);
+    assert_eq!(slots(), [5]);
+    assert!(ring.reap(&mut Done::new(), 9) == 0 && ring.is_spent());
+}
+
+#[test]
+fn a_ring_that_may_not_be_entered_is_not_opened() {
+    struct Forbids(Errno);
+    impl Calls for Forbids {
+        fn admit(&self, what: Outside) -> Result<(), Errno> {
+            if what == Outside::RingEnter {
+                return Err(self.0);
+            }
+            Ok(())
+        }
+    }
+    let file = file(&pattern(4096));
+    for errno in [libc::EPERM, libc::ENOSYS, libc::EACCES, libc::ENOMEM] {
+        let table: &'static Forbids = Box::leak(Box::new(Forbids(errno)));
+        let error = with_calls(table, || Ring::new(only(&file), 2)).err().unwrap();
+        assert_eq!(error.errno, errno);
+        assert!(error.words.contains("io_uring_enter"), "{error}");
+    }
 }
 
 #[test]
@@ -280,11 +306,12 @@ fn who_sleeps_without_end_in_a_ring_that_breaks_down_gets_what_it_refused() {
     let (say, said) = std::sync::mpsc::channel();
     let its = ring.clone();
     std::thread::spawn(move || {
-        let mut done = Done::new();
-        while its.reap(&mut done, 1) == 0 {
+        let mut back = its.take_back();
+        while back.is_empty() {
             its.wait(None);
+            back = its.take_back();
         }
-        let _ = say.send(done[0].1);
+        let _ = say.send(back[0].id.slot);
     });
     while ring.waiters.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();
@@ -292,7 +319,7 @@ fn who_sleeps_without_end_in_a_ring_that_breaks_down_gets_what_it_refused() {
     std::thread::sleep(Duration::from_millis(20));
     let read = io(1, Op::Read, 0, smallvec![memory.all()]);
     refusing(&ring, libc::EPERM, || ring.submit(&mut vec![read]));
-    assert_eq!(said.recv_timeout(Duration::from_secs(20)), Ok(Err(libc::EPERM)));
+    assert_eq!(said.recv_timeout(Duration::from_secs(20)), Ok(1));
 }
 
 #[test]

@@ -58,12 +58,22 @@ impl Handle {
     pub fn event_fd(&self) -> Result<RawFd, Error> {
         self.check_event_mode()?;
         let (fd, new) = self.queue.completions.events.descriptor()?;
-        if let (true, Some(engine)) = (new, &self.queue.ring) {
-            engine.ring.register_eventfd(fd).inspect_err(|_| {
-                self.queue.completions.events.forget_descriptor();
-            })?;
+        let ring = self.queue.ring.as_ref().map(|engine| &engine.ring);
+        let (true, Some(ring)) = (new, ring.filter(|ring| !ring.is_spent())) else {
+            return Ok(fd);
+        };
+        let Err(error) = ring.register_eventfd(fd) else { return Ok(fd) };
+        // A filter that has come since the ring was made. Then threads do, who signal by
+        // themselves; but for what the ring has already nobody would.
+        if matches!(error.errno, libc::EPERM | libc::EACCES | libc::ENOSYS) && ring.is_idle() {
+            ring.give_up(error.errno);
+            self.queue.hand_on_refused();
+            if ring.is_spent() {
+                return Ok(fd);
+            }
         }
-        Ok(fd)
+        self.queue.completions.events.forget_descriptor();
+        Err(error)
     }
 
     /// Runs up to `max` callbacks on this thread; if none is due waits for one, up to `timeout`

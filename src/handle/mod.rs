@@ -16,6 +16,7 @@ pub use options::{CompletionMode, EngineKind, Options};
 #[cfg(feature = "simulation")]
 pub use pools::shared_pools;
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -166,11 +167,17 @@ impl Handle {
     }
 
     pub fn engine(&self) -> EngineKind {
-        if self.queue.ring.is_some() {
+        if self.queue.ring_in_use().is_some() {
             EngineKind::IoUring
         } else {
             EngineKind::Threads
         }
+    }
+
+    /// Why threads do the I/O though io_uring was not ruled out; "" else. Stays as long as the
+    /// handle.
+    pub fn engine_reason(&self) -> &CStr {
+        self.queue.why_threads()
     }
 
     pub fn stats(&self) -> Stats {
@@ -206,7 +213,7 @@ impl Handle {
             return Err(Error::new(libc::EPERM, words));
         }
         if op == Op::Truncate {
-            return self.check_truncate();
+            return self.check_truncate(offset);
         }
         let verb = match op {
             Op::Read => "read",
@@ -224,7 +231,7 @@ impl Handle {
         Ok(())
     }
 
-    fn check_truncate(&self) -> Result<(), Error> {
+    fn check_truncate(&self, length: u64) -> Result<(), Error> {
         let name = &self.queue.name;
         let refuse = |errno, why| Err(Error::new(errno, format!("{name}: truncate: {why}")));
         if self.window.is_some() {
@@ -234,6 +241,7 @@ impl Handle {
             Storage::File(driver) if driver.is_device() => {
                 refuse(libc::EINVAL, "a block device has the length that it has")
             }
+            Storage::File(driver) => driver.check_may_end_at(length),
             Storage::Callbacks(driver) if !driver.can_truncate() => {
                 refuse(libc::ENOTSUP, "the driver has no function for it")
             }

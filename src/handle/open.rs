@@ -9,10 +9,9 @@ use super::length::no_multiple;
 use super::messages;
 use super::pools::pool_for;
 use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
-use crate::completion::{report, Mode};
+use crate::completion::Mode;
 use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
 use crate::engine::{Ring, RingFiles};
-use crate::log;
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::{QueueLimits, Suspected};
@@ -138,7 +137,7 @@ impl Handle {
             CompletionMode::Concurrent => Mode::Concurrent,
             CompletionMode::Eventfd => Mode::Event,
         };
-        let ring = ring_for(&storage, &name, mode, options);
+        let (ring, why_threads) = ring_for(&storage, &name, mode, options)?;
         let cache_unit = match &storage {
             Storage::File(driver) => Some(driver.cache_unit()),
             Storage::Callbacks(_) => None,
@@ -151,6 +150,7 @@ impl Handle {
         let (driver, threads) = (storage.driver(), pool.pool().clone());
         let queue = Queue::new(node, driver, threads, ring, mode, name, options.window_offset);
         let queue = Arc::new(queue);
+        why_threads.iter().for_each(|why| queue.say_threads_from_now_on(why));
         queue.set_id(queue.node.add_queue(&queue, queue_limits));
         Ok(Handle {
             queue,
@@ -187,15 +187,21 @@ fn window_of(options: &Options) -> Option<Window> {
     (!whole).then_some(Window { offset, bytes: (bytes != 0).then_some(bytes) })
 }
 
-/// The io_uring engine, unless threads were asked for or the system refuses it: then the reason is
-/// in `blkalign_errmsg`, and the limits name the engine.
-fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Option<RingEngine> {
-    let Storage::File(driver) = storage else { return None };
+/// The io_uring engine, unless threads were asked for. Where the system refuses it: why, if threads
+/// are allowed instead, else that error.
+fn ring_for(
+    storage: &Storage,
+    name: &str,
+    mode: Mode,
+    options: &Options,
+) -> Result<(Option<RingEngine>, Option<Error>), Error> {
+    let Storage::File(driver) = storage else { return Ok((None, None)) };
     if options.engine == EngineKind::Threads {
-        return None;
+        return Ok((None, None));
     }
     let depth = options.depth();
-    let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush: driver.flush_fd() });
+    let (flush, limited) = (driver.flush_fd(), options.writable && !driver.is_device());
+    let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush, limited });
     let ring = files.and_then(|files| match mode {
         Mode::Event => Ring::new_polled(files, depth),
         Mode::Serial | Mode::Concurrent => Ring::new(files, depth),
@@ -203,15 +209,12 @@ fn ring_for(storage: &Storage, name: &str, mode: Mode, options: &Options) -> Opt
     match ring {
         Ok(ring) => {
             let holds_back = mode == Mode::Event && !driver.knows_nowait();
-            Some(RingEngine::new(ring, holds_back))
+            Ok((Some(RingEngine::new(ring, holds_back)), None))
         }
-        Err(error) => {
-            let words = format!("{name}: threads instead of io_uring: {}", error.words);
-            let error = Error::new(error.errno, words);
-            log::warning!("{error}");
-            report(&error);
-            None
+        Err(error) if options.engine == EngineKind::IoUring => {
+            Err(Error::new(error.errno, format!("{name}: no io_uring: {}", error.words)))
         }
+        Err(error) => Ok((None, Some(error))),
     }
 }
 

@@ -93,6 +93,7 @@ impl Options {
             direct: self.direct,
             buffered_ok: self.buffered_ok,
             create: self.create,
+            resize: self.resize,
             request_alignment: self.request_alignment,
             mem_alignment: self.mem_alignment,
             segment_alignment: self.segment_alignment,

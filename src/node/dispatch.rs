@@ -92,6 +92,7 @@ impl RingBatch {
             queue.ensure_reaper();
         }
         engine.submit_or_hold_back(&mut self.ios);
+        queue.hand_on_refused();
         if queue.is_polled() && queue.node.is_waited_for() {
             queue.ensure_unpolled_progress();
         }
@@ -181,6 +182,7 @@ pub fn failure(queue: &Queue, op: Op, offset: u64, bytes: u64, errno: i32) -> Er
         Op::Flush => format!("{name}: flush"),
         Op::Fill => format!("{name}: filling memory"),
     };
+    let words = if op == Op::Read { words } else { words + queue.driver.why(errno) };
     Error::new(errno, words)
 }
 

@@ -1,6 +1,9 @@
 //! What the node needs of one open handle: where its I/O goes, and where its results go.
 
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
+
+use once_cell::sync::OnceCell;
 
 use super::repair::Present;
 use super::{failure, Node, RingEngine, Work};
@@ -10,6 +13,7 @@ use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Condvar, Mutex};
+use crate::sys::Error;
 
 pub struct Queue {
     /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
@@ -28,6 +32,8 @@ pub struct Queue {
     pub alignments: Present,
     /// Of messages about I/O that failed.
     failures: RateLimit,
+    /// Why threads do the I/O though io_uring was wanted; empty: they do not, or were asked for.
+    why_threads: OnceCell<CString>,
     /// Last, so that all else is gone when it tells.
     gone: TellsGone,
 }
@@ -65,6 +71,7 @@ impl Queue {
             id: AtomicU32::new(0),
             alignments: Present::default(),
             failures: RateLimit::default(),
+            why_threads: OnceCell::new(),
             gone: TellsGone::default(),
         }
     }
@@ -112,6 +119,24 @@ impl Queue {
             }
             _ => Ok(moved),
         }
+    }
+
+    /// Remembers, and tells the log, once, why threads do the I/O from now on.
+    pub fn say_threads_from_now_on(&self, why: &Error) {
+        let words = || format!("{}: threads instead of io_uring: {why}", self.name);
+        let mut first = false;
+        let words = self.why_threads.get_or_init(|| {
+            first = true;
+            CString::new(words().replace('\0', "?")).unwrap_or_default()
+        });
+        if first {
+            log::warning!("{}", words.to_string_lossy());
+        }
+    }
+
+    /// In words, for as long as the queue lives; "" if io_uring does the I/O or nobody wanted it.
+    pub fn why_threads(&self) -> &CStr {
+        self.why_threads.get().map_or(c"", |words| words)
     }
 
     /// Tells the log of an I/O that failed at the storage; what is tried again is no failure.

@@ -135,7 +135,27 @@ impl Queue {
     /// Whether `io` is carried out by the handle's ring.
     pub fn ring_for(&self, io: &Io) -> Option<&RingEngine> {
         let ring_does = matches!(io.op, Op::Read | Op::Write | Op::Flush);
-        self.ring.as_ref().filter(|_| io.lane == Lane::Main && ring_does)
+        self.ring_in_use().filter(|_| io.lane == Lane::Main && ring_does)
+    }
+
+    /// None: threads do all I/O.
+    pub fn ring_in_use(&self) -> Option<&RingEngine> {
+        self.ring.as_ref().filter(|engine| !engine.ring.is_broken())
+    }
+
+    /// Gives the pool what the kernel does not take from a ring any more. By whoever has put I/O
+    /// into the ring or comes to take results in: `Ring::take_back` says why that is enough.
+    pub fn hand_on_refused(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        let Some(why) = engine.ring.why_broken() else { return };
+        self.say_threads_from_now_on(&why);
+        engine.release_held();
+        let refused = engine.ring.take_back();
+        let count = refused.len();
+        for io in refused {
+            self.pool.push(Work::Io(self.clone(), io));
+        }
+        engine.inside.fetch_sub(count, Ordering::SeqCst);
     }
 
     /// Takes in what the ring has done. Callbacks do not run in here. False: there was nothing.
@@ -152,6 +172,7 @@ impl Queue {
         }
         let mut results = SPARE_RESULTS.take();
         let reaped = engine.ring.reap(&mut results, REAP_MAX);
+        self.hand_on_refused();
         let mut at = 0;
         while at < results.len() {
             let (io, result) = &results[at];
@@ -222,7 +243,8 @@ impl Queue {
     /// EVENTFD: sleeps until there may be something to do, or it is `until`.
     pub fn sleep(&self, until: Option<Instant>) {
         let events = &self.completions.events;
-        let Some(engine) = &self.ring else { return events.wait(until) };
+        let engine = self.ring.as_ref().filter(|engine| !engine.ring.is_spent());
+        let Some(engine) = engine else { return events.wait(until) };
         match engine.sleeper.try_lock() {
             Some(_sleeper) if events.anything_due() || engine.held.has_any() => {}
             Some(_sleeper) => {
@@ -255,7 +277,8 @@ impl Queue {
                 idle_since = None;
                 continue;
             }
-            if engine.stopping.load(Ordering::SeqCst) {
+            // A spent ring stays so: who finds it broken takes back what he has put in.
+            if engine.stopping.load(Ordering::SeqCst) || engine.ring.is_spent() {
                 return;
             }
             engine.ring.wait(Some(LINGER));

@@ -98,7 +98,7 @@ impl Scenario {
             true => Policy::Priorities(draw.pick(&[50, 300, 2000])),
             false => Policy::Random(stick),
         };
-        Scenario {
+        let mut scenario = Scenario {
             under,
             shape,
             faults,
@@ -108,7 +108,11 @@ impl Scenario {
             refused_threads: draw.pick(&[0, 0, 0, 30]),
             tick: draw.pick(&[2, 20, 200, 2000]),
             policy,
+        };
+        if draw.percent(12) {
+            scenario.faults.forbids = Some(draw.below(80));
         }
+        scenario
     }
 
     /// Whether nothing that goes wrong may keep requests waiting for others that they have nothing
@@ -116,7 +120,8 @@ impl Scenario {
     pub fn hangs_alone(&self) -> bool {
         let faults = &self.faults;
         // A kernel short of memory is asked again when something comes back.
-        let quiet = !faults.are_any() && faults.grows.is_none() && faults.entering == 0;
+        let calm = faults.entering == 0 && faults.forbids.is_none();
+        let quiet = !faults.are_any() && faults.grows.is_none() && calm;
         let room = |plan: &Plan| plan.options.workers == 0 && plan.options.queue_depth >= 8;
         quiet && self.refused_threads == 0 && self.handles.iter().all(room)
     }
@@ -176,7 +181,8 @@ fn plan(draw: &mut Draw, faults: &Faults) -> Plan {
         stable_writes: draw.percent(25),
         writethrough: draw.percent(10),
         unmap: draw.percent(50),
-        engine: draw.pick(&[EngineKind::Threads, EngineKind::IoUring, EngineKind::IoUring]),
+        // Auto: some machines have no rings.
+        engine: draw.pick(&[EngineKind::Threads, EngineKind::Auto, EngineKind::Auto]),
         completion,
         workers,
         queue_depth: draw.pick(&[0, 1, 2, 8, 32]),

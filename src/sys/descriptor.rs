@@ -28,6 +28,7 @@ pub const XFS_IOC_DIOINFO: libc::Ioctl = libc::_IOR::<DirectIoInfo>(b'X' as u32,
 pub const BLKGETSIZE64: libc::Ioctl = libc::_IOR::<usize>(0x12, 114);
 /// Of <linux/fs.h>, older than the scheme for such numbers.
 pub const FIGETBSZ: libc::Ioctl = 2;
+const BLKROGET: libc::Ioctl = libc::_IO(0x12, 94);
 pub const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
 
 impl Descriptor {
@@ -120,6 +121,11 @@ impl Descriptor {
     /// BLKGETSIZE64: the length of a block device in bytes.
     pub fn device_bytes(&self) -> Result<u64, Errno> {
         self.ioctl(BLKGETSIZE64)
+    }
+
+    /// BLKROGET: whether nobody may write to a block device.
+    pub fn is_read_only_device(&self) -> Result<bool, Errno> {
+        self.ioctl::<c_int>(BLKROGET).map(|answer| answer != 0)
     }
 
     /// FIGETBSZ: the block of the file system that a file is on.
@@ -276,6 +282,7 @@ mod tests {
             assert_eq!(XFS_IOC_DIOINFO, 0x800c_581e);
             assert_eq!(BLKGETSIZE64, 0x8008_1272);
             assert_eq!(BLKDISCARD, 0x1277);
+            assert_eq!(BLKROGET, 0x125e);
         }
     }
 

@@ -38,4 +38,7 @@ pub use error::Error;
 pub use eventfd::{signal_eventfd, EventFd};
 pub use memory::page_bytes;
 pub use panics::{caught, outside};
-pub use signals::with_signals_blocked;
+pub use signals::{
+    this_thread_blocks_signals, with_signals_blocked, without_any_file_size_signal,
+    without_file_size_signal,
+};

@@ -1,24 +1,132 @@
-//! Signals are for the program's own threads: those of the library block all of them.
+//! Signals are for the program's own threads: those of the library block all of them. And no call of
+//! the library raises one: Linux sends SIGXFSZ, which ends the program, to a thread that writes
+//! beyond RLIMIT_FSIZE, and answers EFBIG besides; that answer is enough.
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
+
+use super::Errno;
+
+/// A thread's mask, which goes back to it when this is dropped.
+struct Restore(libc::sigset_t);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // SAFETY: the set was filled in by the kernel.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+    }
+}
+
+/// Blocks `signals` on this thread too.
+fn block(signals: &libc::sigset_t) -> Restore {
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: both sets are valid; with a constant `how` the call cannot fail, so `before` is
+    // filled in afterwards.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, signals, before.as_mut_ptr());
+        Restore(before.assume_init())
+    }
+}
 
 /// Runs `code` with every signal blocked; a thread started in it inherits that.
 pub fn with_signals_blocked<R>(code: impl FnOnce() -> R) -> R {
-    struct Restore(libc::sigset_t);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // SAFETY: the set was filled in by the kernel; this thread's mask goes back to it.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: valid for writing; sigfillset cannot fail, so the set is filled in afterwards.
+    let all = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        all.assume_init()
+    };
+    let _restore = block(&all);
+    code()
+}
+
+thread_local! {
+    /// This thread has all signals blocked, for as long as it lives.
+    static BLOCKS_ALL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread was started by `with_signals_blocked`.
+pub fn this_thread_blocks_signals() {
+    BLOCKS_ALL.set(true);
+}
+
+/// Runs a call that writes to a file or changes its length: beyond RLIMIT_FSIZE its EFBIG is all
+/// that comes of it.
+pub fn without_file_size_signal<R>(code: impl FnOnce() -> Result<R, Errno>) -> Result<R, Errno> {
+    without_signal(code, |result| matches!(result, Err(libc::EFBIG)))
+}
+
+/// The same for a call that may have begun several writes, and does not tell of each.
+pub fn without_any_file_size_signal<R>(code: impl FnOnce() -> R) -> R {
+    without_signal(code, |_| true)
+}
+
+/// `may_have_raised`: whether to look for the signal. The kernel sends it to the thread that makes
+/// the call, so it waits there, blocked. Two system calls, where getrlimit would be one: but the
+/// limit may change between that and the write, and a sandbox may not know getrlimit, while no
+/// thread is ever started without rt_sigprocmask.
+fn without_signal<R>(code: impl FnOnce() -> R, may_have_raised: impl FnOnce(&R) -> bool) -> R {
+    if BLOCKS_ALL.get() {
+        return code();
+    }
+    let signal = file_size_signal();
+    let restore = block(&signal);
+    // SAFETY: a set that the kernel has filled in.
+    let blocked_before = unsafe { libc::sigismember(&restore.0, libc::SIGXFSZ) } == 1;
+    if blocked_before && is_pending() {
+        // That one is the program's, and two of a kind are one.
+        std::mem::forget(restore);
+        return code();
+    }
+    let result = code();
+    let taken = !may_have_raised(&result) || take(&signal);
+    if blocked_before || !taken {
+        // As it was; or a filter does not let us take the signal, which must not be let through.
+        std::mem::forget(restore);
+    }
+    result
+}
+
+fn file_size_signal() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: valid for writing; neither call can fail, so the set is filled in afterwards.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
+        set.assume_init()
+    }
+}
+
+fn is_pending() -> bool {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: valid for writing, and filled in if the call succeeds.
+    unsafe {
+        libc::sigpending(set.as_mut_ptr()) == 0
+            && libc::sigismember(set.as_ptr(), libc::SIGXFSZ) == 1
+    }
+}
+
+/// Takes a blocked signal off this thread, if it waits there. False: whether it does is unknown.
+fn take(signal: &libc::sigset_t) -> bool {
+    const KERNEL_SIGSET_BYTES: usize = 8;
+    loop {
+        let at_once = [0_u64; 2];
+        // Not by the C library, where this is a place to be cancelled at.
+        // SAFETY: a set of at least that many bytes; no siginfo; no time, however it is laid out.
+        let taken = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                std::ptr::from_ref(signal),
+                std::ptr::null_mut::<libc::siginfo_t>(),
+                at_once.as_ptr(),
+                KERNEL_SIGSET_BYTES,
+            )
+        };
+        match std::io::Error::last_os_error().raw_os_error() {
+            _ if taken >= 0 => return true,
+            Some(libc::EAGAIN) => return true,
+            Some(libc::EINTR) => {}
+            _ => return false,
         }
     }
-    let mut all = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: both sets are valid for writing; sigfillset and pthread_sigmask with a constant
-    // `how` cannot fail, so both are filled in afterwards.
-    let _restore = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        Restore(before.assume_init())
-    };
-    code()
 }

@@ -27,6 +27,8 @@ pub struct Faults {
     /// io_uring_enter fails for the moment; takes less than it was told.
     pub entering: u64,
     pub partial: u64,
+    /// After so many times io_uring_enter fails for good, as by a seccomp filter.
+    pub forbids: Option<u64>,
     /// At most, in nanoseconds; 0: nothing takes time.
     pub latency_max: u64,
     /// The I/O of that number hangs so long.
@@ -69,6 +71,7 @@ pub struct Counts {
     pub interrupted: AtomicU64,
     pub refused: AtomicU64,
     pub hung: AtomicU64,
+    pub entered: AtomicU64,
 }
 
 impl Counts {
@@ -152,6 +155,18 @@ pub fn interruptions() -> u64 {
 
 pub fn partial_submissions() -> u64 {
     device().faults.partial
+}
+
+/// A thread enters a ring. True: it may not, and nobody will any more.
+pub fn forbids_entering() -> bool {
+    let device = device();
+    let number = device.counts.entered.fetch_add(1, Ordering::Relaxed);
+    device.faults.forbids.is_some_and(|after| number >= after)
+}
+
+/// Whether that may come.
+pub fn may_forbid_entering() -> bool {
+    device().faults.forbids.is_some()
 }
 
 /// The errno that an attempt to submit ends with.
