@@ -175,6 +175,60 @@ static int with_enter_refused(int error, uint32_t completion)
     return blkalign_close(handle) ? 11 : 0;
 }
 
+struct part {
+    pthread_t thread;
+    blkalign_handle *handle;
+    int number, failed;
+    struct answer answers[MANY];
+};
+
+static void *submit_part(void *opaque)
+{
+    struct part *part = opaque;
+    int i;
+
+    for (i = 0; i < MANY; i++)
+        aio_write(part->handle, part->number * 256 + i % 32 * 1024,
+                  many + part->number * 256, 256, 0, &part->answers[i]);
+    for (i = 0; i < MANY; i++)
+        part->failed += answer_wait(&part->answers[i]) != 0 ||
+                        answer_calls(&part->answers[i]) != 1;
+    return NULL;
+}
+
+/* Four threads submit, and wait, while it comes. */
+static int with_threads(int error, uint32_t completion)
+{
+    blkalign_open_options options =
+        options_of(BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT, completion);
+    static struct part parts[4];
+    int i, at;
+
+    options.engine = BLKALIGN_ENGINE_IO_URING;
+    if (blkalign_open(bed.path, &options, &parts[0].handle))
+        return 77;
+    pattern_fill(many, 9, 0, 1024);
+    for (i = 0; i < 4; i++) {
+        parts[i].handle = parts[0].handle;
+        parts[i].number = i;
+        pthread_create(&parts[i].thread, NULL, submit_part, &parts[i]);
+    }
+    sleep_ms(1);
+    if (refuse(__NR_io_uring_enter, error))
+        return 77;
+    for (i = 0; i < 4; i++)
+        pthread_join(parts[i].thread, NULL);
+    for (i = 0; i < 4; i++)
+        if (parts[i].failed)
+            return 1;
+    for (at = 0; at < 32; at++) {
+        if (blkalign_pread(parts[0].handle, at * 1024, 1024, many, 0) ||
+            pattern_differs(many, 9, 0, 1024) != -1)
+            return 2;
+    }
+    return blkalign_close(parts[0].handle) ? 3 : 0;
+}
+
 /* An eventfd can't be given to the ring any more. */
 static int with_register_refused(int error, uint32_t completion)
 {
@@ -310,6 +364,8 @@ static int few_descriptors(int unused, uint32_t completion)
 
 int main(void)
 {
+    int i;
+
     run_begin(240);
     buf = aligned_memory(2 * BLOCK);
     many = aligned_memory(MANY * 700);
@@ -324,6 +380,8 @@ int main(void)
     in_a_child(with_enter_refused, EPERM, "io_uring_enter is EPERM later");
     in_a_child(with_enter_refused, EACCES, "io_uring_enter is EACCES later");
     in_a_child(with_enter_refused, ENOSYS, "io_uring_enter is ENOSYS later");
+    for (i = 0; i < 20; i++)
+        in_a_child(with_threads, EPERM, "the same beside threads");
     in_a_child(with_register_refused, EPERM,
                "io_uring_register is EPERM later");
     in_a_child(with_a_sleeper, EPERM, "io_uring_enter, while one sleeps");
