@@ -51,6 +51,8 @@ pub struct Entry<T> {
     pub parts_issued: u32,
     /// Results in a row that moved nothing, though they were not failures.
     pub stalls: u32,
+    /// Those among them, in a row, that moved not one byte.
+    pub empties: u32,
     /// At least one guest byte was copied.
     pub bounced: bool,
     /// Phase::Changing: what is left to be done.
@@ -84,6 +86,7 @@ impl<T> Entry<T> {
             parts: SmallVec::new(),
             parts_issued: 0,
             stalls: 0,
+            empties: 0,
             bounced,
             change: None,
             filled: 0,
@@ -106,7 +109,7 @@ impl<T> Entry<T> {
         (self.head_image, self.tail_image) = (None, None);
         (self.image_inherited, self.image_is_whole) = (false, false);
         self.members.clear();
-        self.stalls = 0;
+        (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
         self.change = None;
         self.error = None;

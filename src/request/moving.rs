@@ -14,10 +14,11 @@ pub(super) const PARTS_MAX: u32 = 8;
 /// one block so that there is progress.
 pub(super) const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
-/// Results in a row that move nothing: a storage that is only interrupted or short by chance is
-/// asked again; one that does nothing else is broken. Whoever carries the I/O out has looked by then
-/// whether the storage ends there.
-const INTERRUPTED_MAX: u32 = 100;
+/// Results in a row that bring an I/O no further: a storage that is only interrupted, or short by
+/// less than a block, is asked again; one that does nothing else is broken.
+const STALLS_MAX: u32 = 100;
+/// Those among them, in a row, that move not one byte. Whoever carries the I/O out has looked by
+/// then whether the storage ends there.
 const EMPTY_MAX: u32 = 8;
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
@@ -245,7 +246,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         moved: Option<u64>,
         actions: &mut Vec<Action<Q, T>>,
     ) -> Option<Io> {
-        let stalls_max = if moved.is_some() { EMPTY_MAX } else { INTERRUPTED_MAX };
+        let is_empty = moved == Some(0);
         let moved = moved.unwrap_or(0);
         let limits = self.limits_of(io.id.slot);
         let (block, mem) = match io.lane {
@@ -265,7 +266,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let entry = self.entry(io.id.slot);
         entry.stalls = if done > 0 { 0 } else { entry.stalls + 1 };
-        if entry.stalls > stalls_max {
+        entry.empties = if is_empty { entry.empties + 1 } else { 0 };
+        if entry.stalls > STALLS_MAX || entry.empties > EMPTY_MAX {
             return Some(io);
         }
         self.put_back(&io);
@@ -285,7 +287,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             self.scratch.give(entry.parts.swap_remove(at).1);
         }
         entry.error = entry.error.or(error);
-        entry.stalls = 0;
+        (entry.stalls, entry.empties) = (0, 0);
         match io.op {
             Op::Flush => {
                 self.flush_failed = self.flush_failed.or(error);

@@ -56,10 +56,12 @@ impl Open {
 
     /// The handle's length, if the object's is `length`.
     pub fn length(&self, length: u64) -> u64 {
-        match self.window {
-            None => length,
-            Some((offset, 0)) => length.saturating_sub(offset),
-            Some((_, bytes)) => bytes,
+        let Some((offset, bytes)) = self.window else { return length };
+        let there = length.saturating_sub(offset);
+        if bytes == 0 {
+            there
+        } else {
+            bytes.min(there)
         }
     }
 

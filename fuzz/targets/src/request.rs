@@ -165,7 +165,7 @@ impl Scene<'_, '_> {
         if request.op == BLKALIGN_OP_READ {
             request.read = Some(state.model.begin_read(request.offset, request.bytes));
         }
-        // A window is as long as ever when the object is not.
+        // What the object had at submission it may have lost by now.
         request.length_uncertain =
             state.truncated || request.offset + request.bytes > state.model.length_least;
         request.after_failed_flush = state.flush_failed && !open.has(BLKALIGN_O_NO_FLUSH);
