@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -273,6 +274,110 @@ static void ids_do_not_come_back(void)
     held_free(held);
 }
 
+/* A callback that knows its request by the id alone. */
+struct named {
+    struct answer answer;
+    int64_t id, seen;           /* `seen` by the callback */
+};
+
+static void note_id(void *opaque, int ret)
+{
+    struct named *named = opaque;
+
+    named->seen = named->id;
+    answer_done(&named->answer, ret);
+}
+
+static void an_id_is_there_before_the_callback(void)
+{
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
+    struct held *held = held_new(8);
+    blkalign_handle *handle = held_open(held, &options);
+    blkalign_request request = request_at(BLKALIGN_OP_WRITE, 0, 512, 0);
+    struct named *named = calloc(1000, sizeof(*named));
+    struct iovec iov;
+    int64_t returned, untouched = -7;
+    int i, wrong = 0;
+
+    if (!named)
+        bail("no memory");
+    held_pass(held);
+    iov.iov_base = junk;
+    iov.iov_len = 512;
+    request.iov = &iov;
+    request.iovcnt = 1;
+    request.cb = note_id;
+    for (i = 0; i < 1000; i++) {
+        named[i].answer.handle =
+            options.completion == BLKALIGN_COMPLETION_EVENTFD ? handle : NULL;
+        request.id = &named[i].id;
+        request.opaque = &named[i];
+        returned = blkalign_aio_submit(handle, &request);
+        wrong += returned <= 0 || returned != named[i].id;
+    }
+    is_int(blkalign_drain(handle), 0, "drain");
+    for (i = 0; i < 1000; i++)
+        wrong += named[i].seen != named[i].id ||
+            answer_calls(&named[i].answer) != 1;
+    is_int(wrong, 0, "each of 1000 callbacks found its id");
+    request.id = &untouched;
+    request.bytes = 511;
+    is_int(blkalign_aio_submit(handle, &request), -EINVAL, "a bad request");
+    is_int(untouched, -7, "gets no id");
+    request.bytes = 512;
+    request.size = offsetof(blkalign_request, id);
+    request.opaque = &named[0];
+    ok(blkalign_aio_submit(handle, &request) > 0, "an older struct");
+    is_int(untouched, -7, "has no id");
+    blkalign_close(handle);
+    free(named);
+    held_free(held);
+}
+
+/* All that has not reached the disk, whatever it is doing; and quickly. */
+static void all_at_once(void)
+{
+    enum { MANY = 4096 };
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
+    struct held *held = held_new(8);
+    blkalign_handle *handle = held_open(held, &options), *second;
+    struct answer first, other, *answers = calloc(MANY, sizeof(*answers));
+    int64_t begin;
+    int i, wrong = 0;
+
+    if (!answers || blkalign_dup(handle, &options, &second))
+        bail("no second handle");
+    is_int(blkalign_cancel_all(handle), 0, "all: there is nothing");
+    is_int(blkalign_cancel_all(NULL), -EINVAL, "all: no handle");
+    aio_write(handle, 0, junk, 512, 0, &first);
+    held_wait(held, 1);
+    aio_write(second, 4 * HELD_BLOCK, junk, HELD_BLOCK, 0, &other);
+    held_wait(held, 2);
+    for (i = 0; i < MANY; i++) {
+        if (i == MANY / 2)
+            blkalign_plug(handle);
+        aio_write(handle, i % 7 * 512, junk, 512 + (size_t)(i % 3) * 4096, 0,
+                  &answers[i]);
+    }
+    begin = now_ms();
+    is_int(blkalign_cancel_all(handle), MANY, "all: they are cancelled");
+    ok(now_ms() - begin < SOON_MS, "all: it takes %d ms",
+       (int)(now_ms() - begin));
+    is_int((int64_t)stats_of(handle).in_flight, 1, "all: one is left");
+    is_int((int64_t)stats_of(handle).errors, 0, "all: it is no error");
+    blkalign_unplug(handle);
+    for (i = 0; i < MANY; i++)
+        wrong += answer_wait(&answers[i]) != -ECANCELED;
+    is_int(wrong, 0, "all: each is told");
+    held_pass(held);
+    is_int(answer_wait(&first), 0, "all: what was at the disk completes");
+    is_int(answer_wait(&other), 0, "all: the other handle's, too");
+    is_int(blkalign_close(second), 0, "all: close");
+    is_int(blkalign_close(handle), 0, "all: close");
+    free(answers);
+    held_free(held);
+}
+
 /* Other kinds of requests that wait. */
 static void every_kind(void)
 {
@@ -327,6 +432,9 @@ int main(void)
         garbage();
         mode_first((unsigned)round);
         ids_do_not_come_back();
+        an_id_is_there_before_the_callback();
+        mode_first((unsigned)round);
+        all_at_once();
         every_kind();
     }
     decided();

@@ -60,6 +60,83 @@ static void nothing_before_the_outermost_unplug(void)
     scene_end(&scene, words);
 }
 
+/* What another thread does with the scene's first handle. */
+struct other {
+    struct scene *scene;
+    int plugs, writes;
+    int64_t first;
+};
+
+static void *do_other(void *arg)
+{
+    struct other *other = arg;
+    int i;
+
+    for (i = 0; i < other->plugs; i++)
+        blkalign_plug(other->scene->handle);
+    for (i = 0; i < other->writes; i++)
+        scene_write(other->scene, other->first + i * BLOCK, BLOCK);
+    return NULL;
+}
+
+static void on_another_thread(struct scene *scene, int plugs, int64_t first,
+                              int writes)
+{
+    struct other other;
+    pthread_t thread;
+
+    other.scene = scene;
+    other.plugs = plugs;
+    other.first = first;
+    other.writes = writes;
+    pthread_create(&thread, NULL, do_other, &other);
+    pthread_join(thread, NULL);
+}
+
+static void threads_are_plugged_separately(void)
+{
+    const char *words = "two threads";
+    struct scene scene;
+
+    scene_begin(&scene, NULL);
+    blkalign_plug(scene.handle);
+    scene_write(&scene, 0, SECTOR);
+    on_another_thread(&scene, 0, BLOCK, 1);
+    is_int(arrived(&scene), 1, "%s: the other one's goes at once", words);
+    is_int(held_find(scene.held, HELD_WRITE, 1), 1, "%s: rightly", words);
+    /* This one ends plugged. */
+    on_another_thread(&scene, 2, 2 * BLOCK, 2);
+    is_int(arrived(&scene), 1, "%s: what it plugs is held back", words);
+    blkalign_unplug(scene.handle);
+    is_int(arrived(&scene), 2, "%s: an unplug submits its own", words);
+    scene_write(&scene, 4 * BLOCK, BLOCK);
+    is_int(arrived(&scene), 3, "%s: this one is not plugged", words);
+    is_int((int64_t)stats_of(scene.handle).in_flight, 5,
+           "%s: all are in flight", words);
+    is_int(blkalign_drain_timeout(scene.handle, 0), -ETIMEDOUT,
+           "%s: a drain waits", words);
+    is_int(arrived(&scene), 5, "%s: it submits what the dead have plugged",
+           words);
+    on_another_thread(&scene, 1, 5 * BLOCK, 2);
+    is_int(blkalign_cancel_all(scene.handle), 2,
+           "%s: what the dead have plugged is cancelled", words);
+    scene.writes -= 2;
+    memcpy(scene.want + 5 * BLOCK, held_bytes(scene.held) + 5 * BLOCK,
+           2 * BLOCK);
+    is_int(answer_wait(&scene.answers[scene.writes]), -ECANCELED,
+           "%s: they call back", words);
+    is_int(answer_wait(&scene.answers[scene.writes + 1]), -ECANCELED,
+           "%s: both", words);
+    free(scene.bufs[scene.writes]);
+    free(scene.bufs[scene.writes + 1]);
+    on_another_thread(&scene, 1, 7 * BLOCK, 1);
+    blkalign_unplug(scene.handle);      /* one too many: harmless */
+    is_int(arrived(&scene), 5, "%s: not this thread's", words);
+    held_pass(scene.held);
+    is_int(blkalign_drain(scene.handle), 0, "%s: drain", words);
+    scene_end(&scene, words);
+}
+
 static void handles_are_plugged_separately(void)
 {
     const char *words = "two handles";
@@ -330,6 +407,7 @@ int main(void)
     run_begin(120);
     for (round = 0; round < 3; round++) {
         nothing_before_the_outermost_unplug();
+        threads_are_plugged_separately();
         handles_are_plugged_separately();
         a_partly_covered_block();
         reads_of_a_block();

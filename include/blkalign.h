@@ -29,6 +29,13 @@
  * BLKALIGN_COMPLETION_EVENTFD, slow system calls of a thread that submits may
  * end with EINTR.
  *
+ * Cancellation. No function is a cancellation point: a thread that
+ * pthread_cancel(3) is used on acts on it when the call is over, whether its
+ * cancel type is deferred or asynchronous, so such a call takes effect as any
+ * other. The same holds for callbacks in blkalign_poll(), blkalign_drain()
+ * and blkalign_close(), for a driver's functions and for the log's hook; they
+ * must not enable cancellation. Threads of the library cannot be cancelled.
+ *
  * This file is generated from src/capi by `make header`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
@@ -45,7 +52,7 @@
 #define BLKALIGN_OPEN_OPTIONS_INIT \
     { sizeof(blkalign_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define BLKALIGN_REQUEST_INIT \
-    { sizeof(blkalign_request), 0, 0, 0, 0, NULL, 0, 0, NULL, NULL }
+    { sizeof(blkalign_request), 0, 0, 0, 0, NULL, 0, 0, NULL, NULL, NULL }
 #define BLKALIGN_LIMITS_INIT \
     { sizeof(blkalign_limits), \
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
@@ -272,9 +279,9 @@ typedef struct blkalign_open_options {
      * nothing outside is ever read into a caller's memory or changed. Neither
      * needs to be aligned. Not with BLKALIGN_O_RESIZE.
      */
-    uint64_t window_offset;
+    int64_t window_offset;
     /** Bytes; 0: to the end. */
-    uint64_t window_length;
+    int64_t window_length;
 } blkalign_open_options;
 
 /**
@@ -439,6 +446,16 @@ typedef struct blkalign_request {
     blkalign_completion_fn cb;
     /** Handed to `cb`. */
     void *opaque;
+    /**
+     * Where the request's id is put, for blkalign_aio_cancel(); may be NULL.
+     * It is there before anything can come of the request, so `cb`, and
+     * whoever learns of the request from it, always finds it, whichever
+     * thread it runs on; what the submitting call returns may come later than
+     * `cb`. Must stay valid until that call returns. Left alone when the call
+     * fails. An id does not come back before 137 billion requests: that of one
+     * that is over is only -ENOENT.
+     */
+    int64_t *id;
 } blkalign_request;
 
 /**
@@ -541,7 +558,7 @@ typedef struct blkalign_stats {
     uint64_t storage_reads;
     /** Writes that the storage got, counted like these reads. */
     uint64_t storage_writes;
-    /** Requests that failed. */
+    /** Requests that failed; not those that were cancelled. */
     uint64_t errors;
     /** Requests submitted that are not done yet. */
     uint64_t in_flight;
@@ -766,13 +783,28 @@ int blkalign_flush(blkalign_handle *h);
 int blkalign_truncate(blkalign_handle *h, int64_t length);
 
 /**
- * Waits until nothing of this handle is in flight and every callback has
- * returned. With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here.
+ * Waits until every request of this handle that was submitted before has
+ * called back, synchronous ones of other threads included. What any thread
+ * holds back by blkalign_plug() is submitted first. What is submitted
+ * meanwhile, by other threads or by callbacks, does not hold it up. With
+ * BLKALIGN_COMPLETION_EVENTFD callbacks run in here. Any number of threads
+ * may drain at once.
  *
  * Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
  * callback. The results of the requests are the callbacks' business.
  */
 int blkalign_drain(blkalign_handle *h);
+
+/**
+ * As blkalign_drain(), for at most `timeout_ms` milliseconds. 0: it does not
+ * wait, but what is plugged is submitted, callbacks that are due run with
+ * BLKALIGN_COMPLETION_EVENTFD, and the result tells how things are. Negative:
+ * it waits without end. A callback that runs in here may take longer.
+ *
+ * Returns as blkalign_drain(); -ETIMEDOUT: something that was submitted before
+ * has not called back yet. Nothing is lost by that: it will.
+ */
+int blkalign_drain_timeout(blkalign_handle *h, int timeout_ms);
 
 /**
  * Starts reading at `offset` into the elements of `iov`; else as
@@ -838,7 +870,8 @@ int64_t blkalign_aio_flush(blkalign_handle *h, blkalign_completion_fn cb,
  * the iovec's total; zero writes and discards take no iov; a flush takes no
  * offset, bytes or iov.
  *
- * Returns as the call for that kind of request; -EINVAL also for an unknown
+ * Returns the request's id, which is in blkalign_request.id by then, or as the
+ * call for that kind of request; -EINVAL also for an unknown
  * op, or a guest_block_size that is no power of two of at most 1 MiB; -E2BIG:
  * the request is of a newer version and uses what this one does not have.
  */
@@ -848,7 +881,11 @@ int64_t blkalign_aio_submit(blkalign_handle *h,
 /**
  * Takes a request back that has not reached the storage: its callback runs
  * with -ECANCELED, soon, and nothing of it is read or written. Requests that
- * waited for it go on as if it had never been.
+ * waited for it go on as if it had never been. It does not count in
+ * blkalign_stats.errors. `request_id` is what the submitting call returned;
+ * with BLKALIGN_COMPLETION_SERIAL and BLKALIGN_COMPLETION_CONCURRENT the
+ * callback may have run by the time that it returns, so where several threads
+ * use ids take them from blkalign_request.id.
  *
  * A zero write or a discard that is at the storage, and has more than 16 GiB
  * left to ask of it, asks for nothing further: then -EBUSY is the answer, it
@@ -860,6 +897,16 @@ int64_t blkalign_aio_submit(blkalign_handle *h,
  * its result is decided; -EINVAL: h is NULL.
  */
 int blkalign_aio_cancel(blkalign_handle *h, int64_t request_id);
+
+/**
+ * As blkalign_aio_cancel() for each request of the handle, those of
+ * synchronous calls in other threads included: these return -ECANCELED. What
+ * is at the storage stays and completes by itself. It costs time in
+ * proportion to what is in flight on the object, however many are cancelled.
+ *
+ * Returns how many were cancelled, or -EINVAL: h is NULL.
+ */
+int blkalign_cancel_all(blkalign_handle *h);
 
 /**
  * Switches the write cache of the handle, as a guest sees it, on (`enable` not
@@ -896,17 +943,26 @@ int blkalign_register_buf(blkalign_handle *h, void *host, size_t bytes);
 int blkalign_unregister_buf(blkalign_handle *h, void *host, size_t bytes);
 
 /**
- * Holds back the asynchronous requests of this handle that follow, until
- * blkalign_unplug() submits them as one batch: one system call where the
- * storage can be asked for several things at once, writes that share a block
- * become one write (with nothing read where they cover it), reads that share
- * a block one read, and adjacent I/Os one. Nests. blkalign_drain(),
- * blkalign_close() and synchronous calls first submit what is held back, in
- * order; blkalign_poll() does not.
+ * Holds back the asynchronous requests of this handle that this thread submits
+ * from here on, until blkalign_unplug() submits them as one batch: one system
+ * call where the storage can be asked for several things at once, writes that
+ * share a block become one write (with nothing read where they cover it),
+ * reads that share a block one read, and adjacent I/Os one. Nests. What other
+ * threads submit is not held back.
+ *
+ * A synchronous call first submits what its own thread has plugged, in order.
+ * blkalign_drain() and blkalign_close() submit what all threads have, and
+ * blkalign_cancel_all() takes it back; blkalign_poll() leaves it. What a
+ * thread holds back when it ends stays so until one of these: unplug on the
+ * thread that plugged. A callback that plugs unplugs before it returns, since
+ * the next one may run on another thread.
  */
 void blkalign_plug(blkalign_handle *h);
 
-/** Ends a blkalign_plug(); the outermost one submits what was held back. */
+/**
+ * Ends a blkalign_plug() of this thread; the outermost one submits what was
+ * held back. Without a plug it does nothing.
+ */
 void blkalign_unplug(blkalign_handle *h);
 
 /**
@@ -921,8 +977,9 @@ void blkalign_unplug(blkalign_handle *h);
 int blkalign_get_event_fd(blkalign_handle *h);
 
 /**
- * Runs callbacks that are due, on this thread, at most `max`. If none is due
- * it waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
+ * Runs callbacks that are due, on this thread, at most `max`, and none that
+ * becomes due meanwhile, so it returns whatever others do. If none is due it
+ * waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
  * without end if negative. What callbacks submit goes out in batches, as if
  * between blkalign_plug() and blkalign_unplug(). Where it would wait without
  * end it may carry out I/O itself, on this thread.

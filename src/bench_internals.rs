@@ -132,7 +132,7 @@ impl Load {
             segments: smallvec![memory],
             token: (),
         };
-        self.machine.submit(self.queue, request, &mut self.actions);
+        self.machine.submit(self.queue, 0, request, &mut self.actions);
         let complete = self.carry_out();
         assert!(!complete, "a write of bytes is not complete before its I/O");
     }

@@ -28,7 +28,7 @@ fn rust_layout() -> Layout {
             segment_alignment guest_block_size window_offset window_length
         }
         blkalign_request {
-            size op flags offset bytes iov iovcnt guest_block_size cb opaque
+            size op flags offset bytes iov iovcnt guest_block_size cb opaque id
         }
         blkalign_limits {
             size request_alignment mem_alignment segment_alignment request_alignment_source

@@ -1,5 +1,5 @@
 //! Asynchronous requests: aio_preadv, aio_pwritev, aio_pwrite_zeroes, aio_pdiscard, aio_flush, and
-//! aio_submit, the general form; aio_cancel.
+//! aio_submit, the general form; aio_cancel, cancel_all.
 
 use std::ffi::{c_int, c_void};
 
@@ -28,7 +28,7 @@ use crate::sys::Error;
 /// blkalign_preadv(), and -EINVAL when cb is NULL. What the storage says goes
 /// to `cb`.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_preadv(
+pub unsafe extern "C-unwind" fn blkalign_aio_preadv(
     h: *mut blkalign_handle,
     offset: i64,
     iov: *const iovec,
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn blkalign_aio_preadv(
 /// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only; -ENOMEM:
 /// no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_pwritev(
+pub unsafe extern "C-unwind" fn blkalign_aio_pwritev(
     h: *mut blkalign_handle,
     offset: i64,
     iov: *const iovec,
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn blkalign_aio_pwritev(
 ///
 /// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_pwrite_zeroes(
+pub unsafe extern "C-unwind" fn blkalign_aio_pwrite_zeroes(
     h: *mut blkalign_handle,
     offset: i64,
     bytes: i64,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn blkalign_aio_pwrite_zeroes(
 ///
 /// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_pdiscard(
+pub unsafe extern "C-unwind" fn blkalign_aio_pdiscard(
     h: *mut blkalign_handle,
     offset: i64,
     bytes: i64,
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn blkalign_aio_pdiscard(
 ///
 /// Returns as blkalign_aio_preadv().
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_flush(
+pub unsafe extern "C-unwind" fn blkalign_aio_flush(
     h: *mut blkalign_handle,
     cb: blkalign_completion_fn,
     opaque: *mut c_void,
@@ -112,11 +112,12 @@ pub unsafe extern "C" fn blkalign_aio_flush(
 /// the iovec's total; zero writes and discards take no iov; a flush takes no
 /// offset, bytes or iov.
 ///
-/// Returns as the call for that kind of request; -EINVAL also for an unknown
+/// Returns the request's id, which is in blkalign_request.id by then, or as the
+/// call for that kind of request; -EINVAL also for an unknown
 /// op, or a guest_block_size that is no power of two of at most 1 MiB; -E2BIG:
 /// the request is of a newer version and uses what this one does not have.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_submit(
+pub unsafe extern "C-unwind" fn blkalign_aio_submit(
     h: *mut blkalign_handle,
     request: *const blkalign_request,
 ) -> i64 {
@@ -129,7 +130,14 @@ pub unsafe extern "C" fn blkalign_aio_submit(
         let callback = callback(request.cb, request.opaque)?;
         // SAFETY: NULL or `iovcnt` elements, as the header demands.
         let submission = unsafe { general_form(&request)? };
-        submit(handle, submission, callback)
+        let note_id = |id| {
+            if !request.id.is_null() {
+                // SAFETY: not NULL, so it can be written, as the header demands. Unaligned, since a
+                // caller may have packed its structs.
+                unsafe { request.id.write_unaligned(as_c(id)) };
+            }
+        };
+        handle.submit(submission, callback, note_id).map(as_c)
     };
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) }
@@ -137,7 +145,11 @@ pub unsafe extern "C" fn blkalign_aio_submit(
 
 /// Takes a request back that has not reached the storage: its callback runs
 /// with -ECANCELED, soon, and nothing of it is read or written. Requests that
-/// waited for it go on as if it had never been.
+/// waited for it go on as if it had never been. It does not count in
+/// blkalign_stats.errors. `request_id` is what the submitting call returned;
+/// with BLKALIGN_COMPLETION_SERIAL and BLKALIGN_COMPLETION_CONCURRENT the
+/// callback may have run by the time that it returns, so where several threads
+/// use ids take them from blkalign_request.id.
 ///
 /// A zero write or a discard that is at the storage, and has more than 16 GiB
 /// left to ask of it, asks for nothing further: then -EBUSY is the answer, it
@@ -148,11 +160,27 @@ pub unsafe extern "C" fn blkalign_aio_submit(
 /// is, and will complete by itself; -ENOENT: the handle has no such request, or
 /// its result is decided; -EINVAL: h is NULL.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_aio_cancel(h: *mut blkalign_handle, request_id: i64) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_aio_cancel(
+    h: *mut blkalign_handle,
+    request_id: i64,
+) -> c_int {
     let body = |handle: &Handle| {
         let id = u64::try_from(request_id).unwrap_or(0);
         handle.cancel(id).map(|()| 0)
     };
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, body) as c_int }
+}
+
+/// As blkalign_aio_cancel() for each request of the handle, those of
+/// synchronous calls in other threads included: these return -ECANCELED. What
+/// is at the storage stays and completes by itself. It costs time in
+/// proportion to what is in flight on the object, however many are cancelled.
+///
+/// Returns how many were cancelled, or -EINVAL: h is NULL.
+#[no_mangle]
+pub unsafe extern "C-unwind" fn blkalign_cancel_all(h: *mut blkalign_handle) -> c_int {
+    let body = |handle: &Handle| Ok(i64::try_from(handle.cancel_all()).unwrap_or(i64::MAX));
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) as c_int }
 }
@@ -189,8 +217,12 @@ unsafe fn submit_vector(
 }
 
 fn submit(handle: &Handle, submission: Submission, callback: Callback) -> Result<i64, Error> {
-    // Ids count up from 1; 2^63 of them are never used up.
-    handle.submit(submission, callback).map(|id| id as i64)
+    handle.submit(submission, callback, |_| {}).map(as_c)
+}
+
+/// Ids are below 2^63.
+fn as_c(id: u64) -> i64 {
+    id as i64
 }
 
 fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback, Error> {

@@ -17,7 +17,10 @@ use crate::sys::Error;
 ///
 /// Returns 0; -EINVAL: h is NULL.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_set_write_cache(h: *mut blkalign_handle, enable: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_set_write_cache(
+    h: *mut blkalign_handle,
+    enable: c_int,
+) -> c_int {
     let body = |handle: &Handle| {
         handle.set_write_cache(enable != 0);
         Ok(0)
@@ -39,7 +42,7 @@ pub unsafe extern "C" fn blkalign_set_write_cache(h: *mut blkalign_handle, enabl
 /// Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
 /// passes the end of memory; -EEXIST: it overlaps one that is registered.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_register_buf(
+pub unsafe extern "C-unwind" fn blkalign_register_buf(
     h: *mut blkalign_handle,
     host: *mut c_void,
     bytes: usize,
@@ -57,7 +60,7 @@ pub unsafe extern "C" fn blkalign_register_buf(
 ///
 /// Returns 0 or -errno: -EINVAL as there; -ENOENT: no such region.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_unregister_buf(
+pub unsafe extern "C-unwind" fn blkalign_unregister_buf(
     h: *mut blkalign_handle,
     host: *mut c_void,
     bytes: usize,

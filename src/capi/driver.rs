@@ -12,7 +12,7 @@ use crate::sys::Error;
 /// How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called
 /// exactly once for each I/O that was started, from any thread, also before
 /// the starting function has returned.
-pub type blkalign_driver_done_fn = extern "C" fn(token: *mut c_void, ret: c_int);
+pub type blkalign_driver_done_fn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
 /// A caller's own storage: another hypervisor's back end, a network client, a
 /// test. Start from BLKALIGN_DRIVER_INIT. The table is copied by

@@ -8,15 +8,21 @@ use super::options::invalid;
 use super::types::blkalign_handle;
 use crate::handle::Handle;
 
-/// Holds back the asynchronous requests of this handle that follow, until
-/// blkalign_unplug() submits them as one batch: one system call where the
-/// storage can be asked for several things at once, writes that share a block
-/// become one write (with nothing read where they cover it), reads that share
-/// a block one read, and adjacent I/Os one. Nests. blkalign_drain(),
-/// blkalign_close() and synchronous calls first submit what is held back, in
-/// order; blkalign_poll() does not.
+/// Holds back the asynchronous requests of this handle that this thread submits
+/// from here on, until blkalign_unplug() submits them as one batch: one system
+/// call where the storage can be asked for several things at once, writes that
+/// share a block become one write (with nothing read where they cover it),
+/// reads that share a block one read, and adjacent I/Os one. Nests. What other
+/// threads submit is not held back.
+///
+/// A synchronous call first submits what its own thread has plugged, in order.
+/// blkalign_drain() and blkalign_close() submit what all threads have, and
+/// blkalign_cancel_all() takes it back; blkalign_poll() leaves it. What a
+/// thread holds back when it ends stays so until one of these: unplug on the
+/// thread that plugged. A callback that plugs unplugs before it returns, since
+/// the next one may run on another thread.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_plug(h: *mut blkalign_handle) {
+pub unsafe extern "C-unwind" fn blkalign_plug(h: *mut blkalign_handle) {
     let body = |handle: &Handle| {
         handle.plug();
         Ok(0)
@@ -25,9 +31,10 @@ pub unsafe extern "C" fn blkalign_plug(h: *mut blkalign_handle) {
     unsafe { guard_handle(h, body) };
 }
 
-/// Ends a blkalign_plug(); the outermost one submits what was held back.
+/// Ends a blkalign_plug() of this thread; the outermost one submits what was
+/// held back. Without a plug it does nothing.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_unplug(h: *mut blkalign_handle) {
+pub unsafe extern "C-unwind" fn blkalign_unplug(h: *mut blkalign_handle) {
     let body = |handle: &Handle| {
         handle.unplug();
         Ok(0)
@@ -44,13 +51,14 @@ pub unsafe extern "C" fn blkalign_unplug(h: *mut blkalign_handle) {
 /// Returns the descriptor or -errno: -EINVAL: h is NULL, or was not opened
 /// with BLKALIGN_COMPLETION_EVENTFD; what eventfd(2) says.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_get_event_fd(h: *mut blkalign_handle) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_get_event_fd(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, |handle| handle.event_fd().map(i64::from)) as c_int }
 }
 
-/// Runs callbacks that are due, on this thread, at most `max`. If none is due
-/// it waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
+/// Runs callbacks that are due, on this thread, at most `max`, and none that
+/// becomes due meanwhile, so it returns whatever others do. If none is due it
+/// waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
 /// without end if negative. What callbacks submit goes out in batches, as if
 /// between blkalign_plug() and blkalign_unplug(). Where it would wait without
 /// end it may carry out I/O itself, on this thread.
@@ -63,7 +71,7 @@ pub unsafe extern "C" fn blkalign_get_event_fd(h: *mut blkalign_handle) -> c_int
 ///           max is not greater than 0;
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_poll(
+pub unsafe extern "C-unwind" fn blkalign_poll(
     h: *mut blkalign_handle,
     max: c_int,
     timeout_ms: c_int,

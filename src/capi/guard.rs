@@ -1,19 +1,25 @@
 //! The one guard that every exported function runs in. Failures become -errno and words here, and
 //! panics stop here: unwinding into C would be undefined, aborting would take the virtual machine
 //! down. A panic may have left a read-modify-write half done, so its handle is poisoned.
+//!
+//! Thread cancellation (pthread_cancel) is held off in here: it would unwind through our frames, and
+//! leave others waiting for what this thread was about to do. See `sys/cancel.rs` for what that asks
+//! of an exported function: it is "C-unwind", and has nothing to drop.
 
 use super::errmsg;
 use super::types::blkalign_handle;
 use crate::handle::Handle;
 use crate::log;
-use crate::sys::{caught, Error};
+use crate::sys::{caught, uncancelled, Error};
 
 /// Runs `body` for no handle, or for one that is not there yet.
+#[inline(always)]
 pub fn guard(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
-    finish(caught(body), None)
+    uncancelled(|| finish(caught(body), None))
 }
 
 /// As `guard`, for what opens a handle: a failure goes to the log, too.
+#[inline(always)]
 pub fn guard_open(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
     guard(|| log_failed_open(body()))
 }
@@ -26,16 +32,19 @@ pub fn log_failed_open(result: Result<i64, Error>) -> Result<i64, Error> {
 ///
 /// # Safety
 /// `handle` is NULL or came from a function of `open` and has not been closed.
+#[inline(always)]
 pub unsafe fn guard_handle(
     handle: *mut blkalign_handle,
     body: impl FnOnce(&Handle) -> Result<i64, Error>,
 ) -> i64 {
-    if handle.is_null() {
-        return finish(Ok(Err(Error::new(libc::EINVAL, "the handle is NULL"))), None);
-    }
-    // SAFETY: a live handle is a `Box<Handle>` turned into a pointer.
-    let handle = unsafe { &*handle.cast::<Handle>() };
-    finish(caught(|| body(handle)), Some(handle))
+    uncancelled(|| {
+        if handle.is_null() {
+            return finish(Ok(Err(Error::new(libc::EINVAL, "the handle is NULL"))), None);
+        }
+        // SAFETY: a live handle is a `Box<Handle>` turned into a pointer.
+        let handle = unsafe { &*handle.cast::<Handle>() };
+        finish(caught(|| body(handle)), Some(handle))
+    })
 }
 
 fn finish(outcome: Result<Result<i64, Error>, Error>, handle: Option<&Handle>) -> i64 {

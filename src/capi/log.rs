@@ -52,7 +52,7 @@ impl CHook {
 ///
 /// Returns 0, or -EINVAL: there is no such level; nothing changed.
 #[no_mangle]
-pub extern "C" fn blkalign_set_log(
+pub extern "C-unwind" fn blkalign_set_log(
     hook: blkalign_log_fn,
     opaque: *mut c_void,
     level: c_int,

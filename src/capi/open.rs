@@ -42,7 +42,7 @@ use crate::sys::Error;
 /// -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;
 /// -ENOLCK   the same, as other file systems say it.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_open(
+pub unsafe extern "C-unwind" fn blkalign_open(
     path: *const c_char,
     opts: *const blkalign_open_options,
     out: *mut *mut blkalign_handle,
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn blkalign_open(
 /// Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
 /// opts asks; what open(2) of /proc/self/fd says where a duplicate will not do.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_open_fd(
+pub unsafe extern "C-unwind" fn blkalign_open_fd(
     fd: c_int,
     opts: *const blkalign_open_options,
     out: *mut *mut blkalign_handle,
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn blkalign_open_fd(
 /// -E2BIG    driver or opts is of a newer version and uses what this one does
 ///           not have.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_open_driver(
+pub unsafe extern "C-unwind" fn blkalign_open_driver(
     driver: *const blkalign_driver,
     driver_opaque: *mut c_void,
     opts: *const blkalign_open_options,
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn blkalign_open_driver(
 ///
 /// Returns as blkalign_open(); -EINVAL also when h is NULL.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_dup(
+pub unsafe extern "C-unwind" fn blkalign_dup(
     h: *mut blkalign_handle,
     opts: *const blkalign_open_options,
     out: *mut *mut blkalign_handle,
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn blkalign_dup(
 /// Returns 0, or -EDEADLK inside a callback: the handle is then still open.
 /// After any other result it is gone.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_close(h: *mut blkalign_handle) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_close(h: *mut blkalign_handle) -> c_int {
     if h.is_null() {
         return 0;
     }

@@ -56,7 +56,8 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
             options.segment_alignment, options.request_alignment
         )));
     }
-    check_window(options.window_offset, options.window_length)?;
+    let (window_offset, window_length) =
+        check_window(options.window_offset, options.window_length)?;
     Ok(Options {
         writable: has(BLKALIGN_O_RDWR),
         direct: has(BLKALIGN_O_DIRECT),
@@ -77,8 +78,8 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
         mem_alignment: options.mem_alignment,
         segment_alignment: options.segment_alignment,
         guest_block_size: options.guest_block_size,
-        window_offset: options.window_offset,
-        window_length: options.window_length,
+        window_offset,
+        window_length,
     })
 }
 
@@ -109,11 +110,12 @@ pub fn check_alignment(name: &str, alignment: u32) -> Result<(), Error> {
     Err(invalid(words))
 }
 
-fn check_window(offset: u64, length: u64) -> Result<(), Error> {
-    match (i64::try_from(offset), i64::try_from(length)) {
-        (Ok(offset), Ok(length)) => check_range(offset, length).map(|_| ()),
-        _ => Err(invalid(format!("the window reaches beyond {REQUEST_END_MAX}"))),
+fn check_window(offset: i64, length: i64) -> Result<(u64, u64), Error> {
+    if offset < 0 || length < 0 {
+        return Err(invalid(format!("window_offset {offset}, window_length {length}: negative")));
     }
+    check_range(offset, length)
+        .map_err(|_| invalid(format!("the window reaches beyond {REQUEST_END_MAX}")))
 }
 
 /// Checks the flags of a request of that kind.
@@ -209,14 +211,19 @@ mod tests {
 
     #[test]
     fn a_window_ends_where_requests_may_end() {
-        let end = REQUEST_END_MAX as u64;
+        let end = REQUEST_END_MAX;
         for (offset, length, expected) in [
             (513, 7, 0),
             (end - 1, 1, 0),
             (end, 1, libc::EINVAL),
             (end + 1, 0, libc::EINVAL),
-            (u64::MAX, 1, libc::EINVAL),
-            (1, u64::MAX, libc::EINVAL),
+            (i64::MAX, 1, libc::EINVAL),
+            (1, i64::MAX, libc::EINVAL),
+            (-1, 0, libc::EINVAL),
+            (-1, 1, libc::EINVAL),
+            (0, -1, libc::EINVAL),
+            (i64::MIN, 0, libc::EINVAL),
+            (0, i64::MIN, libc::EINVAL),
         ] {
             let window = blkalign_open_options {
                 window_offset: offset,

@@ -8,7 +8,7 @@ use super::guard::guard_handle;
 use super::options::invalid;
 use super::types::{blkalign_handle, blkalign_limits, blkalign_stats};
 use crate::handle::Handle;
-use crate::sys::Error;
+use crate::sys::{uncancelled, Error};
 
 const VERSION: &CStr =
     match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -18,7 +18,7 @@ const VERSION: &CStr =
 
 /// The version of the library in use, such as "0.1.0".
 #[no_mangle]
-pub extern "C" fn blkalign_version() -> *const c_char {
+pub extern "C-unwind" fn blkalign_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
@@ -27,8 +27,8 @@ pub extern "C" fn blkalign_version() -> *const c_char {
 /// that succeed leave it alone. "" if there was none; never NULL. Valid until
 /// the next failure on this thread.
 #[no_mangle]
-pub extern "C" fn blkalign_errmsg() -> *const c_char {
-    errmsg::last()
+pub extern "C-unwind" fn blkalign_errmsg() -> *const c_char {
+    uncancelled(errmsg::last)
 }
 
 /// Why threads do the I/O of a handle that might have had io_uring, in words
@@ -37,7 +37,7 @@ pub extern "C" fn blkalign_errmsg() -> *const c_char {
 /// I/O, if BLKALIGN_ENGINE_THREADS was asked for, for a blkalign_driver, or if
 /// h is NULL; never NULL. The words stay valid until the handle is closed.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_engine_reason(h: *mut blkalign_handle) -> *const c_char {
+pub unsafe extern "C-unwind" fn blkalign_engine_reason(h: *mut blkalign_handle) -> *const c_char {
     if h.is_null() {
         return c"".as_ptr();
     }
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn blkalign_engine_reason(h: *mut blkalign_handle) -> *con
 ///
 /// Returns it, or -EINVAL: h is NULL.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
+pub unsafe extern "C-unwind" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
     let body = |handle: &Handle| in_range(handle.length());
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) }
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
 ///           alignment of each of its handles: then nothing changes;
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_refresh_length(h: *mut blkalign_handle) -> i64 {
+pub unsafe extern "C-unwind" fn blkalign_refresh_length(h: *mut blkalign_handle) -> i64 {
     let body = |handle: &Handle| in_range(handle.refresh_length()?);
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) }
@@ -100,7 +100,7 @@ fn in_range(length: u64) -> Result<i64, Error> {
 /// Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
 /// is absurd.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_get_limits(
+pub unsafe extern "C-unwind" fn blkalign_get_limits(
     h: *mut blkalign_handle,
     limits: *mut blkalign_limits,
 ) -> c_int {
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn blkalign_get_limits(
 /// Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is
 /// absurd.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_get_stats(
+pub unsafe extern "C-unwind" fn blkalign_get_stats(
     h: *mut blkalign_handle,
     stats: *mut blkalign_stats,
 ) -> c_int {
@@ -144,7 +144,10 @@ pub unsafe extern "C" fn blkalign_get_stats(
 ///
 /// Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_memalign(h: *mut blkalign_handle, bytes: usize) -> *mut c_void {
+pub unsafe extern "C-unwind" fn blkalign_memalign(
+    h: *mut blkalign_handle,
+    bytes: usize,
+) -> *mut c_void {
     let body = |handle: &Handle| allocate(buffer_alignment(handle), bytes);
     // SAFETY: NULL or an open handle, as the header demands.
     let result = unsafe { guard_handle(h, body) };
@@ -158,9 +161,9 @@ pub unsafe extern "C" fn blkalign_memalign(h: *mut blkalign_handle, bytes: usize
 
 /// Gives back what blkalign_memalign() gave. NULL is fine.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_free(buf: *mut c_void) {
+pub unsafe extern "C-unwind" fn blkalign_free(buf: *mut c_void) {
     // SAFETY: NULL or from posix_memalign, as the header demands.
-    unsafe { libc::free(buf) }
+    uncancelled(|| unsafe { libc::free(buf) })
 }
 
 fn buffer_alignment(handle: &Handle) -> usize {

@@ -1,7 +1,8 @@
 //! Synchronous requests: pread, pwrite, preadv, pwritev, pwrite_zeroes, pdiscard, flush, truncate;
-//! and drain.
+//! and drain, drain_timeout.
 
 use std::ffi::{c_int, c_void};
+use std::time::Duration;
 
 use libc::iovec;
 
@@ -27,7 +28,7 @@ use crate::handle::{Handle, Submission};
 /// -EBUSY    BLKALIGN_REQ_NO_WAIT, and an overlapping request is in the way;
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_pread(
+pub unsafe extern "C-unwind" fn blkalign_pread(
     h: *mut blkalign_handle,
     offset: i64,
     bytes: i64,
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn blkalign_pread(
 /// Returns as blkalign_pread(); -EPERM: the handle is read-only; -ENOMEM: no
 /// memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_pwrite(
+pub unsafe extern "C-unwind" fn blkalign_pwrite(
     h: *mut blkalign_handle,
     offset: i64,
     bytes: i64,
@@ -68,7 +69,7 @@ pub unsafe extern "C" fn blkalign_pwrite(
 /// Returns as blkalign_pread(); -EINVAL also when iovcnt is negative, iov is
 /// NULL and iovcnt is not 0, or an element is NULL and not empty.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_preadv(
+pub unsafe extern "C-unwind" fn blkalign_preadv(
     h: *mut blkalign_handle,
     offset: i64,
     iov: *const iovec,
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn blkalign_preadv(
 ///
 /// Returns as blkalign_preadv(); -EPERM and -ENOMEM as blkalign_pwrite().
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_pwritev(
+pub unsafe extern "C-unwind" fn blkalign_pwritev(
     h: *mut blkalign_handle,
     offset: i64,
     iov: *const iovec,
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn blkalign_pwritev(
 /// Returns as blkalign_pwrite(); -ENOTSUP: BLKALIGN_REQ_NO_FALLBACK, and whole
 /// blocks would have had to be written: nothing was.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_pwrite_zeroes(
+pub unsafe extern "C-unwind" fn blkalign_pwrite_zeroes(
     h: *mut blkalign_handle,
     offset: i64,
     bytes: i64,
@@ -125,7 +126,7 @@ pub unsafe extern "C" fn blkalign_pwrite_zeroes(
 ///
 /// Returns as blkalign_pwrite().
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_pdiscard(
+pub unsafe extern "C-unwind" fn blkalign_pdiscard(
     h: *mut blkalign_handle,
     offset: i64,
     bytes: i64,
@@ -141,7 +142,7 @@ pub unsafe extern "C" fn blkalign_pdiscard(
 /// Returns 0 or -errno: what the storage says; -EINVAL: h is NULL; -EDEADLK:
 /// called inside a callback.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { run_without_memory(h, Op::Flush, 0, 0, 0) }
 }
@@ -158,20 +159,41 @@ pub unsafe extern "C" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
 /// -ENOTSUP  a driver without truncate;
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_truncate(h: *mut blkalign_handle, length: i64) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_truncate(h: *mut blkalign_handle, length: i64) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { run_without_memory(h, Op::Truncate, length, 0, 0) }
 }
 
-/// Waits until nothing of this handle is in flight and every callback has
-/// returned. With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here.
+/// Waits until every request of this handle that was submitted before has
+/// called back, synchronous ones of other threads included. What any thread
+/// holds back by blkalign_plug() is submitted first. What is submitted
+/// meanwhile, by other threads or by callbacks, does not hold it up. With
+/// BLKALIGN_COMPLETION_EVENTFD callbacks run in here. Any number of threads
+/// may drain at once.
 ///
 /// Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
 /// callback. The results of the requests are the callbacks' business.
 #[no_mangle]
-pub unsafe extern "C" fn blkalign_drain(h: *mut blkalign_handle) -> c_int {
+pub unsafe extern "C-unwind" fn blkalign_drain(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, |handle| handle.drain().map(|()| 0)) as c_int }
+}
+
+/// As blkalign_drain(), for at most `timeout_ms` milliseconds. 0: it does not
+/// wait, but what is plugged is submitted, callbacks that are due run with
+/// BLKALIGN_COMPLETION_EVENTFD, and the result tells how things are. Negative:
+/// it waits without end. A callback that runs in here may take longer.
+///
+/// Returns as blkalign_drain(); -ETIMEDOUT: something that was submitted before
+/// has not called back yet. Nothing is lost by that: it will.
+#[no_mangle]
+pub unsafe extern "C-unwind" fn blkalign_drain_timeout(
+    h: *mut blkalign_handle,
+    timeout_ms: c_int,
+) -> c_int {
+    let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+    // SAFETY: NULL or an open handle, as the header demands.
+    unsafe { guard_handle(h, |handle| handle.drain_within(timeout).map(|()| 0)) as c_int }
 }
 
 /// # Safety `h` is NULL or an open handle.

@@ -52,9 +52,9 @@ pub struct blkalign_open_options {
     /// window_length) of the object: offsets count from the window's start, and
     /// nothing outside is ever read into a caller's memory or changed. Neither
     /// needs to be aligned. Not with BLKALIGN_O_RESIZE.
-    pub window_offset: u64,
+    pub window_offset: i64,
     /// Bytes; 0: to the end.
-    pub window_length: u64,
+    pub window_length: i64,
 }
 
 /// The general form of a request, for blkalign_aio_submit(). Start from
@@ -89,6 +89,14 @@ pub struct blkalign_request {
     pub cb: blkalign_completion_fn,
     /// Handed to `cb`.
     pub opaque: *mut c_void,
+    /// Where the request's id is put, for blkalign_aio_cancel(); may be NULL.
+    /// It is there before anything can come of the request, so `cb`, and
+    /// whoever learns of the request from it, always finds it, whichever
+    /// thread it runs on; what the submitting call returns may come later than
+    /// `cb`. Must stay valid until that call returns. Left alone when the call
+    /// fails. An id does not come back before 137 billion requests: that of one
+    /// that is over is only -ENOENT.
+    pub id: *mut i64,
 }
 
 /// What one handle's storage needs and can do. Start from
@@ -177,7 +185,7 @@ pub struct blkalign_stats {
     pub storage_reads: u64,
     /// Writes that the storage got, counted like these reads.
     pub storage_writes: u64,
-    /// Requests that failed.
+    /// Requests that failed; not those that were cancelled.
     pub errors: u64,
     /// Requests submitted that are not done yet.
     pub in_flight: u64,

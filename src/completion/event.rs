@@ -52,7 +52,11 @@ impl Events {
     }
 
     pub fn anything_due(&self) -> bool {
-        !self.state.lock().due.is_empty()
+        self.count_due() > 0
+    }
+
+    pub fn count_due(&self) -> usize {
+        self.state.lock().due.len()
     }
 
     /// A waiter has a reason to look again that is not something due.
@@ -103,10 +107,11 @@ impl Events {
         }
     }
 
-    /// After a look that may have left something: it stays readable.
-    pub fn end_look(&self) {
+    /// After a look that may have left something: it stays readable. `left`: there may be more where
+    /// the look has taken from.
+    pub fn end_look(&self, left: bool) {
         let state = self.state.lock();
-        if !state.due.is_empty() {
+        if left || !state.due.is_empty() {
             state.signal();
         }
     }
@@ -129,7 +134,8 @@ mod tests {
 
     fn push(events: &Events, looks: bool) {
         let callback = Callback { function: nothing, opaque: std::ptr::null_mut() };
-        events.push(Delivery { callback, result: Ok(()) }, looks);
+        let generation = crate::completion::Completions::default().request_taken_in();
+        events.push(Delivery { callback, generation, result: Ok(()) }, looks);
     }
 
     fn is_readable(events: &Events) -> bool {
@@ -149,10 +155,13 @@ mod tests {
         assert!(is_readable(&events), "another thread may take what is left");
         events.begin_look();
         assert!(!events.take(1, &mut taken));
-        events.end_look();
+        events.end_look(false);
         assert!(!is_readable(&events));
+        events.end_look(true);
+        assert!(is_readable(&events), "there is more in the ring");
+        events.begin_look();
         push(&events, true);
-        events.end_look();
+        events.end_look(false);
         assert!(is_readable(&events));
         events.begin_look();
         push(&events, false);

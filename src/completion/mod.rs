@@ -5,15 +5,20 @@
 //! The lock guards the queue of one handle's callbacks; it is never held while one runs.
 
 mod event;
+mod generations;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Condvar, Instant, Mutex};
+use crate::sync::{Instant, Mutex};
 use crate::sys::{outside, Error};
 use event::Events;
+use generations::Generations;
+pub use generations::{Generation, Mark};
+
+/// SERIAL: callbacks of a handle that run before it is the turn of other handles.
+const RUN_MAX: usize = 64;
 
 /// How the callbacks of a handle come to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +44,7 @@ unsafe impl Send for Callback {}
 #[derive(Debug)]
 pub struct Delivery {
     pub callback: Callback,
+    pub generation: Generation,
     pub result: Result<(), Error>,
 }
 
@@ -47,9 +53,7 @@ pub struct Delivery {
 pub struct Completions {
     due: Mutex<Due>,
     /// Requests taken in whose callbacks have not returned yet, synchronous ones included.
-    pending: AtomicUsize,
-    drained_lock: Mutex<()>,
-    drained: Condvar,
+    pending: Generations,
     /// EVENTFD: what is due.
     pub events: Events,
 }
@@ -62,35 +66,36 @@ struct Due {
 }
 
 impl Completions {
-    pub fn request_taken_in(&self) {
-        // SeqCst: a submitter that counts its request and then looks whether somebody takes the
-        // ring's results in, and one who stops doing so and then looks here, see each other.
-        self.pending.fetch_add(1, Ordering::SeqCst);
+    /// Counts a request, for `drain`.
+    pub fn request_taken_in(&self) -> Generation {
+        self.pending.enter()
     }
 
     /// The request's callback has returned, or its caller has its result.
-    pub fn request_over(&self) {
-        // Release: what the callback did is seen by whoever saw `pending` reach 0 in `drain`.
-        if self.pending.fetch_sub(1, Ordering::Release) == 1 {
-            // The lock orders this with a drainer that has looked and is about to wait.
-            drop(self.drained_lock.lock());
-            self.drained.notify_all();
+    pub fn request_over(&self, generation: Generation) {
+        if self.pending.leave(generation) {
             self.events.notify();
         }
     }
 
+    /// Whether nothing is pending at all.
     pub fn is_drained(&self) -> bool {
-        self.pending.load(Ordering::SeqCst) == 0
+        self.pending.are_empty()
     }
 
-    /// Waits until nothing is pending, or it is `until`.
-    pub fn wait_drained(&self, until: Instant) {
-        let mut guard = self.drained_lock.lock();
-        while self.pending.load(Ordering::Acquire) > 0 {
-            if self.drained.wait_until(&mut guard, until).timed_out() {
-                return;
-            }
-        }
+    /// Marks this moment: what was taken in before it is what a drain waits for.
+    pub fn mark(&self) -> Mark {
+        self.pending.mark()
+    }
+
+    /// Whether all that was taken in before the mark is over.
+    pub fn is_over(&self, mark: Mark) -> bool {
+        self.pending.are_over(mark)
+    }
+
+    /// Waits until all that was taken in before the mark is over. False: it is `until`.
+    pub fn wait_over(&self, mark: Mark, until: Option<Instant>) -> bool {
+        self.pending.wait(mark, until)
     }
 
     /// SERIAL: takes a delivery in; true if the caller has to see to it that `run_serially` runs.
@@ -100,21 +105,23 @@ impl Completions {
         !std::mem::replace(&mut due.running, true)
     }
 
-    /// SERIAL: runs what is due, one after the other, until nothing is.
-    pub fn run_serially(&self) {
-        loop {
+    /// SERIAL: runs what is due, one after the other. True: there is more, and the caller has to
+    /// see to it that this runs again; it is not to keep the thread from others for ever.
+    pub fn run_serially(&self) -> bool {
+        for _ in 0..RUN_MAX {
             let delivery = {
                 let mut due = self.due.lock();
                 match due.deliveries.pop_front() {
                     Some(delivery) => delivery,
                     None => {
                         due.running = false;
-                        return;
+                        return false;
                     }
                 }
             };
             self.run(delivery);
         }
+        true
     }
 
     pub fn run(&self, delivery: Delivery) {
@@ -128,7 +135,7 @@ impl Completions {
         let inside = Inside::enter();
         outside(|| (delivery.callback.function)(delivery.callback.opaque, ret));
         drop(inside);
-        self.request_over();
+        self.request_over(delivery.generation);
     }
 }
 

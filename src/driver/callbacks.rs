@@ -9,9 +9,9 @@ use crate::log;
 use crate::probe::{Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
-use crate::sys::{caught, outside, Error};
+use crate::sys::{caught, outside, uncancelled, Error};
 
-pub type DoneFn = extern "C" fn(token: *mut c_void, ret: c_int);
+pub type DoneFn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
 pub type SyncIoFn =
     unsafe extern "C" fn(*mut c_void, i64, i64, *const Segment, c_int, u32) -> c_int;
@@ -314,11 +314,13 @@ impl PendingTable {
 }
 
 /// What a driver calls when an I/O is done.
-extern "C" fn driver_done(token: *mut c_void, ret: c_int) {
-    // A panic must not travel into the caller's code; the machine's own are caught further down.
-    if let Err(panic) = caught(|| finish(token, ret)) {
-        log::error!("a driver's answer: {panic}");
-    }
+extern "C-unwind" fn driver_done(token: *mut c_void, ret: c_int) {
+    uncancelled(|| {
+        // A panic must not travel into the caller's code; the machine's own are caught further down.
+        if let Err(panic) = caught(|| finish(token, ret)) {
+            log::error!("a driver's answer: {panic}");
+        }
+    });
 }
 
 /// Takes the first answer to an I/O; a second one changes nothing.

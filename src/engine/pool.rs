@@ -20,6 +20,9 @@ use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
+/// Jobs that a thread does in a row because each says that it is best done next: then it is the turn
+/// of those that wait. Else a handle that is never idle keeps a thread for ever.
+const CHAIN_MAX: u32 = 8;
 const IDLE: Duration = Duration::from_secs(4);
 /// How long to wait before asking the system for a first thread again.
 const RETRY: Duration = Duration::from_millis(10);
@@ -194,6 +197,8 @@ impl<J: Job> Pool<J> {
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
         let body = move || {
             sys::this_thread_blocks_signals();
+            // A callback knows this thread, and must not be able to end it.
+            sys::hold_off_cancel();
             if let Err(panic) = caught(|| pool.work()) {
                 log::error!("a thread of the pool has ended: {panic}");
             }
@@ -216,13 +221,15 @@ impl<J: Job> Pool<J> {
             // that was gone would count as busy for ever.
             catch_unwind(AssertUnwindSafe(|| job.run(self))).unwrap_or(None)
         };
-        let mut done = None;
-        while let Some(job) = self.next_job(done) {
+        let (mut done, mut back) = (None, None);
+        while let Some(job) = self.next_job(done, back.take()) {
             let mut kind = job.kind();
             let mut next = run(job);
+            let mut chain = 0;
             while let Some(job) = next {
-                if job.kind() != kind && !self.change(kind, job.kind()) {
-                    self.push(job);
+                chain += 1;
+                if chain > CHAIN_MAX || (job.kind() != kind && !self.change(kind, job.kind())) {
+                    back = Some(job);
                     break;
                 }
                 kind = job.kind();
@@ -256,12 +263,16 @@ impl<J: Job> Pool<J> {
     }
 
     /// Waits for a job, the one before, of kind `done`, being over; None: end, nobody counts on
-    /// this thread any more.
-    fn next_job(&self, done: Option<Kind>) -> Option<J> {
+    /// this thread any more. `back`: one that waits for its turn behind the others.
+    fn next_job(&self, done: Option<Kind>, back: Option<J>) -> Option<J> {
         let threads_max = self.shared.threads_max;
         let mut state = self.shared.state.lock();
         if let Some(kind) = done {
             state.busy[kind as usize] -= 1;
+        }
+        let puts_back = back.is_some();
+        if let Some(job) = back {
+            state.jobs[job.kind() as usize].push_back(job);
         }
         loop {
             let first = usize::from(self.must_not_watch(&mut state));
@@ -270,8 +281,9 @@ impl<J: Job> Pool<J> {
             if let Some(kind) = kind {
                 let job = state.jobs[kind as usize].pop_front();
                 state.busy[kind as usize] += 1;
-                if done.is_some_and(|done| done != kind) {
-                    // Room for a job of the other kind, which we did not take.
+                if puts_back || done.is_some_and(|done| done != kind) {
+                    // Room for a job of the other kind, which we did not take; or the one that was
+                    // put back is of another kind than the one taken.
                     self.wake_for_jobs(&mut state);
                 }
                 return job;
@@ -301,21 +313,30 @@ mod tests {
         /// Blocks until told.
         Block(Kind, Receiver<()>),
         Say(Sender<()>),
+        /// As a callback.
+        SayBack(Sender<()>),
         Panic(Kind),
+        /// Is best done next again, until told.
+        Again(Kind, std::sync::Arc<std::sync::atomic::AtomicBool>),
     }
 
     impl Job for Test {
         fn kind(&self) -> Kind {
             match self {
-                Test::Block(kind, _) | Test::Panic(kind) => *kind,
+                Test::Block(kind, _) | Test::Panic(kind) | Test::Again(kind, _) => *kind,
                 Test::Say(_) => Kind::Work,
+                Test::SayBack(_) => Kind::Callback,
             }
         }
 
         fn run(self, _pool: &Pool<Test>) -> Option<Test> {
             match self {
                 Test::Block(_, told) => drop(told.recv()),
-                Test::Say(done) => done.send(()).unwrap(),
+                Test::Say(done) | Test::SayBack(done) => done.send(()).unwrap(),
+                Test::Again(kind, stop) => {
+                    let stops = stop.load(std::sync::atomic::Ordering::Relaxed);
+                    return (!stops).then_some(Test::Again(kind, stop));
+                }
                 // Without the words on stderr.
                 Test::Panic(_) => std::panic::resume_unwind(Box::new(())),
             }
@@ -336,6 +357,21 @@ mod tests {
             let shared = owner.pool().shared.clone();
             drop(owner);
             assert_eq!(shared.state.lock().busy, [0; 3], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_always_has_a_next_one_keeps_no_other_from_being_done() {
+        for kind in [Kind::Work, Kind::Callback] {
+            let owner = PoolOwner::new(1);
+            let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+            owner.pool().push(Test::Again(kind, stop.clone()));
+            let (say, said) = channel();
+            let job = if kind == Kind::Work { Test::Say(say) } else { Test::SayBack(say) };
+            owner.pool().push(job);
+            let done = said.recv_timeout(Duration::from_secs(10));
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(done, Ok(()), "{kind:?}");
         }
     }
 

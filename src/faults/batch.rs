@@ -49,7 +49,7 @@ impl Case {
                 results.len() - 1
             };
             let callback = Callback { function: done, opaque: number as *mut c_void };
-            match handle.submit(submission, callback) {
+            match handle.submit(submission, callback, |_| {}) {
                 Ok(_) => {
                     if stable && ask.op == Op::Write {
                         memory.scribble();

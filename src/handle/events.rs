@@ -5,51 +5,80 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::thread_key::thread_key;
 use super::Handle;
-use crate::completion::{Delivery, Mode};
+use crate::completion::{Delivery, Mark, Mode};
 use crate::node::{dispatch, with_actions};
 use crate::sync::Instant;
 use crate::sys::Error;
 
 /// Most callbacks between two looks at what they have submitted.
 const BATCH_MAX: usize = 64;
-/// How often a drain looks again whether another thread has run the last callback, or plugged.
+/// How often a drain looks again whether another thread has run the last callback.
 const DRAIN_SLICE: Duration = Duration::from_millis(5);
 
 impl Handle {
-    /// Holds back what is submitted from here on; nests.
+    /// Holds back what this thread submits from here on; nests.
     pub fn plug(&self) {
-        self.queue.node.plug(self.queue.id());
+        self.queue.node.plug(self.queue.id(), thread_key());
     }
 
-    /// The outermost one submits what was held back, as one batch.
+    /// The outermost one submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
         with_actions(|actions| {
-            self.queue.node.unplug(self.queue.id(), actions);
+            self.queue.node.unplug(self.queue.id(), thread_key(), actions);
             dispatch(actions);
         });
     }
 
-    /// Returns when nothing is in flight and every callback has returned. EDEADLK in a callback.
+    /// Returns when all that was submitted before has called back, whatever comes meanwhile. What
+    /// any thread holds back goes first. EDEADLK in a callback.
     pub fn drain(&self) -> Result<(), Error> {
+        self.drain_within(None)
+    }
+
+    /// As `drain`; ETIMEDOUT when it takes longer. None: there is no limit. With none at all it
+    /// only looks.
+    pub fn drain_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let completions = &self.queue.completions;
+        let mark = completions.mark();
+        with_actions(|actions| {
+            self.queue.node.submit_all_held(self.queue.id(), actions);
+            dispatch(actions);
+        });
+        let over = match self.queue.mode {
+            Mode::Event => self.run_until_over(mark, until),
+            Mode::Serial | Mode::Concurrent => completions.wait_over(mark, until),
+        };
+        if over {
+            return Ok(());
+        }
+        let words = format!("{}: drain: requests are in flight still", self.queue.name);
+        Err(Error::new(libc::ETIMEDOUT, words))
+    }
+
+    /// Runs callbacks on this thread until all that came before the mark is over. False: it is
+    /// `until`.
+    fn run_until_over(&self, mark: Mark, until: Option<Instant>) -> bool {
+        let completions = &self.queue.completions;
         loop {
-            // Again each time: whoever plugged may be the one who waits here, while callbacks
-            // submit more.
-            with_actions(|actions| {
-                self.queue.node.submit_held(self.queue.id(), actions);
-                dispatch(actions);
-            });
-            let until = Instant::now() + DRAIN_SLICE;
-            if self.queue.mode != Mode::Event {
-                self.queue.completions.wait_drained(until);
-            } else if self.run_due(BATCH_MAX, true) > 0 {
-                continue;
-            } else if !self.queue.completions.is_drained() {
-                self.queue.sleep(Some(until));
+            if completions.is_over(mark) {
+                return true;
             }
-            if self.queue.completions.is_drained() {
-                return Ok(());
+            let ran = self.run_due(BATCH_MAX, until.is_none());
+            if completions.is_over(mark) {
+                return true;
+            }
+            let now = Instant::now();
+            if until.is_some_and(|until| now >= until) {
+                return false;
+            }
+            if ran == 0 {
+                // Another thread may run the last callback.
+                let slice = now + DRAIN_SLICE;
+                self.queue.sleep(Some(until.map_or(slice, |until| until.min(slice))));
             }
         }
     }
@@ -97,12 +126,14 @@ impl Handle {
         }
     }
 
-    /// Runs up to `max` of the callbacks that are due. What they submit goes out as batches.
+    /// Runs up to `max` of the callbacks that are due, and none that becomes so meanwhile: while
+    /// others go on submitting there is no end to these. What callbacks submit goes out as batches.
     /// `waits`: the caller will wait without end if none is.
     fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.queue.completions.events;
         events.begin_look();
-        self.queue.reap_to_take(waits);
+        let left = self.queue.reap_to_take(waits);
+        let max = max.min(events.count_due());
         let mut ran = 0;
         let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {
@@ -119,7 +150,7 @@ impl Handle {
             batch.drain(..).for_each(|delivery| self.queue.completions.run(delivery));
             self.unplug();
         }
-        events.end_look();
+        events.end_look(left);
         ran
     }
 

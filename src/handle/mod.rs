@@ -9,6 +9,7 @@ mod open;
 mod options;
 mod pools;
 mod run;
+mod thread_key;
 
 pub use crate::completion::{set_failure_hook, Callback};
 use buffers::Buffers;
@@ -30,6 +31,7 @@ pub use crate::request::RequestFlags;
 use crate::request::{Request, Stats};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
+use thread_key::thread_key;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without
 /// empty elements and adding up to `bytes`.
@@ -93,8 +95,14 @@ impl Storage {
 impl Handle {
     /// Drains, then gives everything back. EDEADLK (and the handle stays open) inside a callback.
     pub fn close(self: Box<Self>) -> Result<(), (Box<Self>, Error)> {
-        if let Err(error) = self.drain() {
-            return Err((self, error));
+        loop {
+            if let Err(error) = self.drain() {
+                return Err((self, error));
+            }
+            // Nobody uses the handle any more but callbacks, and what these have submitted.
+            if self.queue.completions.is_drained() {
+                break;
+            }
         }
         messages::closing(&self);
         self.take_apart();
@@ -118,23 +126,29 @@ impl Handle {
         drop(pool);
     }
 
-    /// Returns the request's id; `callback` runs exactly once, later, never inside this call.
-    /// An error (EPERM, EIO past the end, EIO on a poisoned handle, ENOMEM) means that it never
-    /// runs.
-    pub fn submit(&self, mut submission: Submission, callback: Callback) -> Result<u64, Error> {
+    /// Returns the request's id, which `note_id` has heard before `callback` can run; that runs
+    /// exactly once, later, never inside this call. An error (EPERM, EIO past the end, EIO on a poisoned
+    /// handle, ENOMEM) means that it never runs.
+    pub fn submit(
+        &self,
+        mut submission: Submission,
+        callback: Callback,
+        note_id: impl FnMut(u64),
+    ) -> Result<u64, Error> {
         self.check(&submission)?;
         self.queue.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
-        let owner = Owner::Callback(self.queue.clone(), callback, copy);
-        self.queue.completions.request_taken_in();
+        let generation = self.queue.completions.request_taken_in();
+        let owner = Owner::Callback(self.queue.clone(), callback, generation, copy);
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
-            let id = self.queue.node.submit(self.queue.id(), request, actions);
+            let Queue { node, .. } = &*self.queue;
+            let id = node.submit(self.queue.id(), thread_key(), request, actions, note_id);
             dispatch(actions);
             id
         });
         id.ok_or_else(|| {
-            self.queue.completions.request_over();
+            self.queue.completions.request_over(generation);
             self.poisoned()
         })
     }
@@ -150,6 +164,15 @@ impl Handle {
         answer.map_err(|errno| {
             let why = if errno == libc::EBUSY { "is at the storage" } else { "is not in flight" };
             Error::new(errno, format!("{}: cancel: request {id} {why}", self.queue.name))
+        })
+    }
+
+    /// Takes back whatever has not reached the storage; how many requests that are.
+    pub fn cancel_all(&self) -> usize {
+        with_actions(|actions| {
+            let count = self.queue.node.cancel_all(self.queue.id(), actions);
+            dispatch(actions);
+            count
         })
     }
 

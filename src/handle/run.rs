@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use super::thread_key::thread_key;
 use super::{Handle, Submission};
 use crate::node::{dispatch, failure, perform, release, with_actions};
-use crate::node::{Action, Actions, Owner, Waiter};
+use crate::node::{Action, Actions, Owner, Queue, Waiter};
 use crate::sys::Error;
 
 thread_local! {
@@ -39,10 +40,10 @@ impl Handle {
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let waiter = fresh_waiter();
-        self.queue.completions.request_taken_in();
+        let generation = self.queue.completions.request_taken_in();
         let result = self.run_taken_in(submission, &waiter);
         release(copy, &self.queue);
-        self.queue.completions.request_over();
+        self.queue.completions.request_over(generation);
         SPARE_WAITER.set(Some(waiter));
         match result {
             Some(result) => result.map_err(|errno| {
@@ -59,7 +60,8 @@ impl Handle {
     ) -> Option<Result<(), i32>> {
         let request = self.request(submission, Owner::Waiter(waiter.clone()));
         let taken_in = with_actions(|actions| {
-            let id = self.queue.node.submit_now(self.queue.id(), request, actions);
+            let Queue { node, .. } = &*self.queue;
+            let id = node.submit_now(self.queue.id(), thread_key(), request, actions);
             self.carry_out(actions, waiter);
             id
         });

@@ -7,7 +7,7 @@ use std::thread::LocalKey;
 
 use super::job::{io_done, Work};
 use super::{with_actions, Action, Actions, Owner, Queue};
-use crate::completion::{outside_callback, Callback, Delivery, Mode};
+use crate::completion::{outside_callback, Delivery, Mode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool, StableCopy};
 use crate::request::Completion;
@@ -129,10 +129,10 @@ fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
             waiter.set(result);
             None
         }
-        Owner::Callback(queue, callback, copy) => {
+        Owner::Callback(queue, callback, generation, copy) => {
             let result = result.map_err(|errno| failure(&queue, op, offset, bytes, errno));
             release(copy, &queue);
-            deliver_callback(queue, callback, result)
+            deliver_callback(queue, Delivery { callback, generation, result })
         }
     }
 }
@@ -146,12 +146,7 @@ pub fn release(copy: Option<StableCopy>, queue: &Queue) {
     }
 }
 
-fn deliver_callback(
-    queue: Arc<Queue>,
-    callback: Callback,
-    result: Result<(), Error>,
-) -> Option<(Pool<Work>, Work)> {
-    let delivery = Delivery { callback, result };
+fn deliver_callback(queue: Arc<Queue>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
     let pool = queue.pool.clone();
     match queue.mode {
         Mode::Concurrent => Some((pool, Work::Callback(queue, delivery))),

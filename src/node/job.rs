@@ -49,7 +49,9 @@ impl Job for Work {
                     dispatch_keeping_one(actions, pool)
                 });
             }
-            Work::Callbacks(queue) => queue.completions.run_serially(),
+            Work::Callbacks(queue) => {
+                return queue.completions.run_serially().then_some(Work::Callbacks(queue));
+            }
             Work::Callback(queue, delivery) => queue.completions.run(delivery),
             Work::Reap(queue) => queue.reap_until_idle(),
             Work::ReapUnpolled(queue) => queue.reap_unpolled(),

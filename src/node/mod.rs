@@ -29,7 +29,8 @@ use std::sync::Arc;
 use crate::driver::Io;
 use crate::engine::ScratchCache;
 use crate::log;
-use crate::request::{self, Alignments, Machine, QueueId, QueueLimits, Request, RequestId, Stats};
+use crate::request::{self, Alignments, Machine, PlugKey, QueueId, QueueLimits};
+use crate::request::{Request, RequestId, Stats};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
@@ -118,24 +119,33 @@ impl Node {
 
     /// Takes a request in; what has to be done next is appended to `actions`. None: the machine
     /// takes no more, and nothing will come of the request. Else its completion will be among
-    /// some actions, once.
+    /// some actions, once; `note_id` hears its id before anybody can get at the request.
     pub fn submit(
         &self,
         queue: QueueId,
+        key: PlugKey,
         request: Request<Owner>,
         actions: &mut Actions,
+        note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
-        self.take_in(actions, |machine, actions| machine.submit(queue, request, actions))
+        let step = |machine: &mut NodeMachine, actions: &mut Actions| {
+            machine.submit(queue, key, request, actions)
+        };
+        self.take_in(actions, step, note_id)
     }
 
-    /// As `submit`, even if the queue is plugged; what is held back goes first.
+    /// As `submit`, even if the key is plugged; what it holds back goes first.
     pub fn submit_now(
         &self,
         queue: QueueId,
+        key: PlugKey,
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
-        self.take_in(actions, |machine, actions| machine.submit_now(queue, request, actions))
+        let step = |machine: &mut NodeMachine, actions: &mut Actions| {
+            machine.submit_now(queue, key, request, actions)
+        };
+        self.take_in(actions, step, |_| {})
     }
 
     /// Runs a step that takes one request in.
@@ -143,6 +153,7 @@ impl Node {
         &self,
         actions: &mut Actions,
         step: impl FnOnce(&mut NodeMachine, &mut Actions) -> RequestId,
+        mut note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
         let first = actions.len();
         let mut before = RequestId::MAX;
@@ -150,14 +161,19 @@ impl Node {
         self.with_core(actions, |core, actions| {
             before = core.last_id;
             core.last_id = step(&mut core.machine, actions);
+            // Under the lock: a moment later another thread may cancel or finish the request.
+            note_id(core.last_id);
             taken_in = Some(core.last_id);
         });
+        if taken_in.is_some() {
+            return taken_in;
+        }
         // A panic after the request was in has brought its completion. Ids grow.
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
             Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
         });
-        taken_in.or_else(|| completed.filter(|id| *id > before).max())
+        completed.filter(|id| *id > before).max().inspect(|&id| note_id(id))
     }
 
     /// Takes a request back: see `Machine::cancel`.
@@ -169,16 +185,25 @@ impl Node {
         answer
     }
 
-    pub fn plug(&self, queue: QueueId) {
-        self.with_machine(&mut Actions::new(), |machine, _| machine.plug(queue));
+    /// Takes back what can be of a queue: how many requests.
+    pub fn cancel_all(&self, queue: QueueId, actions: &mut Actions) -> usize {
+        let mut count = 0;
+        self.with_machine(actions, |machine, actions| {
+            count = machine.cancel_all(queue, actions);
+        });
+        count
     }
 
-    pub fn unplug(&self, queue: QueueId, actions: &mut Actions) {
-        self.with_machine(actions, |machine, actions| machine.unplug(queue, actions));
+    pub fn plug(&self, queue: QueueId, key: PlugKey) {
+        self.with_machine(&mut Actions::new(), |machine, _| machine.plug(queue, key));
     }
 
-    pub fn submit_held(&self, queue: QueueId, actions: &mut Actions) {
-        self.with_machine(actions, |machine, actions| machine.submit_held(queue, actions));
+    pub fn unplug(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
+        self.with_machine(actions, |machine, actions| machine.unplug(queue, key, actions));
+    }
+
+    pub fn submit_all_held(&self, queue: QueueId, actions: &mut Actions) {
+        self.with_machine(actions, |machine, actions| machine.submit_all_held(queue, actions));
     }
 
     /// Larger alignments that the storage takes, or None, for a queue whose I/O it refuses: those

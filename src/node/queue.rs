@@ -7,7 +7,7 @@ use once_cell::sync::OnceCell;
 
 use super::repair::Present;
 use super::{failure, Node, RingEngine, Work};
-use crate::completion::{Callback, Completions, Mode};
+use crate::completion::{Callback, Completions, Generation, Mode};
 use crate::driver::{Driver, Io, Op, ENDS_EARLY, NOT_NOW};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
@@ -197,8 +197,8 @@ fn has_another_way(io: &Io, errno: i32) -> bool {
 
 /// Who gets the result of a request.
 pub enum Owner {
-    /// And the copy that a write is made from, if there is one.
-    Callback(Arc<Queue>, Callback, Option<StableCopy>),
+    /// Where it is counted for `drain`, and the copy that a write is made from, if there is one.
+    Callback(Arc<Queue>, Callback, Generation, Option<StableCopy>),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
 }

@@ -17,6 +17,8 @@ use crate::sync::{on_time, thread, Instant, Mutex};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
+/// How often a look takes so many in.
+const REAPS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);
 /// How long one thread sleeps at most where another may take its results in.
@@ -104,10 +106,11 @@ thread_local! {
 }
 
 impl Queue {
-    /// EVENTFD: takes in all that the ring has done, waking nobody for what becomes due by it: the
+    /// EVENTFD: takes in what the ring has done, waking nobody for what becomes due by it: the
     /// caller then takes that, and tells others of what it leaves. Else one of several threads
-    /// that poll wakes all others with each result, and they find nothing.
-    pub fn reap_to_take(self: &Arc<Self>, waits: bool) {
+    /// that poll wakes all others with each result, and they find nothing. True: there may be more,
+    /// since others submit as fast as this thread takes in.
+    pub fn reap_to_take(self: &Arc<Self>, waits: bool) -> bool {
         // Also after a panic.
         struct Back(usize);
         impl Drop for Back {
@@ -116,7 +119,12 @@ impl Queue {
             }
         }
         let _back = Back(LOOKS_AT.replace(Arc::as_ptr(self).addr()));
-        while self.reap(waits && !self.completions.events.anything_due()) {}
+        for _ in 0..REAPS_MAX {
+            if !self.reap(waits && !self.completions.events.anything_due()) {
+                return false;
+            }
+        }
+        true
     }
 
     /// EVENTFD: a callback is due.
@@ -323,9 +331,7 @@ impl Queue {
     pub fn reap_unpolled(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };
         loop {
-            if self.reap(false) {
-                continue;
-            }
+            let reaped = self.reap(false);
             if !self.wants_help(engine) {
                 engine.helping.store(false, Ordering::SeqCst);
                 // Whoever has put I/O in or come to wait since either sees that nobody helps, or
@@ -334,7 +340,9 @@ impl Queue {
                     return;
                 }
             }
-            engine.nap();
+            if !reaped {
+                engine.nap();
+            }
         }
     }
 }

@@ -78,7 +78,8 @@ impl Bed {
     /// A request without memory, whatever `bytes` says: that is a fault of whoever makes one.
     fn submit(&mut self, queue: QueueId, op: Op, bytes: u64) -> Option<RequestId> {
         let callback = Callback { function: no_callback, opaque: std::ptr::null_mut() };
-        let token = Owner::Callback(self.queue.clone(), callback, None);
+        let generation = self.queue.completions.request_taken_in();
+        let token = Owner::Callback(self.queue.clone(), callback, generation, None);
         let segments = Segments::new();
         let request = Request {
             op,
@@ -89,7 +90,7 @@ impl Bed {
             segments,
             token,
         };
-        self.node.submit(queue, request, &mut self.actions)
+        self.node.submit(queue, 0, request, &mut self.actions, |_| {})
     }
 
     /// Those among the actions.

@@ -301,7 +301,7 @@ impl<'a> World<'a> {
         let (bytes, guest_block) = (if op == Op::Truncate { 0 } else { bytes as u64 }, 0);
         let offset = offset as u64;
         let submission = Submission { op, flags, guest_block, offset, bytes, segments };
-        let result = self.handles[at].submit(submission, callback);
+        let result = self.handles[at].submit(submission, callback, |_| {});
         result.expect("nothing is wrong with the request");
         if options.stable_writes && op == Op::Write {
             memory.fill(0xdd);

@@ -2,9 +2,11 @@
 //! would have had to wait. Nothing of them has been read or written, and what the others wait for
 //! is what it would be had they never come.
 
+use std::cmp::Reverse;
+
 use super::change::Step;
 use super::entering::slot_of;
-use super::entry::Phase;
+use super::entry::{Entry, Phase};
 use super::machine::Machine;
 use super::{Action, QueueId, RequestId, ScratchPool};
 use crate::driver::Op;
@@ -24,21 +26,23 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let entry = self.entries.get(slot as usize).and_then(Option::as_ref);
         let entry = entry.filter(|entry| entry.id == id && entry.queue == queue);
         let entry = entry.ok_or(libc::ENOENT)?;
-        if entry.begun {
+        if !self.may_leave(entry) {
+            self.stop_asking(slot);
             return Err(libc::EBUSY);
         }
+        let leader = entry.leader;
         match entry.phase {
-            Phase::Held => self.queue(queue).held.retain(|&held| held != slot),
+            Phase::Held => {
+                let plugs = &mut self.queue(queue).plugs;
+                plugs.iter_mut().for_each(|plug| plug.held.retain(|&held| held != slot));
+            }
             Phase::Waiting => self.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
-            Phase::Member => self.leave_leader(slot)?,
-            Phase::Changing => {
-                self.stop_asking(slot);
-                return Err(libc::EBUSY);
-            }
-            Phase::Edges | Phase::Moving => return Err(libc::EBUSY),
+            Phase::Member => self.leave_leader(slot, leader),
+            Phase::Edges | Phase::Moving | Phase::Changing => unreachable!("it may leave"),
         }
-        self.withdraw(slot);
+        self.withdraw(&[slot]);
+        self.entry(slot).cancelled = true;
         self.end_unstarted(slot, libc::ECANCELED, actions);
         self.run(actions);
         Ok(())
@@ -47,6 +51,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// A zero write or a discard that has a long way to go ends as soon as what it has asked of the
     /// storage already is over.
     fn stop_asking(&mut self, slot: u32) {
+        let Entry { begun, phase, .. } = *self.known(slot);
+        if begun || phase != Phase::Changing {
+            return;
+        }
         let limits = self.limits_of(slot).clone();
         let entry = self.entry(slot);
         let step = entry.change.as_ref().and_then(|change| change.steps.last());
@@ -57,7 +65,52 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         };
         if left > limits.endless && entry.error.is_none() {
             entry.error = Some(libc::ECANCELED);
+            entry.cancelled = true;
         }
+    }
+
+    /// As `cancel` for each request of the queue; how many are taken back. In one go, so that it
+    /// costs no more than in proportion to what is there.
+    pub fn cancel_all(&mut self, queue: QueueId, actions: &mut Vec<Action<Q, T>>) -> usize {
+        let mine = |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|it| it.queue == queue);
+        let all = (0..).zip(&self.entries).filter(|(_, entry)| mine(entry)).map(|(slot, _)| slot);
+        let (mut gone, stay): (Vec<u32>, Vec<u32>) =
+            all.partition(|&slot| self.may_leave(self.known(slot)));
+        stay.iter().for_each(|&slot| self.stop_asking(slot));
+        // In order of submission, as their callbacks will run.
+        gone.sort_by_cached_key(|&slot| Reverse(self.age(self.known(slot).id)));
+        // All of them are marked before any leaves: whoever leaves its leader looks whether that
+        // one stays.
+        gone.iter().for_each(|&slot| self.entry(slot).cancelled = true);
+        let leaves = |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|it| it.cancelled);
+        let home = self.queues[queue as usize].as_mut().expect("an open queue");
+        home.plugs.iter_mut().for_each(|plug| plug.held.clear());
+        home.queued.retain(|&slot| !leaves(&self.entries[slot as usize]));
+        for &slot in &gone {
+            let Entry { phase, leader, .. } = *self.known(slot);
+            self.waiting -= usize::from(phase == Phase::Waiting);
+            if phase == Phase::Member && !self.known(leader).cancelled {
+                self.leave_leader(slot, leader);
+            }
+        }
+        self.withdraw(&gone);
+        for &slot in &gone {
+            self.entry(slot).members.clear();
+            self.end_unstarted(slot, libc::ECANCELED, actions);
+        }
+        self.run(actions);
+        gone.len()
+    }
+
+    /// Whether a request can be taken back: nothing of it has reached the storage.
+    fn may_leave(&self, entry: &Entry<T>) -> bool {
+        !entry.begun
+            && match entry.phase {
+                Phase::Held | Phase::Waiting | Phase::Queued => true,
+                // What it shares with its leader has not gone out.
+                Phase::Member => self.known(entry.leader).phase != Phase::Moving,
+                Phase::Edges | Phase::Moving | Phase::Changing => false,
+            }
     }
 
     /// Completes a request that is in no tracker and nobody's member.
@@ -81,20 +134,17 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             queued.remove(at);
             return;
         }
-        let next = members.remove(0);
-        queued[at] = next;
-        let next = self.entry(next);
+        let leader = members.remove(0);
+        queued[at] = leader;
+        members.iter().for_each(|&member| self.entry(member).leader = leader);
+        let next = self.entry(leader);
         next.phase = Phase::Queued;
         next.members = members;
     }
 
-    /// Its leader goes on without it, unless the I/O that they share is at the storage.
-    fn leave_leader(&mut self, slot: u32) -> Result<(), i32> {
-        let leads = |entry: &&mut super::entry::Entry<T>| entry.members.contains(&slot);
-        let leader = self.entries.iter_mut().flatten().find(leads).expect("members have one");
-        if leader.phase == Phase::Moving {
-            return Err(libc::EBUSY);
-        }
+    /// Its leader goes on without it.
+    fn leave_leader(&mut self, slot: u32, leader: u32) {
+        let leader = self.entry(leader);
         leader.members.retain(|member| *member != slot);
         if leader.request.op == Op::Write {
             // What was counted when it joined: see `absorb_writes` and `begin_write`.
@@ -104,6 +154,5 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             stats.rmw -= 1;
             stats.rmw_reads_skipped -= 1;
         }
-        Ok(())
     }
 }

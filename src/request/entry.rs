@@ -61,6 +61,10 @@ pub struct Entry<T> {
     pub filled: u64,
     /// Some of its bytes may have moved before it was started again: see `repair.rs`.
     pub begun: bool,
+    /// Phase::Member: the request that moves its bytes.
+    pub leader: u32,
+    /// Its owner has taken it back.
+    pub cancelled: bool,
     pub error: Option<i32>,
 }
 
@@ -91,6 +95,8 @@ impl<T> Entry<T> {
             change: None,
             filled: 0,
             begun: false,
+            leader: u32::MAX,
+            cancelled: false,
             error: None,
         }
     }
@@ -112,7 +118,7 @@ impl<T> Entry<T> {
         (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
         self.change = None;
-        self.error = None;
+        (self.error, self.cancelled) = (None, false);
         // It did not have to wait when it came.
         self.request.flags.no_wait = false;
     }

@@ -168,19 +168,21 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.forget_truncate(slot);
     }
 
-    /// A request that has not started is taken out of all trackers, as if it had never been there.
-    pub(super) fn withdraw(&mut self, slot: u32) {
-        let entry = self.entry(slot);
-        let tracked = std::mem::take(&mut entry.tracked);
-        let mut freed = Vec::new();
+    /// Requests that have not started are taken out of all trackers, as if they had never been
+    /// there.
+    pub(super) fn withdraw(&mut self, slots: &[u32]) {
         for tracker in [WRITES, GUESTS, BARRIERS] {
-            if tracked & tracker != 0 {
-                self.tracker_named_mut(tracker).withdraw(slot, &mut freed);
-                self.set_free(&mut freed, tracker);
-            }
+            let there = |&&slot: &&u32| self.known(slot).tracked & tracker != 0;
+            let its: Vec<u32> = slots.iter().filter(there).copied().collect();
+            let mut freed = Vec::new();
+            self.tracker_named_mut(tracker).withdraw(&its, &mut freed);
+            self.set_free(&mut freed, tracker);
         }
-        self.isolation.excluding -= usize::from(tracked & EXCLUDES_READERS != 0);
-        self.forget_truncate(slot);
+        for &slot in slots {
+            let tracked = std::mem::take(&mut self.entry(slot).tracked);
+            self.isolation.excluding -= usize::from(tracked & EXCLUDES_READERS != 0);
+        }
+        self.forget_withdrawn_truncates();
     }
 
     /// Whether nothing is left of those that were in flight.
@@ -206,10 +208,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             GUESTS => &mut self.isolation.guests,
             _ => &mut self.isolation.barriers,
         }
-    }
-
-    fn known(&self, slot: u32) -> &Entry<T> {
-        self.entries[slot as usize].as_ref().expect("a request in flight")
     }
 }
 

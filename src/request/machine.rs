@@ -15,13 +15,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::batch::Plug;
 use super::entry::{Entry, Phase};
 use super::isolation::{Isolation, WRITES};
 use super::repair::{Repair, Repairs};
 use super::resize::Extent;
 use super::tracker::Tracker;
 use super::zeroes::Refusals;
-use super::{Action, Completion, QueueId, QueueLimits, Request, RequestId};
+use super::{Action, Completion, PlugKey, QueueId, QueueLimits, Request, RequestId};
 use super::{ScratchPool, Stats};
 use crate::driver::{Io, Op, ENDS_EARLY};
 
@@ -35,9 +36,10 @@ pub(super) struct Queue<Q> {
     pub(super) places: usize,
     /// Requests that conflict with nothing and want a place, in order.
     pub(super) queued: VecDeque<u32>,
-    /// How many `plug`s are open, and what they hold back, in order.
-    pub(super) plugged: u32,
-    pub(super) held: Vec<u32>,
+    /// Who is plugged, each with what is held back; see `batch.rs`.
+    pub(super) plugs: Vec<Plug>,
+    /// Kept to spare an allocation: the list of the next plug.
+    pub(super) spare_held: Vec<u32>,
     pub(super) repairs: Repairs,
 }
 
@@ -107,8 +109,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
-            plugged: 0,
-            held: Vec::new(),
+            plugs: Vec::new(),
+            spare_held: Vec::new(),
             repairs: Repairs::default(),
         };
         match self.queues.iter().position(Option::is_none) {
@@ -133,28 +135,41 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub fn submit(
         &mut self,
         queue: QueueId,
+        key: PlugKey,
         request: Request<T>,
         actions: &mut Vec<Action<Q, T>>,
     ) -> RequestId {
-        if self.queue(queue).plugged == 0 {
-            return self.submit_now(queue, request, actions);
+        if self.queue(queue).plug_of(key).is_none() {
+            return self.enter(queue, request, actions);
         }
         let slot = self.place(queue, request);
         let entry = self.entry(slot);
         entry.phase = Phase::Held;
         let id = entry.id;
-        self.queue(queue).held.push(slot);
+        if let Some(plug) = self.queue(queue).plug_of(key) {
+            plug.held.push(slot);
+        }
         id
     }
 
-    /// As `submit`, plugged or not; what is held back goes first.
+    /// As `submit`, plugged or not; what the key holds back goes first.
     pub fn submit_now(
+        &mut self,
+        queue: QueueId,
+        key: PlugKey,
+        request: Request<T>,
+        actions: &mut Vec<Action<Q, T>>,
+    ) -> RequestId {
+        self.submit_held(queue, key, actions);
+        self.enter(queue, request, actions)
+    }
+
+    fn enter(
         &mut self,
         queue: QueueId,
         request: Request<T>,
         actions: &mut Vec<Action<Q, T>>,
     ) -> RequestId {
-        self.submit_held(queue, actions);
         let slot = self.place(queue, request);
         let id = self.entry(slot).id;
         let waits = self.admit(slot, actions);
@@ -355,6 +370,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.entries[slot as usize].as_mut().expect("a request in flight")
     }
 
+    pub(super) fn known(&self, slot: u32) -> &Entry<T> {
+        self.entries[slot as usize].as_ref().expect("a request in flight")
+    }
+
     pub(super) fn queue(&mut self, id: QueueId) -> &mut Queue<Q> {
         self.queues[id as usize].as_mut().expect("an open queue")
     }
@@ -375,7 +394,8 @@ fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>)
     let Request { op, bytes, .. } = entry.request;
     let bytes = bytes + entry.filled;
     if result.is_err() {
-        stats.errors += 1;
+        // Who takes a request back knows of it. (Storage may say ECANCELED, too.)
+        stats.errors += u64::from(!entry.cancelled);
         return;
     }
     match op {

@@ -29,7 +29,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             let Some(next) = self.next_in_line(last, leader) else { return };
             let member = self.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
-            member.phase = Phase::Member;
+            (member.phase, member.leader) = (Phase::Member, leader);
             let entry = self.entry(leader);
             entry.members.push(next);
             let queue = entry.queue;

@@ -28,6 +28,8 @@ use crate::driver::{Copy, Io, Op, Segment, Segments};
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
+/// Names who plugs a queue: a plug holds back what comes with the same key.
+pub type PlugKey = u64;
 /// Greater than 0 and below 2^63. Later submissions have greater ids, and none is used twice, but
 /// for every 137 billion (2^37) of them: then they start over.
 pub type RequestId = u64;

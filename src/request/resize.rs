@@ -124,6 +124,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.extent.find_floor();
     }
 
+    /// As before, for those that are in no tracker any more.
+    pub(super) fn forget_withdrawn_truncates(&mut self) {
+        let Machine { extent, entries, .. } = self;
+        let is_tracked =
+            |slot: u32| entries[slot as usize].as_ref().is_some_and(|it| it.tracked != 0);
+        extent.truncates.retain(|&(slot, _)| is_tracked(slot));
+        extent.find_floor();
+    }
+
     /// All of them are to enter again.
     pub(super) fn forget_truncates(&mut self) {
         self.extent.truncates.clear();

@@ -73,10 +73,13 @@ pub fn called_back(scene: &Arc<Scene>, number: usize, ret: i32) {
     if SUBMITTING.get() {
         fail("a callback inside a submitting call");
     }
-    let (at, asked, answered) = {
+    let (at, asked, answered, id) = {
         let entry = &scene.ledger.lock().entries[number];
-        (entry.place, entry.asked, entry.answered)
+        (entry.place, entry.asked, entry.answered, entry.id)
     };
+    if id.is_none() {
+        fail("a callback before the id of its request was told");
+    }
     if !asked.is_known() {
         fail("a callback may not see what was done before its request was submitted");
     }
@@ -202,7 +205,7 @@ pub fn submit(scene: &Arc<Scene>, at: usize, handle: &Handle, order: Order) -> O
     let (number, submission) = begin(scene, at, order);
     let opaque = std::ptr::without_provenance_mut(number);
     let its = Callback { function: callback, opaque };
-    match submitting(|| handle.submit(submission, its)) {
+    match submitting(|| handle.submit(submission, its, |id| scene.named(number, id))) {
         Ok(id) => {
             scene.submitted(number, id);
             Some(number)
@@ -261,6 +264,20 @@ fn cancel(scene: &Arc<Scene>, at: usize, handle: &Handle) {
     }
 }
 
+/// Takes back whatever can be, of those that are underway when it begins or come meanwhile.
+fn cancel_all(scene: &Arc<Scene>, at: usize, handle: &Handle) {
+    let place = &scene.places[at];
+    place.cancelling_all.fetch_add(1, Ordering::Relaxed);
+    let mine = |its: &&mut super::scene::Entry| its.place == at && its.state == State::Underway;
+    let mut ledger = scene.ledger.lock();
+    ledger.entries.iter_mut().filter(mine).for_each(|its| its.with_all = true);
+    drop(ledger);
+    let count = submitting(|| handle.cancel_all());
+    trace(|| format!("{count} requests of {at} are cancelled together"));
+    place.cancelling_all.fetch_sub(1, Ordering::Relaxed);
+    place.cancelled_together.fetch_add(count, Ordering::Relaxed);
+}
+
 /// A thread that submits.
 pub fn submitter(scene: &Arc<Scene>, at: usize) {
     be_program();
@@ -269,6 +286,7 @@ pub fn submitter(scene: &Arc<Scene>, at: usize) {
     let mut plugged = 0;
     for _ in 0..place.plan.operations {
         match choose(40) {
+            0 if percent(10) => cancel_all(scene, at, &handle),
             0..3 => cancel(scene, at, &handle),
             3..6 => {
                 place.plugs.fetch_add(1, Ordering::Relaxed);
@@ -280,11 +298,15 @@ pub fn submitter(scene: &Arc<Scene>, at: usize) {
                 plugged -= 1;
                 place.plugs.fetch_sub(1, Ordering::Relaxed);
             }
-            9 if plugged == 0 => drain(scene, at, &handle),
+            9 if plugged == 0 || percent(20) => drain(scene, at, &handle),
             10..12 => sleep_as(Duration::from_nanos(choose(100_000)), Class::Outside),
-            12..16 if plugged == 0 => run(scene, at, &handle, draw(scene, true)),
+            12..16 if plugged == 0 || percent(20) => run(scene, at, &handle, draw(scene, true)),
             _ => drop(submit(scene, at, &handle, draw(scene, false))),
         }
+    }
+    // What is held back when its thread ends is for the drain, or the close.
+    if percent(10) {
+        return;
     }
     for _ in 0..plugged {
         submitting(|| handle.unplug());
@@ -302,7 +324,7 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
         let ledger = scene.ledger.lock();
         let all = ledger.entries.iter().enumerate();
         // Of those whose call has not returned it may not know yet.
-        all.filter(|(_, its)| mine(its) && its.id.is_some())
+        all.filter(|(_, its)| mine(its) && its.returned)
             .map(|(number, its)| {
                 memory::acquire(&its.known);
                 number
@@ -310,13 +332,20 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
             .collect()
     };
     place.draining.fetch_add(1, Ordering::Relaxed);
+    let timeout = percent(20).then(|| Duration::from_nanos(choose(2_000_000)));
+    let drain = || match timeout {
+        Some(_) => outside_limits(|| handle.drain_within(timeout)),
+        None => handle.drain(),
+    };
     let result = match place.plan.options.completion {
-        CompletionMode::Eventfd => taking(at, || handle.drain()),
-        _ => handle.drain(),
+        CompletionMode::Eventfd => taking(at, drain),
+        _ => drain(),
     };
     place.draining.fetch_sub(1, Ordering::Relaxed);
-    if let Err(error) = result {
-        fail(&format!("drain: {error}"));
+    match result {
+        Ok(()) => {}
+        Err(error) if timeout.is_some() && error.errno == libc::ETIMEDOUT => return,
+        Err(error) => fail(&format!("drain: {error}")),
     }
     let ledger = scene.ledger.lock();
     if let Some(number) = before.iter().find(|&&number| mine(&ledger.entries[number])) {

@@ -112,8 +112,9 @@ pub fn memory_is_as_weak_as_the_language_says() {
 pub fn small_programs_keep_every_promise() {
     let _one = ONE.lock();
     crate::sys::simulation::pin_to_one_processor();
-    let programs: [Program; 12] = [
+    let programs: [Program; 13] = [
         ("serial", queues::serial_callbacks_run_once_in_order_and_drain_sees_the_last),
+        ("drain", queues::drains_return_though_others_never_cease),
         ("eventfd", queues::nothing_is_due_behind_a_descriptor_that_is_not_readable),
         ("events", queues::a_thread_that_waits_for_what_is_due_hears_of_it),
         ("pool", queues::a_pool_does_every_job_and_ends_its_threads),

@@ -1,17 +1,16 @@
 //! The queues of callbacks and the pool, by themselves.
 
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::small::{explore, join};
-use crate::completion::{Callback, Completions, Delivery};
+use crate::completion::{Callback, Completions, Delivery, Generation};
 use crate::engine::{Job, Kind, Pool, PoolOwner};
 use crate::sync::simulated::thread::spawn;
 use crate::sync::simulated::{block, fail, outside_limits, point, wake_all, world, Class, Key};
-use crate::sync::Instant;
 use crate::sys::simulation::is_readable;
 
 /// Callbacks that ran, and whether one is running.
@@ -27,9 +26,9 @@ extern "C" fn note(opaque: *mut c_void, _ret: c_int) {
     ran.1 = false;
 }
 
-fn delivery(number: usize) -> Delivery {
+fn delivery(number: usize, generation: Generation) -> Delivery {
     let opaque = std::ptr::without_provenance_mut(number);
-    Delivery { callback: Callback { function: note, opaque }, result: Ok(()) }
+    Delivery { callback: Callback { function: note, opaque }, generation, result: Ok(()) }
 }
 
 /// All of `numbers` ran, each once, and those of one thread (of ten) in order.
@@ -47,13 +46,14 @@ fn check_ran(numbers: &[usize]) {
 pub fn serial_callbacks_run_once_in_order_and_drain_sees_the_last() -> (usize, bool) {
     explore("serial", 2, 4000, 2000, || {
         let completions = Arc::new(Completions::default());
-        (0..4).for_each(|_| completions.request_taken_in());
+        let generations = [(); 4].map(|()| completions.request_taken_in());
         let pushers: Vec<_> = (1..3)
             .map(|thread| {
                 let its = completions.clone();
                 spawn("pusher", move || {
-                    for number in [10 * thread, 10 * thread + 1] {
-                        if its.push(delivery(number)) {
+                    for last in [0, 1] {
+                        let generation = generations[2 * (thread - 1) + last];
+                        if its.push(delivery(10 * thread + last, generation)) {
                             its.run_serially();
                         }
                     }
@@ -62,8 +62,7 @@ pub fn serial_callbacks_run_once_in_order_and_drain_sees_the_last() -> (usize, b
             .collect();
         let its = completions.clone();
         let drainer = spawn("drainer", move || {
-            its.wait_drained(Instant::now() + Duration::from_secs(1));
-            if !its.is_drained() {
+            if !its.wait_over(its.mark(), None) || !its.is_drained() {
                 fail("not drained");
             }
         });
@@ -72,6 +71,61 @@ pub fn serial_callbacks_run_once_in_order_and_drain_sees_the_last() -> (usize, b
         check_ran(&[10, 11, 20, 21]);
     })
 }
+
+/// Two threads of which each always has a request, the next one before the last one is over, also
+/// while two others drain: the drains return all the same, and not before what came before them
+/// is over.
+pub fn drains_return_though_others_never_cease() -> (usize, bool) {
+    explore("drain", 2, 4000, 3000, || {
+        let completions = Arc::new(Completions::default());
+        let before = completions.request_taken_in();
+        // Drains that have begun, that have returned, and whether `before` is over.
+        let counts: Arc<[AtomicUsize; 3]> = Arc::default();
+        let reached = |counts: &[AtomicUsize; 3], which: usize, number: usize| {
+            while counts[which].load(Ordering::Relaxed) < number {
+                block(COUNTED, None, Class::Library);
+            }
+        };
+        let submitters = [1, 2].map(|rounds| {
+            let (its, counts) = (completions.clone(), counts.clone());
+            spawn("submitter", move || {
+                let mut last = its.request_taken_in();
+                for round in 0..=rounds {
+                    // The last one surely comes after both have begun.
+                    reached(&counts, 0, if round == rounds { 2 } else { 0 });
+                    let next = its.request_taken_in();
+                    its.request_over(last);
+                    last = next;
+                }
+                reached(&counts, 1, 2);
+                its.request_over(last);
+            })
+        });
+        let drainers = [(); 2].map(|()| {
+            let (its, counts) = (completions.clone(), counts.clone());
+            spawn("drainer", move || {
+                let mark = its.mark();
+                counts[0].fetch_add(1, Ordering::Relaxed);
+                wake_all(COUNTED);
+                if !its.wait_over(mark, None) || counts[2].load(Ordering::Relaxed) == 0 {
+                    fail("a drain has returned too early");
+                }
+                counts[1].fetch_add(1, Ordering::Relaxed);
+                wake_all(COUNTED);
+            })
+        });
+        point();
+        counts[2].store(1, Ordering::Relaxed);
+        completions.request_over(before);
+        drainers.into_iter().for_each(join);
+        submitters.into_iter().for_each(join);
+        if !completions.is_drained() {
+            fail("something is left");
+        }
+    })
+}
+
+const COUNTED: Key = Key::Thing(4);
 
 /// EVENTFD: two threads push, a third waits for the descriptor and looks as `poll` does, taking
 /// one at a time.
@@ -83,8 +137,8 @@ pub fn nothing_is_due_behind_a_descriptor_that_is_not_readable() -> (usize, bool
             .map(|thread| {
                 let its = completions.clone();
                 spawn("pusher", move || {
-                    its.request_taken_in();
-                    its.events.push(delivery(10 * thread), false);
+                    let generation = its.request_taken_in();
+                    its.events.push(delivery(10 * thread, generation), false);
                 })
             })
             .collect();
@@ -100,7 +154,7 @@ pub fn nothing_is_due_behind_a_descriptor_that_is_not_readable() -> (usize, bool
             completions.events.take(1, &mut due);
             ran += due.len();
             due.drain(..).for_each(|delivery| completions.run(delivery));
-            completions.events.end_look();
+            completions.events.end_look(false);
         }
         pushers.into_iter().for_each(join);
         check_ran(&[10, 20]);
@@ -126,7 +180,7 @@ pub fn a_thread_that_waits_for_what_is_due_hears_of_it() -> (usize, bool) {
             })
             .collect();
         for number in [10, 20] {
-            completions.events.push(delivery(number), false);
+            completions.events.push(delivery(number, completions.request_taken_in()), false);
         }
         waiters.into_iter().for_each(join);
         check_ran(&[10, 20]);

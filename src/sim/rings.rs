@@ -96,7 +96,9 @@ fn read(handle: &Handle, memory: &StableCopy) -> u64 {
 
 fn submit(handle: &Handle, submission: Submission) -> u64 {
     let callback = Callback { function: note, opaque: std::ptr::null_mut() };
-    handle.submit(submission, callback).unwrap_or_else(|error| fail(&format!("submit: {error}")))
+    handle
+        .submit(submission, callback, |_| {})
+        .unwrap_or_else(|error| fail(&format!("submit: {error}")))
 }
 
 fn memory() -> StableCopy {

@@ -7,7 +7,7 @@ use super::actors;
 use super::model::{self, Model};
 use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
-use super::scene::{set_scene, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
+use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
 use super::totals::Totals;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle};
@@ -105,6 +105,8 @@ fn place(plan: &Plan, handle: Handle) -> Place {
         stopping: AtomicBool::new(false),
         draining: AtomicUsize::new(0),
         plugs: AtomicUsize::new(0),
+        cancelling_all: AtomicUsize::new(0),
+        cancelled_together: AtomicUsize::new(0),
         closing: AtomicBool::new(false),
         follow_ups: AtomicUsize::new(plan.operations),
     }
@@ -208,6 +210,17 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
     for (number, entry) in ledger.entries.iter().enumerate() {
         if entry.state == State::Underway {
             fail(&format!("request {number} is not over at the end"));
+        }
+    }
+    for (at, place) in scene.places.iter().enumerate() {
+        let count = |is: &dyn Fn(&Entry) -> bool| {
+            ledger.entries.iter().filter(|its| its.place == at && is(its)).count()
+        };
+        let ended = count(&|its| its.state == State::Over(-libc::ECANCELED));
+        let alone = count(&|its| its.cancelled);
+        let together = place.cancelled_together.load(Ordering::Relaxed);
+        if ended != alone + together {
+            fail(&format!("{ended} requests of {at} were cancelled, not {alone} and {together}"));
         }
     }
     if let Err(why) = ledger.model.check_content(&device.disk.content()) {

@@ -34,6 +34,9 @@ pub struct Place {
     pub draining: AtomicUsize,
     /// Times that somebody holds requests back.
     pub plugs: AtomicUsize,
+    /// Calls that cancel all, and how many requests those that returned have cancelled.
+    pub cancelling_all: AtomicUsize,
+    pub cancelled_together: AtomicUsize,
     /// It is being closed: callbacks leave the handle alone.
     pub closing: AtomicBool,
     /// Requests that callbacks may still make.
@@ -71,6 +74,8 @@ pub struct Entry {
     pub no_wait: bool,
     pub state: State,
     pub id: Option<u64>,
+    /// The submitting call has returned.
+    pub returned: bool,
     /// Durable when it is over.
     pub fua: bool,
     /// By the disk's clock: before the call; when it was over.
@@ -85,6 +90,8 @@ pub struct Entry {
     pub cancelled: bool,
     /// Threads that are asking for it.
     pub cancelling: usize,
+    /// Somebody cancelled all while it was underway.
+    pub with_all: bool,
     /// With a margin on both sides.
     memory: StableCopy,
     margin: usize,
@@ -162,6 +169,7 @@ impl Scene {
             no_wait,
             state: State::Underway,
             id: None,
+            returned: false,
             fua: false,
             submitted: self.device.record.tick(),
             completed: None,
@@ -170,6 +178,7 @@ impl Scene {
             answered: Deed::new(),
             cancelled: false,
             cancelling: 0,
+            with_all: self.places[place].cancelling_all.load(Ordering::Relaxed) > 0,
             memory,
             margin,
             given_away: false,
@@ -193,12 +202,25 @@ impl Scene {
         }
     }
 
+    /// Its id is known, before anything can come of it.
+    pub fn named(&self, number: usize, id: u64) {
+        let mut ledger = self.ledger.lock();
+        let entry = &mut ledger.entries[number];
+        if entry.id.replace(id).is_some() {
+            fail("a request is told two ids");
+        }
+        entry.known = memory::view();
+    }
+
     /// The call has returned: a handle with stable writes has its copy.
     pub fn submitted(&self, number: usize, id: u64) {
         let stable = |place: &Place| place.plan.options.stable_writes;
         let mut ledger = self.ledger.lock();
         let entry = &mut ledger.entries[number];
-        entry.id = Some(id);
+        if entry.id != Some(id) {
+            fail("a call returns another id than it has told");
+        }
+        entry.returned = true;
         entry.known = memory::view();
         if entry.op == Op::Write && stable(&self.places[entry.place]) {
             entry.given_away = true;
@@ -231,7 +253,7 @@ impl Scene {
         let trials = faults.error + faults.short + faults.interrupted;
         let expected = match -ret {
             0 => !entry.cancelled,
-            libc::ECANCELED => entry.cancelled || entry.cancelling > 0,
+            libc::ECANCELED => entry.cancelled || entry.cancelling > 0 || entry.with_all,
             libc::EBUSY => entry.no_wait,
             libc::EIO => faults.error > 0,
             libc::ENOSPC => faults.no_space > 0,

@@ -1,6 +1,7 @@
 //! The system calls, and the one form in which every room reports a failure.
 
 mod calls;
+mod cancel;
 #[cfg(any(test, feature = "simulation"))]
 pub mod deed;
 mod descriptor;
@@ -33,6 +34,7 @@ pub use calls::with_calls;
 #[cfg(test)]
 pub use calls::Linux;
 pub use calls::{calls, Calls, Errno, Outside};
+pub use cancel::{hold_off_cancel, uncancelled};
 pub use descriptor::Descriptor;
 pub use error::Error;
 pub use eventfd::{signal_eventfd, EventFd};

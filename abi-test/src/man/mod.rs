@@ -80,6 +80,7 @@ fn related(name: &str, header: &Header) -> Vec<String> {
         let pair = [("plug", "unplug"), ("register_buf", "unregister_buf"), ("memalign", "free")]
             .iter()
             .chain(&[("get_event_fd", "poll"), ("open", "close"), ("aio_submit", "aio_cancel")])
+            .chain(&[("drain", "drain_timeout"), ("aio_cancel", "cancel_all")])
             .any(|pair| *pair == (stem, other) || *pair == (other, stem));
         if function.name != name && (other == stem || pair) {
             related.push(function.name.clone());

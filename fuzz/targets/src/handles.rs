@@ -35,7 +35,8 @@ impl Open {
             disk,
             flags: options.flags,
             eventfd: options.completion == BLKALIGN_COMPLETION_EVENTFD,
-            window: windowed.then_some((options.window_offset, options.window_length)),
+            window: windowed
+                .then_some((options.window_offset as u64, options.window_length as u64)),
             block,
             discard_unit: block.max(limits.discard_alignment.into()),
             plugged: 0,
@@ -111,8 +112,9 @@ pub fn options(input: &mut Input, length: u64) -> blkalign_open_options {
     options.segment_alignment = input.pick(&[0, 0, 0, 512]);
     options.guest_block_size = input.pick(&[0, 0, 0, 512, 4096, 16384]);
     if input.one_in(8) {
-        options.window_offset = input.length(length);
-        options.window_length = input.length(length - options.window_offset);
+        let offset = input.length(length);
+        options.window_offset = offset as i64;
+        options.window_length = input.length(length - offset) as i64;
         options.flags &= !BLKALIGN_O_RESIZE;
     }
     options

@@ -36,6 +36,7 @@ pub fn call(disk: Disk, choice: u8) {
         guest_block_size: 0,
         cb: some,
         opaque: null_mut(),
+        id: std::ptr::null_mut(),
     };
     let wrong = blkalign_request { guest_block_size: 3, ..request(BLKALIGN_OP_FLUSH, 0, 0) };
     let negative = blkalign_request { iovcnt: -1, ..request(BLKALIGN_OP_READ, 0, 0) };

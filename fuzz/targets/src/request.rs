@@ -54,6 +54,7 @@ impl Scene<'_, '_> {
             guest_block_size: guest_block,
             cb: Some(called_back),
             opaque: (&raw const *token).cast_mut().cast(),
+            id: std::ptr::null_mut(),
         };
         let disk = open.disk;
         let (op, offset, bytes, flags) = (request.op, request.offset, request.bytes, request.flags);

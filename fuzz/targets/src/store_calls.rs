@@ -52,7 +52,7 @@ fn store<'a>(opaque: *mut c_void) -> &'a Store {
     unsafe { &*opaque.cast::<Store>() }
 }
 
-extern "C" fn nobody(_: *mut c_void, _: c_int) {
+extern "C-unwind" fn nobody(_: *mut c_void, _: c_int) {
     unreachable!("the I/O was synchronous");
 }
 

@@ -4,6 +4,15 @@ use super::ledger::{members, Checked, Set};
 use super::subject::{SimAction, Subject};
 use super::world::World;
 use crate::driver::Op;
+use crate::request::PlugKey;
+
+/// Threads that submit, each with plugs of its own.
+pub const THREADS: usize = 2;
+
+/// What the machine knows a thread by.
+pub fn key(thread: usize) -> PlugKey {
+    7 + 1000 * thread as PlugKey
+}
 
 impl<S: Subject> World<'_, S> {
     pub fn can_submit(&self) -> bool {
@@ -11,33 +20,39 @@ impl<S: Subject> World<'_, S> {
     }
 
     pub fn is_plugged(&self, queue: usize) -> bool {
-        self.plugs[queue] > 0
+        self.plugs[queue][self.thread] > 0
     }
 
     pub fn plug(&mut self, queue: usize) {
-        self.begin(&format_args!("plugs queue {queue}"));
-        self.plugs[queue] += 1;
-        self.subject.plug(queue);
+        let thread = self.thread;
+        self.begin(&format_args!("thread {thread} plugs queue {queue}"));
+        self.plugs[queue][thread] += 1;
+        self.subject.plug(queue, key(thread));
     }
 
     pub fn unplug(&mut self, queue: usize) -> Checked {
-        self.begin(&format_args!("unplugs queue {queue}"));
-        self.plugs[queue] = self.plugs[queue].saturating_sub(1);
-        let batch = match self.plugs[queue] {
+        let thread = self.thread;
+        self.begin(&format_args!("thread {thread} unplugs queue {queue}"));
+        let plugs = &mut self.plugs[queue][thread];
+        *plugs = plugs.saturating_sub(1);
+        let batch = match *plugs {
             0 => self.admit_held(queue),
             _ => Vec::new(),
         };
         let mut actions = std::mem::take(&mut self.actions);
-        self.subject.unplug(queue, &mut actions);
+        self.subject.unplug(queue, key(thread), &mut actions);
         self.settle(&batch, actions)
     }
 
-    /// As a drain does: what is held back enters, the plug stays.
-    pub fn submit_held(&mut self, queue: usize) -> Checked {
+    /// As a drain does: what all threads hold back enters, the plugs stay.
+    pub fn submit_all_held(&mut self, queue: usize) -> Checked {
         self.begin(&format_args!("submits what queue {queue} holds back"));
-        let batch = self.admit_held(queue);
+        let mut batch: Vec<usize> =
+            self.held[queue].iter_mut().flat_map(|held| held.drain(..)).collect();
+        batch.sort_unstable();
+        self.admit_batch(&batch);
         let mut actions = std::mem::take(&mut self.actions);
-        self.subject.submit_held(queue, &mut actions);
+        self.subject.submit_all_held(queue, &mut actions);
         self.settle(&batch, actions)
     }
 
@@ -45,15 +60,16 @@ impl<S: Subject> World<'_, S> {
     pub fn submit(&mut self) -> Checked {
         let number = self.announce("submit");
         let queue = self.scenario.plans[number].queue;
-        let held = self.plugs[queue] > 0;
+        let held = self.is_plugged(queue);
         if !held {
             self.admit(&[number]);
         }
         let mut actions = std::mem::take(&mut self.actions);
-        let id = self.subject.submit(queue, self.scenario.request(number), &mut actions);
+        let key = key(self.thread);
+        let id = self.subject.submit(queue, key, self.scenario.request(number), &mut actions);
         self.note_id(number, id)?;
         if held {
-            self.held[queue].push(number);
+            self.held[queue][self.thread].push(number);
             return match actions.is_empty() {
                 true => self.settle(&[], actions),
                 false => Err(format!("request {number} is held and causes {actions:x?}")),
@@ -62,24 +78,25 @@ impl<S: Subject> World<'_, S> {
         self.settle(&[number], actions)
     }
 
-    /// Submits the next request, plugged or not; who is held back goes first.
+    /// Submits the next request, plugged or not; who is held back by its thread goes first.
     pub fn submit_now(&mut self) -> Checked {
         let number = self.ledger.entries.len();
         let plan = &self.scenario.plans[number];
         let queue = plan.queue;
         let truncates =
             |&held: &usize| matches!(self.scenario.plans[held].op, Op::Truncate | Op::Length);
-        if plan.asks.no_wait || self.held[queue].iter().any(truncates) {
+        if plan.asks.no_wait || self.held[queue].iter().flatten().any(truncates) {
             // Some of those that are held may be over before it enters: then it need not wait, or
             // finds another length.
-            self.submit_held(queue)?;
+            self.submit_all_held(queue)?;
         }
         self.announce("submit at once");
         let mut entered = self.admit_held(queue);
         self.admit(&[number]);
         self.latecomer = Some(number);
         let mut actions = std::mem::take(&mut self.actions);
-        let id = self.subject.submit_now(queue, self.scenario.request(number), &mut actions);
+        let key = key(self.thread);
+        let id = self.subject.submit_now(queue, key, self.scenario.request(number), &mut actions);
         self.note_id(number, id)?;
         entered.push(number);
         self.settle(&entered, actions)
@@ -87,10 +104,15 @@ impl<S: Subject> World<'_, S> {
 
     /// Somebody has to unplug when nothing else can happen any more; false: nobody has to.
     pub fn unplug_somebody(&mut self) -> Checked<bool> {
-        match self.plugs.iter().position(|&plugs| plugs > 0) {
-            Some(queue) => self.unplug(queue).map(|()| true),
-            None => Ok(false),
+        for queue in 0..self.plugs.len() {
+            for thread in 0..THREADS {
+                if self.plugs[queue][thread] > 0 {
+                    self.thread = thread;
+                    return self.unplug(queue).map(|()| true);
+                }
+            }
         }
+        Ok(false)
     }
 
     pub(super) fn begin(&mut self, what: &dyn std::fmt::Display) {
@@ -124,10 +146,14 @@ impl<S: Subject> World<'_, S> {
     }
 
     fn admit_held(&mut self, queue: usize) -> Vec<usize> {
-        let batch = std::mem::take(&mut self.held[queue]);
-        self.admit(&batch);
-        self.counts.batched += batch.len() as u64;
+        let batch = std::mem::take(&mut self.held[queue][self.thread]);
+        self.admit_batch(&batch);
         batch
+    }
+
+    fn admit_batch(&mut self, batch: &[usize]) {
+        self.admit(batch);
+        self.counts.batched += batch.len() as u64;
     }
 
     /// These enter together, in this order.

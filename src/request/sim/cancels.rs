@@ -39,6 +39,31 @@ impl<S: Subject> World<'_, S> {
         }
     }
 
+    /// Cancels whatever can be of a queue.
+    pub fn cancel_all(&mut self, queue: usize) -> Checked {
+        self.begin(&format_args!("cancels all of queue {queue}"));
+        let its = |number: &usize| self.scenario.plans[*number].queue == queue;
+        let all = 0..self.ledger.entries.len();
+        let expected: Vec<usize> =
+            all.filter(its).filter(|&number| self.may_cancel(number).is_ok()).collect();
+        for number in (0..self.ledger.entries.len()).filter(its) {
+            self.ledger.entries[number].stopped |= self.may_cancel(number) == Err(libc::EBUSY);
+        }
+        expected.iter().for_each(|&number| self.note_cancelled(number));
+        let mut actions = std::mem::take(&mut self.actions);
+        let count = self.subject.cancel_all(queue, &mut actions);
+        if count != expected.len() {
+            return Err(format!("{count} requests are cancelled instead of {expected:?}"));
+        }
+        self.process(actions)?;
+        self.counts.cancelled += count as u64;
+        self.counts.cancelled_together += count as u64;
+        match expected.iter().find(|&&number| self.ledger.entries[number].result.is_none()) {
+            Some(number) => Err(format!("cancelled request {number} does not complete")),
+            None => Ok(()),
+        }
+    }
+
     /// What has to come of a cancel: who has I/O at the storage, alone or with others, stays.
     fn may_cancel(&self, number: usize) -> Result<(), i32> {
         let entry = &self.ledger.entries[number];
@@ -52,7 +77,8 @@ impl<S: Subject> World<'_, S> {
     fn note_cancelled(&mut self, number: usize) {
         let plan = &self.scenario.plans[number];
         self.ledger.entries[number].cancelled = true;
-        self.held[plan.queue].retain(|&held| held != number);
+        let held = self.held[plan.queue].iter_mut();
+        held.for_each(|held| held.retain(|&held| held != number));
         // Those that would have shared its read keep its place in line.
         if plan.op == Op::Read && self.ledger.entries[number].admitted.is_some() {
             let ready_at = self.ledger.entries[number].ready_at;

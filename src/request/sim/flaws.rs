@@ -33,6 +33,8 @@ pub enum Flaw {
     NowOvertakesHeld,
     PlugDoesNotNest,
     UnplugForgetsTheLast,
+    PlugHoldsOthersBack,
+    UnplugSubmitsOthers,
     EdgesBeforeTheMiddle,
     DiscardRoundedOutwards,
     RefusedZeroesAreDone,
@@ -53,6 +55,7 @@ pub enum Flaw {
     CancelLetsOthersPass,
     CancelIsBusyWhileWaiting,
     CancelsForOtherQueues,
+    CancelAllForgetsTheHeld,
 }
 
 /// The first complaint about a machine with this flaw, among `seeds` schedules.
@@ -98,6 +101,8 @@ fn every_flaw_is_found() {
         (Flaw::NowOvertakesHeld, "waits for nothing|overtakes|does not wait|more than its|slot"),
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot|overtakes"),
+        (Flaw::PlugHoldsOthersBack, "held|waits for nothing"),
+        (Flaw::UnplugSubmitsOthers, "held|not in flight"),
         (Flaw::EdgesBeforeTheMiddle, "before the middle"),
         (Flaw::DiscardRoundedOutwards, "nobody's|beyond|passes the end"),
         (Flaw::RefusedZeroesAreDone, "is lost|before the middle"),
@@ -118,6 +123,7 @@ fn every_flaw_is_found() {
         (Flaw::CancelLetsOthersPass, "does not wait"),
         (Flaw::CancelIsBusyWhileWaiting, "is Err(16)"),
         (Flaw::CancelsForOtherQueues, "not Err(2)"),
+        (Flaw::CancelAllForgetsTheHeld, "are cancelled instead of"),
     ];
     for (flaw, words) in flaws {
         let found = complaint(flaw, 5000);

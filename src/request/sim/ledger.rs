@@ -2,7 +2,7 @@
 //!
 //! Sets of requests are bit masks: request n is bit n, and requests are submitted in the order of
 //! their numbers. What is held back is admitted later; the order among requests is that of their
-//! admission, which on one queue is the same.
+//! admission, which for one thread on one queue is the same.
 
 use std::ops::Range;
 

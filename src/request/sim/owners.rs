@@ -21,7 +21,10 @@ impl<S: Subject> World<'_, S> {
             .fold(0, |set, number| set | bit(number));
         let slot = io.id.slot;
         let bound = self.slots.iter().find(|(known, _)| *known == slot).map(|(_, number)| *number);
-        let leader = match (members(named).next(), bound) {
+        // Of several threads the first to submit need not be the first to enter.
+        let entered = |number: usize| self.ledger.entries[number].admitted.map(|a| a.at);
+        let first = members(named).min_by_key(|&number| entered(number));
+        let leader = match (first, bound) {
             (Some(_), Some(bound)) if named & bit(bound) == 0 => {
                 return Err(format!("slot {slot} is of request {bound}: {io:x?}"));
             }
@@ -31,7 +34,7 @@ impl<S: Subject> World<'_, S> {
                     .filter(|&number| !self.slots.iter().any(|&(_, known)| known == number))
                     .filter(|&number| self.may_be_first(number, queue, io));
                 // Who may run, if there is one.
-                fits.min_by_key(|&number| self.ledger.is_blocked(number, 0))
+                fits.min_by_key(|&number| (self.ledger.is_blocked(number, 0), entered(number)))
                     .ok_or_else(|| format!("nobody's I/O: {io:x?}"))?
             }
         };
@@ -84,8 +87,9 @@ impl<S: Subject> World<'_, S> {
                 return Err(format!("{active} requests of queue {queue} at the storage"));
             }
             if active == limits.depth {
+                let came = |number: usize| entries[number].admitted.map(|admitted| admitted.at);
                 let later = |&(first, other): &(usize, usize)| {
-                    other > first && entries[other].ready_at > entries[first].ready_at
+                    came(other) > came(first) && entries[other].ready_at > entries[first].ready_at
                 };
                 let here = |&number: &usize| self.scenario.plans[number].queue == queue;
                 let others = || members(started).filter(here).filter(|&other| !led(other));

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
+use super::arrivals::THREADS;
 use super::ledger::Checked;
 use super::memory::Pool;
 use super::scenario::{Order, Scenario};
@@ -57,6 +58,9 @@ pub fn run_schedule<S: Subject>(
 fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng) -> Checked<bool> {
     let flights = world.flights.len();
     let submit = world.can_submit();
+    if scenario.plug_percent > 0 && rng.percent(10) {
+        world.thread = rng.index(THREADS);
+    }
     if flights == 0 && !submit {
         return world.unplug_somebody();
     }
@@ -65,7 +69,10 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
     }
     if scenario.cancel_percent > 0 && rng.percent(scenario.cancel_percent) {
         if let Some(last) = world.ledger.entries.len().checked_sub(1) {
-            world.cancel(last - rng.index((last + 1).min(6)), rng.percent(5))?;
+            match rng.percent(4) {
+                true => world.cancel_all(rng.index(scenario.limits.len()))?,
+                false => world.cancel(last - rng.index((last + 1).min(6)), rng.percent(5))?,
+            }
             return Ok(true);
         }
     }
@@ -101,7 +108,7 @@ fn handle_plugs<S: Subject>(
     if plugged && rng.percent(scenario.unplug_percent) {
         world.unplug(queue)?;
     } else if plugged && rng.percent(2) {
-        world.submit_held(queue)?;
+        world.submit_all_held(queue)?;
     } else if !plugged && rng.percent(1) {
         // Unbalanced, and as harmless as it should be.
         world.unplug(queue)?;
@@ -181,6 +188,7 @@ fn random_schedules_keep_every_promise() {
     if schedules >= 1000 {
         assert!(total.waits > 0 && total.rmw > 0 && total.bounced > 0 && total.zero_copy > 0);
         assert!(total.merged > 0 && total.batched > 0 && total.shared_reads > 0);
+        assert!(total.cancelled_together > 0);
         assert!(total.cancelled > 0 && total.cancels_refused > 0 && total.declined > 0);
         assert!(total.errors > 0 && total.shorts > 0 && total.interrupts > 0 && total.denied > 0);
     }

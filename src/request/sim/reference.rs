@@ -2,6 +2,7 @@
 //! other, conflicts by comparing with every request. It exists to be broken: `flaws.rs` puts one
 //! mistake at a time into it and sees that the checker finds each.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::flaws::Flaw;
@@ -11,7 +12,8 @@ use super::storage::Outcome;
 use super::subject::{SimAction, Subject};
 use super::world::is_refusal;
 use crate::driver::{Io, Op};
-use crate::request::{Action, Completion, Request, RequestId, Scratch, ScratchPool, Stats};
+use crate::request::{Action, Completion, PlugKey, Request, RequestId};
+use crate::request::{Scratch, ScratchPool, Stats};
 
 const STALLS_MAX: u32 = 100;
 
@@ -35,9 +37,10 @@ pub struct Reference {
     pub(super) pool: Pool,
     pub(super) flaw: Flaw,
     pub(super) entries: Vec<Entry>,
-    /// By queue.
-    pub(super) plugged: Vec<u32>,
-    pub(super) held: Vec<Vec<Entry>>,
+    /// By queue; what is held back with the key of who holds it back.
+    pub(super) plugged: Vec<HashMap<PlugKey, u32>>,
+    pub(super) held: Vec<Vec<(PlugKey, Entry)>>,
+    pub(super) cancelling: bool,
     pub(super) last_id: RequestId,
     pub(super) flush_failed: Option<i32>,
     /// Zero writes that the storage has refused, by `no_fallback`; discards.
@@ -52,8 +55,9 @@ impl Reference {
             pool,
             flaw,
             entries: Vec::new(),
-            plugged: vec![0; scenario.limits.len()],
+            plugged: vec![HashMap::new(); scenario.limits.len()],
             held: scenario.limits.iter().map(|_| Vec::new()).collect(),
+            cancelling: false,
             last_id: 0,
             flush_failed: None,
             refused: [false; 2],
@@ -106,6 +110,9 @@ impl Reference {
 
     /// Starts what can start, oldest first.
     pub(super) fn run(&mut self, actions: &mut Vec<SimAction>) {
+        if self.cancelling {
+            return;
+        }
         let mut at = 0;
         while at < self.entries.len() {
             let queue = self.scenario.plans[self.entries[at].number].queue;
@@ -189,6 +196,29 @@ impl Reference {
     }
 }
 
+impl Reference {
+    fn submit_some_held(
+        &mut self,
+        queue: usize,
+        whose: impl Fn(PlugKey) -> bool,
+        actions: &mut Vec<SimAction>,
+    ) {
+        let all = std::mem::take(&mut self.held[queue]);
+        let (mut held, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| whose(*key));
+        self.held[queue] = rest;
+        if self.flaw == Flaw::HeldEntersInReverse {
+            held.reverse();
+        }
+        if self.flaw == Flaw::UnplugForgetsTheLast && held.len() > 1 {
+            held.pop();
+        }
+        for (_, entry) in held {
+            self.enter(entry, actions);
+        }
+        self.run(actions);
+    }
+}
+
 impl Subject for Reference {
     const SHARES: bool = false;
     const RESIZES: bool = false;
@@ -196,12 +226,19 @@ impl Subject for Reference {
     fn submit(
         &mut self,
         queue: usize,
+        key: PlugKey,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
         let entry = self.entry(&request);
-        if self.plugged[queue] > 0 && self.flaw != Flaw::HeldStartsAtOnce {
-            self.held[queue].push(entry);
+        let plugs = &self.plugged[queue];
+        let plugged = match self.flaw {
+            Flaw::HeldStartsAtOnce => false,
+            Flaw::PlugHoldsOthersBack => plugs.values().any(|&depth| depth > 0),
+            _ => plugs.get(&key).is_some_and(|&depth| depth > 0),
+        };
+        if plugged {
+            self.held[queue].push((key, entry));
         } else {
             self.enter(entry, actions);
             self.run(actions);
@@ -209,33 +246,27 @@ impl Subject for Reference {
         self.last_id
     }
 
-    fn plug(&mut self, queue: usize) {
-        self.plugged[queue] += 1;
+    fn plug(&mut self, queue: usize, key: PlugKey) {
+        *self.plugged[queue].entry(key).or_default() += 1;
     }
 
-    fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
-        self.plugged[queue] = self.plugged[queue].saturating_sub(1);
-        if self.plugged[queue] == 0 || self.flaw == Flaw::PlugDoesNotNest {
-            self.submit_held(queue, actions);
+    fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>) {
+        let depth = self.plugged[queue].entry(key).or_default();
+        *depth = depth.saturating_sub(1);
+        if *depth == 0 || self.flaw == Flaw::PlugDoesNotNest {
+            let all = self.flaw == Flaw::UnplugSubmitsOthers;
+            self.submit_some_held(queue, |its| all || its == key, actions);
         }
     }
 
-    fn submit_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
-        if self.flaw == Flaw::HeldEntersInReverse {
-            self.held[queue].reverse();
-        }
-        if self.flaw == Flaw::UnplugForgetsTheLast && self.held[queue].len() > 1 {
-            self.held[queue].pop();
-        }
-        for entry in std::mem::take(&mut self.held[queue]) {
-            self.enter(entry, actions);
-        }
-        self.run(actions);
+    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.submit_some_held(queue, |_| true, actions);
     }
 
     fn submit_now(
         &mut self,
         queue: usize,
+        key: PlugKey,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
@@ -243,9 +274,9 @@ impl Subject for Reference {
         if self.flaw == Flaw::NowOvertakesHeld {
             self.enter(entry, actions);
             self.run(actions);
-            self.submit_held(queue, actions);
+            self.submit_some_held(queue, |its| its == key, actions);
         } else {
-            self.submit_held(queue, actions);
+            self.submit_some_held(queue, |its| its == key, actions);
             self.enter(entry, actions);
             self.run(actions);
         }
@@ -301,6 +332,23 @@ impl Subject for Reference {
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32> {
         self.take_back(queue, id, actions)
+    }
+
+    fn cancel_all(&mut self, queue: usize, actions: &mut Vec<SimAction>) -> usize {
+        let held = self.held[queue].iter().map(|(_, entry)| entry.id);
+        let mut ids: Vec<RequestId> = match self.flaw {
+            Flaw::CancelAllForgetsTheHeld => Vec::new(),
+            _ => held.collect(),
+        };
+        let inside = self.entries.iter().filter(|entry| !entry.ghost);
+        let its = inside.filter(|entry| self.scenario.plans[entry.number].queue == queue);
+        ids.extend(its.map(|entry| entry.id));
+        // Nobody starts before all are gone.
+        self.cancelling = true;
+        ids.retain(|&id| self.take_back(queue, id, actions).is_ok());
+        self.cancelling = false;
+        self.run(actions);
+        ids.len()
     }
 
     fn length(&self) -> Option<u64> {

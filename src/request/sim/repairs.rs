@@ -110,7 +110,7 @@ impl Bed {
         self.now += 1;
         let (submitted, completed) = (self.now, None);
         self.sent.push(Sent { request: request.clone(), id: 0, submitted, completed });
-        let id = self.machine.submit(queue, request, &mut self.actions);
+        let id = self.machine.submit(queue, 0, request, &mut self.actions);
         self.sent[token].id = id;
         self.take_in();
     }
@@ -350,11 +350,11 @@ fn run_schedule(seed: u64) -> u64 {
             }
         }
         if plugs && rng.percent(20) {
-            bed.machine.plug(rng.index(bed.queues.len()) as u32);
+            bed.machine.plug(rng.index(bed.queues.len()) as u32, 0);
         }
         submit_random(&mut bed, &mut rng);
         if plugs && rng.percent(20) {
-            bed.machine.unplug(rng.index(bed.queues.len()) as u32, &mut bed.actions);
+            bed.machine.unplug(rng.index(bed.queues.len()) as u32, 0, &mut bed.actions);
             bed.take_in();
         }
         while rng.percent(60) && !(bed.flights.is_empty() && bed.probes.is_empty()) {
@@ -370,7 +370,7 @@ fn run_schedule(seed: u64) -> u64 {
     }
     bed.end_all();
     for queue in 0..bed.queues.len() {
-        (0..requests).for_each(|_| bed.machine.unplug(queue as u32, &mut bed.actions));
+        (0..requests).for_each(|_| bed.machine.unplug(queue as u32, 0, &mut bed.actions));
     }
     bed.take_in();
     bed.end_all();

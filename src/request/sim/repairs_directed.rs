@@ -132,10 +132,10 @@ fn eio_is_asked_about_once_where_it_may_be_about_alignment() {
 #[test]
 fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
     let mut bed = Bed::new(1, &QueueLimits { suspected: Suspected::Nothing, ..limits() }, 0);
-    bed.machine.plug(0);
+    bed.machine.plug(0, 0);
     bed.submit(0, Op::Write, 1, 2, RequestFlags::default());
     bed.submit(0, Op::Write, 5, 2, RequestFlags::default());
-    bed.machine.unplug(0, &mut bed.actions);
+    bed.machine.unplug(0, 0, &mut bed.actions);
     bed.take_in();
     assert_eq!(bed.flights.iter().map(|io| io.joined.len()).collect::<Vec<_>>(), [2]);
     bed.wants = 1 << 20;
@@ -148,10 +148,10 @@ fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
 fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
     let mut bed = Bed::new(1, &limits(), 0);
     for batch in 0..2 {
-        bed.machine.plug(0);
+        bed.machine.plug(0, 0);
         bed.submit(0, Op::Write, 8 * batch + 1, 2, RequestFlags::default());
         bed.submit(0, Op::Write, 8 * batch + 5, 2, RequestFlags::default());
-        bed.machine.unplug(0, &mut bed.actions);
+        bed.machine.unplug(0, 0, &mut bed.actions);
         bed.take_in();
     }
     let joined = |bed: &Bed| bed.flights.iter().map(|io| io.joined.len()).collect::<Vec<_>>();

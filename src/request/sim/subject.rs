@@ -3,7 +3,7 @@
 use super::memory::Pool;
 use super::scenario::Scenario;
 use crate::driver::Io;
-use crate::request::{Action, Machine, QueueId, Request, RequestId, Stats};
+use crate::request::{Action, Machine, PlugKey, QueueId, Request, RequestId, Stats};
 
 /// The owner of a queue is its number in the scenario.
 pub type SimAction = Action<usize, usize>;
@@ -14,18 +14,20 @@ pub trait Subject {
     /// Whether requests may change the length.
     const RESIZES: bool;
 
-    fn plug(&mut self, queue: usize);
-    fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>);
-    fn submit_held(&mut self, queue: usize, actions: &mut Vec<SimAction>);
+    fn plug(&mut self, queue: usize, key: PlugKey);
+    fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>);
+    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>);
     fn submit_now(
         &mut self,
         queue: usize,
+        key: PlugKey,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId;
     fn submit(
         &mut self,
         queue: usize,
+        key: PlugKey,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId;
@@ -36,6 +38,8 @@ pub trait Subject {
         id: RequestId,
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32>;
+    /// How many were taken back.
+    fn cancel_all(&mut self, queue: usize, actions: &mut Vec<SimAction>) -> usize;
     /// Of the object; None: it is not known.
     fn length(&self) -> Option<u64>;
     /// None: it keeps none.
@@ -63,34 +67,36 @@ impl Subject for RealMachine {
     const SHARES: bool = true;
     const RESIZES: bool = true;
 
-    fn plug(&mut self, queue: usize) {
-        self.machine.plug(self.queues[queue]);
+    fn plug(&mut self, queue: usize, key: PlugKey) {
+        self.machine.plug(self.queues[queue], key);
     }
 
-    fn unplug(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
-        self.machine.unplug(self.queues[queue], actions);
+    fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>) {
+        self.machine.unplug(self.queues[queue], key, actions);
     }
 
-    fn submit_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
-        self.machine.submit_held(self.queues[queue], actions);
+    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.machine.submit_all_held(self.queues[queue], actions);
     }
 
     fn submit_now(
         &mut self,
         queue: usize,
+        key: PlugKey,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
-        self.machine.submit_now(self.queues[queue], request, actions)
+        self.machine.submit_now(self.queues[queue], key, request, actions)
     }
 
     fn submit(
         &mut self,
         queue: usize,
+        key: PlugKey,
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
-        self.machine.submit(self.queues[queue], request, actions)
+        self.machine.submit(self.queues[queue], key, request, actions)
     }
 
     fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>) {
@@ -104,6 +110,10 @@ impl Subject for RealMachine {
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32> {
         self.machine.cancel(self.queues[queue], id, actions)
+    }
+
+    fn cancel_all(&mut self, queue: usize, actions: &mut Vec<SimAction>) -> usize {
+        self.machine.cancel_all(self.queues[queue], actions)
     }
 
     fn length(&self) -> Option<u64> {

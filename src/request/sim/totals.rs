@@ -23,8 +23,9 @@ pub struct Counts {
     pub interrupts: u64,
     /// Scratch that the pool did not give.
     pub denied: u64,
-    /// Requests that were taken back; cancels that were refused; requests that would not wait.
+    /// Requests that were taken back; those of them that were with all others; cancels that were refused; requests that would not wait.
     pub cancelled: u64,
+    pub cancelled_together: u64,
     pub cancels_refused: u64,
     pub declined: u64,
     pub failed_requests: u64,
@@ -99,6 +100,7 @@ impl Counts {
         self.interrupts += other.interrupts;
         self.denied += other.denied;
         self.cancelled += other.cancelled;
+        self.cancelled_together += other.cancelled_together;
         self.cancels_refused += other.cancels_refused;
         self.declined += other.declined;
         self.failed_requests += other.failed_requests;
@@ -170,14 +172,17 @@ pub fn check_stats(
         let Some(stats) = stats else { return Ok(()) };
         let mut requests = [0; KINDS];
         let mut bytes = [0; KINDS];
-        let mut errors = 0;
+        let (mut failed, mut errors) = (0, 0);
         for (number, plan) in scenario.plans.iter().enumerate() {
             if plan.queue == queue {
                 let ok = ledger.succeeded & bit(number) != 0;
                 requests[kind(plan.op)] += 1;
                 let moves = matches!(plan.op, Op::Read | Op::Write) && ok;
                 bytes[kind(plan.op)] += if moves { plan.bytes } else { 0 };
-                errors += u64::from(!ok);
+                failed += u64::from(!ok);
+                // What was taken back is nobody's error.
+                let cancelled = ledger.entries[number].result == Some(Err(libc::ECANCELED));
+                errors += u64::from(!ok && !cancelled);
             }
         }
         let [reads, writes, _, zeroes, ..] = counts.ios[queue];
@@ -196,7 +201,7 @@ pub fn check_stats(
             && stats.errors == errors
             && stats.in_flight == 0
             && copied <= moving
-            && copied + errors >= moving
+            && copied + failed >= moving
             && stats.rmw <= requests[1] + requests[3]
             && stats.rmw <= stats.rmw_reads + stats.rmw_reads_skipped
             && (stats.rmw_reads <= 2 * stats.rmw || counts.loose > 0)
@@ -216,7 +221,7 @@ pub fn check_stats(
         counts.merged += stats.merged;
         counts.zero_copy += stats.zero_copy;
         counts.bounced += stats.bounced;
-        counts.failed_requests += errors;
+        counts.failed_requests += failed;
     }
     let Counts { waits, waits_least, waits_most, .. } = *counts;
     if waits < waits_least || waits > waits_most {

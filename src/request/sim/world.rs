@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::arrivals::THREADS;
 use super::isolated;
 use super::joined::Joint;
 use super::ledger::{bit, members, Checked, Ledger, Set};
@@ -45,9 +46,11 @@ pub struct World<'a, S> {
     /// Who completed in this step.
     pub(super) gone: Vec<usize>,
     pub(super) actions: Vec<SimAction>,
-    /// By queue: how many plugs are open, and whom they hold back.
-    pub(super) plugs: Vec<u32>,
-    pub(super) held: Vec<Vec<usize>>,
+    /// The thread that does the next step.
+    pub thread: usize,
+    /// By queue and thread: how many plugs are open, and whom they hold back.
+    pub(super) plugs: Vec<[u32; THREADS]>,
+    pub(super) held: Vec<[Vec<usize>; THREADS]>,
     pub(super) batches: u64,
     /// Entered in this step, after everybody else had started.
     pub(super) latecomer: Option<usize>,
@@ -90,8 +93,9 @@ impl<'a, S: Subject> World<'a, S> {
             joints: Vec::new(),
             gone: Vec::new(),
             actions: Vec::new(),
-            plugs: vec![0; scenario.limits.len()],
-            held: vec![Vec::new(); scenario.limits.len()],
+            thread: 0,
+            plugs: vec![[0; THREADS]; scenario.limits.len()],
+            held: vec![Default::default(); scenario.limits.len()],
             batches: 0,
             latecomer: None,
             rng: Rng::new(scenario.seed ^ 2),
@@ -183,7 +187,7 @@ impl<'a, S: Subject> World<'a, S> {
             return Err("somebody has written to the zeros".into());
         }
         model::check_disk(self.scenario, &self.ledger, &self.disk)?;
-        if self.held.iter().any(|held| !held.is_empty()) {
+        if self.held.iter().flatten().any(|held| !held.is_empty()) {
             return Err("the schedule leaves requests held back".into());
         }
         self.counts.denied += u64::from(self.memory.borrow().denied);
@@ -274,8 +278,9 @@ impl<'a, S: Subject> World<'a, S> {
         let number = done.token;
         trace!(self, "completes {number}: {:?}", done.result);
         let denied = self.memory.borrow().denied;
+        let entered = |number: usize| self.ledger.entries[number].admitted.map(|a| a.at);
         let led = self.gone.iter().any(|&leader| {
-            leader < number
+            entered(leader) < entered(number)
                 && self.may_share(leader, number)
                 && self.ledger.entries[leader].result == Some(done.result)
         });

@@ -1,5 +1,5 @@
 //! What the tracker does for the rare requests: it says whether one would have to wait before that
-//! one is entered, and takes one out that never ran.
+//! one is entered, and takes out those that never ran.
 
 use super::{Access, Slot, Spans, Tracked, Tracker};
 
@@ -13,17 +13,22 @@ impl Tracker {
         })
     }
 
-    /// Takes out a request that has not run, as if it had never been there: those that waited for
-    /// it wait for what it waited for, where they overlap that. Those that wait for nobody any
+    /// Takes out requests that have not run, as if they had never been there: those that waited for
+    /// them wait for what they waited for, where they overlap that. Those that wait for nobody any
     /// more are appended to `ready`, oldest first.
-    pub fn withdraw(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
-        if self.tracked[slot as usize].blockers == 0 {
-            // Nobody before it is left that it conflicts with, so nobody waits through it.
-            return self.remove(slot, ready);
+    pub fn withdraw(&mut self, slots: &[Slot], ready: &mut Vec<Slot>) {
+        if let &[slot] = slots {
+            if self.tracked[slot as usize].blockers == 0 {
+                // Nobody before it is left that it conflicts with, so nobody waits through it.
+                return self.remove(slot, ready);
+            }
+        }
+        if slots.is_empty() {
+            return;
         }
         // The others enter again, in their order. Who runs conflicts with nobody before it, so it
         // waits for nobody after that either.
-        self.tracked[slot as usize] = Tracked::default();
+        slots.iter().for_each(|&slot| self.tracked[slot as usize] = Tracked::default());
         self.spans = Spans::default();
         let mut others: Vec<(Slot, Tracked)> = (0..).zip(self.tracked.drain(..)).collect();
         self.tracked.resize_with(others.len(), Tracked::default);
@@ -106,7 +111,7 @@ mod tests {
                     _ if !list.0.is_empty() => {
                         let slot = list.0[random(list.0.len() as u64) as usize].0;
                         withdrawn += u64::from(!before.contains(&slot));
-                        tracker.withdraw(slot, &mut ready);
+                        tracker.withdraw(&[slot], &mut ready);
                         slot
                     }
                     _ => continue,
@@ -132,7 +137,7 @@ mod tests {
         assert!(!tracker.insert(3, 4, 8, Exclusive));
         assert!(!tracker.insert(4, 0, 4, Shared));
         let mut ready = Vec::new();
-        tracker.withdraw(1, &mut ready);
+        tracker.withdraw(&[1], &mut ready);
         assert_eq!(ready, [2, 4]);
         assert!(!tracker.conflicts(0, 4, Shared));
         assert!(tracker.conflicts(4, 8, Shared));

@@ -1,0 +1,236 @@
+//! What a drain waits for: the requests that were taken in before it, however many more come.
+//!
+//! Requests are counted by *generation*. There is one that takes requests in; a drain closes it, if
+//! it has any, opens another, and waits for those that are closed. So what comes later is counted
+//! elsewhere, and a generation that is closed only gets smaller:
+//!
+//! ```text
+//!   counts   [ 3 ][ 0 ][ 7 ][ 1 ] ...           a drain: closes 2 ---> current = 3
+//!              |    |    |    |                            waits for 0 and 2
+//!            closed free closed current
+//! ```
+//!
+//! Taking a request in is: look which generation is current, count there, look again. If it was
+//! closed in between, the drain may have seen it empty, so the request is counted anew in the one
+//! that is current now. Of a request that looks again and a drain that closes and looks one sees the
+//! other: SeqCst, all of it. A request that ends takes the lock only if it was the last of a closed
+//! generation.
+//!
+//! The lock guards which generations are closed; nothing else is taken while it is held.
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Condvar, Instant, Mutex};
+
+/// How many generations there are. Where all are in use a drain waits until one has ended before it
+/// can close the current one, and so for some of the requests that come meanwhile.
+const PLACES: usize = 64;
+
+/// The generation that a request is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u8);
+
+/// A moment: what was taken in before it is in the generations that were closed until then. The
+/// number of the last of them, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark(u64);
+
+pub struct Generations {
+    /// The one that takes requests in. Written under the lock.
+    current: AtomicUsize,
+    counts: [AtomicUsize; PLACES],
+    closed: Mutex<Closed>,
+    /// A closed one has ended, or one that a drain wanted to close is closed.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Closed {
+    /// How many have ever been closed.
+    number: u64,
+    /// Those that have requests left, oldest first: which one in that order, and its place.
+    left: Vec<(u64, usize)>,
+}
+
+impl Default for Generations {
+    fn default() -> Generations {
+        Generations {
+            current: AtomicUsize::new(0),
+            counts: [const { AtomicUsize::new(0) }; PLACES],
+            closed: Mutex::default(),
+            ended: Condvar::new(),
+        }
+    }
+}
+
+impl Generations {
+    /// A request comes.
+    pub fn enter(&self) -> Generation {
+        loop {
+            let at = self.current.load(Ordering::SeqCst);
+            self.counts[at].fetch_add(1, Ordering::SeqCst);
+            if self.current.load(Ordering::SeqCst) == at {
+                return Generation(at as u8);
+            }
+            self.leave(Generation(at as u8));
+        }
+    }
+
+    /// A request is over. True: it was the last of a closed generation, and whoever waits for that
+    /// has been told.
+    pub fn leave(&self, Generation(at): Generation) -> bool {
+        let at = usize::from(at);
+        // What this thread did, a callback say, is seen by whoever sees the count.
+        let last = self.counts[at].fetch_sub(1, Ordering::SeqCst) == 1;
+        if !last || self.current.load(Ordering::SeqCst) == at {
+            return false;
+        }
+        // The lock orders this with a drain that has looked and is about to wait.
+        drop(self.closed.lock());
+        self.ended.notify_all();
+        true
+    }
+
+    pub fn are_empty(&self) -> bool {
+        let mut closed = self.closed.lock();
+        self.sweep(&mut closed);
+        closed.left.is_empty() && self.is_empty(self.current.load(Ordering::SeqCst))
+    }
+
+    /// What comes from here on is not in what was before.
+    pub fn mark(&self) -> Mark {
+        let mut closed = self.closed.lock();
+        if self.is_empty(self.current.load(Ordering::SeqCst)) || self.close(&mut closed) {
+            return Mark(closed.number);
+        }
+        // No place is free. Whoever closes the current one next, it has what was before.
+        Mark(closed.number + 1)
+    }
+
+    pub fn are_over(&self, mark: Mark) -> bool {
+        self.look(mark, &mut self.closed.lock())
+    }
+
+    /// Returns when what was before the mark is over. False: it is `until`, and it is not.
+    pub fn wait(&self, mark: Mark, until: Option<Instant>) -> bool {
+        let mut closed = self.closed.lock();
+        while !self.look(mark, &mut closed) {
+            match until {
+                None => self.ended.wait(&mut closed),
+                Some(until) => {
+                    if self.ended.wait_until(&mut closed, until).timed_out() {
+                        return self.look(mark, &mut closed);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn look(&self, Mark(mark): Mark, closed: &mut Closed) -> bool {
+        self.sweep(closed);
+        if mark > closed.number && self.close(closed) {
+            self.ended.notify_all();
+            self.sweep(closed);
+        }
+        mark <= closed.number && closed.left.first().is_none_or(|&(number, _)| number > mark)
+    }
+
+    /// False: no place is free.
+    fn close(&self, closed: &mut Closed) -> bool {
+        let current = self.current.load(Ordering::SeqCst);
+        let taken = |at: &usize| *at == current || closed.left.iter().any(|(_, its)| its == at);
+        let Some(free) = (0..PLACES).find(|at| !taken(at)) else { return false };
+        self.current.store(free, Ordering::SeqCst);
+        closed.number += 1;
+        closed.left.push((closed.number, current));
+        true
+    }
+
+    fn sweep(&self, closed: &mut Closed) {
+        closed.left.retain(|&(_, at)| !self.is_empty(at));
+    }
+
+    fn is_empty(&self, at: usize) -> bool {
+        self.counts[at].load(Ordering::SeqCst) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_over_when_what_was_before_it_is_whatever_came_later() {
+        let all = Generations::default();
+        assert!(all.are_empty() && all.are_over(all.mark()));
+        let before = [all.enter(), all.enter()];
+        let first = all.mark();
+        let between = all.enter();
+        let second = all.mark();
+        let after = all.enter();
+        assert!(!all.leave(before[0]) && !all.are_over(first));
+        assert!(all.leave(before[1]) && all.are_over(first));
+        assert!(!all.are_over(second) && !all.are_empty());
+        assert!(all.leave(between) && all.are_over(second));
+        assert!(!all.leave(after) && all.are_empty(), "nobody waits for it");
+    }
+
+    #[test]
+    fn what_was_before_an_earlier_mark_was_before_a_later_one() {
+        let all = Generations::default();
+        let request = all.enter();
+        let marks = [all.mark(), all.mark(), all.mark()];
+        let later = all.enter();
+        assert!(marks.iter().all(|&mark| !all.are_over(mark)));
+        all.leave(request);
+        assert!(marks.iter().all(|&mark| all.are_over(mark)));
+        all.leave(later);
+    }
+
+    #[test]
+    fn without_a_free_place_a_mark_is_over_once_one_was() {
+        let all = Generations::default();
+        let hung: Vec<_> = (0..PLACES - 1).map(|_| (all.enter(), all.mark())).collect();
+        let late = all.enter();
+        let marks = [all.mark(), all.mark()];
+        assert_eq!(all.current.load(Ordering::SeqCst), PLACES - 1);
+        let now = Instant::now();
+        assert!(!all.wait(marks[0], Some(now)));
+        all.leave(hung[5].0);
+        assert!(!all.are_over(marks[0]), "it is closed by this");
+        let after = all.enter();
+        assert_ne!(after, late);
+        all.leave(late);
+        assert!(!all.are_over(marks[0]), "others came before it");
+        hung.iter().filter(|its| its.0 != hung[5].0).for_each(|its| assert!(all.leave(its.0)));
+        assert!(hung.iter().chain(&marks.map(|mark| (late, mark))).all(|its| all.are_over(its.1)));
+        all.leave(after);
+        assert!(all.are_empty());
+    }
+
+    #[test]
+    fn drains_return_though_others_never_cease() {
+        use std::sync::atomic::AtomicBool;
+        let (all, stop) = (Generations::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    // Never without one.
+                    let mut last = all.enter();
+                    while !stop.load(Ordering::Relaxed) {
+                        let next = all.enter();
+                        all.leave(last);
+                        last = next;
+                    }
+                    all.leave(last);
+                });
+            }
+            let drains: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| (0..2000).all(|_| all.wait(all.mark(), None))))
+                .collect();
+            assert!(drains.into_iter().all(|drain| drain.join().unwrap()));
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(all.are_empty());
+    }
+}

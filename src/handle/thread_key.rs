@@ -1,0 +1,43 @@
+//! By what the request machine knows the threads that plug. A key is never given to another thread,
+//! also when its thread has ended: what that one has plugged stays its own.
+
+use std::cell::Cell;
+// Not the simulator's: no schedule depends on it.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::request::PlugKey;
+
+thread_local! {
+    /// 0: it has none yet. No destructor, so it can be read to the thread's very end.
+    static KEY: Cell<PlugKey> = const { Cell::new(0) };
+}
+
+/// Of this thread.
+pub fn thread_key() -> PlugKey {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let key = KEY.get();
+    if key != 0 {
+        return key;
+    }
+    // 2^64 of them are never used up. Relaxed: all that counts is that they differ.
+    let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    KEY.set(key);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_keeps_its_key_and_no_other_gets_it() {
+        let mine = thread_key();
+        let others: Vec<PlugKey> =
+            (0..9).map(|_| std::thread::spawn(thread_key).join().unwrap()).collect();
+        assert_eq!(thread_key(), mine);
+        let mut all = [others.as_slice(), &[mine]].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 10);
+    }
+}
