@@ -24,6 +24,7 @@ use crate::sys::{page_bytes, without_file_size_signal, Descriptor, Errno, Error}
 use super::file_change::Refused;
 use super::file_open::{self, Identity, Opened, Spare};
 use super::image_lock::{self, ImageLock, Use};
+use super::way::Traveller;
 use super::{Driver, Io, Lane, Op, Segment};
 
 /// What a handle's options say about its descriptors. Alignments: 0 = probe.
@@ -60,6 +61,8 @@ pub struct FileDriver {
     name: String,
     /// Where it was opened by path.
     path: Option<CString>,
+    /// Keeps the handles of the object from going another way; dropped last.
+    _way: Traveller,
 }
 
 impl FileDriver {
@@ -107,7 +110,7 @@ impl FileDriver {
         let preferred = opened.descriptor.fstat().map_or(0, |stat| stat.st_blksize);
         let mut driver = FileDriver {
             cache_unit: cache_unit(page_bytes(), preferred),
-            limits: probe(&opened.descriptor, opened.direct, &overrides),
+            limits: probe(&opened.descriptor, opened.way.is_direct(), &overrides),
             main: opened.descriptor,
             last_block: OnceCell::new(),
             flush: None,
@@ -119,6 +122,7 @@ impl FileDriver {
             refused: Refused::default(),
             name,
             path,
+            _way: opened.way,
         };
         driver.check_writable()?;
         driver.open_last_block(options, spares)?;
