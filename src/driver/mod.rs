@@ -28,7 +28,7 @@ pub use file_open::Identity;
 pub use image_lock::{ImageLock, Use};
 pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
 #[cfg(feature = "simulation")]
-pub use way::open_ways;
+pub use way::{open_ways, Traveller, Wish};
 
 use crate::sys::Error;
 
