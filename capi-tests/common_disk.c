@@ -25,7 +25,8 @@ static const char *const bed_names[BED_ALL_KINDS] = {
     "4Kn loop disk", "XFS on 4Kn", "ext4 on 4Kn", "this machine's files",
     "zram", "simulated disk", "simulated asynchronous disk",
     "simulated disk that answers at once", "btrfs on 4Kn", "tmpfs", "ramfs",
-    "512-byte loop disk", "simulated disk that zeroes"
+    "512-byte loop disk", "simulated disk that zeroes",
+    "XFS of 16 KiB blocks", "XFS of 64 KiB blocks"
 };
 
 static int cannot(struct bed *bed, const char *why, ...)
@@ -171,23 +172,48 @@ static int make_file(struct bed *bed, int64_t bytes)
     return 0;
 }
 
-static int make_filesystem(struct bed *bed, const char *type, int64_t bytes)
+/* The stripe, and largeio, make st_blksize 256 KiB. */
+static int make_xfs_of(struct bed *bed, char *block)
+{
+    char *argv[] = { "mkfs.xfs", "-q", "-f", "-b", block, "-d",
+                     "su=65536,sw=4", bed->path, NULL };
+
+    return run(argv);
+}
+
+static int run_mkfs(struct bed *bed)
 {
     char *mkfs_xfs[] = { "mkfs.xfs", "-q", "-f", bed->path, NULL };
     char *mkfs_ext4[] = { "mkfs.ext4", "-q", "-F", bed->path, NULL };
     char *mkfs_btrfs[] = { "mkfs.btrfs", "-q", "-f", bed->path, NULL };
-    int is_ext4 = bed->kind == BED_EXT4;
-    int64_t disk = (is_ext4 ? 64 : 320) * INT64_C(1048576) + bytes;
 
-    if (make_loop(bed, disk, BLOCK))
+    switch (bed->kind) {
+    case BED_EXT4:
+        return run(mkfs_ext4);
+    case BED_BTRFS:
+        return run(mkfs_btrfs);
+    case BED_XFS_16K:
+        return make_xfs_of(bed, "size=16384");
+    case BED_XFS_64K:
+        return make_xfs_of(bed, "size=65536");
+    default:
+        return run(mkfs_xfs);
+    }
+}
+
+static int make_filesystem(struct bed *bed, const char *type, int64_t bytes)
+{
+    int large = bed->kind == BED_XFS_16K || bed->kind == BED_XFS_64K;
+    int64_t room = bed->kind == BED_EXT4 ? 64 : large ? 768 : 320;
+
+    if (make_loop(bed, room * INT64_C(1048576) + bytes, BLOCK))
         return -1;
-    if (run(is_ext4 ? mkfs_ext4
-                    : bed->kind == BED_XFS ? mkfs_xfs : mkfs_btrfs))
+    if (run_mkfs(bed))
         return cannot(bed, "mkfs.%s is missing or failed", type);
     if (make_dir(bed))
         return cannot(bed, "no directory for %s: %s", type,
                       strerror(errno));
-    if (mount(bed->path, bed->dir, type, 0, NULL))
+    if (mount(bed->path, bed->dir, type, 0, large ? "largeio" : NULL))
         return cannot(bed, "cannot mount %s: %s", type, strerror(errno));
     bed->mounted = 1;
     return make_file(bed, bytes);
@@ -268,6 +294,8 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
     case BED_LOOP_512:
         return make_loop(bed, bytes, 512);
     case BED_XFS:
+    case BED_XFS_16K:
+    case BED_XFS_64K:
         return make_filesystem(bed, "xfs", bytes);
     case BED_EXT4:
         return make_filesystem(bed, "ext4", bytes);
@@ -333,6 +361,7 @@ int bed_is_file(const struct bed *bed)
 {
     return bed->kind == BED_XFS || bed->kind == BED_EXT4 ||
            bed->kind == BED_FILE || bed->kind == BED_BTRFS ||
+           bed->kind == BED_XFS_16K || bed->kind == BED_XFS_64K ||
            bed_is_buffered(bed);
 }
 

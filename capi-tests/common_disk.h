@@ -24,6 +24,8 @@ enum bed_kind {
     BED_RAMFS,          /* the same on ramfs: no O_DIRECT, no fallocate */
     BED_LOOP_512,       /* a loop disk with 512-byte sectors */
     BED_SIM_ZEROES,     /* like BED_SIM_SYNC; zeroes, discards, shrinks */
+    BED_XFS_16K,        /* XFS of 16 KiB blocks that asks for long I/O */
+    BED_XFS_64K,        /* the same of 64 KiB blocks */
     BED_ALL_KINDS
 };
 

@@ -76,13 +76,16 @@
 /** Open for reading and writing. Without it a write fails with -EPERM. */
 #define BLKALIGN_O_RDWR (1 << 0)
 /**
- * Use O_DIRECT. Opening fails where the file system has none, unless
- * BLKALIGN_O_BUFFERED_OK.
+ * Use O_DIRECT. Opening fails where the file system has none, and with -EBUSY
+ * where this process has handles of the object that go through the page
+ * cache, unless BLKALIGN_O_BUFFERED_OK. Without this flag a handle uses the
+ * page cache, but O_DIRECT where others of the object do: side by side the two
+ * would lose each other's writes. blkalign_limits.direct tells.
  */
 #define BLKALIGN_O_DIRECT (1 << 1)
 /**
- * Where O_DIRECT is not to be had, use the page cache; blkalign_limits.direct
- * tells.
+ * Where O_DIRECT is not to be had, or this process has the object open through
+ * the page cache already, use the page cache; blkalign_limits.direct tells.
  */
 #define BLKALIGN_O_BUFFERED_OK (1 << 2)
 /** Create the file if it is missing. */
@@ -590,7 +593,8 @@ extern "C" {
  * `opts` may be NULL: all defaults, that is read-only through the page cache.
  * `*out` is written only on success. Handles of one file or device in this
  * process know of each other, whatever path they were opened by: their writes
- * never damage each other's neighbours.
+ * never damage each other's neighbours. The first of them decides whether all
+ * go with O_DIRECT or through the page cache: see BLKALIGN_O_DIRECT.
  *
  * What the handle will need later it opens now: the program may give up its
  * rights afterwards, or its /proc. A handle has up to five descriptors: the
@@ -610,6 +614,8 @@ extern "C" {
  *           passes the end; BLKALIGN_O_RESIZE with a window, for a block
  *           device, or for a driver without truncate;
  * -E2BIG    opts is of a newer version and uses what this one does not have;
+ * -EBUSY    BLKALIGN_O_DIRECT, while this process has it open through the page
+ *           cache; BLKALIGN_O_BUFFERED_OK goes along instead;
  * -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
  *           words name its byte;
  * -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;

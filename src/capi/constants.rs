@@ -11,11 +11,14 @@ pub const BLKALIGN_VERSION_PATCH: u32 = 0;
 
 /// Open for reading and writing. Without it a write fails with -EPERM.
 pub const BLKALIGN_O_RDWR: u32 = 1 << 0;
-/// Use O_DIRECT. Opening fails where the file system has none, unless
-/// BLKALIGN_O_BUFFERED_OK.
+/// Use O_DIRECT. Opening fails where the file system has none, and with -EBUSY
+/// where this process has handles of the object that go through the page
+/// cache, unless BLKALIGN_O_BUFFERED_OK. Without this flag a handle uses the
+/// page cache, but O_DIRECT where others of the object do: side by side the two
+/// would lose each other's writes. blkalign_limits.direct tells.
 pub const BLKALIGN_O_DIRECT: u32 = 1 << 1;
-/// Where O_DIRECT is not to be had, use the page cache; blkalign_limits.direct
-/// tells.
+/// Where O_DIRECT is not to be had, or this process has the object open through
+/// the page cache already, use the page cache; blkalign_limits.direct tells.
 pub const BLKALIGN_O_BUFFERED_OK: u32 = 1 << 2;
 /// Create the file if it is missing.
 pub const BLKALIGN_O_CREATE: u32 = 1 << 3;

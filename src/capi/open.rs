@@ -17,7 +17,8 @@ use crate::sys::Error;
 /// `opts` may be NULL: all defaults, that is read-only through the page cache.
 /// `*out` is written only on success. Handles of one file or device in this
 /// process know of each other, whatever path they were opened by: their writes
-/// never damage each other's neighbours.
+/// never damage each other's neighbours. The first of them decides whether all
+/// go with O_DIRECT or through the page cache: see BLKALIGN_O_DIRECT.
 ///
 /// What the handle will need later it opens now: the program may give up its
 /// rights afterwards, or its /proc. A handle has up to five descriptors: the
@@ -37,6 +38,8 @@ use crate::sys::Error;
 ///           passes the end; BLKALIGN_O_RESIZE with a window, for a block
 ///           device, or for a driver without truncate;
 /// -E2BIG    opts is of a newer version and uses what this one does not have;
+/// -EBUSY    BLKALIGN_O_DIRECT, while this process has it open through the page
+///           cache; BLKALIGN_O_BUFFERED_OK goes along instead;
 /// -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
 ///           words name its byte;
 /// -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;

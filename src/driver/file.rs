@@ -17,13 +17,14 @@ use std::os::fd::RawFd;
 use once_cell::sync::OnceCell;
 
 use crate::log;
-use crate::probe::{probe, Limits, Overrides};
+use crate::probe::{cache_unit, probe, Limits, Overrides};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::{page_bytes, without_file_size_signal, Descriptor, Errno, Error};
+use crate::sys::{without_file_size_signal, Descriptor, Errno, Error};
 
 use super::file_change::Refused;
 use super::file_open::{self, Identity, Opened, Spare};
 use super::image_lock::{self, ImageLock, Use};
+use super::way::Traveller;
 use super::{Driver, Io, Lane, Op, Segment};
 
 /// What a handle's options say about its descriptors. Alignments: 0 = probe.
@@ -60,6 +61,8 @@ pub struct FileDriver {
     name: String,
     /// Where it was opened by path.
     path: Option<CString>,
+    /// Keeps the handles of the object from going another way; dropped last.
+    _way: Traveller,
 }
 
 impl FileDriver {
@@ -104,10 +107,10 @@ impl FileDriver {
             mem_alignment: options.mem_alignment,
             segment_alignment: options.segment_alignment,
         };
-        let preferred = opened.descriptor.fstat().map_or(0, |stat| stat.st_blksize);
+        let is_device = matches!(opened.identity, Identity::Device { .. });
         let mut driver = FileDriver {
-            cache_unit: cache_unit(page_bytes(), preferred),
-            limits: probe(&opened.descriptor, opened.direct, &overrides),
+            cache_unit: cache_unit(&opened.descriptor, is_device),
+            limits: probe(&opened.descriptor, opened.way.is_direct(), &overrides),
             main: opened.descriptor,
             last_block: OnceCell::new(),
             flush: None,
@@ -119,6 +122,7 @@ impl FileDriver {
             refused: Refused::default(),
             name,
             path,
+            _way: opened.way,
         };
         driver.check_writable()?;
         driver.open_last_block(options, spares)?;
@@ -410,20 +414,6 @@ impl Driver for FileDriver {
     }
 }
 
-/// No file system has larger blocks; where st_blksize says more, it is a wish for long requests.
-const CACHE_UNIT_MAX: u64 = 1 << 16;
-
-/// `preferred`: st_blksize.
-fn cache_unit(page: u64, preferred: libc::blksize_t) -> u64 {
-    let block = u64::try_from(preferred).unwrap_or(0);
-    let believable = block.is_power_of_two() && block <= CACHE_UNIT_MAX;
-    if believable {
-        page.max(block)
-    } else {
-        page
-    }
-}
-
 /// The same slice as the kernel sees it.
 fn iovec(segments: &[Segment]) -> &[libc::iovec] {
     const _: () = assert!(
@@ -432,17 +422,4 @@ fn iovec(segments: &[Segment]) -> &[libc::iovec] {
     );
     // SAFETY: `Segment` is declared with iovec's layout: an address, then a length.
     unsafe { std::slice::from_raw_parts(segments.as_ptr().cast(), segments.len()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_unit_of_the_page_cache_is_a_page_or_a_larger_block_of_the_file_system() {
-        let units = [0, 512, 4096, 16384, 65536, 131072, 1 << 20, 12288, -4096];
-        let expected = [4096, 4096, 4096, 16384, 65536, 4096, 4096, 4096, 4096];
-        assert_eq!(units.map(|preferred| cache_unit(4096, preferred)), expected);
-        assert_eq!(cache_unit(65536, 4096), 65536);
-    }
 }

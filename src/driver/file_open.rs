@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use crate::sys::{calls, Calls, Descriptor, Errno, Error};
 
 use super::file::FileOptions;
+use super::way::{Traveller, Wish};
 
 /// Which storage object a descriptor is open on; equal for all descriptors of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,8 +26,8 @@ pub enum Identity {
 pub struct Opened {
     pub descriptor: Descriptor,
     pub identity: Identity,
-    /// O_DIRECT is in use.
-    pub direct: bool,
+    /// Whether O_DIRECT is in use, until it is dropped.
+    pub way: Traveller,
     /// Whether another descriptor of this object may be for writing: not where the caller's own
     /// descriptor was for reading only.
     pub may_write: bool,
@@ -61,7 +62,7 @@ pub fn by_path(path: &CStr, options: &FileOptions) -> Result<Opened, Error> {
     if result.is_err() && created.get() {
         remove_empty(table, path);
     }
-    result
+    result.inspect(trust_no_cached_page)
 }
 
 /// Removes what a failed attempt to create left there, and nothing that others have put there.
@@ -98,7 +99,16 @@ pub fn by_fd(fd: RawFd, options: &FileOptions) -> Result<Opened, Error> {
     }
     let may_write = flags & libc::O_ACCMODE == libc::O_RDWR;
     let open = |wanted| Descriptor::reopen_raw(table, fd, wanted);
-    opened(&name, options, may_write, open, &[Spare { table, fd }])
+    let result = opened(&name, options, may_write, open, &[Spare { table, fd }]);
+    result.inspect(trust_no_cached_page)
+}
+
+/// Throws away what the page cache has of a device before a handle reads through it: direct writes
+/// that came before may have left older pages there, if another program keeps the device open.
+fn trust_no_cached_page(opened: &Opened) {
+    if !opened.way.is_direct() && matches!(opened.identity, Identity::Device { .. }) {
+        opened.descriptor.fadvise(libc::POSIX_FADV_DONTNEED);
+    }
 }
 
 /// The object of a driver once more; `spares` are its descriptors.
@@ -171,9 +181,8 @@ impl Spare {
     }
 }
 
-/// With O_DIRECT if wanted; without where the file system has none and the caller allows that.
-/// Where the object can't be opened again a spare does: best one that is what was wanted, then one
-/// that has no O_DIRECT where buffered I/O is allowed, or has it unasked.
+/// With O_DIRECT if wanted, without where the file system has none and the caller allows that; but
+/// the way that handles of this process go already.
 fn opened(
     name: &str,
     options: &FileOptions,
@@ -181,22 +190,68 @@ fn opened(
     open: impl Fn(c_int) -> Result<Descriptor, Errno>,
     spares: &[Spare],
 ) -> Result<Opened, Error> {
+    let (descriptor, direct) = opened_alone(name, options, &open, spares)?;
+    let identity = identify(&descriptor, name)?;
+    let either = !options.direct || options.buffered_ok;
+    let way = Traveller::enter(identity, Wish { direct, either }).ok_or_else(|| {
+        let why = "cannot open with O_DIRECT: this process has handles of it that go through the \
+                   page cache, and the two would lose each other's writes; close those, open \
+                   them with BLKALIGN_O_DIRECT too, or allow BLKALIGN_O_BUFFERED_OK here";
+        Error::new(libc::EBUSY, format!("{name}: {why}"))
+    })?;
+    if way.is_direct() == direct {
+        return Ok(Opened { descriptor, identity, way, may_write });
+    }
+    let wanted = flags(options, way.is_direct());
+    let result = open(wanted).or_else(|errno| {
+        let spare = || spares.iter().find_map(|spare| spare.duplicate(wanted));
+        (!is_shortage(errno)).then(spare).flatten().ok_or(errno)
+    });
+    let descriptor = result.map_err(|errno| {
+        let how = if way.is_direct() { "with" } else { "without" };
+        let why = format!("this process uses it {how} O_DIRECT, and it cannot be opened so here");
+        Error::new(errno, format!("{name}: {why}"))
+    })?;
+    if identify(&descriptor, name)? != identity {
+        let words = format!("{name}: opening it again led to another file");
+        return Err(Error::new(libc::ESTALE, words));
+    }
+    Ok(Opened { descriptor, identity, way, may_write })
+}
+
+fn flags(options: &FileOptions, direct: bool) -> c_int {
     let access = if options.writable { libc::O_RDWR } else { libc::O_RDONLY };
+    if direct {
+        access | libc::O_DIRECT
+    } else {
+        access
+    }
+}
+
+/// As if nobody else in this process had it open, and whether with O_DIRECT. Where the object can't
+/// be opened again a spare does: best one that is what was wanted, then one that has no O_DIRECT
+/// where buffered I/O is allowed, or has it unasked.
+fn opened_alone(
+    name: &str,
+    options: &FileOptions,
+    open: impl Fn(c_int) -> Result<Descriptor, Errno>,
+    spares: &[Spare],
+) -> Result<(Descriptor, bool), Error> {
     let mut direct = options.direct;
-    let mut result = open(if direct { access | libc::O_DIRECT } else { access });
+    let mut result = open(flags(options, direct));
     if direct && matches!(result, Err(libc::EINVAL)) {
         if !options.buffered_ok {
             let why = "the file system has no O_DIRECT, and buffered I/O was not allowed";
             return Err(Error::new(libc::EINVAL, format!("{name}: {why}")));
         }
         direct = false;
-        result = open(access);
+        result = open(flags(options, false));
     }
     if result.as_ref().is_err_and(|errno| !is_shortage(*errno)) {
         let other = (!direct || options.buffered_ok).then_some(!direct);
         let kinds = [Some(direct), other].into_iter().flatten();
         let mut found = kinds.flat_map(|direct| {
-            let wanted = if direct { access | libc::O_DIRECT } else { access };
+            let wanted = flags(options, direct);
             let duplicates = spares.iter().filter_map(move |spare| spare.duplicate(wanted));
             duplicates.map(move |descriptor| (descriptor, direct))
         });
@@ -210,8 +265,7 @@ fn opened(
         let why = if spares.is_empty() || is_shortage(errno) { "" } else { NO_SPARE };
         Error::new(errno, format!("{name}: cannot open {purpose}{why}"))
     })?;
-    let identity = identify(&descriptor, name)?;
-    Ok(Opened { descriptor, identity, direct, may_write })
+    Ok((descriptor, direct))
 }
 
 /// A descriptor can't be opened again, and as it is it will not do.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::sys::simulated::Storage;
-use crate::sys::testbed::{or_skip, Directory, Mounted};
+use crate::sys::testbed::{or_skip, Directory, Loop4k, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
 use super::file_tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
@@ -159,6 +159,51 @@ fn reopening_gives_other_flags_on_the_same_object() {
     assert_eq!(write(&first, Lane::Main, 0, b"no"), Err(libc::EBADF));
 }
 
+const EITHER: FileOptions = FileOptions { buffered_ok: true, ..DIRECT };
+
+/// Each opened once more with these options: by path, by descriptor, and from a handle.
+fn once_more(path: &Path, first: &FileDriver, options: &FileOptions) -> [Result<bool, Error>; 3] {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let all = [
+        open(path, options),
+        FileDriver::open_fd(file.as_raw_fd(), options),
+        first.reopen(options),
+    ];
+    all.map(|opened| opened.map(|driver| driver.limits().direct))
+}
+
+fn expect_one_way(path: &Path) {
+    let direct = open(path, &DIRECT).unwrap();
+    for options in [DIRECT, BUFFERED, EITHER] {
+        assert_eq!(once_more(path, &direct, &options), [Ok(true), Ok(true), Ok(true)]);
+    }
+    drop(direct);
+    let buffered = open(path, &BUFFERED).unwrap();
+    assert!(!buffered.limits().direct, "nobody is left to go along with");
+    for options in [BUFFERED, EITHER] {
+        assert_eq!(once_more(path, &buffered, &options), [Ok(false), Ok(false), Ok(false)]);
+    }
+    for refused in once_more(path, &buffered, &DIRECT) {
+        let error = refused.unwrap_err();
+        assert_eq!(error.errno, libc::EBUSY);
+        assert!(error.words.contains("page cache"), "{error}");
+    }
+    drop(buffered);
+    assert!(open(path, &EITHER).unwrap().limits().direct);
+}
+
+#[test]
+fn handles_of_one_file_go_one_way() {
+    let Some(mounted) = or_skip(Mounted::xfs()) else { return };
+    expect_one_way(&file_of(mounted.path(), 8192));
+}
+
+#[test]
+fn handles_of_one_disk_go_one_way() {
+    let Some(disk) = or_skip(Loop4k::new(1 << 20)) else { return };
+    expect_one_way(disk.path());
+}
+
 /// A kernel where paths below /proc lead somewhere else, or nowhere.
 struct Proc(Option<CString>);
 
@@ -186,6 +231,11 @@ fn without_proc_a_descriptor_with_the_same_flags_is_duplicated() {
     let mut found = [0; 4];
     assert_eq!(read(&again, Lane::Main, 0, &mut found), Ok(4));
     assert_eq!(&found, b"kept");
+    drop((driver, again));
+    // Who goes along with a direct handle needs no other flags than that has.
+    if let Ok(direct) = with_calls(table, || open(&path, &DIRECT)) {
+        assert_eq!(direct.reopen(&BUFFERED).map(|its| its.limits().direct), Ok(true));
+    }
     let appender = File::options().read(true).append(true).open(&path).unwrap();
     let fd = appender.as_raw_fd();
     let error = refusal(with_calls(table, || FileDriver::open_fd(fd, &BUFFERED)));

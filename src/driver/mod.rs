@@ -18,6 +18,7 @@ mod image_lock;
 #[cfg(test)]
 mod image_lock_tests;
 mod io;
+mod way;
 
 #[cfg(feature = "simulation")]
 pub use callbacks::{answers_pending, REQ_FUA};
@@ -26,6 +27,8 @@ pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
 pub use image_lock::{ImageLock, Use};
 pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
+#[cfg(feature = "simulation")]
+pub use way::{open_ways, Traveller, Wish};
 
 use crate::sys::Error;
 

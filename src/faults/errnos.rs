@@ -63,6 +63,7 @@ const STATX: &[i32] = &[
     ENOSYS,
     EOPNOTSUPP,
 ];
+const FSTATFS: &[i32] = &[EBADF, EFAULT, EINTR, EIO, ENOMEM, ENOSYS, EOVERFLOW, EPERM, EACCES];
 const IOCTL: &[i32] =
     &[EBADF, EFAULT, EINVAL, ENOTTY, EIO, EPERM, EACCES, EOPNOTSUPP, EINTR, EBUSY, ENXIO, EROFS];
 /// Of the block layer, where a disk fails.
@@ -123,6 +124,7 @@ fn errnos(call: Call) -> Vec<i32> {
         Call::Unlink => &[UNLINK],
         Call::Fstat => &[FSTAT],
         Call::Statx => &[STATX],
+        Call::Fstatfs => &[FSTATFS],
         Call::Ioctl => &[IOCTL],
         Call::Preadv2 => &[READ, DISK],
         Call::Pwritev2 => &[WRITE, DISK],

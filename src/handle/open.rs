@@ -242,8 +242,7 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
         // writing back beside it: the two would undo each other.
         last_unit: if cache_unit.is_some() { unit } else { 0 },
         last_block: u64::MAX,
-        // The page cache itself reads, modifies and writes whole units. Alone it would get along,
-        // but not with a direct handle of the same file.
+        // The page cache itself reads, modifies and writes whole units.
         granule: if in_page_cache { unit } else { request_alignment },
         // The kernel pins and maps one page more for each element.
         copy_edges: cache_unit.is_some(),

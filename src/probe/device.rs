@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 
 use crate::sys::{Descriptor, Errno};
 
+use super::cache::file_system_block;
 use super::Limits;
 
 /// Fills the fields that describe the device; leaves the others alone.
@@ -36,8 +37,7 @@ pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {
 /// Less than a block of the file system is neither given back nor zeroed without writing. Where
 /// the disk's own unit is larger, the file system collects what it frees.
 fn from_file_system(descriptor: &Descriptor, limits: &mut Limits) {
-    let block = descriptor.file_system_block().unwrap_or(0);
-    if block.is_power_of_two() {
+    if let Some(block) = file_system_block(descriptor).and_then(|block| u32::try_from(block).ok()) {
         (limits.discard_alignment, limits.write_zeroes_alignment) = (block, block);
     }
 }

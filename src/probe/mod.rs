@@ -2,9 +2,10 @@
 //!
 //! Three steps: `claims` gathers what the kernel says, `decide` (pure) weighs it and asks for trial
 //! reads where that can teach something, `trial` carries those out and looks, by way of `memory`,
-//! whether they do what they say. `device` adds what is known of the block device below. Never
-//! writes.
+//! whether they do what they say. `device` adds what is known of the block device below, `cache`
+//! what the page cache works in. Never writes.
 
+mod cache;
 mod claims;
 mod decide;
 mod device;
@@ -14,6 +15,7 @@ mod memory;
 mod tests;
 mod trial;
 
+pub use cache::cache_unit;
 pub use decide::Overrides;
 pub use device::zeroes_without_data;
 pub use limits::{Limits, Source};

@@ -25,6 +25,7 @@ mod scenario;
 mod scene;
 mod small;
 mod totals;
+mod ways;
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -125,6 +126,7 @@ pub fn small_programs_keep_every_promise() {
         ("held", rings::what_is_held_back_is_not_left_behind_a_sleeper),
         ("helped", rings::a_call_that_waits_for_a_ring_that_nobody_polls_is_helped),
         ("reap", rings::a_request_that_comes_as_the_reap_job_ends_is_taken_in),
+        ("ways", ways::handles_that_come_and_go_at_once_go_one_way),
         ("cancel", rings::submit_cancel_completion_and_close_meet),
     ];
     for (name, program) in programs {

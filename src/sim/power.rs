@@ -48,7 +48,10 @@ fn asked(entry: &Entry, moment: u64) -> Option<Asked> {
 /// How much was looked at. What is wrong ends the process, with words.
 pub fn lose(scene: &Scene, ledger: &Ledger) -> Seen {
     let mut seen = Seen::default();
-    if ledger.entries.len() > REQUESTS_MAX {
+    // The page cache gathers parts of a sector before that goes out, which `crate::power` takes for
+    // writes by themselves; it has runs of its own for that.
+    let in_page_cache = scene.places.first().is_some_and(|first| !first.direct);
+    if ledger.entries.len() > REQUESTS_MAX || in_page_cache {
         return seen;
     }
     let record = &scene.device.record;

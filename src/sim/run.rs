@@ -10,7 +10,7 @@ use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
 use super::totals::Totals;
 use crate::driver::Op;
-use crate::handle::{CompletionMode, Handle};
+use crate::handle::{CompletionMode, Handle, Options};
 use crate::sync::simulated::memory::Meeting;
 use crate::sync::simulated::thread::{spawn, JoinHandle};
 use crate::sync::simulated::{
@@ -19,7 +19,7 @@ use crate::sync::simulated::{
 use crate::sys::simulation::calls::{self, calmly, PATH, TABLE};
 use crate::sys::simulation::device::{self, Device};
 use crate::sys::simulation::driver;
-use crate::sys::with_calls;
+use crate::sys::{with_calls, Error};
 
 /// Threads that complete the disk's I/O.
 const DEVICE_THREADS: usize = 2;
@@ -48,8 +48,9 @@ fn inside(scenario: Scenario) -> Totals {
         })
         .collect();
     let handles = open(&scenario);
-    let places = scenario.handles.iter().zip(handles).map(|(plan, handle)| place(plan, handle));
-    let places = places.collect();
+    let driver = matches!(scenario.under, Under::Driver | Under::AsynchronousDriver);
+    let places = scenario.handles.iter().zip(handles);
+    let places = places.map(|(plan, handle)| place(plan, handle, driver)).collect();
     let model = Model::new(scenario.unit, shape.length);
     let ledger = parking_lot::Mutex::new(Ledger { model, entries: Vec::new() });
     let refused = scenario.refused_threads;
@@ -74,12 +75,23 @@ fn inside(scenario: Scenario) -> Totals {
 }
 
 fn open(scenario: &Scenario) -> Vec<Handle> {
-    let asynchronous = scenario.under == Under::AsynchronousDriver;
     let mut handles: Vec<Handle> = Vec::new();
     for plan in &scenario.handles {
-        let options = &plan.options;
-        let opened = with_calls(&TABLE, || {
-            calmly(|| match (scenario.under, handles.first()) {
+        let opened = open_one(scenario, handles.first(), &plan.options);
+        handles.push(opened.unwrap_or_else(|error| fail(&format!("open: {error}"))));
+    }
+    handles
+}
+
+fn open_one(
+    scenario: &Scenario,
+    first: Option<&Handle>,
+    options: &Options,
+) -> Result<Handle, Error> {
+    let asynchronous = scenario.under == Under::AsynchronousDriver;
+    let open = |options: &Options| {
+        with_calls(&TABLE, || {
+            calmly(|| match (scenario.under, first) {
                 (Under::File | Under::Device, Some(first)) if choose(2) == 0 => first.dup(options),
                 (Under::File | Under::Device, _) => Handle::open(PATH, options),
                 (_, Some(first)) => first.dup(options),
@@ -88,15 +100,34 @@ fn open(scenario: &Scenario) -> Vec<Handle> {
                     Handle::open_driver(driver::table(asynchronous), options)
                 }
             })
-        });
-        handles.push(opened.unwrap_or_else(|error| fail(&format!("open: {error}"))));
-    }
-    handles
+        })
+    };
+    // On a file or device the first decides which way all go.
+    let Some(first) = first.filter(|_| matches!(scenario.under, Under::File | Under::Device))
+    else {
+        return open(options);
+    };
+    let direct = first.limits().direct;
+    let refused = options.direct && !options.buffered_ok && !direct;
+    let opened = match open(options) {
+        Err(error) if refused && error.errno == libc::EBUSY => {
+            open(&Options { buffered_ok: true, ..options.clone() })
+        }
+        Ok(_) if refused => fail("O_DIRECT alone beside handles that use the page cache"),
+        opened => opened,
+    };
+    opened.inspect(|handle| {
+        if handle.limits().direct != direct {
+            fail("two handles go different ways");
+        }
+    })
 }
 
-fn place(plan: &Plan, handle: Handle) -> Place {
+/// `driver`: a C caller's, which has no page cache.
+fn place(plan: &Plan, handle: Handle, driver: bool) -> Place {
     Place {
         plan: plan.clone(),
+        direct: driver || handle.limits().direct,
         handle: parking_lot::Mutex::new(Some(Arc::new(handle))),
         used: Meeting::new(),
         running: AtomicUsize::new(0),
@@ -230,6 +261,7 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
     let left = [
         ("descriptors", calls::open_descriptors(device)),
         ("nodes", crate::node::open_nodes()),
+        ("ways of objects", crate::driver::open_ways()),
         ("answers owed by drivers", crate::driver::answers_pending()),
         ("shared pools", crate::handle::shared_pools()),
     ];

@@ -112,6 +112,10 @@ impl Scenario {
         if draw.percent(12) {
             scenario.faults.forbids = Some(draw.below(80));
         }
+        for Plan { options, .. } in &mut scenario.handles {
+            let (direct, either) = (draw.percent(75), draw.percent(25));
+            (options.direct, options.buffered_ok) = (direct, direct && either);
+        }
         scenario
     }
 

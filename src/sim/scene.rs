@@ -18,6 +18,8 @@ use crate::sys::simulation::disk::read_memory;
 
 pub struct Place {
     pub plan: Plan,
+    /// Not through the page cache.
+    pub direct: bool,
     /// None once it is closed.
     pub handle: Mutex<Option<Arc<Handle>>>,
     /// Whoever closes it knows what others have done with it.

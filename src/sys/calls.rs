@@ -81,6 +81,15 @@ pub trait Calls: Send + Sync {
         Ok(unsafe { statx.assume_init() })
     }
 
+    /// fstatfs(2): what the file system says of itself.
+    fn fstatfs(&self, fd: RawFd) -> Result<libc::statfs, Errno> {
+        let mut statfs = MaybeUninit::zeroed();
+        // SAFETY: `statfs` has room for what the kernel writes.
+        check(unsafe { libc::fstatfs(fd, statfs.as_mut_ptr()) })?;
+        // SAFETY: all of it was zeroed, and a struct of integers may hold any bytes.
+        Ok(unsafe { statfs.assume_init() })
+    }
+
     /// ioctl(2).
     ///
     /// # Safety

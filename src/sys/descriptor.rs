@@ -26,6 +26,8 @@ pub struct DirectIoInfo {
 pub const XFS_IOC_DIOINFO: libc::Ioctl = libc::_IOR::<DirectIoInfo>(b'X' as u32, 30);
 /// <linux/fs.h> says size_t, the kernel writes 64 bits.
 pub const BLKGETSIZE64: libc::Ioctl = libc::_IOR::<usize>(0x12, 114);
+/// <linux/fs.h> says size_t, the kernel writes an int.
+pub const BLKBSZGET: libc::Ioctl = libc::_IOR::<usize>(0x12, 112);
 /// Of <linux/fs.h>, older than the scheme for such numbers.
 pub const FIGETBSZ: libc::Ioctl = 2;
 const BLKROGET: libc::Ioctl = libc::_IO(0x12, 94);
@@ -126,6 +128,18 @@ impl Descriptor {
     /// BLKROGET: whether nobody may write to a block device.
     pub fn is_read_only_device(&self) -> Result<bool, Errno> {
         self.ioctl::<c_int>(BLKROGET).map(|answer| answer != 0)
+    }
+
+    /// BLKBSZGET: what the page cache of a block device works in, where it is more than a page.
+    pub fn device_cache_block(&self) -> Result<u64, Errno> {
+        self.ioctl::<c_int>(BLKBSZGET).map(|bytes| u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// The kind of file system that a file is on, and its block: statfs' f_type and f_bsize.
+    pub fn file_system(&self) -> Result<(u32, u64), Errno> {
+        let said = self.calls.fstatfs(self.fd)?;
+        // The kernel's numbers have 32 bits; C's type for them may have a sign, or more bits.
+        Ok((said.f_type as u32, u64::try_from(said.f_bsize).unwrap_or(0)))
     }
 
     /// FIGETBSZ: the block of the file system that a file is on.
@@ -281,6 +295,7 @@ mod tests {
         if cfg!(target_arch = "x86_64") || cfg!(target_arch = "aarch64") {
             assert_eq!(XFS_IOC_DIOINFO, 0x800c_581e);
             assert_eq!(BLKGETSIZE64, 0x8008_1272);
+            assert_eq!(BLKBSZGET, 0x8008_1270);
             assert_eq!(BLKDISCARD, 0x1277);
             assert_eq!(BLKROGET, 0x125e);
         }

@@ -142,6 +142,10 @@ impl Calls for Gated {
         self.ram.fstat(fd)
     }
 
+    fn fstatfs(&self, fd: RawFd) -> Result<libc::statfs, Errno> {
+        self.ram.fstatfs(fd)
+    }
+
     fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
         self.ram.statx(fd, mask)
     }

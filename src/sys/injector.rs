@@ -19,6 +19,7 @@ pub enum Call {
     Unlink,
     Fstat,
     Statx,
+    Fstatfs,
     Ioctl,
     Preadv2,
     Pwritev2,
@@ -218,6 +219,10 @@ impl Calls for Injector {
 
     fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {
         self.ask(Call::Fstat, || self.calls().fstat(fd))
+    }
+
+    fn fstatfs(&self, fd: RawFd) -> Result<libc::statfs, Errno> {
+        self.ask(Call::Fstatfs, || self.calls().fstatfs(fd))
     }
 
     fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {

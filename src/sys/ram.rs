@@ -166,6 +166,10 @@ impl Calls for Ram {
         Ok(stat)
     }
 
+    fn fstatfs(&self, _fd: RawFd) -> Result<libc::statfs, Errno> {
+        Err(libc::ENOSYS)
+    }
+
     fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
         let state = self.0.lock();
         state.flags(fd)?;

@@ -99,6 +99,10 @@ impl Calls for Table {
         Ok(stat)
     }
 
+    fn fstatfs(&self, _fd: RawFd) -> Result<libc::statfs, Errno> {
+        Err(libc::ENOSYS)
+    }
+
     fn statx(&self, _fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
         // SAFETY: a struct of integers may be all zeros.
         let mut stat: libc::statx = unsafe { std::mem::zeroed() };

@@ -215,6 +215,9 @@ impl Device {
         let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
         let mut outcome = self.outcome(kind, bytes as u64);
         let moves = matches!(kind, Kind::Read | Kind::Write);
+        if moves && !self.is_direct(fd) && offset < self.disk.last_page() && self.has_direct() {
+            fail("the page cache is used for blocks that somebody has open with O_DIRECT");
+        }
         if moves && self.is_direct(fd) && !self.disk.takes(segments, offset) {
             Counts::one(&self.counts.refused);
             outcome = Err(libc::EINVAL);
@@ -265,6 +268,12 @@ impl Device {
             return Ok((1 + choose(bytes - 1)).next_multiple_of(unit).min(bytes));
         }
         Ok(bytes)
+    }
+
+    /// Whether anybody has it open with O_DIRECT.
+    fn has_direct(&self) -> bool {
+        let is_direct = |flags: &i32| flags & libc::O_DIRECT != 0;
+        self.descriptors.lock().iter().flatten().any(is_direct)
     }
 
     fn is_direct(&self, fd: RawFd) -> bool {

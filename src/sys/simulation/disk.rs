@@ -63,6 +63,11 @@ impl Disk {
             })
     }
 
+    /// Where the page begins that has the end, if the end is inside a page.
+    pub fn last_page(&self) -> u64 {
+        self.shape.length / 4096 * 4096
+    }
+
     /// Moves up to `most` bytes between `segments` and the disk from `offset` on; how many.
     pub fn transfer(&self, write: bool, segments: &[Segment], offset: u64, most: u64) -> u64 {
         let whole: usize = segments.iter().map(|segment| segment.bytes).sum();

@@ -1,0 +1,80 @@
+//! What the page cache works in: a page, or a block of the file system where that is larger. Also
+//! the block of a file system, for those who ask how finely it gives space back.
+//!
+//! st_blksize is none of this: it is what a file system would like requests to be. XFS with a
+//! stripe and `largeio` says 256 KiB there, whatever its blocks are. statfs tells the block, also
+//! for overlayfs, whose own superblock has none; but network file systems say there how much they
+//! move at once.
+
+use crate::sys::{page_bytes, Descriptor};
+
+/// Linux has no larger blocks, neither of file systems nor of devices.
+const BLOCK_MAX: u64 = 1 << 16;
+
+/// Numbers of file systems without blocks of their own (<linux/magic.h>, statfs(2)): 9p, AFS, Ceph,
+/// FUSE, NFS, and SMB by its three names. Their pages are cached one by one.
+const WITHOUT_BLOCKS: [u32; 8] =
+    [0x0102_1997, 0x5346_414f, 0x00c3_6400, 0x6573_5546, 0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
+
+/// The bytes that the page cache reads and writes back as one, at multiples of it. Where nobody
+/// tells, a page.
+pub fn cache_unit(descriptor: &Descriptor, is_device: bool) -> u64 {
+    let block = if is_device {
+        descriptor.device_cache_block().ok().filter(|&block| is_block(block))
+    } else {
+        file_system_block(descriptor)
+    };
+    block.unwrap_or(0).max(page_bytes())
+}
+
+/// The block of the file system that a file is on.
+pub fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
+    match descriptor.file_system() {
+        Ok((kind, said)) => Some(block_of(kind, said)),
+        // What is left in a sandbox.
+        Err(_) => {
+            let said = descriptor.file_system_block().ok()?;
+            Some(u64::from(said)).filter(|&block| is_block(block))
+        }
+    }
+}
+
+/// What `said` (f_bsize) means there. A page where it is no block: then there is none, or it is
+/// not told.
+fn block_of(kind: u32, said: u64) -> u64 {
+    if WITHOUT_BLOCKS.contains(&kind) || !is_block(said) {
+        return page_bytes();
+    }
+    said
+}
+
+fn is_block(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (512..=BLOCK_MAX).contains(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XFS: u32 = 0x5846_5342;
+    const NFS: u32 = 0x6969;
+    const OVERLAY: u32 = 0x794c_7630;
+
+    #[test]
+    fn a_block_is_what_a_file_system_says_unless_it_has_none_or_that_cannot_be_one() {
+        let page = page_bytes();
+        for (kind, said, block) in [
+            (XFS, 1024, 1024),
+            (XFS, 16384, 16384),
+            (XFS, 65536, 65536),
+            (OVERLAY, 16384, 16384),
+            (XFS, 12288, page),
+            (XFS, 0, page),
+            (XFS, 2 << 20, page),
+            (NFS, 262_144, page),
+            (NFS, 32768, page),
+        ] {
+            assert_eq!(block_of(kind, said), block, "{kind:x} {said}");
+        }
+    }
+}
