@@ -113,7 +113,7 @@ pub fn memory_is_as_weak_as_the_language_says() {
 pub fn small_programs_keep_every_promise() {
     let _one = ONE.lock();
     crate::sys::simulation::pin_to_one_processor();
-    let programs: [Program; 13] = [
+    let programs: [Program; 14] = [
         ("serial", queues::serial_callbacks_run_once_in_order_and_drain_sees_the_last),
         ("drain", queues::drains_return_though_others_never_cease),
         ("eventfd", queues::nothing_is_due_behind_a_descriptor_that_is_not_readable),

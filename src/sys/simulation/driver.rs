@@ -6,7 +6,7 @@ use super::device::{device, Kind};
 use crate::driver::{CDriver, Segment, REQ_FUA};
 use crate::sync::simulated::{choose, percent, point, Class};
 
-type Done = extern "C" fn(token: *mut c_void, ret: c_int);
+type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
 /// `asynchronous`: reads, writes and flushes answer later, on a thread of the device.
 pub fn table(asynchronous: bool) -> CDriver {
