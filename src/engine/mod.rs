@@ -2,6 +2,7 @@
 
 mod copy;
 mod pool;
+mod pool_shares;
 mod ring;
 #[cfg(test)]
 mod ring_bench;
