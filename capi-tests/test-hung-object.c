@@ -1,7 +1,7 @@
 /*
  * An object whose storage hangs, whatever it was asked for and however
  * often, stops no other object; nor do callbacks that do not return stop
- * those of another handle.
+ * those of another handle, nor a file system that is frozen other disks.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -9,9 +9,16 @@
 #include "common_run.h"
 #include "tap.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define DISK_BYTES INT64_C(4194304)
 #define HUNG 200
@@ -237,6 +244,119 @@ static void callbacks_hang(struct bed *bed, uint32_t completion)
     free(iov.iov_base);
 }
 
+/* Who thaws a file system: a process that outlives this one, however that
+ * ends.  It waits until the other end of a pipe is closed; or for a signal,
+ * since a process whose threads hang there dies without closing anything. */
+static pid_t guardian;
+
+static void wake_up(int number)
+{
+    (void)number;
+}
+
+static void guard(int fd, int end)
+{
+    struct sigaction action = { 0 };
+    char byte;
+
+    action.sa_handler = wake_up;
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGALRM, &action, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGUSR1);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    setsid();
+    alarm(60);
+    while (read(end, &byte, 1) > 0)
+        ;
+    ioctl(fd, FITHAW, 0);
+    _exit(0);
+}
+
+static void thaw(int end)
+{
+    close(end);
+    if (guardian > 0)
+        waitpid(guardian, NULL, 0);
+}
+
+/* Freezes the file system of `dir`; gives that end, or -1: it can't be
+ * frozen. */
+static int freeze(const char *dir)
+{
+    int ends[2], fd = open(dir, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || pipe(ends))
+        bail("%s cannot be opened", dir);
+    guardian = fork();
+    if (guardian == 0) {
+        close(ends[1]);
+        guard(fd, ends[0]);
+    }
+    close(ends[0]);
+    if (guardian < 0 || ioctl(fd, FIFREEZE, 0)) {
+        thaw(ends[1]);
+        ends[1] = -1;
+    }
+    close(fd);
+    return ends[1];
+}
+
+/* Of one file system in the mode of now; `disk` is another. */
+static void file_system_freezes(struct bed *frozen, struct bed *disk)
+{
+    blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
+    static struct answer answers[HUNG];
+    static const struct answer none;
+    uint8_t *buf = aligned_memory(8192);
+    blkalign_handle *handle;
+    int i, end, failed = 0;
+
+    /* Before there are threads: it forks. */
+    end = freeze(frozen->dir);
+    if (end < 0) {
+        skip("it can't be frozen", "%s", frozen->name);
+        free(buf);
+        return;
+    }
+    options.queue_depth = DEPTH;
+    handle = bed_open(frozen, &options);
+    for (i = 0; i < HUNG; i++) {
+        answers[i] = none;
+        answers[i].handle = handle;
+        if (i % 4 == 0)
+            aio_zeroes(handle, 8192 * i, 4096, 0, &answers[i]);
+        else
+            aio_write(handle, 8192 * i, buf + i % 2, 4096, 0, &answers[i]);
+    }
+    sleep_ms(100);
+    others_work(disk, frozen->name);
+    thaw(end);
+    for (i = 0; i < HUNG; i++)
+        failed += answer_wait(&answers[i]) != 0;
+    is_int(failed, 0, "what was frozen came back");
+    is_int(blkalign_close(handle), 0, "and its handle closes");
+    free(buf);
+}
+
+static void file_systems_freeze(struct bed *disks, int count)
+{
+    static const enum bed_kind kinds[] = { BED_EXT4, BED_XFS };
+    struct bed frozen;
+    int i, disk, mode;
+
+    for (i = 0; i < 2; i++) {
+        if (bed_make(&frozen, kinds[i], DISK_BYTES)) {
+            skip(frozen.why_not, "%s", frozen.name);
+            continue;
+        }
+        for (mode = 0; mode < MODES; mode++, mode_next())
+            for (disk = 0; disk < count; disk++)
+                file_system_freezes(&frozen, &disks[disk]);
+        bed_remove(&frozen);
+    }
+}
+
 int main(void)
 {
     static const enum bed_kind kinds[] = { BED_FILE, BED_SIM_SYNC,
@@ -258,6 +378,7 @@ int main(void)
     storage_hangs(beds, count, BLKALIGN_OP_FLUSH, "flushes");
     callbacks_hang(&beds[0], BLKALIGN_COMPLETION_CONCURRENT);
     callbacks_hang(&beds[0], BLKALIGN_COMPLETION_SERIAL);
+    file_systems_freeze(beds, count);
     for (i = 0; i < count; i++)
         bed_remove(&beds[i]);
     return done_testing();
