@@ -62,10 +62,11 @@ struct Due {
 }
 
 impl Completions {
-    pub fn request_taken_in(&self) {
+    /// How many are pending now.
+    pub fn request_taken_in(&self) -> usize {
         // SeqCst: a submitter that counts its request and then looks whether somebody takes the
         // ring's results in, and one who stops doing so and then looks here, see each other.
-        self.pending.fetch_add(1, Ordering::SeqCst);
+        self.pending.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// The request's callback has returned, or its caller has its result.

@@ -14,6 +14,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::headroom::allows_thread;
 use super::pool_shares::Shares;
 use crate::log;
 use crate::sync::thread::{self, JoinHandle, ThreadId};
@@ -200,6 +201,9 @@ impl<J: Job> Pool<J> {
     }
 
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
+        if state.threads.len() > state.busy[Kind::Watcher as usize] && !allows_thread() {
+            return Err(Error::new(libc::ENOMEM, "no memory for one more thread of the pool"));
+        }
         let pool = self.clone();
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
         let body = move || {

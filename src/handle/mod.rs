@@ -23,7 +23,7 @@ use smallvec::smallvec;
 
 use crate::completion::inside_callback;
 use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments};
-use crate::engine::{PoolOwner, StableCopy};
+use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
 pub use crate::request::RequestFlags;
@@ -59,6 +59,8 @@ pub struct Handle {
     guest_block: u32,
     /// Memory that the caller has registered.
     buffers: Buffers,
+    /// Of memory for requests in flight.
+    headroom: Headroom,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
     lock: Option<ImageLock>,
@@ -126,7 +128,7 @@ impl Handle {
         self.queue.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
         let owner = Owner::Callback(self.queue.clone(), callback, copy);
-        self.queue.completions.request_taken_in();
+        self.take_in(&submission)?;
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
             let id = self.queue.node.submit(self.queue.id(), request, actions);
@@ -289,6 +291,20 @@ impl Handle {
             offset += window.offset;
         }
         Request { op, flags, guest_block, offset, bytes, segments, token }
+    }
+
+    /// Counts a request for `drain`; ENOMEM: little memory is left for it to come to its end with.
+    fn take_in(&self, submission: &Submission) -> Result<(), Error> {
+        let Submission { bytes, ref segments, flags, .. } = *submission;
+        let vector = if segments.spilled() { size_of_val(segments.as_slice()) } else { 0 };
+        let copied = if flags.copied { bytes as usize } else { 0 };
+        let pending = self.queue.completions.request_taken_in();
+        if self.headroom.allows(pending, vector + copied) {
+            return Ok(());
+        }
+        self.queue.completions.request_over();
+        let words = format!("{}: a request with {} others in flight", self.queue.name, pending - 1);
+        Err(Error::new(libc::ENOMEM, words))
     }
 
     fn poisoned(&self) -> Error {
