@@ -823,7 +823,8 @@ int blkalign_drain_timeout(blkalign_handle *h, int timeout_ms);
  * Returns the request's id for blkalign_aio_cancel(), greater than 0, and then
  * `cb` is called exactly once, never inside this call; or -errno, and then it
  * is never called: what is wrong with the call itself, as for
- * blkalign_preadv(), and -EINVAL when cb is NULL. What the storage says goes
+ * blkalign_preadv(), -EINVAL when cb is NULL, and -ENOMEM while so little
+ * memory is left that what is in flight needs it. What the storage says goes
  * to `cb`.
  */
 int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,

@@ -25,7 +25,8 @@ use crate::sys::Error;
 /// Returns the request's id for blkalign_aio_cancel(), greater than 0, and then
 /// `cb` is called exactly once, never inside this call; or -errno, and then it
 /// is never called: what is wrong with the call itself, as for
-/// blkalign_preadv(), and -EINVAL when cb is NULL. What the storage says goes
+/// blkalign_preadv(), -EINVAL when cb is NULL, and -ENOMEM while so little
+/// memory is left that what is in flight needs it. What the storage says goes
 /// to `cb`.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_preadv(

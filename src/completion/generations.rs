@@ -38,6 +38,8 @@ pub struct Generations {
     /// The one that takes requests in. Written under the lock.
     current: AtomicUsize,
     counts: [AtomicUsize; PLACES],
+    /// What closed generations had when it was last looked; a hint, never too little for long.
+    behind: AtomicUsize,
     closed: Mutex<Closed>,
     /// A closed one has ended, or one that a drain wanted to close is closed.
     ended: Condvar,
@@ -56,6 +58,7 @@ impl Default for Generations {
         Generations {
             current: AtomicUsize::new(0),
             counts: [const { AtomicUsize::new(0) }; PLACES],
+            behind: AtomicUsize::new(0),
             closed: Mutex::default(),
             ended: Condvar::new(),
         }
@@ -88,6 +91,12 @@ impl Generations {
         drop(self.closed.lock());
         self.ended.notify_all();
         true
+    }
+
+    /// About how many requests there are, at least those of this generation. Relaxed: a hint.
+    pub fn with(&self, Generation(at): Generation) -> usize {
+        let own = self.counts[usize::from(at)].load(Ordering::Relaxed);
+        own + self.behind.load(Ordering::Relaxed)
     }
 
     pub fn are_empty(&self) -> bool {
@@ -143,11 +152,18 @@ impl Generations {
         self.current.store(free, Ordering::SeqCst);
         closed.number += 1;
         closed.left.push((closed.number, current));
+        self.note_behind(closed);
         true
     }
 
     fn sweep(&self, closed: &mut Closed) {
         closed.left.retain(|&(_, at)| !self.is_empty(at));
+        self.note_behind(closed);
+    }
+
+    fn note_behind(&self, closed: &Closed) {
+        let counts = closed.left.iter().map(|&(_, at)| self.counts[at].load(Ordering::Relaxed));
+        self.behind.store(counts.sum(), Ordering::Relaxed);
     }
 
     fn is_empty(&self, at: usize) -> bool {

@@ -71,6 +71,12 @@ impl Completions {
         self.pending.enter()
     }
 
+    /// About how many requests are pending beside those of other generations that are over soon: at
+    /// least as many as are counted with this one.
+    pub fn pending_with(&self, generation: Generation) -> usize {
+        self.pending.with(generation)
+    }
+
     /// The request's callback has returned, or its caller has its result.
     pub fn request_over(&self, generation: Generation) {
         if self.pending.leave(generation) {

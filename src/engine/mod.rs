@@ -1,7 +1,9 @@
 //! Carries out what the request machine asks for: threads, and the memory that they copy in.
 
 mod copy;
+mod headroom;
 mod pool;
+mod pool_shares;
 mod ring;
 #[cfg(test)]
 mod ring_bench;
@@ -22,6 +24,7 @@ mod scratch;
 mod stable;
 
 pub use copy::{fill, run_copies};
+pub use headroom::Headroom;
 pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::Ring;
 pub use ring_slots::Files as RingFiles;

@@ -3,16 +3,19 @@
 //!
 //! Threads are started when a job finds none idle, and end after `IDLE` without work. What a job
 //! is (`Kind`) says which bound it counts against: callbacks that block cannot keep I/O from
-//! moving, and neither can the watchers of rings, which stay for long. Hence never more than
-//! `threads_max` threads at work, as many in callbacks, and one for each watcher.
+//! moving, and neither can the watchers of rings, which stay for long. Whose a job is says which
+//! share of that it may have: see `pool_shares.rs`. Hence never more than `threads_max` threads at
+//! work, as many in callbacks, one more of each kind for each owner that would have none, and one
+//! for each watcher.
 //!
 //! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
 
-use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::headroom::allows_thread;
+use super::pool_shares::Shares;
 use crate::log;
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -38,8 +41,14 @@ pub enum Kind {
     Watcher,
 }
 
+/// What a job holds while a thread has it in its hands: its kind, and its owner.
+type Place = (Kind, usize);
+
 pub trait Job: Send + Sized + 'static {
     fn kind(&self) -> Kind;
+
+    /// Names the object, or the handle, whose share of the threads it takes.
+    fn owner(&self) -> usize;
 
     /// Does it, and returns a job that is best done next by the same thread, if there is one.
     fn run(self, pool: &Pool<Self>) -> Option<Self>;
@@ -56,15 +65,14 @@ pub struct PoolOwner<J: Job> {
 }
 
 struct Shared<J> {
-    threads_max: usize,
     calls: &'static dyn Calls,
     state: Mutex<State<J>>,
     wake: Condvar,
 }
 
 struct State<J> {
-    /// By `Kind`: jobs that wait, and threads that have one in their hands.
-    jobs: [VecDeque<J>; 3],
+    /// By `Kind`: the jobs, and threads that have one in their hands.
+    jobs: [Shares<J>; 3],
     busy: [usize; 3],
     /// Threads that wait for a job.
     idle: usize,
@@ -74,18 +82,12 @@ struct State<J> {
 
 impl<J> State<J> {
     /// How many jobs of a kind could be begun now, had they threads.
-    fn runnable_of(&self, kind: Kind, threads_max: usize) -> usize {
-        let waiting = self.jobs[kind as usize].len();
-        match kind {
-            Kind::Work | Kind::Callback => {
-                waiting.min(threads_max.saturating_sub(self.busy[kind as usize]))
-            }
-            Kind::Watcher => waiting,
-        }
+    fn runnable_of(&self, kind: Kind) -> usize {
+        self.jobs[kind as usize].ready()
     }
 
-    fn runnable(&self, threads_max: usize) -> usize {
-        KINDS.iter().map(|&kind| self.runnable_of(kind, threads_max)).sum()
+    fn runnable(&self) -> usize {
+        KINDS.iter().map(|&kind| self.runnable_of(kind)).sum()
     }
 
     /// Threads with nothing in their hands; some may not have come to wait yet.
@@ -104,16 +106,27 @@ impl<J: Job> Clone for Pool<J> {
 }
 
 impl<J: Job> PoolOwner<J> {
+    /// For one handle.
     pub fn new(threads_max: usize) -> PoolOwner<J> {
-        let state = Mutex::new(State {
-            jobs: Default::default(),
-            busy: [0; 3],
-            idle: 0,
-            threads: Vec::new(),
-            closing: false,
-        });
+        PoolOwner::open(threads_max, false)
+    }
+
+    /// For many: none of them takes more than its share.
+    pub fn shared(threads_max: usize) -> PoolOwner<J> {
+        PoolOwner::open(threads_max, true)
+    }
+
+    fn open(threads_max: usize, shared: bool) -> PoolOwner<J> {
+        // In the order of `Kind`.
+        let jobs = [
+            Shares::new(threads_max, shared),
+            Shares::new(threads_max, shared),
+            Shares::new(usize::MAX, false),
+        ];
+        let state =
+            Mutex::new(State { jobs, busy: [0; 3], idle: 0, threads: Vec::new(), closing: false });
         let (calls, wake) = (sys::calls(), Condvar::new());
-        let shared = Arc::new(Shared { threads_max, calls, state, wake });
+        let shared = Arc::new(Shared { calls, state, wake });
         PoolOwner { pool: Pool { shared } }
     }
 
@@ -154,13 +167,11 @@ impl<J: Job> Pool<J> {
 
     pub fn push(&self, job: J) {
         let mut state = self.shared.state.lock();
-        state.jobs[job.kind() as usize].push_back(job);
+        state.jobs[job.kind() as usize].push(job.owner(), job);
         self.wake_for_jobs(&mut state);
         // Rare: no thread is left that comes by, and the system gives none. The job must not be
         // lost, and there is nobody to tell.
-        while state.threads.len() == state.busy[Kind::Watcher as usize]
-            && state.runnable(self.shared.threads_max) > 0
-        {
+        while state.threads.len() == state.busy[Kind::Watcher as usize] && state.runnable() > 0 {
             MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
             self.wake_for_jobs(&mut state);
         }
@@ -174,11 +185,11 @@ impl<J: Job> Pool<J> {
     #[cfg(test)]
     pub fn load(&self) -> usize {
         let state = self.shared.state.lock();
-        state.jobs[Kind::Work as usize].len() + state.busy[Kind::Work as usize]
+        state.jobs[Kind::Work as usize].load()
     }
 
     fn wake_for_jobs(&self, state: &mut State<J>) {
-        let runnable = state.runnable(self.shared.threads_max);
+        let runnable = state.runnable();
         if runnable == 0 {
             return;
         }
@@ -193,6 +204,9 @@ impl<J: Job> Pool<J> {
     }
 
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
+        if state.threads.len() > state.busy[Kind::Watcher as usize] && !allows_thread() {
+            return Err(Error::new(libc::ENOMEM, "no memory for one more thread of the pool"));
+        }
         let pool = self.clone();
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
         let body = move || {
@@ -223,32 +237,34 @@ impl<J: Job> Pool<J> {
         };
         let (mut done, mut back) = (None, None);
         while let Some(job) = self.next_job(done, back.take()) {
-            let mut kind = job.kind();
+            let mut place = (job.kind(), job.owner());
             let mut next = run(job);
             let mut chain = 0;
             while let Some(job) = next {
                 chain += 1;
-                if chain > CHAIN_MAX || (job.kind() != kind && !self.change(kind, job.kind())) {
+                let its = (job.kind(), job.owner());
+                if chain > CHAIN_MAX || (its != place && !self.change(place, its)) {
                     back = Some(job);
                     break;
                 }
-                kind = job.kind();
+                place = its;
                 next = run(job);
             }
-            done = Some(kind);
+            done = Some(place);
         }
     }
 
-    /// A thread that had a job of kind `from` goes on with one of kind `to`, if the bound for
-    /// those allows it.
-    fn change(&self, from: Kind, to: Kind) -> bool {
+    /// A thread that had a job which took the place `from` goes on with one that takes `to`, if
+    /// there is room for it.
+    fn change(&self, from: Place, to: Place) -> bool {
         let mut state = self.shared.state.lock();
-        if to != Kind::Watcher && state.busy[to as usize] >= self.shared.threads_max {
+        if !state.jobs[to.0 as usize].try_begin(to.1) {
             return false;
         }
-        state.busy[from as usize] -= 1;
-        state.busy[to as usize] += 1;
-        self.wake_for_jobs(&mut state);
+        let admitted = state.jobs[from.0 as usize].end(from.1);
+        state.busy[from.0 as usize] -= 1;
+        state.busy[to.0 as usize] += 1;
+        (0..admitted).for_each(|_| self.wake_for_jobs(&mut state));
         true
     }
 
@@ -256,34 +272,35 @@ impl<J: Job> Pool<J> {
     /// hands, became a watcher, which stays for long: the system gives no further thread, and none
     /// of those jobs may be pushed again.
     fn must_not_watch(&self, state: &mut State<J>) -> bool {
-        let threads_max = self.shared.threads_max;
-        let watchers = state.runnable_of(Kind::Watcher, threads_max);
-        let others = state.runnable(threads_max) > watchers;
+        let watchers = state.runnable_of(Kind::Watcher);
+        let others = state.runnable() > watchers;
         watchers > 0 && others && state.spare() == 1 && self.start_thread(state).is_err()
     }
 
-    /// Waits for a job, the one before, of kind `done`, being over; None: end, nobody counts on
-    /// this thread any more. `back`: one that waits for its turn behind the others.
-    fn next_job(&self, done: Option<Kind>, back: Option<J>) -> Option<J> {
-        let threads_max = self.shared.threads_max;
+    /// Waits for a job, the one before, which took the place `done`, being over; None: end, nobody
+    /// counts on this thread any more. `back`: one that waits for its turn behind the others.
+    fn next_job(&self, done: Option<Place>, back: Option<J>) -> Option<J> {
         let mut state = self.shared.state.lock();
-        if let Some(kind) = done {
+        let mut admitted = 0;
+        if let Some((kind, owner)) = done {
             state.busy[kind as usize] -= 1;
+            admitted = state.jobs[kind as usize].end(owner);
         }
         let puts_back = back.is_some();
         if let Some(job) = back {
-            state.jobs[job.kind() as usize].push_back(job);
+            state.jobs[job.kind() as usize].push(job.owner(), job);
         }
         loop {
             let first = usize::from(self.must_not_watch(&mut state));
             let mut kinds = KINDS.into_iter().skip(first);
-            let kind = kinds.find(|&kind| state.runnable_of(kind, threads_max) > 0);
+            let kind = kinds.find(|&kind| state.runnable_of(kind) > 0);
             if let Some(kind) = kind {
-                let job = state.jobs[kind as usize].pop_front();
+                let job = state.jobs[kind as usize].begin();
                 state.busy[kind as usize] += 1;
-                if puts_back || done.is_some_and(|done| done != kind) {
-                    // Room for a job of the other kind, which we did not take; or the one that was
-                    // put back is of another kind than the one taken.
+                // We took one, and nobody has been woken for the rest of those; nor for the one that
+                // was put back, which may be of another kind than the one taken.
+                (1..admitted).for_each(|_| self.wake_for_jobs(&mut state));
+                if puts_back || done.is_some_and(|(done, _)| done != kind) {
                     self.wake_for_jobs(&mut state);
                 }
                 return job;
@@ -294,7 +311,7 @@ impl<J: Job> Pool<J> {
             state.idle += 1;
             let timed_out = self.shared.wake.wait_for(&mut state, IDLE).timed_out();
             state.idle -= 1;
-            if timed_out && state.runnable(threads_max) == 0 && !state.closing {
+            if timed_out && state.runnable() == 0 && !state.closing {
                 let me = thread::current().id();
                 state.threads.retain(|(id, _)| *id != me);
                 return None;
@@ -312,6 +329,9 @@ mod tests {
     enum Test {
         /// Blocks until told.
         Block(Kind, Receiver<()>),
+        /// The same, of this owner.
+        BlockOf(usize, Kind, Receiver<()>),
+        SayOf(usize, Kind, Sender<()>),
         Say(Sender<()>),
         /// As a callback.
         SayBack(Sender<()>),
@@ -324,15 +344,25 @@ mod tests {
         fn kind(&self) -> Kind {
             match self {
                 Test::Block(kind, _) | Test::Panic(kind) | Test::Again(kind, _) => *kind,
+                Test::BlockOf(_, kind, _) | Test::SayOf(_, kind, _) => *kind,
                 Test::Say(_) => Kind::Work,
                 Test::SayBack(_) => Kind::Callback,
             }
         }
 
+        fn owner(&self) -> usize {
+            match self {
+                Test::BlockOf(owner, ..) | Test::SayOf(owner, ..) => *owner,
+                _ => 0,
+            }
+        }
+
         fn run(self, _pool: &Pool<Test>) -> Option<Test> {
             match self {
-                Test::Block(_, told) => drop(told.recv()),
-                Test::Say(done) | Test::SayBack(done) => done.send(()).unwrap(),
+                Test::Block(_, told) | Test::BlockOf(_, _, told) => drop(told.recv()),
+                Test::SayOf(_, _, done) | Test::Say(done) | Test::SayBack(done) => {
+                    done.send(()).unwrap();
+                }
                 Test::Again(kind, stop) => {
                     let stops = stop.load(std::sync::atomic::Ordering::Relaxed);
                     return (!stops).then_some(Test::Again(kind, stop));
@@ -372,6 +402,28 @@ mod tests {
             let done = said.recv_timeout(Duration::from_secs(10));
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             assert_eq!(done, Ok(()), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn jobs_of_one_owner_that_hang_keep_none_of_others_from_being_done() {
+        for kind in [Kind::Work, Kind::Callback] {
+            let owner = PoolOwner::shared(8);
+            let hang = |its: usize| {
+                let (tell, told) = channel();
+                owner.pool().push(Test::BlockOf(its, kind, told));
+                tell
+            };
+            let hung: Vec<_> = (0..400).map(|number| hang(number % 4)).collect();
+            for its in 4..40 {
+                let (say, said) = channel();
+                owner.pool().push(Test::SayOf(its, kind, say));
+                let done = said.recv_timeout(Duration::from_secs(10));
+                assert_eq!(done, Ok(()), "{kind:?} of {its}");
+            }
+            let threads = owner.pool().shared.state.lock().threads.len();
+            assert!(threads <= 8 + 4 + 1, "{threads} threads");
+            drop(hung);
         }
     }
 

@@ -2,7 +2,11 @@
 
 use io_uring::IoUring;
 
+use crate::log;
 use crate::sys::{calls, Errno, Error, Outside};
+
+/// More than there are I/Os at the storage. The kernel bounds it by RLIMIT_NPROC.
+const WORKERS_MAX: u32 = 1 << 16;
 
 /// A ring for at least `entries` I/Os at once. The kernel closes it on exec. `cooperative`: the
 /// kernel may wait with completions until the submitting thread enters it by itself.
@@ -33,7 +37,23 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
         return Err(Error::new(libc::ENOSYS, "setting up io_uring (before Linux 5.11)"));
     }
+    ask_for_workers(&ring);
     Ok(ring)
+}
+
+/// What cannot be done without waiting the kernel hands to threads of its own. It has 4 for each
+/// processor, for all rings that a thread enters: I/O of one storage that hangs would use them up.
+/// So we ask for as many as there may be I/Os; it starts one only when all it has are asleep. Linux
+/// 5.15; where it is refused things are as they were.
+fn ask_for_workers(ring: &IoUring) {
+    let mut workers = [WORKERS_MAX, 0];
+    let result = calls()
+        .admit(Outside::RingRegister)
+        .map_err(std::io::Error::from_raw_os_error)
+        .and_then(|()| ring.submitter().register_iowq_max_workers(&mut workers));
+    if let Err(error) = result {
+        log::debug!("io_uring: one storage that hangs may hold up others: {error}");
+    }
 }
 
 fn reason(errno: Errno) -> &'static str {

@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use crate::completion::inside_callback;
+use crate::completion::{inside_callback, Generation};
 use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments};
-use crate::engine::{PoolOwner, StableCopy};
+use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
 pub use crate::request::RequestFlags;
@@ -61,6 +61,8 @@ pub struct Handle {
     guest_block: u32,
     /// Memory that the caller has registered.
     buffers: Buffers,
+    /// Of memory for requests in flight.
+    headroom: Headroom,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
     lock: Option<ImageLock>,
@@ -138,7 +140,7 @@ impl Handle {
         self.check(&submission)?;
         self.queue.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
-        let generation = self.queue.completions.request_taken_in();
+        let generation = self.take_in(&submission)?;
         let owner = Owner::Callback(self.queue.clone(), callback, generation, copy);
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
@@ -312,6 +314,22 @@ impl Handle {
             offset += window.offset;
         }
         Request { op, flags, guest_block, offset, bytes, segments, token }
+    }
+
+    /// Counts a request for `drain`; ENOMEM: little memory is left for it to come to its end with.
+    fn take_in(&self, submission: &Submission) -> Result<Generation, Error> {
+        let Submission { bytes, ref segments, flags, .. } = *submission;
+        let vector = if segments.spilled() { size_of_val(segments.as_slice()) } else { 0 };
+        let copied = if flags.copied { bytes as usize } else { 0 };
+        let completions = &self.queue.completions;
+        let generation = completions.request_taken_in();
+        let pending = completions.pending_with(generation);
+        if self.headroom.allows(pending, vector + copied) {
+            return Ok(generation);
+        }
+        completions.request_over(generation);
+        let words = format!("{}: a request with {} others in flight", self.queue.name, pending - 1);
+        Err(Error::new(libc::ENOMEM, words))
     }
 
     fn poisoned(&self) -> Error {

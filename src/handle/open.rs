@@ -11,7 +11,7 @@ use super::pools::pool_for;
 use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
 use crate::completion::Mode;
 use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
-use crate::engine::{Ring, RingFiles};
+use crate::engine::{Headroom, Ring, RingFiles};
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
 use crate::request::{QueueLimits, Suspected};
@@ -161,6 +161,7 @@ impl Handle {
             window: window_of(options),
             guest_block: options.guest_block_size,
             buffers: Buffers::default(),
+            headroom: Headroom::default(),
             stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
             lock,

@@ -20,7 +20,7 @@ pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
     }
     let mut shared = SHARED.lock();
     shared.upgrade().unwrap_or_else(|| {
-        let pool = Arc::new(PoolOwner::new(POOL_THREADS_MAX));
+        let pool = Arc::new(PoolOwner::shared(POOL_THREADS_MAX));
         *shared = Arc::downgrade(&pool);
         pool
     })

@@ -40,7 +40,7 @@ impl Handle {
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let waiter = fresh_waiter();
-        let generation = self.queue.completions.request_taken_in();
+        let generation = self.take_in(&submission)?;
         let result = self.run_taken_in(submission, &waiter);
         release(copy, &self.queue);
         self.queue.completions.request_over(generation);

@@ -35,6 +35,15 @@ impl Job for Work {
         }
     }
 
+    /// I/O hangs with its object, a callback with its handle.
+    fn owner(&self) -> usize {
+        match self {
+            Work::Io(queue, _) | Work::Probe(queue, _) => Arc::as_ptr(&queue.node).addr(),
+            Work::Callbacks(queue) | Work::Callback(queue, _) => Arc::as_ptr(queue).addr(),
+            Work::Reap(queue) | Work::ReapUnpolled(queue) => Arc::as_ptr(queue).addr(),
+        }
+    }
+
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
         match self {
             Work::Io(queue, io) => {

@@ -192,7 +192,16 @@ const JOB_DONE: Key = Key::Thing(2);
 /// A job that says that it ran, or one that stays until it is told.
 enum Test {
     Note(usize, Kind),
-    Watch(Arc<(crate::sync::Mutex<bool>, crate::sync::Condvar)>),
+    Watch(Arc<Told>),
+    /// Work of this owner that hangs until it is told.
+    Hang(usize, Arc<Told>),
+}
+
+type Told = (crate::sync::Mutex<bool>, crate::sync::Condvar);
+
+fn tell(told: &Told) {
+    *told.0.lock() = true;
+    told.1.notify_all();
 }
 
 impl Job for Test {
@@ -200,6 +209,15 @@ impl Job for Test {
         match self {
             Test::Note(_, kind) => *kind,
             Test::Watch(_) => Kind::Watcher,
+            Test::Hang(..) => Kind::Work,
+        }
+    }
+
+    fn owner(&self) -> usize {
+        match self {
+            Test::Note(number, _) => number / 10,
+            Test::Watch(_) => 0,
+            Test::Hang(owner, _) => *owner,
         }
     }
 
@@ -213,7 +231,7 @@ impl Job for Test {
                 let other = if kind == Kind::Work { Kind::Callback } else { Kind::Work };
                 return (number % 10 == 5).then(|| Test::Note(number + 1, other));
             }
-            Test::Watch(told) => {
+            Test::Watch(told) | Test::Hang(_, told) => {
                 let mut end = told.0.lock();
                 while !*end {
                     told.1.wait(&mut end);
@@ -249,12 +267,43 @@ pub fn a_pool_does_every_job_and_ends_its_threads() -> (usize, bool) {
         while RAN.lock().0.len() < 6 {
             block(JOB_DONE, None, Class::Library);
         }
-        *told.0.lock() = true;
-        told.1.notify_all();
+        tell(&told);
         outside_limits(|| drop(owner));
         let mut ran = std::mem::take(&mut RAN.lock().0);
         ran.sort_unstable();
         if ran != [10, 15, 16, 20, 25, 26] {
+            fail(&format!("ran {ran:?}"));
+        }
+    })
+}
+
+/// Two owners hang with all that they push; two threads push jobs of others, which are done meanwhile.
+pub fn owners_that_hang_stop_no_other() -> (usize, bool) {
+    explore("shares", 1, 1500, 2000, || {
+        let owner = PoolOwner::shared(2);
+        let told = Arc::new(Told::default());
+        let pushers: Vec<_> = (1..3)
+            .map(|thread| {
+                let (pool, told) = (owner.pool().clone(), told.clone());
+                spawn("pusher", move || {
+                    for _ in 0..3 {
+                        pool.push(Test::Hang(100 + thread, told.clone()));
+                    }
+                    for number in [1, 2, 5] {
+                        pool.push(Test::Note(10 * thread + number, Kind::Work));
+                    }
+                })
+            })
+            .collect();
+        pushers.into_iter().for_each(join);
+        while RAN.lock().0.len() < 8 {
+            block(JOB_DONE, None, Class::Library);
+        }
+        tell(&told);
+        outside_limits(|| drop(owner));
+        let mut ran = std::mem::take(&mut RAN.lock().0);
+        ran.sort_unstable();
+        if ran != [11, 12, 15, 16, 21, 22, 25, 26] {
             fail(&format!("ran {ran:?}"));
         }
     })

@@ -11,3 +11,18 @@ pub fn page_bytes() -> u64 {
     });
     *PAGE_BYTES
 }
+
+/// Whether the system would give so much more memory now, to any thread: what malloc has left may be
+/// one thread's alone.
+pub fn could_map(bytes: usize) -> bool {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, wherever there is room, which touches nothing else.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        return false;
+    }
+    // SAFETY: just mapped with this length, and nobody knows of it.
+    unsafe { libc::munmap(memory, bytes) };
+    true
+}

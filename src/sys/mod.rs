@@ -38,7 +38,7 @@ pub use cancel::{hold_off_cancel, uncancelled};
 pub use descriptor::Descriptor;
 pub use error::Error;
 pub use eventfd::{signal_eventfd, EventFd};
-pub use memory::page_bytes;
+pub use memory::{could_map, page_bytes};
 pub use panics::{caught, outside};
 pub use signals::{
     this_thread_blocks_signals, with_signals_blocked, without_any_file_size_signal,
