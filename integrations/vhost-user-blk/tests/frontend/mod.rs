@@ -7,5 +7,6 @@ pub mod daemon;
 pub mod guest;
 pub mod memory;
 pub mod random;
+pub mod raw;
 pub mod ring;
 pub mod scene;
