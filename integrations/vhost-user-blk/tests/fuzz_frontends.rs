@@ -40,6 +40,7 @@ struct Counts {
     frontends: AtomicU64,
     messages: AtomicU64,
     rings: AtomicU64,
+    answered: AtomicU64,
     descriptors: AtomicU64,
     truncated: AtomicU64,
     unread: AtomicU64,
@@ -116,6 +117,7 @@ fn no_frontend_harms_the_daemon_nor_those_who_come_after_it() {
     visit(&socket, &mut model, random.next(), &counts);
     let after = settled(&daemon, before);
     print_summary(time, &counts, before, after);
+    assert!(counts.answered.load(Ordering::Relaxed) > 0, "no hostile guest was served");
     assert!(disk.contents()[..model.len()] == model, "the disk differs from the model");
     assert!(after.descriptors <= before.descriptors, "descriptors: {before:?}, {after:?}");
     assert!(after.threads <= before.threads, "threads: {before:?}, {after:?}");
@@ -137,13 +139,14 @@ fn print_summary(time: Duration, counts: &Counts, before: Size, after: Size) {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
         "vhost-user fuzz: {} s, {} hostile frontends ({} messages, {} descriptors, {} rings, {} \
-         memories cut, {} with answers unread), {} honest ones ({} reads compared); descriptors \
+         chains answered, {} memories cut, {} with answers unread), {} honest ones ({} reads compared); descriptors \
          {} -> {}, threads {} -> {}, memory {} -> {} KiB",
         time.as_secs(),
         of(&counts.frontends),
         of(&counts.messages),
         of(&counts.descriptors),
         of(&counts.rings),
+        of(&counts.answered),
         of(&counts.truncated),
         of(&counts.unread),
         of(&counts.honest),
@@ -391,6 +394,10 @@ fn rings(raw: &Raw, random: &mut Random, counts: &Counts) {
     let guest = memory(GUEST_BYTES, 0);
     let (kick, call) = (eventfd(libc::EFD_NONBLOCK), any_call(random));
     set_up(raw, &guest, random, counts);
+    if random.below(8) > 0 {
+        say(raw, GET_FEATURES, VERSION, &[], &[], counts);
+        wait_for_turn(raw);
+    }
     let queues = 1 + random.below(2) as u32;
     for index in 0..queues {
         start(raw, index, kick.as_raw_fd(), call.as_raw_fd(), random, counts);
@@ -402,6 +409,8 @@ fn rings(raw: &Raw, random: &mut Random, counts: &Counts) {
             count(&counts.rings);
         }
         add(&kick, 1);
+        // Mostly the daemon gets to see that before the next.
+        sleep(Duration::from_micros(random.pick(&[0, 200, 1000, 3000])));
         // The frontend says that this eventfd does not block, and then it does.
         let flags = random.pick(&[0, libc::O_NONBLOCK]);
         // SAFETY: a flag of our own description.
@@ -415,6 +424,10 @@ fn rings(raw: &Raw, random: &mut Random, counts: &Counts) {
             _ => {}
         }
     }
+    let mut used = [0; 2];
+    if guest.read_exact_at(&mut used, 0x5002).is_ok() {
+        counts.answered.fetch_add(u16::from_le_bytes(used).into(), Ordering::Relaxed);
+    }
 }
 
 fn any_call(random: &mut Random) -> OwnedFd {
@@ -423,6 +436,13 @@ fn any_call(random: &mut Random) -> OwnedFd {
         1 => eventfd(0),
         _ => eventfd(libc::EFD_NONBLOCK),
     }
+}
+
+/// Until the daemon has answered something: it has a single frontend at a time.
+fn wait_for_turn(raw: &Raw) {
+    let mut entry = libc::pollfd { fd: raw.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry.
+    unsafe { libc::poll(&mut entry, 1, 2000) };
 }
 
 /// From the owner to the memory; now and then something is left out.
