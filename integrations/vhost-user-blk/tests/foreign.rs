@@ -95,6 +95,8 @@ fn a_write_that_does_block_ends_when_the_ring_stops() {
             unsafe { libc::fcntl(full.as_raw_fd(), libc::F_SETFL, flags) }
         };
         set_flags(libc::O_NONBLOCK);
+        // The ring runs, and has called for the first time.
+        guest.read(0, 0, 512).unwrap();
         let event: EventFd = event(full.try_clone().unwrap());
         if broken {
             guest.frontend.set_vring_err(0, &event).unwrap();
@@ -280,6 +282,13 @@ fn set_descriptor_limit(pid: u32, limit: u64) {
     assert_eq!(result, 0);
 }
 
+/// The next descriptor that the daemon would get. (It may have inherited larger ones.)
+fn lowest_free(daemon: &Daemon) -> u64 {
+    let is_open =
+        |fd: &u64| fs::symlink_metadata(format!("/proc/{}/fd/{fd}", daemon.child.id())).is_ok();
+    (0..).find(|fd| !is_open(fd)).unwrap()
+}
+
 #[test]
 fn a_frontend_waits_while_there_is_no_descriptor_for_it() {
     let disk = Disk::new(MIB);
@@ -288,7 +297,8 @@ fn a_frontend_waits_while_there_is_no_descriptor_for_it() {
     let log = directory.join("log");
     let words = fs::File::create(&log).unwrap().into();
     let mut daemon = Daemon::start_with(disk.path(), &socket, &[], words);
-    set_descriptor_limit(daemon.child.id(), daemon.descriptors() as u64);
+    std::thread::sleep(Duration::from_millis(100));
+    set_descriptor_limit(daemon.child.id(), lowest_free(&daemon));
     let raw = Raw::connect(&socket);
     std::thread::sleep(Duration::from_millis(700));
     assert!(daemon.is_running(), "it ended");
@@ -299,10 +309,11 @@ fn a_frontend_waits_while_there_is_no_descriptor_for_it() {
     drop(raw);
     set_descriptor_limit(daemon.child.id(), 4096);
     assert_next_is_served(&socket, SOON, "descriptors again");
+    std::thread::sleep(Duration::from_millis(100));
     let told = fs::read_to_string(&log).unwrap();
     assert_eq!(told.matches("Too many open files").count(), 1, "{told}");
     // At any number of descriptors it goes on, and ends when it shall.
-    let least = daemon.descriptors() as u64;
+    let least = lowest_free(&daemon);
     for more in 0..12 {
         set_descriptor_limit(daemon.child.id(), least + more);
         let raw = Raw::connect(&socket);
@@ -312,7 +323,7 @@ fn a_frontend_waits_while_there_is_no_descriptor_for_it() {
         std::thread::sleep(Duration::from_millis(20));
         assert!(daemon.is_running(), "{more} more descriptors");
     }
-    set_descriptor_limit(daemon.child.id(), daemon.descriptors() as u64);
+    set_descriptor_limit(daemon.child.id(), least);
     let _raw = Raw::connect(&socket);
     assert_ends(&mut daemon, "no descriptors");
 }
