@@ -96,7 +96,7 @@ TOOL_RPATH    = $(if $(SYSTEM_LIBDIR),,-Wl,-rpath,$(libdir))
         install install-tools uninstall demo bench bench-smoke bench-tracker \
         bench-nbd bench-guest check-guest conformance integrations \
         vhost-user-blk clean dist-clean install-plugin dist check-dist deb \
-        check-deb check-unit check-fresh FORCE
+        check-deb check-unit check-fresh soak-vhost-user FORCE
 .DELETE_ON_ERROR:
 
 ## all: the libraries, tools and examples, in build/ (what `make` does)
@@ -410,6 +410,12 @@ check-soak: all $(TESTS)
 	        $(PROVE) --exec '' $(filter %-torture %-torture-all,$(TESTS)) \
 	        || exit 1; \
 	done
+
+## soak-vhost-user: hostile frontends at the vhost-user-blk daemon, SECONDS=60
+soak-vhost-user:
+	BLKALIGN_VHOST_SECONDS=$(SECONDS) $(CARGO) test --locked --release \
+	    --target-dir $(TARGET) -p blkalign-vhost-user-blk \
+	    --test fuzz_frontends -- --nocapture
 
 ## check-power: losses of power on a disk in memory, SECONDS=60 of seeds
 check-power:

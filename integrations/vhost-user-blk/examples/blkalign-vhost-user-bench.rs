@@ -14,7 +14,9 @@ mod random;
 #[path = "../tests/frontend/ring.rs"]
 mod ring;
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,10 +65,11 @@ fn parse() -> Option<Options> {
     (options.depth <= 128).then_some(options)
 }
 
-fn main() {
+fn main() -> ExitCode {
     let Some(options) = parse() else {
-        eprintln!("{USAGE}");
-        std::process::exit(2);
+        // Where that cannot be said the exit status says it.
+        let _ = writeln!(std::io::stderr(), "{USAGE}");
+        return ExitCode::from(2);
     };
     // A table of 512 descriptors is room for 128 chains of three.
     let room = 0x10_0000 + options.depth * slot_bytes(&options);
@@ -75,10 +78,15 @@ fn main() {
     let mut guest = Guest::connect(&options.socket, memory, &wishes);
     let sectors = u64::from_le_bytes(guest.config(60)[..8].try_into().unwrap());
     let count = run(&mut guest, &options, sectors);
-    println!("{:.0}", count as f64 / options.time.as_secs_f64());
     if options.verbose {
         let ring = &guest.rings[0];
-        eprintln!("{count} requests, {} kicks, {} calls", ring.kicks, ring.calls);
+        let (kicks, calls) = (ring.kicks, ring.calls);
+        let _ = writeln!(std::io::stderr(), "{count} requests, {kicks} kicks, {calls} calls");
+    }
+    let rate = count as f64 / options.time.as_secs_f64();
+    match writeln!(std::io::stdout(), "{rate:.0}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

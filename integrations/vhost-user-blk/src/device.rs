@@ -17,6 +17,7 @@ use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
 use crate::options::Options;
 use crate::queue::{translate, Common, Queue};
+use crate::report;
 use crate::ring::Addresses;
 use crate::storage::Handle;
 
@@ -32,6 +33,8 @@ pub struct Device {
     /// Most time that a queue looks for work before it sleeps.
     spin_max: Duration,
     memory: Arc<Memory>,
+    /// What of it is registered with every handle.
+    registered: Vec<Arc<Region>>,
     inflight: Option<Inflight>,
     features: u64,
     /// What the driver wants, in the configuration space.
@@ -50,6 +53,7 @@ impl Device {
             registers: options.pin_memory,
             spin_max: options.spin_max,
             memory: Arc::default(),
+            registered: Vec::new(),
             inflight: None,
             features: 0,
             write_cache_wanted: true,
@@ -98,25 +102,61 @@ impl Device {
         self.queues.iter_mut().for_each(Queue::pause);
     }
 
-    /// Nothing is in flight in the memory before this one when it goes.
+    /// Nothing is in flight in the memory before this one when it goes. If it fails all is as
+    /// before.
     fn replace_memory(&mut self, memory: Memory) -> Result<()> {
         self.pause_all();
+        let before = self.memory.clone();
+        self.exchange_memory(Arc::new(memory)).inspect_err(|_| {
+            self.pause_all();
+            // With this one all went well before.
+            let _ = self.exchange_memory(before);
+        })
+    }
+
+    /// While no queue runs.
+    fn exchange_memory(&mut self, memory: Arc<Memory>) -> Result<()> {
         if self.registers {
-            for queue in &self.queues {
-                for region in self.memory.regions() {
-                    queue.handle.unregister(region.start(), region.bytes());
-                }
-                for region in memory.regions() {
-                    // SAFETY: it is unregistered above before its mapping goes.
-                    let result = unsafe { queue.handle.register(region.start(), region.bytes()) };
-                    result.map_err(|error| {
-                        Error::ReqHandlerError(io::Error::from_raw_os_error(error.errno))
-                    })?;
+            self.register(memory.regions())?;
+        }
+        self.memory = memory;
+        self.resume_all()
+    }
+
+    /// Registers regions with all handles, and no other ones any more. If it fails some are not,
+    /// and `registered` says which are.
+    fn register(&mut self, wanted: &[Arc<Region>]) -> Result<()> {
+        let is_in = |region: &Arc<Region>, all: &[Arc<Region>]| {
+            all.iter().any(|other| Arc::ptr_eq(region, other))
+        };
+        let unregister = |queues: &[Queue], region: &Region| {
+            for queue in queues {
+                queue.handle.unregister(region.start(), region.bytes());
+            }
+        };
+        self.registered.retain(|region| {
+            let stays = is_in(region, wanted);
+            if !stays {
+                unregister(&self.queues, region);
+            }
+            stays
+        });
+        for region in wanted {
+            if is_in(region, &self.registered) {
+                continue;
+            }
+            for (index, queue) in self.queues.iter().enumerate() {
+                // SAFETY: `registered` keeps the mapping until it is unregistered above.
+                let result = unsafe { queue.handle.register(region.start(), region.bytes()) };
+                if let Err(error) = result {
+                    unregister(&self.queues[..index], region);
+                    let error = io::Error::from_raw_os_error(error.errno);
+                    return Err(Error::ReqHandlerError(error));
                 }
             }
+            self.registered.push(region.clone());
         }
-        self.memory = Arc::new(memory);
-        self.resume_all()
+        Ok(())
     }
 
     fn want_write_cache(&mut self, on: bool) {
@@ -210,6 +250,9 @@ impl VhostUserBackendReqHandlerMut for Device {
         _postcopy_listening: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
         let mut regions = self.memory.regions().to_vec();
+        if regions.len() as u64 >= MEMORY_SLOTS {
+            return Err(Error::InvalidOperation("more regions than there are slots"));
+        }
         let (guest, user, bytes) = (region.guest_phys_addr, region.user_addr, region.memory_size);
         regions.push(Region::new(guest, user, bytes, region.mmap_offset, file)?);
         self.replace_memory(Memory::new(regions)?).map(|()| None)
@@ -229,11 +272,11 @@ impl VhostUserBackendReqHandlerMut for Device {
     fn set_vring_num(&mut self, index: u32, size: u32) -> Result<()> {
         let size = u16::try_from(size).map_err(|_| Error::InvalidParam)?;
         if !size.is_power_of_two() || size > self.queue_size_max {
-            eprintln!(
-                "blkalign-vhost-user-blk: a queue of {size} descriptors is wanted; at most {} are \
-                 allowed, and a power of two (--queue-size)",
+            report::say(&format!(
+                "a queue of {size} descriptors is wanted; at most {} are allowed, and a power of \
+                 two (--queue-size)",
                 self.queue_size_max
-            );
+            ));
             return Err(Error::InvalidParam);
         }
         self.change(index, |queue| queue.size = size)

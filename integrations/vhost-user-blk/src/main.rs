@@ -1,21 +1,26 @@
 //! blkalign-vhost-user-blk: serves a file or block device to a virtual machine as a vhost-user-blk
 //! disk, by libblkalign: sectors of 512 bytes on storage with blocks of 4096, say.
 //!
-//! From the top: `main`, `options`; `server`, the socket; `device` and `queue`, the protocol and
-//! its state; `worker`, a queue's thread, `spin`, when it sleeps, and
+//! From the top: `main`, `options`; `report`, what is said; `door` and `server`, how frontends come
+//! and go; `channel` and `foreign`, what they send, and `events`, how they are woken, none of which
+//! may block; `device` and `queue`, the protocol and its state; `worker`, a queue's thread, `spin`, when it sleeps, and
 //! `alone`, when it waits for the storage; `request`, `chain`, `ring`, `memory`, what the guest
 //! wrote, none of which is believed; `disk`, what the guest is told; `inflight`, for a daemon that
 //! is killed; `storage`, the library.
 
 mod alone;
 mod chain;
+mod channel;
 mod device;
 mod disk;
+mod door;
 mod events;
+mod foreign;
 mod inflight;
 mod memory;
 mod options;
 mod queue;
+mod report;
 mod request;
 mod ring;
 mod server;
@@ -31,8 +36,9 @@ use blkalign::capi::*;
 
 use crate::device::Device;
 use crate::disk::{Disk, SECTOR};
+use crate::door::Door;
 use crate::options::{Cache, Command, Options};
-use crate::server::{serve, Door, Signals};
+use crate::server::{serve, Signals};
 use crate::storage::{Handle, OpenOptions, StorageError};
 
 /// How long the locks of a daemon that was killed may last: as long as its I/O.
@@ -41,25 +47,37 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const SEGMENTS_MAX: u16 = 126;
 
 fn main() -> ExitCode {
-    match options::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => print!("{}", options::USAGE),
-        Ok(Command::Version) => println!("blkalign-vhost-user-blk {}", env!("CARGO_PKG_VERSION")),
-        Ok(Command::Serve(options)) => {
-            if let Err(words) = run(&options) {
-                eprintln!("blkalign-vhost-user-blk: {words}");
-                return ExitCode::FAILURE;
+    report::hear_of_panics();
+    let code = match options::parse(std::env::args_os().skip(1)) {
+        Ok(command) => match carry_out(&command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(words) => {
+                report::say(&words);
+                ExitCode::FAILURE
             }
-        }
+        },
         Err(words) => {
-            eprintln!("blkalign-vhost-user-blk: {words}; see --help");
-            return ExitCode::from(2);
+            report::say(&format!("{words}; see --help"));
+            ExitCode::from(2)
         }
+    };
+    report::finish();
+    code
+}
+
+fn carry_out(command: &Command) -> Result<(), String> {
+    match command {
+        Command::Help => report::print(options::USAGE),
+        Command::Version => {
+            report::print(&format!("blkalign-vhost-user-blk {}\n", env!("CARGO_PKG_VERSION")))
+        }
+        Command::Serve(options) => run(options),
     }
-    ExitCode::SUCCESS
 }
 
 fn run(options: &Options) -> Result<(), String> {
     let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
+    events::prepare_interrupts().map_err(|error| format!("signals: {error}"))?;
     if options.verbose {
         storage::log_to_stderr(BLKALIGN_LOG_INFO);
     }
@@ -71,10 +89,7 @@ fn run(options: &Options) -> Result<(), String> {
     if disk.sectors == 0 {
         return Err(format!("{}: too short for a disk", options.file.display()));
     }
-    let door = Door::open(&options.endpoint).map_err(|error| match &options.endpoint {
-        options::Endpoint::Path(path) => format!("{}: {error}", path.display()),
-        options::Endpoint::Fd(fd) => format!("descriptor {fd}: {error}"),
-    })?;
+    let door = Door::open(&options.endpoint)?;
     let device = Device::new(disk, handles, options);
     serve(door, device, &signals).map_err(|error| error.to_string())
 }
@@ -85,7 +100,7 @@ fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
     let first = open_patiently(options, open_options)?;
     let limits = first.limits();
     if options.cache == Cache::Auto && !limits.direct {
-        eprintln!("blkalign-vhost-user-blk: no O_DIRECT here; the page cache is used");
+        report::say("no O_DIRECT here; the page cache is used");
     }
     if options.sector_size > limits.request_alignment {
         // The guest takes such a sector for atomic; the storage does not.

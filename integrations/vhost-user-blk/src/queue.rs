@@ -3,6 +3,8 @@
 //! Whatever is changed is changed while no worker runs: `pause`, change, `resume`.
 
 use std::fs::File;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::disk::Disk;
 use crate::events::Call;
 use crate::inflight::{Inflight, InflightQueue};
 use crate::memory::Memory;
+use crate::report;
 use crate::ring::{Addresses, Ring};
 use crate::storage::Handle;
 use crate::worker::{Setup, Stop, Worker};
@@ -20,7 +23,11 @@ use crate::worker::{Setup, Stop, Worker};
 struct Running {
     stop: Arc<Stop>,
     thread: JoinHandle<u16>,
+    ended: Receiver<()>,
 }
+
+/// So long a thread may take to stop before we look whether it is the frontend that holds it.
+const INTERRUPT_AFTER: Duration = Duration::from_millis(20);
 
 /// What all queues of a device have in common at a moment.
 pub struct Common<'a> {
@@ -69,17 +76,17 @@ impl Queue {
         *self = Queue::new(self.index, self.handle.clone());
     }
 
-    /// Returns when everything in flight is done and the guest has been told.
+    /// Returns when everything in flight is done and the guest has been told, or does not want to
+    /// be: nothing that the frontend does keeps us here.
     pub fn pause(&mut self) {
-        let Some(Running { stop, thread }) = self.running.take() else { return };
+        let Some(Running { stop, thread, ended }) = self.running.take() else { return };
         stop.request();
-        match thread.join() {
-            Ok(base) => self.base = base,
-            Err(_) => {
-                eprintln!("blkalign-vhost-user-blk: a queue's thread has panicked: a bug");
-                std::process::abort();
-            }
+        while ended.recv_timeout(INTERRUPT_AFTER) == Err(RecvTimeoutError::Timeout) {
+            self.call.interrupt(&thread);
+            self.err.interrupt(&thread);
         }
+        // A thread that panicked has ended the process.
+        self.base = thread.join().unwrap_or(self.base);
     }
 
     /// Goes on, if all that it takes is there.
@@ -117,13 +124,28 @@ impl Queue {
             spin_max: common.spin_max,
         })
         .map_err(Error::ReqHandlerError)?;
+        let (end, ended) = channel();
         let thread = Builder::new()
             .name(format!("queue {}", self.index))
-            .spawn(move || worker.run(&again))
+            .spawn(move || run(worker, &again, &end))
             .map_err(Error::ReqHandlerError)?;
-        self.running = Some(Running { stop, thread });
+        self.running = Some(Running { stop, thread, ended });
         Ok(())
     }
+}
+
+/// A queue's thread. It would hang its guest if it died alone, and what it left in flight moves
+/// the guest's memory: so the process ends with it, and whoever takes its place starts anew.
+fn run(worker: Worker, again: &[u16], end: &Sender<()>) -> u16 {
+    let outcome = catch_unwind(AssertUnwindSafe(|| worker.run(again)));
+    let Ok(base) = outcome else {
+        // What happened has been said.
+        report::finish();
+        std::process::abort();
+    };
+    // Nobody may be waiting.
+    let _ = end.send(());
+    base
 }
 
 /// The ring as the guest sees it.

@@ -1,24 +1,31 @@
-//! The socket: frontends come, one at a time, and go; signals end the daemon.
+//! Frontends come, one at a time, and go; signals end the daemon.
 
-use std::fs;
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::Instant;
 
-use vhost::vhost_user::{BackendReqHandler, Error as ProtocolError};
+use vhost::vhost_user::message::FrontendReq;
+use vhost::vhost_user::BackendReqHandler;
 
+use crate::channel::{Channel, Ending};
 use crate::device::Device;
-use crate::options::Endpoint;
-
-/// How long a frontend may take from the start of a message to its end.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::door::Door;
+use crate::report;
 
 /// SIGINT and SIGTERM, as a descriptor: all threads of the daemon have them blocked.
 pub struct Signals(OwnedFd);
+
+/// What a wait ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    Ready,
+    /// A signal, which stays: every wait from here on ends so.
+    Signal,
+    /// The time is over.
+    Late,
+}
 
 impl Signals {
     /// Before any other thread is there.
@@ -39,117 +46,92 @@ impl Signals {
         }
     }
 
-    /// Waits until `fd` is readable. False: a signal came first.
-    fn wait_for(&self, fd: RawFd) -> Result<bool> {
-        let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut fds = [entry(self.0.as_raw_fd()), entry(fd)];
+    /// Waits until one of `events` is there at `fd`; without `until` for as long as it takes.
+    pub fn wait_for(&self, fd: RawFd, events: i16, until: Option<Instant>) -> Result<Wake> {
+        let mut fds = [
+            libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd, events, revents: 0 },
+        ];
         loop {
+            let timeout = until.map_or(-1, |until| {
+                let left = until.saturating_duration_since(Instant::now()).as_millis();
+                i32::try_from(left).unwrap_or(i32::MAX - 1) + 1
+            });
             // SAFETY: two entries.
-            if unsafe { libc::poll(fds.as_mut_ptr(), 2, -1) } > 0 {
-                return Ok(fds[0].revents == 0);
+            match unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) } {
+                1.. if fds[0].revents != 0 => return Ok(Wake::Signal),
+                1.. => return Ok(Wake::Ready),
+                0 if until.is_some_and(|until| Instant::now() >= until) => return Ok(Wake::Late),
+                0 => {}
+                _ => {
+                    let error = Error::last_os_error();
+                    if error.raw_os_error() != Some(libc::EINTR) {
+                        return Err(error);
+                    }
+                }
             }
-            let error = Error::last_os_error();
-            if error.raw_os_error() != Some(libc::EINTR) {
-                return Err(error);
-            }
-        }
-    }
-}
-
-/// Where frontends come from.
-pub enum Door {
-    Listener(UnixListener, Option<PathBuf>),
-    /// The only one that there will be.
-    Connected(Option<UnixStream>),
-}
-
-impl Door {
-    pub fn open(endpoint: &Endpoint) -> Result<Door> {
-        match endpoint {
-            Endpoint::Path(path) => {
-                remove_stale(path)?;
-                Ok(Door::Listener(UnixListener::bind(path)?, Some(path.clone())))
-            }
-            Endpoint::Fd(fd) => Door::of_descriptor(*fd),
         }
     }
 
-    fn of_descriptor(fd: RawFd) -> Result<Door> {
-        let mut listens: libc::c_int = 0;
-        let mut bytes = size_of::<libc::c_int>() as libc::socklen_t;
-        let to = (&raw mut listens).cast();
-        // SAFETY: an integer, and its size.
-        let result =
-            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, to, &mut bytes) };
-        if result < 0 {
-            return Err(Error::last_os_error());
-        }
-        // SAFETY: it is open, and the command line has made it ours.
-        let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(if listens != 0 {
-            Door::Listener(owned.into(), None)
-        } else {
-            Door::Connected(Some(owned.into()))
-        })
+    /// Waits for a signal alone.
+    pub fn wait_until(&self, until: Instant) -> Result<Wake> {
+        // A negative descriptor is never ready.
+        self.wait_for(-1, 0, Some(until))
     }
-
-    /// The next frontend. None: there will be none, or a signal came.
-    fn next(&mut self, signals: &Signals) -> Result<Option<UnixStream>> {
-        match self {
-            Door::Connected(stream) => Ok(stream.take()),
-            Door::Listener(listener, _) => match signals.wait_for(listener.as_raw_fd())? {
-                true => Ok(Some(listener.accept()?.0)),
-                false => Ok(None),
-            },
-        }
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        if let Door::Listener(_, Some(path)) = self {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-/// A socket that a daemon before us left there. One on which somebody listens stays.
-fn remove_stale(path: &Path) -> Result<()> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
-        return fs::remove_file(path);
-    }
-    Ok(())
 }
 
 /// Serves frontends until a signal comes, or there can be no other.
 pub fn serve(mut door: Door, device: Device, signals: &Signals) -> Result<()> {
     let device = Arc::new(Mutex::new(device));
     while let Some(stream) = door.next(signals)? {
-        let stays = serve_one(stream, &device, signals);
+        let ending = serve_one(stream, &device, signals);
         device.lock().expect("panics end the daemon").disconnected();
-        if !stays? {
-            break;
+        match ending {
+            Ending::Signal => break,
+            Ending::Gone => {}
+            Ending::Fault(words) => report::say(&format!("the frontend is let go: {words}")),
         }
     }
     Ok(())
 }
 
-/// Serves one frontend until it goes. False: a signal came.
-fn serve_one(stream: UnixStream, device: &Arc<Mutex<Device>>, signals: &Signals) -> Result<bool> {
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
-    let fd = stream.as_raw_fd();
-    let mut handler = BackendReqHandler::from_stream(stream, device.clone());
-    while signals.wait_for(fd)? {
-        match handler.handle_request() {
-            Ok(()) => {}
-            Err(ProtocolError::Disconnected | ProtocolError::SocketBroken(_)) => return Ok(true),
-            Err(error) => {
-                eprintln!("blkalign-vhost-user-blk: the frontend is let go: {error}");
-                return Ok(true);
-            }
+/// Serves one frontend until it goes, or has to.
+fn serve_one(stream: UnixStream, device: &Arc<Mutex<Device>>, signals: &Signals) -> Ending {
+    match Channel::new(stream, signals) {
+        Ok((mut channel, socket)) => {
+            let mut handler = BackendReqHandler::from_stream(socket, device.clone());
+            let ending = loop {
+                if let Err(ending) = serve_message(&mut channel, &mut handler) {
+                    break ending;
+                }
+            };
+            channel.close();
+            ending
         }
+        Err(error) => error.into(),
     }
-    Ok(false)
+}
+
+/// Carries out one message. A frontend goes when that fails, since it would believe that all is well;
+/// but of memory that is refused it is told if it wants to know, and all is as before.
+fn serve_message(
+    channel: &mut Channel,
+    handler: &mut BackendReqHandler<Mutex<Device>>,
+) -> std::result::Result<(), Ending> {
+    let request = channel.receive()?;
+    let result = handler.handle_request();
+    let answered = channel.answer()?;
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if answered && is_about_memory(request) => {
+            report::say(&format!("memory is refused: {error}"));
+            Ok(())
+        }
+        Err(error) => Err(Ending::Fault(error.to_string())),
+    }
+}
+
+fn is_about_memory(request: u32) -> bool {
+    use FrontendReq::*;
+    [SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG].map(|known| known as u32).contains(&request)
 }

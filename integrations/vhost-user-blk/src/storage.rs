@@ -270,7 +270,7 @@ pub fn log_to_stderr(level: u32) {
     extern "C" fn hook(_opaque: *mut c_void, _level: c_int, message: *const c_char) {
         // SAFETY: the library gives a C string that lives through this call.
         let message = unsafe { CStr::from_ptr(message) };
-        eprintln!("blkalign-vhost-user-blk: {}", message.to_string_lossy());
+        crate::report::say(&message.to_string_lossy());
     }
     blkalign_set_log(Some(hook), ptr::null_mut(), level as c_int);
 }

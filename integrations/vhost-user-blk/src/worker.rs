@@ -139,7 +139,7 @@ impl Worker {
         while !self.setup.stop.wanted.load(Ordering::Acquire) {
             let taken = if broken { Ok(0) } else { self.take_available() };
             let taken = taken.unwrap_or_else(|Broken(words)| {
-                eprintln!("blkalign-vhost-user-blk: a queue is given up: {words}");
+                crate::report::say(&format!("a queue is given up: {words}"));
                 self.setup.err.signal();
                 broken = true;
                 1

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use frontend::daemon::{Daemon, Disk};
 use frontend::guest::*;
+use frontend::hostile::{self, Place};
 use frontend::memory::{Memory, GUEST_BASE};
 use frontend::random::{seed, Random};
-use frontend::ring::{descriptor, INDIRECT, NEXT, WRITE};
 use frontend::scene::*;
 
 /// All fields of everything that the guest writes are random, near the borders of what is right.
@@ -86,52 +86,8 @@ fn rings_that_change_while_they_are_read_never_break_the_daemon() {
     scene.assert_unharmed("rings that change");
 }
 
-/// Descriptors, an indirect table and headers. Nothing asks for a write that would be right: its
-/// header has a sector beyond the disk.
 fn scramble(guest: &Guest, random: &mut Random) {
-    let kinds = [IN, IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES, 3, u32::MAX];
-    for slot in 0..8u64 {
-        let kind = random.pick(&kinds);
-        let harmless = matches!(kind, IN | FLUSH | GET_ID);
-        let far = random.pick(&[2048, 4096, 1 << 53, 1 << 54, 1 << 55, u64::MAX - 1, u64::MAX]);
-        // No header may pass for a range on the disk, nor pieces of two for another header.
-        let sector = if harmless { 64 + random.below(2100) } else { far };
-        guest.memory.write(HEADER + 16 * slot, &header(kind, sector));
-        guest.memory.write(HEADER + 16 * slot + 4, &[0xff; 4]);
-    }
-    // What is written never is a range on the disk either.
-    guest.memory.write(DATA, &[0xff; 0x2000]);
-    let end = GUEST_BASE + 4 * MIB;
-    let mut one = |indirect_allowed: bool| {
-        let address = match random.below(12) {
-            0..=4 => HEADER + 16 * random.below(8),
-            5..=7 => DATA + random.below(0x400),
-            8 => STATUS + random.below(4),
-            9 => end - random.below(600),
-            10 => random.next(),
-            _ => TABLE + 16 * random.below(8),
-        };
-        let bytes =
-            random.pick(&[0, 1, 1, 15, 16, 16, 16, 17, 512, 512, 513, 4096, 1 << 31, u32::MAX]);
-        // No data may be written over headers while they are being looked at.
-        let writable = (DATA..TABLE).contains(&address) && random.one_in(2);
-        let mut flags = if writable { WRITE } else { 0 };
-        flags |= if random.one_in(3) { 0 } else { NEXT };
-        if indirect_allowed && random.one_in(6) {
-            let table = TABLE + random.pick(&[0, 0, 16, 3]);
-            let bytes = random.pick(&[16, 32, 48, 128, 40, 0]);
-            return descriptor(table, bytes, INDIRECT | (flags & NEXT), random.below(18) as u16);
-        }
-        let bound = if random.one_in(30) { 65536 } else { 16 };
-        let next = random.below(bound);
-        descriptor(address, bytes, flags, next as u16)
-    };
-    for index in 0..16 {
-        let raw = one(true);
-        guest.memory.write(guest.rings[0].descriptors_at() + 16 * index, &raw);
-    }
-    for index in 0..8 {
-        let raw = one(index == 7);
-        guest.memory.write(TABLE + 16 * index, &raw);
-    }
+    let place = Place { table: guest.rings[0].descriptors_at(), end: GUEST_BASE + 4 * MIB };
+    let far = [2048, 4096, 1 << 53, 1 << 54, 1 << 55, u64::MAX - 1, u64::MAX];
+    hostile::scramble(&|at, bytes| guest.memory.write(at, bytes), place, &far, random);
 }

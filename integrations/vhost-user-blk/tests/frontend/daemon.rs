@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -84,6 +84,12 @@ impl Drop for Disk {
     }
 }
 
+/// The daemon that was just built, or the one that the environment names.
+pub fn program() -> Command {
+    let named = std::env::var_os("BLKALIGN_VHOST_DAEMON");
+    Command::new(named.unwrap_or(env!("CARGO_BIN_EXE_blkalign-vhost-user-blk").into()))
+}
+
 pub struct Daemon {
     pub child: Child,
     pub socket: PathBuf,
@@ -100,14 +106,23 @@ impl Daemon {
     }
 
     pub fn start_at(disk: &Path, socket: &Path, arguments: &[&str]) -> Daemon {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_blkalign-vhost-user-blk"));
+        Daemon::start_with(disk, socket, arguments, Stdio::inherit())
+    }
+
+    /// `words`: its standard error.
+    pub fn start_with(disk: &Path, socket: &Path, arguments: &[&str], words: Stdio) -> Daemon {
+        let mut command = program();
         command.arg("--socket").arg(socket).arg("--file").arg(disk).args(arguments);
-        let child = command.spawn().unwrap();
-        let daemon = Daemon { child, socket: socket.to_owned(), directory: None };
+        Daemon::watch(command.stderr(words).spawn().unwrap(), socket)
+    }
+
+    /// One that was just started; returns when it listens.
+    pub fn watch(child: Child, socket: &Path) -> Daemon {
+        let mut daemon = Daemon { child, socket: socket.to_owned(), directory: None };
         let until = Instant::now() + Duration::from_secs(20);
         // A socket that a killed daemon left is there, but nobody listens.
         while !listens(daemon.child.id(), socket) {
-            assert!(Instant::now() < until, "the daemon does not listen");
+            assert!(Instant::now() < until && daemon.is_running(), "the daemon does not listen");
             sleep(Duration::from_millis(5));
         }
         daemon
@@ -116,6 +131,20 @@ impl Daemon {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Ends it as the system does. None: it does not end in that time.
+    pub fn terminate(&mut self, patience: Duration) -> Option<ExitStatus> {
+        // SAFETY: our child, which was not waited for.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            sleep(Duration::from_millis(5));
+        }
+        None
     }
 
     pub fn is_running(&mut self) -> bool {

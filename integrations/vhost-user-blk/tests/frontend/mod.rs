@@ -4,8 +4,11 @@
 #![allow(dead_code)]
 
 pub mod daemon;
+pub mod fuse;
 pub mod guest;
+pub mod hostile;
 pub mod memory;
 pub mod random;
+pub mod raw;
 pub mod ring;
 pub mod scene;
