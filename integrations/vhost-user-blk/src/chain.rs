@@ -194,12 +194,15 @@ impl Chain {
             self.fault = Some("what can be read comes after what can be written");
         }
         let pieces = if writable { &mut self.writable } else { &mut self.readable };
-        let there = memory.append(descriptor.address, bytes, &mut pieces.all);
-        if there {
-            pieces.bytes += bytes;
+        let appended = memory.append(descriptor.address, bytes, &mut pieces.all);
+        if let Err(fault) = appended {
+            // Nothing is done with them; the status may still find a place.
+            pieces.clear();
+            self.fault = Some(fault);
         } else {
-            self.fault = Some("a descriptor outside of memory");
+            pieces.bytes += bytes;
         }
+        let there = appended.is_ok();
         if self.readable.bytes + self.writable.bytes > u64::from(u32::MAX) {
             return Err("a chain longer than 4 GiB");
         }

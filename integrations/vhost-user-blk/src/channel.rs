@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{FrontendReq, MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
+use crate::fault;
 use crate::foreign;
 use crate::server::{Signals, Wake};
 
@@ -146,6 +147,7 @@ impl Channel<'_> {
             Wake::Ready => Ok(()),
             Wake::Signal => Err(Ending::Signal),
             Wake::Late => Err(Ending::Fault(words.into())),
+            Wake::Broken => Err(Ending::Fault(fault::WORDS.into())),
         }
     }
 

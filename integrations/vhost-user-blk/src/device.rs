@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 
 use crate::disk::Disk;
+use crate::fault;
 use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
 use crate::options::Options;
@@ -66,6 +66,7 @@ impl Device {
         self.inflight = None;
         // Nothing runs that a new memory could disturb.
         let _ = self.replace_memory(Memory::default());
+        fault::forget();
         self.features = 0;
         self.want_write_cache(true);
     }
@@ -364,15 +365,8 @@ impl VhostUserBackendReqHandlerMut for Device {
         if usize::from(queues) > self.queues.len() || size > self.queue_size_max {
             return Err(Error::InvalidParam);
         }
+        let file = Inflight::create(queues, size).map_err(Error::ReqHandlerError)?;
         let bytes = Inflight::bytes(queues, size);
-        // SAFETY: makes a descriptor, which nobody else has.
-        let fd = unsafe { libc::memfd_create(c"inflight".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(Error::MemFdCreateError);
-        }
-        // SAFETY: as above.
-        let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(bytes).map_err(|_| Error::FileTruncateError)?;
         Ok((VhostUserInflight::new(bytes, 0, queues, size), file))
     }
 

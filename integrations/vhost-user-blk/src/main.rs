@@ -3,18 +3,21 @@
 //!
 //! From the top: `main`, `options`; `report`, what is said; `door` and `server`, how frontends come
 //! and go; `channel` and `foreign`, what they send, and `events`, how they are woken, none of which
-//! may block; `device` and `queue`, the protocol and its state; `worker`, a queue's thread, `spin`, when it sleeps, and
-//! `alone`, when it waits for the storage; `request`, `chain`, `ring`, `memory`, what the guest
-//! wrote, none of which is believed; `disk`, what the guest is told; `inflight`, for a daemon that
-//! is killed; `storage`, the library.
+//! may block; `deadline`, the end that comes; `device` and `queue`, the protocol and its state;
+//! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
+//! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
+//! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
+//! `inflight`, for a daemon that is killed; `storage`, the library.
 
 mod alone;
 mod chain;
 mod channel;
+mod deadline;
 mod device;
 mod disk;
 mod door;
 mod events;
+mod fault;
 mod foreign;
 mod inflight;
 mod memory;
@@ -26,6 +29,7 @@ mod ring;
 mod server;
 mod spin;
 mod storage;
+mod work;
 mod worker;
 
 use std::process::ExitCode;
@@ -76,8 +80,7 @@ fn carry_out(command: &Command) -> Result<(), String> {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
-    events::prepare_interrupts().map_err(|error| format!("signals: {error}"))?;
+    let signals = prepare().map_err(|error| format!("signals: {error}"))?;
     if options.verbose {
         storage::log_to_stderr(BLKALIGN_LOG_INFO);
     }
@@ -92,6 +95,15 @@ fn run(options: &Options) -> Result<(), String> {
     let door = Door::open(&options.endpoint)?;
     let device = Device::new(disk, handles, options);
     serve(door, device, &signals).map_err(|error| error.to_string())
+}
+
+/// What belongs to all threads, before there is any.
+fn prepare() -> std::io::Result<Signals> {
+    fault::install()?;
+    events::prepare_interrupts()?;
+    let signals = Signals::block()?;
+    deadline::watch(signals.try_clone()?)?;
+    Ok(signals)
 }
 
 /// The disk, and a handle for each queue.

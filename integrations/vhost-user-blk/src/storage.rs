@@ -160,7 +160,14 @@ impl Handle {
         unsafe { blkalign_pwritev(self.0, offset, iov.as_ptr(), count, flags) }
     }
 
-    /// Starts reading into `iov`. An error means that the callback will not run.
+    /// Ends the request with -ECANCELED if nothing of it is at the storage yet.
+    pub fn cancel(&self, request: i64) {
+        // SAFETY: the handle is open.
+        unsafe { blkalign_aio_cancel(self.0, request) };
+    }
+
+    /// Starts reading into `iov`. Gives the number of the request. An error means that the callback
+    /// will not run.
     ///
     /// # Safety
     ///
@@ -172,7 +179,7 @@ impl Handle {
         iov: &[iovec],
         flags: u32,
         callback: Callback,
-    ) -> Result<(), i32> {
+    ) -> Result<i64, i32> {
         let Target { offset, opaque, .. } = target;
         let count = iov.len() as c_int;
         // SAFETY: the caller answers for the memory; the array is copied by the call.
@@ -192,7 +199,7 @@ impl Handle {
         iov: &[iovec],
         flags: u32,
         callback: Callback,
-    ) -> Result<(), i32> {
+    ) -> Result<i64, i32> {
         let Target { offset, opaque, .. } = target;
         let count = iov.len() as c_int;
         // SAFETY: the caller answers for the memory; the array is copied by the call.
@@ -211,7 +218,7 @@ impl Handle {
         target: Target,
         may_unmap: bool,
         callback: Callback,
-    ) -> Result<(), i32> {
+    ) -> Result<i64, i32> {
         let flags = if may_unmap { BLKALIGN_REQ_MAY_UNMAP } else { 0 };
         let Target { offset, bytes, opaque } = target;
         // SAFETY: the handle is open.
@@ -225,7 +232,7 @@ impl Handle {
     /// # Safety
     ///
     /// As for `write_zeroes`.
-    pub unsafe fn discard(&self, target: Target, callback: Callback) -> Result<(), i32> {
+    pub unsafe fn discard(&self, target: Target, callback: Callback) -> Result<i64, i32> {
         let Target { offset, bytes, opaque } = target;
         // SAFETY: the handle is open.
         started(unsafe { blkalign_aio_pdiscard(self.0, offset, bytes, Some(callback), opaque) })
@@ -236,7 +243,7 @@ impl Handle {
     /// # Safety
     ///
     /// As for `write_zeroes`.
-    pub unsafe fn flush(&self, opaque: *mut c_void, callback: Callback) -> Result<(), i32> {
+    pub unsafe fn flush(&self, opaque: *mut c_void, callback: Callback) -> Result<i64, i32> {
         // SAFETY: the handle is open.
         started(unsafe { blkalign_aio_flush(self.0, Some(callback), opaque) })
     }
@@ -305,9 +312,9 @@ fn check(result: c_int) -> Result<c_int, StorageError> {
 }
 
 /// Of the number of a request, or -errno.
-fn started(result: i64) -> Result<(), i32> {
+fn started(result: i64) -> Result<i64, i32> {
     if result > 0 {
-        Ok(())
+        Ok(result)
     } else {
         Err(-(result as i32))
     }

@@ -128,6 +128,19 @@ impl Daemon {
         daemon
     }
 
+    /// SIGTERM, SIGHUP and so on.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a child that was not waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// The most memory that it had so far, in KiB.
+    pub fn memory_most(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
