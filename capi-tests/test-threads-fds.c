@@ -143,7 +143,8 @@ static void threads_are_named_and_deaf(uint32_t workers,
         skip("valgrind keeps the masks of signals to itself",
              "workers %u: all block every signal but faults", workers);
     else
-        is_int(blocked, ours, "workers %u: all block every signal but faults", workers);
+        is_int(blocked, ours,
+               "workers %u: all block every signal but faults", workers);
     is_int(proc_inheritable(), inherited,
            "workers %u: descriptors are close-on-exec", workers);
     is_int(blkalign_close(handle), 0, "close");

@@ -23,7 +23,8 @@ loop=
 server=
 cleanup() {
     [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null
-    [ -z "$loop" ] || losetup -d "$loop"
+    # The device would be read-only for the next file, too.
+    [ -z "$loop" ] || { blockdev --setrw "$loop"; losetup -d "$loop"; }
     rm -rf "$directory"
 }
 trap cleanup EXIT

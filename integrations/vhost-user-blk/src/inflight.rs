@@ -211,8 +211,9 @@ mod tests {
         let bytes = Inflight::bytes(2, SIZE);
         assert_eq!(file.metadata().unwrap().len(), bytes);
         assert!(file.set_len(0).is_err() && file.set_len(2 * bytes).is_err());
+        let (fd, write) = (file.as_raw_fd(), libc::F_SEAL_WRITE);
         // SAFETY: an integer.
-        assert!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_WRITE) } < 0);
+        assert!(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, write) } < 0);
     }
 
     /// Killed at each of the moments that there are between taking and forgetting.

@@ -75,7 +75,7 @@ pub fn parse(disk: &Disk, chain: &mut Chain, ranges: &mut Vec<Range>) -> Result<
 /// Where `bytes` bytes at `sector` are, if they are whole sectors and on the disk.
 fn place(disk: &Disk, sector: u64, bytes: u64) -> Result<i64, Status> {
     let end = sector.checked_add(bytes / SECTOR);
-    if !bytes.is_multiple_of(SECTOR) || end.is_none_or(|end| end > disk.sectors) {
+    if !bytes.is_multiple_of(SECTOR) || end.is_none_or(|end| end > disk.sectors()) {
         return Err(Status::IoError);
     }
     // The disk's length in bytes is an i64.

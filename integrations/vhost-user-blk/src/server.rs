@@ -13,6 +13,7 @@ use crate::channel::{Channel, Ending};
 use crate::device::Device;
 use crate::door::Door;
 use crate::fault;
+use crate::refresh::Hangups;
 use crate::report;
 
 /// SIGINT and SIGTERM, as a descriptor: all threads of the daemon have them blocked.
@@ -90,8 +91,9 @@ impl Signals {
 }
 
 /// Serves frontends until a signal comes, or there can be no other.
-pub fn serve(mut door: Door, device: Device, signals: &Signals) -> Result<()> {
+pub fn serve(mut door: Door, device: Device, signals: &Signals, hangups: Hangups) -> Result<()> {
     let device = Arc::new(Mutex::new(device));
+    hangups.refresh(device.clone())?;
     while let Some(stream) = door.next(signals)? {
         let ending = serve_one(stream, &device, signals);
         device.lock().expect("panics end the daemon").disconnected();
@@ -112,6 +114,9 @@ fn serve_one(stream: UnixStream, device: &Arc<Mutex<Device>>, signals: &Signals)
             let ending = loop {
                 if let Err(ending) = serve_message(&mut channel, &mut handler) {
                     break ending;
+                }
+                if let Some(notices) = channel.take_notices() {
+                    device.lock().expect("panics end the daemon").set_notices(notices);
                 }
             };
             channel.close();

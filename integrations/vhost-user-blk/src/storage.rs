@@ -90,6 +90,16 @@ impl Handle {
         unsafe { blkalign_getlength(self.0) }.try_into().unwrap_or(0)
     }
 
+    /// The same, looked up anew at the storage, for all handles of the object.
+    pub fn refresh_length(&self) -> Result<u64, StorageError> {
+        // SAFETY: the handle is open.
+        let bytes = unsafe { blkalign_refresh_length(self.0) };
+        match u64::try_from(bytes) {
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Err(check(bytes as c_int).expect_err("it is negative")),
+        }
+    }
+
     pub fn limits(&self) -> Limits {
         // SAFETY: a struct of integers, for which zeros are fine.
         let mut limits: blkalign_limits = unsafe { zeroed() };

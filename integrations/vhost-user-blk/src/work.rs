@@ -57,8 +57,7 @@ impl Work {
             let (bytes, first, left) = (pieces.bytes(), 0, None);
             Ok(Work::Data(Data { reads, offset, bytes, iov, first, left }))
         };
-        let clear =
-            |zeroes| Ok(Work::Clear(Clear { zeroes, ranges: copy_of(ranges)?, first: 0 }));
+        let clear = |zeroes| Ok(Work::Clear(Clear { zeroes, ranges: copy_of(ranges)?, first: 0 }));
         match operation {
             Operation::Read(offset) => data(true, offset, &chain.writable),
             Operation::Write(offset) => data(false, offset, &chain.readable),
@@ -105,7 +104,7 @@ impl Data {
         }
         let bytes = match self.bytes {
             0 => return None,
-            ..=DATA_BYTES_MAX => self.bytes,
+            1..=DATA_BYTES_MAX => self.bytes,
             _ => DATA_BYTES_MAX - self.offset as u64 % DATA_BYTES_MAX,
         };
         let (offset, from) = (self.offset, self.first);
@@ -257,7 +256,7 @@ mod tests {
             assert!(bytes > 0 && bytes <= DATA_BYTES_MAX);
             at += bytes as i64;
             memory.extend(iov.iter().map(|part| (part.iov_base as u64, part.iov_len as u64)));
-            assert!(work.is_over() || at as u64 % DATA_BYTES_MAX == 0);
+            assert!(work.is_over() || (at as u64).is_multiple_of(DATA_BYTES_MAX));
         }
         assert!(work.is_over());
         assert_eq!(at as u64, 512 + 57 * MIB + 512);

@@ -60,7 +60,8 @@ fn a_ring_of_huge_reads(arguments: &[&str], inflight: bool) -> Huge {
 #[test]
 fn a_ring_of_huge_reads_stops_soon_and_goes_on_where_it_was() {
     for (engine, inflight) in [("--engine=threads", false), ("--engine=io_uring", true)] {
-        let Huge { daemon: _daemon, mut guest, _directory } = a_ring_of_huge_reads(&[engine], inflight);
+        let Huge { daemon: _daemon, mut guest, _directory } =
+            a_ring_of_huge_reads(&[engine], inflight);
         let (head, written) = guest.rings[0].wait_used(PATIENCE).expect("no answer");
         assert_eq!((head, written), (0, (1 << 30) + 1));
         let begin = Instant::now();
@@ -116,7 +117,12 @@ fn a_signal_ends_the_daemon_also_where_the_storage_does_not_answer() {
     let mut guest = Guest::connect(&socket, memory, &Wishes::default());
     assert!(guest.read(0, 0, 4096).is_ok());
     File::create(&hangs).unwrap();
-    guest.prepare(0, 0, guest.data_at(), &Request { kind: IN, sector: 1, bytes: 512, writes: true });
+    guest.prepare(
+        0,
+        0,
+        guest.data_at(),
+        &Request { kind: IN, sector: 1, bytes: 512, writes: true },
+    );
     guest.rings[0].offer(0);
     guest.rings[0].publish();
     assert_eq!(guest.rings[0].wait_used(Duration::from_millis(200)), None);
@@ -152,7 +158,13 @@ fn a_ring_that_stops_at_any_moment_has_each_request_done_once() {
                 let most = if random.one_in(2) { 3 } else { AREA / 512 };
                 let sectors = 1 + random.below(most);
                 let kind = random.pick(&[IN, OUT, OUT, WRITE_ZEROES, FLUSH]);
-                offer(&mut guest, &mut random, slot, (kind, slot * AREA / 512, sectors), &mut model);
+                offer(
+                    &mut guest,
+                    &mut random,
+                    slot,
+                    (kind, slot * AREA / 512, sectors),
+                    &mut model,
+                );
             }
             guest.rings[0].publish();
             let mut seen = Vec::new();
