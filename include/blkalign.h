@@ -23,11 +23,12 @@
  *
  * Threads. Every function may be called from any thread at any time, but
  * nothing may use a handle once blkalign_close() has begun, and callbacks may
- * not call what waits. Threads of the library block all signals; descriptors
- * of the library are close-on-exec. A process that forks must not use its
- * handles in the child. With io_uring, unless callbacks come by
- * BLKALIGN_COMPLETION_EVENTFD, slow system calls of a thread that submits may
- * end with EINTR.
+ * not call what waits. Threads of the library block all signals but those of
+ * their own faults (SIGBUS, where a caller's memory is gone, SIGSEGV, SIGSYS
+ * and so on), which a handler of the program sees; descriptors of the library
+ * are close-on-exec. A process that forks must not use its handles in the
+ * child. With io_uring, unless callbacks come by BLKALIGN_COMPLETION_EVENTFD,
+ * slow system calls of a thread that submits may end with EINTR.
  *
  * Cancellation. No function is a cancellation point: a thread that
  * pthread_cancel(3) is used on acts on it when the call is over, whether its

@@ -33,6 +33,7 @@ static char *path;
 static int use_direct = -1;     /* -1: where the file system has it */
 static int use_unmap = 1;
 static int use_lock;
+static enum { READ_WRITE, READ_ONLY, READ_ONLY_AUTO } mode = READ_WRITE;
 static unsigned engine = BLKALIGN_ENGINE_AUTO;
 static unsigned workers;
 
@@ -79,6 +80,21 @@ static int set_engine(const char *value)
     return 0;
 }
 
+static int set_mode(const char *value)
+{
+    int on;
+
+    if (strcmp(value, "auto") == 0) {
+        mode = READ_ONLY_AUTO;
+        return 0;
+    }
+    on = nbdkit_parse_bool(value);
+    if (on < 0)
+        return -1;
+    mode = on ? READ_ONLY : READ_WRITE;
+    return 0;
+}
+
 static int plugin_config(const char *key, const char *value)
 {
     if (strcmp(key, "file") == 0) {
@@ -92,6 +108,8 @@ static int plugin_config(const char *key, const char *value)
         return set_switch(value, &use_unmap);
     if (strcmp(key, "lock") == 0)
         return set_switch(value, &use_lock);
+    if (strcmp(key, "ro") == 0)
+        return set_mode(value);
     if (strcmp(key, "engine") == 0)
         return set_engine(value);
     if (strcmp(key, "workers") == 0)
@@ -152,6 +170,14 @@ static int open_disk(struct connection *connection, bool writable)
     return open_patiently(&options, &connection->disk);
 }
 
+/* A disk may have grown or shrunk: each connection begins with its length. */
+static int length_now(blkalign_handle *disk)
+{
+    int64_t bytes = blkalign_refresh_length(disk);
+
+    return bytes < 0 ? (int)bytes : 0;
+}
+
 static void *plugin_open(int readonly)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
@@ -161,13 +187,20 @@ static void *plugin_open(int readonly)
         nbdkit_error("calloc: %s", strerror(errno));
         return NULL;
     }
+    readonly = readonly || mode == READ_ONLY;
     ret = open_disk(connection, !readonly);
-    if (!readonly && (ret == -EACCES || ret == -EROFS || ret == -EPERM)) {
+    if (!readonly && mode == READ_ONLY_AUTO &&
+        (ret == -EROFS || ret == -EACCES || ret == -EPERM)) {
         nbdkit_debug("%s; serving it read-only", blkalign_errmsg());
         ret = open_disk(connection, false);
     }
+    /* A handle of another connection may have been open for long. */
+    if (ret == 0)
+        ret = length_now(connection->disk);
     if (ret < 0) {
         failed(ret);
+        if (connection->disk != NULL)
+            blkalign_close(connection->disk);
         free(connection);
         return NULL;
     }
@@ -309,6 +342,7 @@ static struct nbdkit_plugin plugin = {
         "direct=<BOOL>    O_DIRECT, or not; default: where it is to be had.\n"
         "engine=auto|threads|io_uring\n"
         "unmap=<BOOL>     Let clients trim; default: true.\n"
+        "ro=<BOOL>|auto   Read-only; auto: if the disk cannot be written.\n"
         "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
         "workers=<N>      Threads of a connection's own; default: shared.",
     .dump_plugin       = plugin_dump,

@@ -23,7 +23,8 @@ loop=
 server=
 cleanup() {
     [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null
-    [ -z "$loop" ] || losetup -d "$loop"
+    # The device would be read-only for the next file, too.
+    [ -z "$loop" ] || { blockdev --setrw "$loop"; losetup -d "$loop"; }
     rm -rf "$directory"
 }
 trap cleanup EXIT
@@ -166,6 +167,51 @@ ok 'it serves read-only' serve -r "file=$disk"
 ok 'then a write is refused' sh -c "! qemu-io -f raw -c 'write 0 512' '$uri'"
 ok 'and a read is not' qemu-io -r -f raw -c 'read 0 512' "$uri"
 stop
+
+# What others do to the disk: a connection begins with its length, and a disk
+# that nobody may write to is not offered for writing.
+length() { nbdinfo --size "$uri"; }
+if [ -n "$loop" ]; then
+    resize() { truncate -s "$1" image && losetup -c "$loop"; }
+else
+    resize() { truncate -s "$1" image; }
+fi
+serve "file=$disk"
+ok 'it is as long as the disk' test "$(length)" = $size
+# Keeps a handle open all the while.
+mkfifo hold
+qemu-io -f raw "$uri" <hold >/dev/null 2>&1 &
+client=$!
+exec 7>hold
+echo 'read 0 512' >&7
+resize $((size * 2))
+ok 'who connects after it grew finds that' test "$(length)" = $((size * 2))
+ok 'and can write there' io -c "write -P 72 $((size * 2 - 512)) 512"
+resize $size
+ok 'and who connects after it shrank, that' test "$(length)" = $size
+exec 7>&-
+wait $client
+stop
+if [ -n "$loop" ]; then
+    blockdev --setro "$loop"
+    serve "file=$disk"
+    ok 'a disk that is read-only is refused' sh -c "! nbdinfo '$uri'"
+    stop
+    ok 'in words' grep -q -i 'read-only' server.log
+    for how in ro=auto ro=true -r; do
+        serve "file=$disk" $how
+        nbdinfo --json "$uri" >said2 2>&1
+        ok "with $how it is served" says '"is_read_only": true'
+        ok "and read, with $how" qemu-io -r -f raw -c 'read 0 512' "$uri"
+        stop
+    done
+    blockdev --setrw "$loop"
+    serve "file=$disk" ro=auto
+    ok 'ro=auto writes where it may' io -c 'write -P 69 0 512'
+    stop
+else
+    skip 'a disk that is read-only' 'there is no loop device'
+fi
 
 [ -z "$loop" ] || losetup -d "$loop"
 loop=

@@ -1,11 +1,17 @@
-//! Signals are for the program's own threads: those of the library block all of them. And no call of
-//! the library raises one: Linux sends SIGXFSZ, which ends the program, to a thread that writes
-//! beyond RLIMIT_FSIZE, and answers EFBIG besides; that answer is enough.
+//! Signals are for the program's own threads: those of the library block all of them but FAULTS. And
+//! no call of the library raises one: Linux sends SIGXFSZ, which ends the program, to a thread that
+//! writes beyond RLIMIT_FSIZE, and answers EFBIG besides; that answer is enough.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 use super::Errno;
+
+/// What a thread gets for what it does itself. Such a signal cannot wait: Linux ends the process
+/// where the thread blocks it, and the program's handler never runs. A program may have one for a
+/// caller's memory that is gone (SIGBUS), or that it watches (SIGSEGV), or for its sandbox (SIGSYS).
+const FAULTS: [libc::c_int; 6] =
+    [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
 /// A thread's mask, which goes back to it when this is dropped.
 struct Restore(libc::sigset_t);
@@ -17,31 +23,33 @@ impl Drop for Restore {
     }
 }
 
-/// Blocks `signals` on this thread too.
-fn block(signals: &libc::sigset_t) -> Restore {
+/// `how`: SIG_BLOCK or SIG_SETMASK.
+fn mask(how: libc::c_int, signals: &libc::sigset_t) -> Restore {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: both sets are valid; with a constant `how` the call cannot fail, so `before` is
-    // filled in afterwards.
+    // SAFETY: both sets are valid; with such a `how` the call cannot fail, so `before` is filled in
+    // afterwards.
     unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, signals, before.as_mut_ptr());
+        libc::pthread_sigmask(how, signals, before.as_mut_ptr());
         Restore(before.assume_init())
     }
 }
 
-/// Runs `code` with every signal blocked; a thread started in it inherits that.
+/// Runs `code` with every signal blocked but FAULTS; a thread started in it inherits that.
 pub fn with_signals_blocked<R>(code: impl FnOnce() -> R) -> R {
     let mut all = MaybeUninit::uninit();
-    // SAFETY: valid for writing; sigfillset cannot fail, so the set is filled in afterwards.
+    // SAFETY: valid for writing; neither call can fail, so the set is filled in afterwards.
     let all = unsafe {
         libc::sigfillset(all.as_mut_ptr());
+        FAULTS.iter().for_each(|&fault| _ = libc::sigdelset(all.as_mut_ptr(), fault));
         all.assume_init()
     };
-    let _restore = block(&all);
+    // Of the caller's mask nothing is left: it may block these.
+    let _restore = mask(libc::SIG_SETMASK, &all);
     code()
 }
 
 thread_local! {
-    /// This thread has all signals blocked, for as long as it lives.
+    /// This thread has all signals blocked but FAULTS, for as long as it lives.
     static BLOCKS_ALL: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -70,7 +78,7 @@ fn without_signal<R>(code: impl FnOnce() -> R, may_have_raised: impl FnOnce(&R) 
         return code();
     }
     let signal = file_size_signal();
-    let restore = block(&signal);
+    let restore = mask(libc::SIG_BLOCK, &signal);
     // SAFETY: a set that the kernel has filled in.
     let blocked_before = unsafe { libc::sigismember(&restore.0, libc::SIGXFSZ) } == 1;
     if blocked_before && is_pending() {

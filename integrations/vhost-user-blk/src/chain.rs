@@ -29,6 +29,13 @@ impl Pieces {
         self.bytes
     }
 
+    /// Nothing is left of them after an error.
+    fn append(&mut self, memory: &Memory, guest: u64, bytes: u64) -> Result<(), &'static str> {
+        let result = memory.append(guest, bytes, &mut self.all);
+        self.bytes += bytes;
+        result.inspect_err(|_| self.clear())
+    }
+
     pub fn as_slice(&self) -> &[iovec] {
         &self.all[self.first..]
     }
@@ -100,6 +107,8 @@ pub struct Chain {
     /// Whether the last descriptor is writable and in memory.
     ends_writable: bool,
     descriptors: usize,
+    /// Bytes of all its descriptors that are in memory.
+    total: u64,
 }
 
 impl Chain {
@@ -111,6 +120,7 @@ impl Chain {
         self.fault = None;
         self.ends_writable = false;
         self.descriptors = 0;
+        self.total = 0;
         if let Err(fault) = self.follow_table(ring, head) {
             // Nobody knows where such a chain ends, so there is no status byte either.
             self.fault = Some(fault);
@@ -126,7 +136,7 @@ impl Chain {
 
     /// The bytes that we may write, the status included.
     pub fn writable_bytes(&self) -> u32 {
-        // Checked in `add`.
+        // Checked in `add`. Of a faulty chain it is only the status.
         self.writable.bytes() as u32 + u32::from(self.status.is_some())
     }
 
@@ -194,16 +204,21 @@ impl Chain {
             self.fault = Some("what can be read comes after what can be written");
         }
         let pieces = if writable { &mut self.writable } else { &mut self.readable };
-        let there = memory.append(descriptor.address, bytes, &mut pieces.all);
-        if there {
-            pieces.bytes += bytes;
-        } else {
-            self.fault = Some("a descriptor outside of memory");
+        let mut appended = Ok(());
+        if self.fault.is_none() {
+            appended = pieces.append(memory, descriptor.address, bytes);
+            self.fault = appended.err();
+        } else if writable {
+            // Nothing is done with its memory, but the last byte may be the status.
+            pieces.clear();
+            let last = descriptor.address.checked_add(bytes - 1);
+            appended = last.map_or(Err(""), |last| pieces.append(memory, last, 1));
         }
-        if self.readable.bytes + self.writable.bytes > u64::from(u32::MAX) {
+        self.ends_writable = writable && appended.is_ok();
+        self.total += if appended.is_ok() { bytes } else { 0 };
+        if self.total > u64::from(u32::MAX) {
             return Err("a chain longer than 4 GiB");
         }
-        self.ends_writable = writable && there;
         Ok(())
     }
 }

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{FrontendReq, MAX_ATTACHED_FD_ENTRIES, MAX_MSG_SIZE};
 
+use crate::fault;
 use crate::foreign;
+use crate::refresh::Notices;
 use crate::server::{Signals, Wake};
 
 /// How long a frontend may take for the rest of a message, or to make room for an answer.
@@ -49,6 +51,8 @@ pub struct Channel<'a> {
     frontend: UnixStream,
     inner: UnixStream,
     signals: &'a Signals,
+    /// Where the frontend takes messages of ours.
+    notices: Option<OwnedFd>,
 }
 
 #[derive(Default)]
@@ -63,7 +67,7 @@ impl Channel<'_> {
         frontend.set_nonblocking(true)?;
         let (inner, crates) = UnixStream::pair()?;
         inner.set_nonblocking(true)?;
-        Ok((Channel { frontend, inner, signals }, crates))
+        Ok((Channel { frontend, inner, signals, notices: None }, crates))
     }
 
     /// Hands the frontend's next message to the crate, when it is there as a whole. Gives what is
@@ -83,7 +87,16 @@ impl Channel<'_> {
         if message.is(FrontendReq::REM_MEM_REG) {
             foreign::close(std::mem::take(&mut message.descriptors));
         }
+        if message.is(FrontendReq::SET_BACKEND_REQ_FD) {
+            // The crate keeps it to itself.
+            self.notices = message.descriptors.pop();
+        }
         Ok(message.request())
+    }
+
+    /// What the last message has brought of it.
+    pub fn take_notices(&mut self) -> Option<Notices> {
+        self.notices.take().map(Notices::new)
     }
 
     /// Hands the crate's answer to the frontend, if there is one.
@@ -146,6 +159,7 @@ impl Channel<'_> {
             Wake::Ready => Ok(()),
             Wake::Signal => Err(Ending::Signal),
             Wake::Late => Err(Ending::Fault(words.into())),
+            Wake::Broken => Err(Ending::Fault(fault::WORDS.into())),
         }
     }
 
@@ -182,6 +196,9 @@ fn check_descriptors(message: &Message) -> Outcome<()> {
     } else if any(&[SET_MEM_TABLE, ADD_MEM_REG, SET_INFLIGHT_FD]) {
         let words = "memory that is neither a memfd nor a file on this machine";
         all(foreign::is_memory).then_some(()).ok_or_else(|| Ending::Fault(words.into()))
+    } else if any(&[SET_BACKEND_REQ_FD]) {
+        let words = "a descriptor for our messages that is no socket";
+        all(foreign::is_socket).then_some(()).ok_or_else(|| Ending::Fault(words.into()))
     } else {
         Err(Ending::Fault("descriptors that belong to nothing".into()))
     }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::FromRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +12,12 @@ use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 
 use crate::disk::Disk;
+use crate::fault;
 use crate::inflight::Inflight;
 use crate::memory::{Memory, Region};
 use crate::options::Options;
 use crate::queue::{translate, Common, Queue};
+use crate::refresh::Notices;
 use crate::report;
 use crate::ring::Addresses;
 use crate::storage::Handle;
@@ -36,6 +37,8 @@ pub struct Device {
     /// What of it is registered with every handle.
     registered: Vec<Arc<Region>>,
     inflight: Option<Inflight>,
+    /// Where the frontend takes messages of ours.
+    notices: Option<Notices>,
     features: u64,
     /// What the driver wants, in the configuration space.
     write_cache_wanted: bool,
@@ -55,6 +58,7 @@ impl Device {
             memory: Arc::default(),
             registered: Vec::new(),
             inflight: None,
+            notices: None,
             features: 0,
             write_cache_wanted: true,
         }
@@ -64,10 +68,28 @@ impl Device {
     pub fn disconnected(&mut self) {
         self.queues.iter_mut().for_each(Queue::reset);
         self.inflight = None;
+        self.notices = None;
         // Nothing runs that a new memory could disturb.
         let _ = self.replace_memory(Memory::default());
+        fault::forget();
         self.features = 0;
         self.want_write_cache(true);
+    }
+
+    pub fn set_notices(&mut self, notices: Notices) {
+        self.notices = Some(notices);
+    }
+
+    /// Looks up how long the storage is now, and tells the guest if that is new.
+    pub fn refresh(&mut self) {
+        match self.queues[0].handle.refresh_length() {
+            Ok(bytes) if self.disk.set_length(bytes) => {
+                report::say(&format!("the disk now has {} sectors", self.disk.sectors()));
+                self.notices.iter().for_each(Notices::configuration_changed);
+            }
+            Ok(_) => report::say("the disk is as long as before"),
+            Err(error) => report::say(&format!("the disk's length: {error}")),
+        }
     }
 
     fn queue(&mut self, index: u32) -> Result<&mut Queue> {
@@ -332,6 +354,7 @@ impl VhostUserBackendReqHandlerMut for Device {
         Ok(VhostUserProtocolFeatures::MQ
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::INFLIGHT_SHMFD
             | VhostUserProtocolFeatures::RESET_DEVICE
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS)
@@ -364,15 +387,8 @@ impl VhostUserBackendReqHandlerMut for Device {
         if usize::from(queues) > self.queues.len() || size > self.queue_size_max {
             return Err(Error::InvalidParam);
         }
+        let file = Inflight::create(queues, size).map_err(Error::ReqHandlerError)?;
         let bytes = Inflight::bytes(queues, size);
-        // SAFETY: makes a descriptor, which nobody else has.
-        let fd = unsafe { libc::memfd_create(c"inflight".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(Error::MemFdCreateError);
-        }
-        // SAFETY: as above.
-        let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(bytes).map_err(|_| Error::FileTruncateError)?;
         Ok((VhostUserInflight::new(bytes, 0, queues, size), file))
     }
 

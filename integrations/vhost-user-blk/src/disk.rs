@@ -1,5 +1,7 @@
 //! What the guest is told about the disk: features and configuration space (virtio 1.2, 5.2).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
@@ -17,10 +19,11 @@ const WRITEBACK_AT: usize = 32;
 /// As long as a frontend may ask for: VHOST_USER_MAX_CONFIG_SIZE.
 const CONFIG_BYTES: usize = 256;
 
-/// The disk as the guest sees it; it does not change.
-#[derive(Clone, Debug)]
+/// The disk as the guest sees it; all but its length does not change.
+#[derive(Debug)]
 pub struct Disk {
-    pub sectors: u64,
+    /// Looked at once for each request.
+    pub sectors: AtomicU64,
     /// In bytes: 512 or 4096.
     pub block_size: u32,
     pub read_only: bool,
@@ -33,6 +36,19 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// How many of `SECTOR` bytes there are.
+    pub fn sectors(&self) -> u64 {
+        self.sectors.load(Ordering::Relaxed)
+    }
+
+    /// Of a storage that is so many bytes long the guest gets what is whole blocks of its own. True:
+    /// that is another length than before.
+    pub fn set_length(&self, bytes: u64) -> bool {
+        let blocks = bytes / u64::from(self.block_size);
+        let sectors = blocks * (u64::from(self.block_size) / SECTOR);
+        self.sectors.swap(sectors, Ordering::Relaxed) != sectors
+    }
+
     pub fn features(&self) -> u64 {
         let mut features = [
             VIRTIO_BLK_F_SEG_MAX,
@@ -83,7 +99,7 @@ impl Disk {
         let physical = self.limits.request_alignment.max(self.limits.physical_block_size);
         let blocks = (physical / self.block_size).max(1);
         let optimal = self.limits.opt_transfer / self.block_size;
-        put(0, &self.sectors.to_le_bytes());
+        put(0, &self.sectors().to_le_bytes());
         put(12, &self.segments_max.to_le_bytes());
         put(20, &self.block_size.to_le_bytes());
         // Topology: block sizes to a physical one as an exponent, offset, least and best I/O.

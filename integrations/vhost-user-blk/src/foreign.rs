@@ -102,6 +102,19 @@ impl Known {
     }
 }
 
+/// A stream to another process, or to ourselves.
+pub fn is_socket(fd: RawFd) -> bool {
+    let option = |name| {
+        let mut value: libc::c_int = -1;
+        let mut bytes = size_of::<libc::c_int>() as libc::socklen_t;
+        let to = (&raw mut value).cast();
+        // SAFETY: an integer, and its size.
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, to, &mut bytes) };
+        value
+    };
+    (option(libc::SO_DOMAIN), option(libc::SO_TYPE)) == (libc::AF_UNIX, libc::SOCK_STREAM)
+}
+
 /// Closes what may block when it is closed; waits for it only a moment.
 pub fn close(descriptors: Vec<OwnedFd>) {
     static CLOSING: AtomicUsize = AtomicUsize::new(0);

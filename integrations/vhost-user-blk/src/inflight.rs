@@ -7,12 +7,12 @@
 //! reader is another process, after the writer has gone.
 
 use std::fs::File;
+use std::io::Error;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::{compiler_fence, Ordering};
 use std::sync::Arc;
 
-use vm_memory::mmap::MmapRegion;
-
-use crate::memory::map;
+use crate::memory::{map, Mapping};
 
 const HEADER: usize = 16;
 const ENTRY: usize = 16;
@@ -29,7 +29,7 @@ fn region_bytes(size: u16) -> usize {
 /// The regions of all queues.
 #[derive(Clone)]
 pub struct Inflight {
-    mapping: Arc<MmapRegion<()>>,
+    mapping: Arc<Mapping>,
     queues: u16,
     size: u16,
 }
@@ -38,6 +38,25 @@ impl Inflight {
     /// Bytes of all regions.
     pub fn bytes(queues: u16, size: u16) -> u64 {
         region_bytes(size) as u64 * u64::from(queues)
+    }
+
+    /// New memory for them, which nobody can make shorter.
+    pub fn create(queues: u16, size: u16) -> Result<File, Error> {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: makes a descriptor, which nobody else has.
+        let fd = unsafe { libc::memfd_create(c"inflight".as_ptr(), flags) };
+        if fd < 0 {
+            return Err(Error::last_os_error());
+        }
+        // SAFETY: as above.
+        let file = unsafe { File::from_raw_fd(fd) };
+        file.set_len(Inflight::bytes(queues, size))?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: an integer, for a descriptor that is open.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
+            0 => Ok(file),
+            _ => Err(Error::last_os_error()),
+        }
     }
 
     /// None: the file is too short, or cannot be mapped.
@@ -53,13 +72,13 @@ impl Inflight {
     /// another daemon, so it is kept here, in the flags of the first region, which nobody uses.
     pub fn is_write_through(&self) -> bool {
         // SAFETY: `map` checked that the mapping has a region, which is aligned.
-        unsafe { self.mapping.as_ptr().cast::<u64>().read_volatile() & WRITE_THROUGH != 0 }
+        unsafe { self.mapping.start().cast::<u64>().read_volatile() & WRITE_THROUGH != 0 }
     }
 
     pub fn set_write_through(&self, on: bool) {
         let flags = if on { WRITE_THROUGH } else { 0 };
         // SAFETY: as above.
-        unsafe { self.mapping.as_ptr().cast::<u64>().write_volatile(flags) };
+        unsafe { self.mapping.start().cast::<u64>().write_volatile(flags) };
     }
 
     /// That of queue `index`, which has `size` descriptors. None: there is none as large as that.
@@ -69,7 +88,7 @@ impl Inflight {
         }
         let mapping = self.mapping.clone();
         // SAFETY: `map` checked that the mapping has so many regions.
-        let start = unsafe { mapping.as_ptr().add(region_bytes(self.size) * usize::from(index)) };
+        let start = unsafe { mapping.start().add(region_bytes(self.size) * usize::from(index)) };
         let queue = InflightQueue { _mapping: mapping, start, size: self.size, counter: 0 };
         // Version and number of descriptors, for whoever looks at it.
         queue.store::<u16>(8, 1);
@@ -80,7 +99,7 @@ impl Inflight {
 
 /// The region of one queue. Its users have checked that descriptors are less than its size.
 pub struct InflightQueue {
-    _mapping: Arc<MmapRegion<()>>,
+    _mapping: Arc<Mapping>,
     start: *mut u8,
     size: u16,
     /// Of requests, in the order in which they were taken.
@@ -101,6 +120,11 @@ impl InflightQueue {
         self.store(entry + 8, self.counter);
         barrier();
         self.store(entry, 1u8);
+    }
+
+    /// `head` went back into the ring as if it had never been taken.
+    pub fn untaken(&mut self, head: u16) {
+        self.store(self.entry(head), 0u8);
     }
 
     /// Before the guest sees that `heads` are done.
@@ -173,16 +197,23 @@ fn barrier() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::FromRawFd;
 
     const SIZE: u16 = 8;
 
     fn memory() -> Inflight {
-        // SAFETY: makes a descriptor, which nobody else has.
-        let file = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
+        let file = Inflight::create(2, SIZE).unwrap();
+        Inflight::map(file, 0, Inflight::bytes(2, SIZE), 2, SIZE).unwrap()
+    }
+
+    #[test]
+    fn its_memory_stays_as_long_as_it_is() {
+        let file = Inflight::create(2, SIZE).unwrap();
         let bytes = Inflight::bytes(2, SIZE);
-        file.set_len(bytes).unwrap();
-        Inflight::map(file, 0, bytes, 2, SIZE).unwrap()
+        assert_eq!(file.metadata().unwrap().len(), bytes);
+        assert!(file.set_len(0).is_err() && file.set_len(2 * bytes).is_err());
+        let (fd, write) = (file.as_raw_fd(), libc::F_SEAL_WRITE);
+        // SAFETY: an integer.
+        assert!(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, write) } < 0);
     }
 
     /// Killed at each of the moments that there are between taking and forgetting.

@@ -3,41 +3,49 @@
 //!
 //! From the top: `main`, `options`; `report`, what is said; `door` and `server`, how frontends come
 //! and go; `channel` and `foreign`, what they send, and `events`, how they are woken, none of which
-//! may block; `device` and `queue`, the protocol and its state; `worker`, a queue's thread, `spin`, when it sleeps, and
-//! `alone`, when it waits for the storage; `request`, `chain`, `ring`, `memory`, what the guest
-//! wrote, none of which is believed; `disk`, what the guest is told; `inflight`, for a daemon that
-//! is killed; `storage`, the library.
+//! may block; `deadline`, the end that comes, and `refresh`, another
+//! length; `device` and `queue`, the protocol and its state;
+//! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
+//! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
+//! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
+//! `inflight`, for a daemon that is killed; `storage`, the library.
 
 mod alone;
 mod chain;
 mod channel;
+mod deadline;
 mod device;
 mod disk;
 mod door;
 mod events;
+mod fault;
 mod foreign;
 mod inflight;
 mod memory;
 mod options;
 mod queue;
+mod refresh;
 mod report;
 mod request;
 mod ring;
 mod server;
 mod spin;
 mod storage;
+mod work;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use blkalign::capi::*;
 
 use crate::device::Device;
-use crate::disk::{Disk, SECTOR};
+use crate::disk::Disk;
 use crate::door::Door;
-use crate::options::{Cache, Command, Options};
+use crate::options::{Cache, Command, Options, ReadOnly};
+use crate::refresh::Hangups;
 use crate::server::{serve, Signals};
 use crate::storage::{Handle, OpenOptions, StorageError};
 
@@ -76,8 +84,7 @@ fn carry_out(command: &Command) -> Result<(), String> {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
-    events::prepare_interrupts().map_err(|error| format!("signals: {error}"))?;
+    let (signals, hangups) = prepare().map_err(|error| format!("signals: {error}"))?;
     if options.verbose {
         storage::log_to_stderr(BLKALIGN_LOG_INFO);
     }
@@ -86,18 +93,26 @@ fn run(options: &Options) -> Result<(), String> {
         // Not before: what is wrong with opening is told once, by our caller.
         storage::log_to_stderr(BLKALIGN_LOG_WARNING);
     }
-    if disk.sectors == 0 {
+    if disk.sectors() == 0 {
         return Err(format!("{}: too short for a disk", options.file.display()));
     }
     let door = Door::open(&options.endpoint)?;
     let device = Device::new(disk, handles, options);
-    serve(door, device, &signals).map_err(|error| error.to_string())
+    serve(door, device, &signals, hangups).map_err(|error| error.to_string())
+}
+
+/// What belongs to all threads, before there is any.
+fn prepare() -> std::io::Result<(Signals, Hangups)> {
+    fault::install()?;
+    events::prepare_interrupts()?;
+    let (signals, hangups) = (Signals::block()?, Hangups::block()?);
+    deadline::watch(signals.try_clone()?)?;
+    Ok((signals, hangups))
 }
 
 /// The disk, and a handle for each queue.
 fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
-    let mut open_options = open_options(options);
-    let first = open_patiently(options, open_options)?;
+    let (first, mut open_options, read_only) = open_first(options)?;
     let limits = first.limits();
     if options.cache == Cache::Auto && !limits.direct {
         report::say("no O_DIRECT here; the page cache is used");
@@ -107,29 +122,46 @@ fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
         open_options.guest_block_size = options.sector_size;
     }
     let handles = (0..options.queues).map(|_| first.dup(open_options)).collect::<Result<_, _>>()?;
-    let blocks = first.length() / u64::from(options.sector_size);
     let disk = Disk {
-        sectors: blocks * (u64::from(options.sector_size) / SECTOR),
+        sectors: AtomicU64::new(0),
         block_size: options.sector_size,
-        read_only: options.read_only,
+        read_only,
         discard: options.discard,
         serial: options.serial,
         queues: options.queues,
         segments_max: SEGMENTS_MAX.min(options.queue_size - 2).into(),
         limits,
     };
+    disk.set_length(first.length());
     Ok((disk, handles))
 }
 
-fn open_options(options: &Options) -> OpenOptions {
+/// The first handle, how it was opened, and whether only for reading.
+fn open_first(options: &Options) -> Result<(Handle, OpenOptions, bool), StorageError> {
+    let read_only = options.read_only == ReadOnly::On;
+    let how = open_options(options, read_only);
+    let refused = match open_patiently(options, how) {
+        Ok(handle) => return Ok((handle, how, read_only)),
+        Err(error) => error,
+    };
+    let may_be_read = [libc::EROFS, libc::EACCES, libc::EPERM].contains(&refused.errno);
+    if options.read_only != ReadOnly::Auto || !may_be_read {
+        return Err(refused);
+    }
+    report::say(&format!("{refused}; it is served for reading only"));
+    let how = open_options(options, true);
+    Ok((open_patiently(options, how)?, how, true))
+}
+
+fn open_options(options: &Options, read_only: bool) -> OpenOptions {
     let mut flags = match options.cache {
         Cache::Auto => BLKALIGN_O_DIRECT | BLKALIGN_O_BUFFERED_OK,
         Cache::Direct => BLKALIGN_O_DIRECT,
         Cache::Buffered => 0,
     };
     for (wanted, flag) in [
-        (!options.read_only, BLKALIGN_O_RDWR),
-        (options.discard && !options.read_only, BLKALIGN_O_UNMAP),
+        (!read_only, BLKALIGN_O_RDWR),
+        (options.discard && !read_only, BLKALIGN_O_UNMAP),
         (options.lock, BLKALIGN_O_LOCK),
     ] {
         flags |= if wanted { flag } else { 0 };

@@ -7,22 +7,45 @@ use std::fs::File;
 use std::sync::Arc;
 
 use libc::iovec;
-use vhost::vhost_user::{Error, Result};
+use vhost::vhost_user::Error;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::FileOffset;
 
-/// Maps a frontend's memory. None: it cannot be mapped, or is shorter than that, so that using
-/// its end would kill us.
-pub fn map(file: File, offset: u64, bytes: u64) -> Option<MmapRegion<()>> {
-    let data = file.metadata().ok()?;
+use crate::fault::Watched;
+
+/// Most pieces of one request: what a frontend cuts its memory into must not be ours to pay.
+pub const PIECES_MAX: usize = 2048;
+
+/// Memory of a frontend's, in our address space. It may go away at any moment: see `fault`.
+pub struct Mapping {
+    /// Goes first.
+    _watched: Watched,
+    region: MmapRegion<()>,
+}
+
+impl Mapping {
+    pub fn start(&self) -> *mut u8 {
+        self.region.as_ptr()
+    }
+}
+
+/// Maps a frontend's memory. None: it cannot be mapped, or is no file that is as long as that.
+pub fn map(file: File, offset: u64, bytes: u64) -> Option<Mapping> {
     let end = offset.checked_add(bytes)?;
-    if bytes == 0 || (data.is_file() && data.len() < end) {
+    let length = usize::try_from(bytes).ok()?;
+    if bytes == 0 {
         return None;
     }
+    let looked_at = file.try_clone().ok()?;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
-    let bytes = usize::try_from(bytes).ok()?;
-    MmapRegion::build(Some(FileOffset::new(file, offset)), bytes, protection, flags).ok()
+    let backing = Some(FileOffset::new(file, offset));
+    let region = MmapRegion::build(backing, length, protection, flags).ok()?;
+    let watched = Watched::new(region.as_ptr(), length)?;
+    // What is mapped is looked at, not what was to be. A device may give each process memory of its
+    // own (/dev/zero), and tells no length.
+    let data = looked_at.metadata().ok()?;
+    (data.is_file() && data.len() >= end).then_some(Mapping { _watched: watched, region })
 }
 
 /// A range of guest memory and its mapping, which goes when this is dropped.
@@ -32,12 +55,18 @@ pub struct Region {
     /// Where the frontend sees it.
     user: u64,
     bytes: u64,
-    mapping: MmapRegion<()>,
+    mapping: Mapping,
 }
 
 impl Region {
     /// `guest`, `user`: where they see it. `offset`: in the file.
-    pub fn new(guest: u64, user: u64, bytes: u64, offset: u64, file: File) -> Result<Arc<Region>> {
+    pub fn new(
+        guest: u64,
+        user: u64,
+        bytes: u64,
+        offset: u64,
+        file: File,
+    ) -> Result<Arc<Region>, Error> {
         let wraps = guest.checked_add(bytes).is_none() || user.checked_add(bytes).is_none();
         let mapping = map(file, offset, bytes).filter(|_| !wraps).ok_or(Error::InvalidParam)?;
         Ok(Arc::new(Region { guest, user, bytes, mapping }))
@@ -49,7 +78,7 @@ impl Region {
 
     /// Of the mapping, in our memory.
     pub fn start(&self) -> *mut u8 {
-        self.mapping.as_ptr()
+        self.mapping.start()
     }
 
     pub fn bytes(&self) -> usize {
@@ -69,7 +98,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn new(mut regions: Vec<Arc<Region>>) -> Result<Memory> {
+    pub fn new(mut regions: Vec<Arc<Region>>) -> Result<Memory, Error> {
         regions.sort_by_key(|region| region.guest);
         if regions.windows(2).any(|pair| pair[0].end() > pair[1].guest) {
             return Err(Error::InvalidParam);
@@ -97,22 +126,35 @@ impl Memory {
         (bytes <= left).then_some(start)
     }
 
-    /// Appends where `bytes` bytes at `guest` are: one piece for each region that they touch.
-    /// False: not all of them exist; then `pieces` is as it was.
-    pub fn append(&self, mut guest: u64, mut bytes: u64, pieces: &mut Vec<iovec>) -> bool {
-        let before = pieces.len();
+    /// Appends where `bytes` bytes at `guest` are: one piece for each region that they touch; what
+    /// lies behind the last piece makes that longer. An error is words: not all of them exist, or
+    /// there would be more than `PIECES_MAX`, or no memory for more; then the request is over, and
+    /// `pieces` may have some of them.
+    pub fn append(
+        &self,
+        mut guest: u64,
+        mut bytes: u64,
+        pieces: &mut Vec<iovec>,
+    ) -> Result<(), &'static str> {
         while bytes > 0 {
-            let Some((start, left)) = self.locate(guest) else {
-                pieces.truncate(before);
-                return false;
-            };
+            let (start, left) = self.locate(guest).ok_or("a descriptor outside of memory")?;
             let take = bytes.min(left);
-            pieces.push(iovec { iov_base: start.cast(), iov_len: take as usize });
+            let count = pieces.len();
+            match pieces.last_mut() {
+                Some(last) if last.iov_base as usize + last.iov_len == start as usize => {
+                    last.iov_len += take as usize;
+                }
+                _ if count == PIECES_MAX => return Err("too many pieces of memory"),
+                _ => {
+                    pieces.try_reserve(1).map_err(|_| "no memory for a chain")?;
+                    pieces.push(iovec { iov_base: start.cast(), iov_len: take as usize });
+                }
+            }
             bytes -= take;
             // A region's end, at most: it does not wrap.
             guest += take;
         }
-        true
+        Ok(())
     }
 
     /// The address of `guest`, and how many bytes there are from it on in its region.
@@ -141,7 +183,7 @@ mod tests {
 
     const PAGE: u64 = 4096;
 
-    fn region(guest: u64, user: u64, pages: u64) -> Result<Arc<Region>> {
+    fn region(guest: u64, user: u64, pages: u64) -> Result<Arc<Region>, Error> {
         // SAFETY: makes a descriptor, which nobody else has.
         let file = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
         file.set_len(2 * PAGE).unwrap();
@@ -153,19 +195,39 @@ mod tests {
         let regions = vec![region(3 * PAGE, 0, 2).unwrap(), region(PAGE, 8 * PAGE, 2).unwrap()];
         let memory = Memory::new(regions).unwrap();
         let mut pieces = Vec::new();
-        assert!(memory.append(2 * PAGE, 2 * PAGE + 1, &mut pieces));
+        memory.append(2 * PAGE, 2 * PAGE + 1, &mut pieces).unwrap();
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.iov_len).collect();
         assert_eq!(lengths, [PAGE as usize, PAGE as usize + 1]);
-        // Not a byte more than there is, nor before it; what was there stays.
-        assert!(!memory.append(4 * PAGE, PAGE + 1, &mut pieces));
-        assert!(!memory.append(PAGE - 1, 2, &mut pieces));
-        assert!(!memory.append(u64::MAX - 1, 4, &mut pieces));
-        assert_eq!(pieces.len(), 2);
+        // Not a byte more than there is, nor before it.
+        for (guest, bytes) in [(4 * PAGE, PAGE + 1), (PAGE - 1, 2), (u64::MAX - 1, 4)] {
+            assert!(memory.append(guest, bytes, &mut Vec::new()).is_err());
+        }
         assert!(memory.contiguous(2 * PAGE, PAGE).is_some());
         assert!(memory.contiguous(2 * PAGE, PAGE + 1).is_none());
         assert!(memory.contiguous(5 * PAGE, 1).is_none());
         assert_eq!(memory.guest_address(8 * PAGE + 7), Some(PAGE + 7));
         assert_eq!(memory.guest_address(10 * PAGE), None);
+    }
+
+    #[test]
+    fn what_lies_side_by_side_is_one_piece_and_there_are_so_many_at_most() {
+        let memory = Memory::new(vec![region(PAGE, 0, 2).unwrap()]).unwrap();
+        let mut pieces = Vec::new();
+        memory.append(PAGE, 16, &mut pieces).unwrap();
+        memory.append(PAGE + 16, PAGE, &mut pieces).unwrap();
+        assert_eq!((pieces.len(), pieces[0].iov_len as u64), (1, PAGE + 16));
+        for _ in 1..PIECES_MAX {
+            memory.append(PAGE, 1, &mut pieces).unwrap();
+        }
+        assert!(memory.append(PAGE, 1, &mut pieces).is_err());
+        assert_eq!(pieces.len(), PIECES_MAX);
+    }
+
+    #[test]
+    fn what_tells_no_length_is_no_memory() {
+        let zero = File::options().read(true).write(true).open("/dev/zero").unwrap();
+        assert!(map(zero.try_clone().unwrap(), 0, PAGE).is_none());
+        assert!(map(zero, 1 << 30, PAGE).is_none());
     }
 
     #[test]

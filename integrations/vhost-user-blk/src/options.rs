@@ -18,7 +18,8 @@ any sector size on storage of any block size. Frontends may come and go.
   --socket PATH         listen on this socket
   --fd N                a descriptor that listens, or that is connected
   --file PATH           the image or block device
-  --read-only           refuse writes
+  --read-only [auto]    refuse writes; auto: only where the disk cannot be
+                        written to, which else is an error
   --serial TEXT         what the guest sees as serial number, up to 20 bytes
   --sector-size BYTES   the guest's logical blocks: 512 (default) or 4096
   --queues N            up to 64; each has a thread of its own (default 1)
@@ -47,6 +48,14 @@ pub enum Cache {
     Buffered,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOnly {
+    Off,
+    On,
+    /// Where the storage cannot be written to.
+    Auto,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Path(PathBuf),
@@ -57,7 +66,7 @@ pub enum Endpoint {
 pub struct Options {
     pub endpoint: Endpoint,
     pub file: PathBuf,
-    pub read_only: bool,
+    pub read_only: ReadOnly,
     pub serial: [u8; VIRTIO_BLK_ID_BYTES as usize],
     pub sector_size: u32,
     pub queues: u16,
@@ -80,13 +89,13 @@ pub enum Command {
 
 /// What follows the program's name. An error is words for the user.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let mut arguments = arguments.flat_map(split_value);
+    let mut arguments = arguments.flat_map(split_value).peekable();
     let mut endpoint = None;
     let mut file = None;
     let mut options = Options {
         endpoint: Endpoint::Fd(-1),
         file: PathBuf::new(),
-        read_only: false,
+        read_only: ReadOnly::Off,
         serial: [0; VIRTIO_BLK_ID_BYTES as usize],
         sector_size: 512,
         queues: 1,
@@ -101,6 +110,11 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     };
     while let Some(name) = arguments.next() {
         let name = name.to_string_lossy().into_owned();
+        if name == "--read-only" {
+            let auto = arguments.next_if(|value| value == "auto");
+            options.read_only = if auto.is_some() { ReadOnly::Auto } else { ReadOnly::On };
+            continue;
+        }
         let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
         match name.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
@@ -111,7 +125,6 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
                 set_endpoint(&mut endpoint, Endpoint::Fd(fd as RawFd))?;
             }
             "--file" => file = Some(value()?.into()),
-            "--read-only" => options.read_only = true,
             "--serial" => options.serial = serial(&value()?)?,
             "--sector-size" => options.sector_size = sector_size(value()?)?,
             "--queues" => options.queues = number(&name, value()?, 1, 64)? as u16,

@@ -44,6 +44,7 @@ const SEGMENT: usize = 16;
 /// Takes the header off the chain. What is refused has changed nothing. Ranges to discard or
 /// zero, checked all of them, are left in `ranges`.
 pub fn parse(disk: &Disk, chain: &mut Chain, ranges: &mut Vec<Range>) -> Result<Operation, Status> {
+    ranges.clear();
     if chain.fault.is_some() {
         return Err(Status::IoError);
     }
@@ -74,7 +75,7 @@ pub fn parse(disk: &Disk, chain: &mut Chain, ranges: &mut Vec<Range>) -> Result<
 /// Where `bytes` bytes at `sector` are, if they are whole sectors and on the disk.
 fn place(disk: &Disk, sector: u64, bytes: u64) -> Result<i64, Status> {
     let end = sector.checked_add(bytes / SECTOR);
-    if !bytes.is_multiple_of(SECTOR) || end.is_none_or(|end| end > disk.sectors) {
+    if !bytes.is_multiple_of(SECTOR) || end.is_none_or(|end| end > disk.sectors()) {
         return Err(Status::IoError);
     }
     // The disk's length in bytes is an i64.
@@ -87,7 +88,6 @@ fn parse_ranges(
     ranges: &mut Vec<Range>,
     flags_known: u32,
 ) -> Result<(), Status> {
-    ranges.clear();
     let bytes = chain.readable.bytes();
     let segments = bytes / SEGMENT as u64;
     if !bytes.is_multiple_of(SEGMENT as u64)

@@ -150,15 +150,22 @@ impl Ring {
         Ok(count)
     }
 
-    /// The head of the next chain; only where `available` said that there is one.
-    pub fn take(&mut self) -> Result<u16, Broken> {
+    /// The head of the next chain; only where `available` said that there is one. It is taken by
+    /// `take`, and not looked for again.
+    pub fn next_head(&self) -> Result<u16, Broken> {
         let slot = usize::from(self.next_available % self.size);
         let head = u16::from_le(self.available_cell(4 + 2 * slot).load(Ordering::Relaxed));
-        self.next_available = self.next_available.wrapping_add(1);
         if head >= self.size {
             return Err(Broken("the head of a chain is out of range"));
         }
         Ok(head)
+    }
+
+    /// The next chain is no longer available. Gives its place in the order of all.
+    pub fn take(&mut self) -> u16 {
+        let place = self.next_available;
+        self.next_available = place.wrapping_add(1);
+        place
     }
 
     /// Gives a chain back, of whose memory `bytes` bytes were written. The guest sees it after

@@ -12,6 +12,8 @@ use vhost::vhost_user::BackendReqHandler;
 use crate::channel::{Channel, Ending};
 use crate::device::Device;
 use crate::door::Door;
+use crate::fault;
+use crate::refresh::Hangups;
 use crate::report;
 
 /// SIGINT and SIGTERM, as a descriptor: all threads of the daemon have them blocked.
@@ -25,6 +27,8 @@ pub enum Wake {
     Signal,
     /// The time is over.
     Late,
+    /// Memory of the frontend has gone away.
+    Broken,
 }
 
 impl Signals {
@@ -46,20 +50,26 @@ impl Signals {
         }
     }
 
+    pub fn try_clone(&self) -> Result<OwnedFd> {
+        self.0.try_clone()
+    }
+
     /// Waits until one of `events` is there at `fd`; without `until` for as long as it takes.
     pub fn wait_for(&self, fd: RawFd, events: i16, until: Option<Instant>) -> Result<Wake> {
         let mut fds = [
             libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 },
             libc::pollfd { fd, events, revents: 0 },
+            libc::pollfd { fd: fault::event_fd(), events: libc::POLLIN, revents: 0 },
         ];
         loop {
             let timeout = until.map_or(-1, |until| {
                 let left = until.saturating_duration_since(Instant::now()).as_millis();
                 i32::try_from(left).unwrap_or(i32::MAX - 1) + 1
             });
-            // SAFETY: two entries.
-            match unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) } {
+            // SAFETY: three entries.
+            match unsafe { libc::poll(fds.as_mut_ptr(), 3, timeout) } {
                 1.. if fds[0].revents != 0 => return Ok(Wake::Signal),
+                1.. if fds[2].revents != 0 => return Ok(Wake::Broken),
                 1.. => return Ok(Wake::Ready),
                 0 if until.is_some_and(|until| Instant::now() >= until) => return Ok(Wake::Late),
                 0 => {}
@@ -81,8 +91,9 @@ impl Signals {
 }
 
 /// Serves frontends until a signal comes, or there can be no other.
-pub fn serve(mut door: Door, device: Device, signals: &Signals) -> Result<()> {
+pub fn serve(mut door: Door, device: Device, signals: &Signals, hangups: Hangups) -> Result<()> {
     let device = Arc::new(Mutex::new(device));
+    hangups.refresh(device.clone())?;
     while let Some(stream) = door.next(signals)? {
         let ending = serve_one(stream, &device, signals);
         device.lock().expect("panics end the daemon").disconnected();
@@ -104,6 +115,9 @@ fn serve_one(stream: UnixStream, device: &Arc<Mutex<Device>>, signals: &Signals)
                 if let Err(ending) = serve_message(&mut channel, &mut handler) {
                     break ending;
                 }
+                if let Some(notices) = channel.take_notices() {
+                    device.lock().expect("panics end the daemon").set_notices(notices);
+                }
             };
             channel.close();
             ending
@@ -120,6 +134,9 @@ fn serve_message(
 ) -> std::result::Result<(), Ending> {
     let request = channel.receive()?;
     let result = handler.handle_request();
+    if fault::broken() {
+        return Err(Ending::Fault(fault::WORDS.into()));
+    }
     let answered = channel.answer()?;
     match result {
         Ok(()) => Ok(()),

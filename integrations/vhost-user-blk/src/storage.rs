@@ -90,6 +90,16 @@ impl Handle {
         unsafe { blkalign_getlength(self.0) }.try_into().unwrap_or(0)
     }
 
+    /// The same, looked up anew at the storage, for all handles of the object.
+    pub fn refresh_length(&self) -> Result<u64, StorageError> {
+        // SAFETY: the handle is open.
+        let bytes = unsafe { blkalign_refresh_length(self.0) };
+        match u64::try_from(bytes) {
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Err(check(bytes as c_int).expect_err("it is negative")),
+        }
+    }
+
     pub fn limits(&self) -> Limits {
         // SAFETY: a struct of integers, for which zeros are fine.
         let mut limits: blkalign_limits = unsafe { zeroed() };
@@ -160,7 +170,14 @@ impl Handle {
         unsafe { blkalign_pwritev(self.0, offset, iov.as_ptr(), count, flags) }
     }
 
-    /// Starts reading into `iov`. An error means that the callback will not run.
+    /// Ends the request with -ECANCELED if nothing of it is at the storage yet.
+    pub fn cancel(&self, request: i64) {
+        // SAFETY: the handle is open.
+        unsafe { blkalign_aio_cancel(self.0, request) };
+    }
+
+    /// Starts reading into `iov`. Gives the number of the request. An error means that the callback
+    /// will not run.
     ///
     /// # Safety
     ///
@@ -172,7 +189,7 @@ impl Handle {
         iov: &[iovec],
         flags: u32,
         callback: Callback,
-    ) -> Result<(), i32> {
+    ) -> Result<i64, i32> {
         let Target { offset, opaque, .. } = target;
         let count = iov.len() as c_int;
         // SAFETY: the caller answers for the memory; the array is copied by the call.
@@ -192,7 +209,7 @@ impl Handle {
         iov: &[iovec],
         flags: u32,
         callback: Callback,
-    ) -> Result<(), i32> {
+    ) -> Result<i64, i32> {
         let Target { offset, opaque, .. } = target;
         let count = iov.len() as c_int;
         // SAFETY: the caller answers for the memory; the array is copied by the call.
@@ -211,7 +228,7 @@ impl Handle {
         target: Target,
         may_unmap: bool,
         callback: Callback,
-    ) -> Result<(), i32> {
+    ) -> Result<i64, i32> {
         let flags = if may_unmap { BLKALIGN_REQ_MAY_UNMAP } else { 0 };
         let Target { offset, bytes, opaque } = target;
         // SAFETY: the handle is open.
@@ -225,7 +242,7 @@ impl Handle {
     /// # Safety
     ///
     /// As for `write_zeroes`.
-    pub unsafe fn discard(&self, target: Target, callback: Callback) -> Result<(), i32> {
+    pub unsafe fn discard(&self, target: Target, callback: Callback) -> Result<i64, i32> {
         let Target { offset, bytes, opaque } = target;
         // SAFETY: the handle is open.
         started(unsafe { blkalign_aio_pdiscard(self.0, offset, bytes, Some(callback), opaque) })
@@ -236,7 +253,7 @@ impl Handle {
     /// # Safety
     ///
     /// As for `write_zeroes`.
-    pub unsafe fn flush(&self, opaque: *mut c_void, callback: Callback) -> Result<(), i32> {
+    pub unsafe fn flush(&self, opaque: *mut c_void, callback: Callback) -> Result<i64, i32> {
         // SAFETY: the handle is open.
         started(unsafe { blkalign_aio_flush(self.0, Some(callback), opaque) })
     }
@@ -305,9 +322,9 @@ fn check(result: c_int) -> Result<c_int, StorageError> {
 }
 
 /// Of the number of a request, or -errno.
-fn started(result: i64) -> Result<(), i32> {
+fn started(result: i64) -> Result<i64, i32> {
     if result > 0 {
-        Ok(())
+        Ok(result)
     } else {
         Err(-(result as i32))
     }

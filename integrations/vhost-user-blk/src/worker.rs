@@ -2,6 +2,7 @@
 //! back. It runs from the start of the ring to its stop, and has all that it uses to itself.
 
 use std::cell::UnsafeCell;
+use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -15,14 +16,19 @@ use crate::alone::Alone;
 use crate::chain::Chain;
 use crate::disk::Disk;
 use crate::events::{Call, Epoll, Event};
+use crate::fault;
 use crate::inflight::InflightQueue;
 use crate::request::{parse, Operation, Range, Status};
 use crate::ring::{Broken, Ring};
 use crate::spin::Spin;
 use crate::storage::{Handle, Target};
+use crate::work::{Cost, Piece, Share, Work};
 
 /// Most callbacks between two looks at the ring.
 const POLL_MAX: i32 = 256;
+
+/// What the library says of a request that was cancelled.
+const CANCELLED: c_int = -libc::ECANCELED;
 
 /// Asks a worker to stop.
 pub struct Stop {
@@ -57,15 +63,36 @@ pub struct Setup {
     pub spin_max: Duration,
 }
 
-/// A chain in the hands of the library.
-#[derive(Clone, Copy)]
+/// A chain that was taken.
+#[derive(Default)]
 struct Slot {
-    /// Library requests that are not over; 0: the chain is not in flight.
-    left: u32,
+    /// It was not given back yet.
+    busy: bool,
+    /// Of the library's request for it: there is one at a time.
+    request: i64,
+    /// In the ring's order of all chains; None: another daemon took it.
+    place: Option<u16>,
+    /// What has not been begun.
+    work: Work,
+    cost: Cost,
     status_at: Option<*mut u8>,
-    status: Status,
     /// What the guest is told was written.
     written: u32,
+    recall: Recall,
+}
+
+/// What becomes of a chain that is not done when the ring stops.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Recall {
+    /// It is waited for, as long as the ring runs, and after that where younger ones are done
+    /// already: it cannot go back into the ring.
+    #[default]
+    Never,
+    /// It goes back into the ring as if it had never been taken, if it is not done, or an older one
+    /// is not; what is known of its end until then.
+    ToRing(Option<Status>),
+    /// It is not given back, and stays among those in flight, for whoever comes after us.
+    Stays,
 }
 
 /// Results that callbacks leave; the callbacks run on the worker's thread.
@@ -87,7 +114,16 @@ pub struct Worker {
     ranges: Vec<Range>,
     /// Chains that were put back and that the guest does not see yet.
     unpublished: Vec<u16>,
-    in_flight: u32,
+    /// That a daemon before us has taken and that are not begun again yet.
+    again: VecDeque<u16>,
+    /// What is in flight.
+    share: Share,
+    /// The next chain has to wait until something in flight is done.
+    full: bool,
+    /// Of the chains that were given back the last in the ring's order.
+    newest_done: Option<u16>,
+    /// Nothing more is begun that need not be.
+    stopping: bool,
     alone: Alone,
 }
 
@@ -105,122 +141,248 @@ impl Worker {
         epoll.add(event_fd, false)?;
         let results = Box::<Results>::default();
         let size = setup.ring.size();
-        let idle = Slot { left: 0, status_at: None, status: Status::Ok, written: 0 };
         Ok(Worker {
             epoll,
-            slots: vec![idle; size.into()],
+            slots: (0..size).map(|_| Slot::default()).collect(),
             tokens: (0..size).map(|head| Token { results: &*results, head }).collect(),
             results,
             chain: Chain::default(),
             ranges: Vec::new(),
             unpublished: Vec::with_capacity(size.into()),
-            in_flight: 0,
+            again: VecDeque::new(),
+            share: Share::default(),
+            full: false,
+            newest_done: None,
+            stopping: false,
             alone: Alone::new(),
             setup,
         })
     }
 
-    /// Serves the ring until it is asked to stop and nothing is in flight. Gives the index of the
-    /// next chain to take. `again`: chains to begin with, that were taken before.
+    /// Serves the ring until it is asked to stop. Gives the index of the next chain to take; what
+    /// was not begun until then, or can be taken back, is not taken. `again`: chains to begin with,
+    /// that were taken before.
     pub fn run(mut self, again: &[u16]) -> u16 {
         // Makes this thread the one whose submissions need no wake-up.
         self.setup.handle.poll(1);
         self.setup.ring.refuse_kicks();
-        self.setup.handle.plug();
-        again.iter().for_each(|&head| self.begin(head, false));
-        self.setup.handle.unplug();
+        again.iter().for_each(|&head| self.slots[usize::from(head)].busy = true);
+        self.again.extend(again);
         // A daemon before us may have given chains back and not said so.
         self.setup.call.signal();
-        let mut broken = false;
+        let mut given_up = false;
         let mut spin = Spin::new(self.setup.spin_max);
         // Only `poll` makes the library's descriptor unreadable, which may be readable without a
         // result: we would not sleep again.
         let mut look = false;
         while !self.setup.stop.wanted.load(Ordering::Acquire) {
-            let taken = if broken { Ok(0) } else { self.take_available() };
+            let taken = if given_up { Ok(0) } else { self.take_available() };
             let taken = taken.unwrap_or_else(|Broken(words)| {
                 crate::report::say(&format!("a queue is given up: {words}"));
                 self.setup.err.signal();
-                broken = true;
+                given_up = true;
                 1
             });
-            let looks = std::mem::take(&mut look) || self.in_flight > 0;
+            let looks = std::mem::take(&mut look) || self.share.requests() > 0;
             let done = if looks { self.setup.handle.poll(POLL_MAX) } else { 0 };
             self.take_results();
             self.publish();
+            if fault::broken() && !given_up {
+                // The frontend is about to be let go.
+                given_up = true;
+                self.recall();
+            }
             if taken > 0 || done > 0 {
                 spin.worked();
-            } else if self.in_flight == 0 && spin.looks_again(Instant::now()) {
+            } else if self.share.requests() == 0 && spin.looks_again(Instant::now()) {
                 // Of the guest's memory this costs no system call; results are slept for, which
                 // brings several at a time.
                 std::hint::spin_loop();
             } else {
-                self.sleep(broken);
+                self.sleep(given_up || self.full);
                 look = true;
                 spin.slept(Instant::now());
             }
         }
-        self.setup.handle.drain();
-        self.take_results();
+        self.stop()
+    }
+
+    /// Ends what is in flight, soon: what can be taken back is cancelled, what the guest can be
+    /// told of is told.
+    fn stop(mut self) -> u16 {
+        self.recall();
+        while self.share.requests() > 0 {
+            self.setup.handle.drain();
+            self.take_results();
+        }
+        self.settle();
         self.publish();
         self.setup.ring.next_available()
     }
 
-    /// Waits for a kick, a result, or the wish to stop.
-    fn sleep(&mut self, broken: bool) {
-        if !broken {
+    /// Decides what becomes of each chain in flight, and cancels what nobody waits for. The guest
+    /// may make a chain's descriptors part of another as soon as it is told that it is done. So what
+    /// goes back into the ring is younger than all that it was told of:
+    ///
+    ///     taken      10  11  12  13  14
+    ///     told           x
+    ///     may go             x   x   x        10 is waited for; if 12 is done in time and 13 is
+    ///                                         not, the ring goes on with 13
+    fn recall(&mut self) {
+        self.stopping = true;
+        let broken = fault::broken();
+        for head in 0..self.setup.ring.size() {
+            let age = |place: u16| self.setup.ring.next_available().wrapping_sub(place);
+            let newest_done = self.newest_done.map_or(u16::MAX, age);
+            let slot = &mut self.slots[usize::from(head)];
+            if !slot.busy || slot.request == 0 {
+                continue;
+            }
+            slot.recall = match slot.place {
+                _ if broken => Recall::Stays,
+                None => Recall::Stays,
+                Some(place) if age(place) < newest_done => Recall::ToRing(None),
+                Some(_) => Recall::Never,
+            };
+        }
+        // The youngest first: what it waits for cannot begin it meanwhile.
+        for head in self.by_age() {
+            let slot = &self.slots[usize::from(head)];
+            if slot.recall != Recall::Never || slot.work.is_a_hint() {
+                self.setup.handle.cancel(slot.request);
+            }
+        }
+    }
+
+    /// Those in flight, the youngest first, and last those that another daemon took.
+    fn by_age(&self) -> Vec<u16> {
+        let next = self.setup.ring.next_available();
+        let mut heads: Vec<u16> = (0..self.setup.ring.size())
+            .filter(|&head| self.slots[usize::from(head)].busy)
+            .filter(|&head| self.slots[usize::from(head)].request != 0)
+            .collect();
+        let age = |place: u16| u32::from(next.wrapping_sub(place));
+        heads.sort_by_key(|&head| self.slots[usize::from(head)].place.map_or(u32::MAX, age));
+        heads
+    }
+
+    /// Nothing is at the storage any more: tells of what is done, as far as nothing older is not,
+    /// and puts the rest back into the ring.
+    fn settle(&mut self) {
+        let mut lost = false;
+        for head in self.by_age().into_iter().rev() {
+            let slot = &self.slots[usize::from(head)];
+            let (Recall::ToRing(end), Some(place)) = (slot.recall, slot.place) else { continue };
+            match end.filter(|_| !lost) {
+                Some(status) => self.give_back(head, status),
+                None => {
+                    if !std::mem::replace(&mut lost, true) {
+                        self.setup.ring.set_next_available(place);
+                    }
+                    if let Some(inflight) = &mut self.setup.inflight {
+                        inflight.untaken(head);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a kick, a result, or the wish to stop. `deaf`: a kick would be in vain.
+    fn sleep(&mut self, deaf: bool) {
+        if !deaf {
             self.setup.ring.ask_for_kick();
             if self.setup.ring.available() != Ok(0) {
                 return self.setup.ring.refuse_kicks();
             }
         }
         self.epoll.wait();
-        if !broken {
+        if !deaf {
             self.setup.ring.refuse_kicks();
         }
     }
 
-    /// Begins all that the guest has made available, as one batch. Gives how many.
+    /// Begins all that the guest has made available and that there is room for, as one batch. Gives
+    /// how many.
     fn take_available(&mut self) -> Result<u16, Broken> {
+        if self.full {
+            return Ok(0);
+        }
+        if !self.again.is_empty() {
+            return Ok(self.begin_again());
+        }
         let count = self.setup.ring.available()?;
         if count == 0 {
             return Ok(0);
         }
-        if count == 1 && self.in_flight == 0 {
-            return self.take(true).map(|()| 1);
+        if count == 1 && self.share.requests() == 0 {
+            return self.take(true).map(u16::from);
         }
         self.setup.handle.plug();
-        let result = (0..count).try_for_each(|_| self.take(false));
+        let mut taken = 0;
+        let mut result = Ok(true);
+        while taken < count && result == Ok(true) {
+            result = self.take(false);
+            taken += u16::from(result == Ok(true));
+        }
         self.setup.handle.unplug();
-        result.map(|()| count)
+        result.map(|_| taken)
     }
 
-    /// `alone`: nothing else is in flight, nor available.
-    fn take(&mut self, alone: bool) -> Result<(), Broken> {
-        let head = self.setup.ring.take()?;
-        if self.slots[usize::from(head)].left > 0 {
+    /// Of the chains that another daemon has taken those that there is room for.
+    fn begin_again(&mut self) -> u16 {
+        let mut begun = 0;
+        self.setup.handle.plug();
+        while let Some(&head) = self.again.front() {
+            if !self.begin(head, None, false) {
+                break;
+            }
+            self.again.pop_front();
+            begun += 1;
+        }
+        self.setup.handle.unplug();
+        begun
+    }
+
+    /// Takes the next chain. False: it has to wait. `alone`: nothing else is in flight, nor
+    /// available.
+    fn take(&mut self, alone: bool) -> Result<bool, Broken> {
+        let head = self.setup.ring.next_head()?;
+        if self.slots[usize::from(head)].busy {
             return Err(Broken("a chain was made available that is in flight"));
         }
-        if let Some(inflight) = &mut self.setup.inflight {
-            inflight.taken(head);
-        }
-        self.begin(head, alone);
-        Ok(())
+        let place = self.setup.ring.next_available();
+        Ok(self.begin(head, Some(place), alone))
     }
 
-    fn begin(&mut self, head: u16, alone: bool) {
+    /// False: there is no room for it, and nothing has happened. Whatever is read of the chain's
+    /// memory is read here, once; if it has to wait it is read anew.
+    fn begin(&mut self, head: u16, place: Option<u16>, alone: bool) -> bool {
         self.chain.follow(&self.setup.ring, head);
         let written = self.chain.writable_bytes();
-        let slot = Slot { left: 1, status_at: self.chain.status, status: Status::Ok, written };
+        let request = parse(&self.setup.disk, &mut self.chain, &mut self.ranges);
+        let cost = request.map_or(Cost::default(), |it| Cost::of(it, &self.chain, &self.ranges));
+        if !self.share.has_room(cost) {
+            self.full = true;
+            return false;
+        }
+        if place.is_some() {
+            self.setup.ring.take();
+            if let Some(inflight) = &mut self.setup.inflight {
+                inflight.taken(head);
+            }
+        }
+        self.share.take(cost);
+        let status_at = self.chain.status;
+        let slot = Slot { busy: true, place, cost, status_at, written, ..Slot::default() };
         self.slots[usize::from(head)] = slot;
-        self.in_flight += 1;
-        match parse(&self.setup.disk, &mut self.chain, &mut self.ranges) {
+        match request {
             Ok(operation) => match alone.then(|| self.perform(operation)).flatten() {
                 Some(result) => self.end(head, status_of(result)),
                 None => self.submit(head, operation),
             },
             Err(status) => self.end(head, status),
         }
+        true
     }
 
     /// Carries out a request that is alone, if that suits it. 0 or -errno. What would wait for a
@@ -260,51 +422,63 @@ impl Worker {
         }
     }
 
-    /// The slot counts one request; each of several ranges is one.
     fn submit(&mut self, head: u16, operation: Operation) {
-        let opaque = (&raw const self.tokens[usize::from(head)]).cast_mut().cast::<c_void>();
-        let handle = &self.setup.handle;
-        let flags = self.flags();
-        let at = |offset| Target { offset, bytes: 0, opaque };
-        let result = match operation {
-            // SAFETY: guest memory stays mapped while the ring has it, the tokens as long as
-            // this worker; `run` ends after everything in flight has.
-            Operation::Read(offset) => unsafe {
-                handle.read(at(offset), self.chain.writable.as_slice(), flags, on_done)
-            },
-            // SAFETY: as above.
-            Operation::Write(offset) => unsafe {
-                handle.write(at(offset), self.chain.readable.as_slice(), flags, on_done)
-            },
-            // SAFETY: as above.
-            Operation::Flush => unsafe { handle.flush(opaque, on_done) },
+        let slot = &mut self.slots[usize::from(head)];
+        let started = match operation {
             Operation::Id => {
                 self.chain.writable.put(&self.setup.disk.serial);
                 return self.end(head, Status::Ok);
             }
-            Operation::Zero | Operation::Discard => {
-                return self.submit_ranges(head, opaque, operation == Operation::Zero);
+            Operation::Read(offset) if !slot.cost.is_alone() => {
+                self.start(head, &Piece::Read(offset, self.chain.writable.as_slice()))
             }
+            Operation::Write(offset) if !slot.cost.is_alone() => {
+                self.start(head, &Piece::Write(offset, self.chain.readable.as_slice()))
+            }
+            _ => match Work::of(operation, &self.chain, &self.ranges) {
+                Ok(work) => {
+                    slot.work = work;
+                    return self.go_on(head);
+                }
+                Err(status) => return self.end(head, status),
+            },
         };
-        if let Err(errno) = result {
-            self.end(head, status_of(-errno));
+        match started {
+            Ok(request) => self.slots[usize::from(head)].request = request,
+            Err(errno) => self.end(head, status_of(-errno)),
         }
     }
 
-    fn submit_ranges(&mut self, head: u16, opaque: *mut c_void, zero: bool) {
-        self.slots[usize::from(head)].left = self.ranges.len() as u32;
-        for index in 0..self.ranges.len() {
-            let Range { offset, bytes, may_unmap } = self.ranges[index];
-            let target = Target { offset, bytes, opaque };
-            let result = if zero {
-                // SAFETY: as in `submit`.
-                unsafe { self.setup.handle.write_zeroes(target, may_unmap, on_done) }
-            } else {
-                // SAFETY: as in `submit`.
-                unsafe { self.setup.handle.discard(target, on_done) }
-            };
-            if let Err(errno) = result {
-                self.end(head, status_of(-errno));
+    /// Begins the next piece of a request, if there is one.
+    fn go_on(&mut self, head: u16) {
+        let mut work = std::mem::take(&mut self.slots[usize::from(head)].work);
+        let started = work.next().map(|piece| self.start(head, &piece));
+        self.slots[usize::from(head)].work = work;
+        match started {
+            Some(Ok(request)) => self.slots[usize::from(head)].request = request,
+            Some(Err(errno)) => self.end(head, status_of(-errno)),
+            None => self.end(head, Status::Ok),
+        }
+    }
+
+    /// The number of the request at the library, or an errno.
+    fn start(&self, head: u16, piece: &Piece) -> Result<i64, i32> {
+        let opaque = (&raw const self.tokens[usize::from(head)]).cast_mut().cast::<c_void>();
+        let (handle, flags) = (&self.setup.handle, self.flags());
+        let at = |offset, bytes| Target { offset, bytes, opaque };
+        // SAFETY: guest memory stays mapped while the ring has it, the tokens as long as this
+        // worker; `run` ends after everything in flight has.
+        unsafe {
+            match *piece {
+                Piece::Flush => handle.flush(opaque, on_done),
+                Piece::Read(offset, iov) => handle.read(at(offset, 0), iov, flags, on_done),
+                Piece::Write(offset, iov) => handle.write(at(offset, 0), iov, flags, on_done),
+                Piece::Zero(Range { offset, bytes, may_unmap }) => {
+                    handle.write_zeroes(at(offset, bytes), may_unmap, on_done)
+                }
+                Piece::Discard(Range { offset, bytes, .. }) => {
+                    handle.discard(at(offset, bytes), on_done)
+                }
             }
         }
     }
@@ -313,30 +487,56 @@ impl Worker {
         // SAFETY: callbacks run on this thread, in `poll` and `drain`, and none is running.
         let mut results = std::mem::take(unsafe { &mut *self.results.get() });
         for (head, result) in results.drain(..) {
-            self.end(head, status_of(result));
+            self.piece_done(head, result);
         }
         // SAFETY: as above. It keeps its room.
         unsafe { *self.results.get() = results };
     }
 
-    /// One request of a chain is over; with the last one the chain goes back.
-    fn end(&mut self, head: u16, status: Status) {
+    fn piece_done(&mut self, head: u16, result: c_int) {
         let slot = &mut self.slots[usize::from(head)];
-        if status != Status::Ok && slot.status == Status::Ok {
-            slot.status = status;
+        let recalled = slot.recall != Recall::Never;
+        match result {
+            // Nobody is promised that anything came of it.
+            0 | CANCELLED if self.stopping && slot.work.is_a_hint() => self.end(head, Status::Ok),
+            CANCELLED => self.unhand(head),
+            0 if recalled && !slot.work.is_over() => self.unhand(head),
+            0 => self.go_on(head),
+            _ => self.end(head, status_of(result)),
         }
-        slot.left -= 1;
-        if slot.left > 0 {
-            return;
+    }
+
+    /// A request is over. Its chain goes back, at once or when it is known whether it may.
+    fn end(&mut self, head: u16, status: Status) {
+        self.unhand(head);
+        let slot = &mut self.slots[usize::from(head)];
+        match &mut slot.recall {
+            Recall::ToRing(end) => *end = Some(status),
+            Recall::Never | Recall::Stays => self.give_back(head, status),
         }
+    }
+
+    /// Nothing of the chain is at the library any more.
+    fn unhand(&mut self, head: u16) {
+        self.share.give_back(self.slots[usize::from(head)].cost);
+        self.full = false;
+    }
+
+    fn give_back(&mut self, head: u16, status: Status) {
+        let slot = &mut self.slots[usize::from(head)];
         if let Some(at) = slot.status_at {
             // SAFETY: the chain's last byte that we may write, in mapped guest memory.
-            unsafe { at.write_volatile(slot.status as u8) };
+            unsafe { at.write_volatile(status as u8) };
         }
         let written = if slot.status_at.is_some() { slot.written } else { 0 };
+        slot.busy = false;
+        if let Some(place) = slot.place {
+            let age = |place: u16| self.setup.ring.next_available().wrapping_sub(place);
+            let older = self.newest_done.is_none_or(|newest| age(place) < age(newest));
+            self.newest_done = if older { Some(place) } else { self.newest_done };
+        }
         self.setup.ring.put_used(head, written);
         self.unpublished.push(head);
-        self.in_flight -= 1;
     }
 
     /// Shows the guest what was put back, and tells it if it wants to know.
@@ -344,11 +544,17 @@ impl Worker {
         if self.unpublished.is_empty() {
             return;
         }
+        if fault::broken() {
+            // Who knows what of these moved. They stay in flight.
+            return self.unpublished.clear();
+        }
         let ring = &mut self.setup.ring;
         if let Some(inflight) = &mut self.setup.inflight {
             inflight.will_publish(&self.unpublished);
             ring.publish();
-            inflight.published(&self.unpublished, ring.used_index());
+            if !fault::broken() {
+                inflight.published(&self.unpublished, ring.used_index());
+            }
         } else {
             ring.publish();
         }

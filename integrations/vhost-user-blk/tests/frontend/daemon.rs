@@ -45,18 +45,39 @@ impl Disk {
         let directory = Directory::new();
         let file = directory.join("disk");
         fs::write(&file, Disk::pattern(bytes)).unwrap();
-        let made = Command::new("losetup")
-            .args(["--show", "-f", "--sector-size", "4096", "--direct-io=on"])
-            .arg(&file)
-            .output();
-        let device = made
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end()));
+        let device = loop_device(&file);
         if device.is_none() {
             eprintln!("no loop device: the file is the disk");
         }
         Disk { file, device, _directory: directory }
+    }
+
+    /// A sparse one, without a pattern. None: there are no loop devices.
+    pub fn sparse(bytes: u64) -> Option<Disk> {
+        let directory = Directory::new();
+        let file = directory.join("disk");
+        File::create(&file).unwrap().set_len(bytes).unwrap();
+        let disk = Disk { device: Some(loop_device(&file)?), file, _directory: directory };
+        Some(disk)
+    }
+
+    /// Whether it is a device.
+    pub fn is_device(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Makes it longer or shorter, behind the daemon's back.
+    pub fn set_length(&self, bytes: u64) {
+        File::options().write(true).open(&self.file).unwrap().set_len(bytes).unwrap();
+        if let Some(device) = &self.device {
+            assert!(Command::new("losetup").arg("-c").arg(device).status().unwrap().success());
+        }
+    }
+
+    /// Of a device: nobody may write to it, or again all may.
+    pub fn set_read_only(&self, on: bool) {
+        let option = if on { "--setro" } else { "--setrw" };
+        assert!(Command::new("blockdev").arg(option).arg(self.path()).status().unwrap().success());
     }
 
     pub fn pattern(bytes: u64) -> Vec<u8> {
@@ -76,9 +97,19 @@ impl Disk {
     }
 }
 
+/// With blocks of 4096 bytes.
+fn loop_device(file: &Path) -> Option<PathBuf> {
+    let mut command = Command::new("losetup");
+    command.args(["--show", "-f", "--sector-size", "4096", "--direct-io=on"]).arg(file);
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end()))
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         if let Some(device) = &self.device {
+            // The device would be read-only for the next file, too.
+            let _ = Command::new("blockdev").arg("--setrw").arg(device).status();
             let _ = Command::new("losetup").arg("-d").arg(device).status();
         }
     }
@@ -126,6 +157,19 @@ impl Daemon {
             sleep(Duration::from_millis(5));
         }
         daemon
+    }
+
+    /// SIGTERM, SIGHUP and so on.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a child that was not waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// The most memory that it had so far, in KiB.
+    pub fn memory_most(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
     pub fn kill(&mut self) {

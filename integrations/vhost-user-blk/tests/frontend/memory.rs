@@ -20,6 +20,14 @@ pub struct Memory {
     regions: Vec<Region>,
 }
 
+pub fn memfd() -> File {
+    // SAFETY: makes a descriptor, which nobody else has.
+    let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: as above.
+    unsafe { File::from_raw_fd(fd) }
+}
+
 /// Where the first region begins for the guest.
 pub const GUEST_BASE: u64 = 0x1_0000_0000;
 
@@ -31,12 +39,13 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// `count` regions of `bytes` each, one behind the other from GUEST_BASE on.
     pub fn new(count: u64, bytes: u64) -> Memory {
+        Memory::in_file(memfd(), count, bytes)
+    }
+
+    /// The same in a file that is given.
+    pub fn in_file(file: File, count: u64, bytes: u64) -> Memory {
         let all = count * bytes;
-        // SAFETY: makes a descriptor, which nobody else has.
-        let fd = unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC) };
-        assert!(fd >= 0);
-        // SAFETY: as above.
-        let file = unsafe { File::from_raw_fd(fd) };
+        let fd = file.as_raw_fd();
         file.set_len(all).unwrap();
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let null = std::ptr::null_mut();
@@ -54,6 +63,22 @@ impl Memory {
 
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Makes the file shorter, or longer. Who touches what is gone dies, we too.
+    pub fn set_file_length(&self, bytes: u64) {
+        self.file.set_len(bytes).unwrap();
+    }
+
+    /// Part of it, `offset` bytes from its start on, as a region of its own at `guest`.
+    pub fn region(&self, guest: u64, offset: u64, bytes: u64) -> VhostUserMemoryRegionInfo {
+        VhostUserMemoryRegionInfo {
+            guest_phys_addr: guest,
+            memory_size: bytes,
+            userspace_addr: self.base as u64 + offset,
+            mmap_offset: offset,
+            mmap_handle: self.file.as_raw_fd(),
+        }
     }
 
     /// The address behind the last byte, as the guest sees it.
