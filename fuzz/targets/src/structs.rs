@@ -275,8 +275,14 @@ fn submit(input: &mut Input, disk: Disk) {
     raw.set(offset_of!(R, iovcnt), &elements.to_ne_bytes());
     let callback = if input.one_in(16) { 0 } else { count as *const () as usize };
     raw.set(offset_of!(R, cb), &callback.to_ne_bytes());
+    let mut written = 0i64;
+    raw.set(offset_of!(R, id), &(&raw mut written as usize).to_ne_bytes());
     // SAFETY: the struct is as long as it says; what it names stays until the handle is drained.
     let id = unsafe { blkalign_aio_submit(disk.0, raw.pointer::<R>()) };
+    // SAFETY: ours; the library may have written to it behind the compiler's back.
+    let written = unsafe { (&raw const written).read_volatile() };
+    // A struct that ends before does not name it.
+    assert!(written == 0 || written == id, "{written} is the id of {id}");
     assert_eq!(disk.drain(), 0);
     let calls = CALLS.load(Ordering::SeqCst) - before;
     assert_eq!(calls, u32::from(id > 0), "callbacks of a call that returned {id}");
