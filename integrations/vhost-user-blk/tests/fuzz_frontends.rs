@@ -421,6 +421,7 @@ fn rings(raw: &Raw, random: &mut Random, counts: &Counts) {
             2 => start(raw, 0, kick.as_raw_fd(), call.as_raw_fd(), random, counts),
             3 => set_up(raw, &guest, random, counts),
             4 => sleep(Duration::from_millis(random.below(5))),
+            5 => cut(&guest, random, counts),
             _ => {}
         }
     }
@@ -428,6 +429,15 @@ fn rings(raw: &Raw, random: &mut Random, counts: &Counts) {
     if guest.read_exact_at(&mut used, 0x5002).is_ok() {
         counts.answered.fetch_add(u16::from_le_bytes(used).into(), Ordering::Relaxed);
     }
+}
+
+/// Memory that was there goes away, all of it or a part, and some of it comes again.
+fn cut(guest: &File, random: &mut Random, counts: &Counts) {
+    guest.set_len(random.pick(&[0, 100, 0x4800, 0x2_0000, MIB])).unwrap();
+    if random.one_in(3) {
+        guest.set_len(GUEST_BYTES).unwrap();
+    }
+    count(&counts.truncated);
 }
 
 fn any_call(random: &mut Random) -> OwnedFd {
@@ -473,6 +483,7 @@ fn set_up(raw: &Raw, guest: &File, random: &mut Random, counts: &Counts) {
         let numbers = (u64::from(QUEUE_SIZE) << 16 | 2).to_ne_bytes();
         let body = [&MIB.to_ne_bytes()[..], &0u64.to_ne_bytes(), &numbers].concat();
         say(raw, SET_INFLIGHT_FD, VERSION, &body, &[inflight.as_raw_fd()], counts);
+        inflight.set_len(random.pick(&[0, 64, MIB, MIB, MIB])).unwrap();
     }
 }
 
