@@ -346,9 +346,11 @@ fn no_more_regions_are_taken_than_were_announced() {
         guest.frontend.add_mem_region(&page(index)).unwrap();
     }
     let before = daemon.mappings();
-    assert!(guest.frontend.add_mem_region(&page(slots)).is_err(), "one more than {slots}");
-    // The stack of a thread may stay.
-    assert!(daemon.mappings() <= before + 4, "{} mappings, {before} before", daemon.mappings());
+    for _ in 0..64 {
+        assert!(guest.frontend.add_mem_region(&page(slots)).is_err(), "one more than {slots}");
+    }
+    // Stacks of threads may come meanwhile; of what is refused nothing stays.
+    assert!(daemon.mappings() < before + 64, "{} mappings, {before} before", daemon.mappings());
     assert_eq!(guest.read(0, 0, 512).unwrap(), Disk::pattern(MIB)[..512]);
     // Only the very region goes.
     let mut other = page(7);
