@@ -160,9 +160,11 @@ static int dup_after_open(void)
     failed = ends_anywhere(handle, 0);
     if (failed || limits_of(handle).direct != 1 || blkalign_close(handle))
         return 20 + failed;
+    /* It did not ask for O_DIRECT, and goes the way of the first. */
     how.flags = BLKALIGN_O_RDWR;
     handle = NULL;
-    if (blkalign_dup(first, &how, &handle) || limits_of(handle).direct)
+    if (blkalign_dup(first, &how, &handle) ||
+        limits_of(handle).direct != 1)
         return 101;
     failed = ends_anywhere(handle, 0);
     return failed ? 40 + failed
