@@ -93,6 +93,7 @@ static void callbacks_that_block(void)
 
 struct chain {
     blkalign_handle *handle;
+    int called;
     struct answer answer;
 };
 
@@ -102,6 +103,7 @@ static void submit_another(void *opaque, int ret)
 
     (void)ret;
     aio_write(chain->handle, 0, buf, 512, 0, &chain->answer);
+    chain->called = 1;
 }
 
 static void drain_of_a_plugged_handle(uint32_t completion)
@@ -115,8 +117,13 @@ static void drain_of_a_plugged_handle(uint32_t completion)
     blkalign_aio_pwritev(chain.handle, 0, &iov, 1, 0, submit_another,
                          &chain);
     is_int(blkalign_drain(chain.handle), 0, "drain while plugged");
+    is_int(chain.called, 1, "what was plugged has called back, mode %u",
+           completion);
+    /* What its callback has submitted came after that drain began. */
+    is_int(blkalign_drain(chain.handle), 0, "drain again");
     is_int(answer_calls(&chain.answer), 1,
-           "what callbacks submit meanwhile is done, mode %u", completion);
+           "what callbacks submit meanwhile is done by the next, mode %u",
+           completion);
     blkalign_close(chain.handle);
 }
 
