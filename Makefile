@@ -63,7 +63,7 @@ libs_$(1)    := $(NBD_LIBS)
 endef
 $(foreach tool,blkalign-torture blkalign-bench,$(eval $(call nbd_tool,$(tool))))
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
-MAN_PAGES    := $(wildcard man/*.1 man/*.3 man/*.7)
+MAN_PAGES    := $(wildcard docs/man/*.1 docs/man/*.3 docs/man/*.7)
 
 # Where the tests in C are built and how: check-asan and check-tsan differ.
 OUT         = build/capi-tests
@@ -84,7 +84,7 @@ NBDKIT_CFLAGS := $(if $(NBDKIT_PLUGIN),$(shell pkg-config --cflags nbdkit))
 # All but what is for somebody who is not here.
 INTEGRATION_SOURCES := $(filter-out $(if $(NBDKIT_PLUGIN),,%-plugin.c) \
                                     $(if $(HAVE_NBD),,integrations/libnbd/%),\
-                                    $(wildcard integrations/*/*.c))
+                                    $(wildcard integrations/*/*.c proof/guest/*.c))
 
 # Directories that the dynamic linker searches; elsewhere tools carry rpath.
 SYSTEM_LIBDIR = $(filter /lib% /usr/lib% /usr/local/lib%,$(libdir))
@@ -252,7 +252,7 @@ vhost-user-blk:
 # ---- installing -----------------------------------------------------------
 
 # A page for each program: the daemon's goes with the daemon.
-DAEMON_PAGE = man/$(notdir $(VHOST_DAEMON)).1
+DAEMON_PAGE = docs/man/$(notdir $(VHOST_DAEMON)).1
 PAGES       = $(filter-out $(DAEMON_PAGE),$(MAN_PAGES))
 man_path    = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 DOCUMENTS   = README.md SECURITY.md docs/GUARANTEES.md docs/PORTING.md
@@ -352,7 +352,7 @@ lint:
 check-rust:
 	$(CARGO) test --locked --workspace --target-dir $(TARGET)
 
-# A library of its own kind, under which src/sim lies: kept apart by Cargo.
+# A library of its own kind, under which proof/library lies: kept apart by Cargo.
 SIMULATION = $(CARGO) test --locked --features simulation --test simulation \
                  --target-dir $(TARGET)
 
@@ -385,7 +385,7 @@ check-matrix: all $(TESTS)
 	done
 
 GUEST_TESTS = $(filter-out %/common.sh %/vm.sh %/fetch.sh %/init.sh %/bench.sh,\
-                            $(wildcard integrations/guest/*.sh))
+                            $(wildcard proof/guest/*.sh))
 
 # The short form, in `make check`, takes the daemon that check-rust has built.
 GUEST_DAEMON = $(if $(BLKALIGN_GUEST_QUICK),$(abspath $(TARGET))/debug,\
@@ -420,7 +420,7 @@ soak-vhost-user:
 ## check-power: losses of power on a disk in memory, SECONDS=60 of seeds
 check-power:
 	BLKALIGN_POWER_SECONDS=$(SECONDS) $(CARGO) test --locked --lib \
-	    --target-dir $(TARGET) power:: -- --nocapture
+	    --target-dir $(TARGET) proof::power -- --nocapture
 
 sanitizer_flags = -Zsanitizer=$(1) -Cunsafe-allow-abi-mismatch=sanitizer
 
@@ -452,7 +452,7 @@ check-asan:
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(call sanitizer_flags,address)' \
 	    ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 \
 	    $(CARGO) test --locked --lib --target $(HOST) \
-	    --target-dir $(TARGET)/asan -- --skip request::
+	    --target-dir $(TARGET)/asan
 
 # gcc's own runtime of ThreadSanitizer does not fit Rust's code; Rust's does.
 TSAN_RUNTIME = $(wildcard $(shell rustc --print target-libdir)/librustc*_rt.tsan.a)
@@ -474,7 +474,7 @@ check-tsan: build/tsan/fence.o
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(call sanitizer_flags,thread) $(TSAN_RUST)' \
 	    TSAN_OPTIONS=allocator_may_return_null=1:suppressions=$(CURDIR)/capi-tests/tsan.supp \
 	    $(CARGO) test --locked --lib --target $(HOST) \
-	    --target-dir $(TARGET)/tsan -- --skip request::
+	    --target-dir $(TARGET)/tsan
 
 # "Possibly lost" is memory to whose middle alone a pointer leads: in Rust that
 # is every map, the handle of a thread, and the stacks of threads still idle.
@@ -494,17 +494,17 @@ check-valgrind: $(TESTS)
 	    $(filter-out $(VALGRIND_NOT),$(TESTS))
 	$(CARGO) test --locked --lib --target-dir $(TARGET) \
 	    --config "target.'cfg(all())'.runner='$(VALGRIND_OF_RUST)'" \
-	    -- --skip request:: --skip ring --test-threads 2
+	    -- --skip ring --test-threads 2
 
 ## check-model: the wait protocol, all interleavings (needs spin; a minute)
 check-model:
-	$(PROVE) --exec '' model/run.sh
+	$(PROVE) --exec '' proof/model/run.sh
 
 ## fuzz: the fuzzers under AddressSanitizer, SECONDS=60 each
 fuzz:
-	fuzz/run.sh $(SECONDS)
+	proof/fuzz/run.sh $(SECONDS)
 
-## check-mutants: what mutants/ breaks is found by the tests; half an hour
+## check-mutants: what proof/mutants/ breaks is found by the tests; half an hour
 check-mutants:
 	scripts/check-mutants
 
@@ -522,7 +522,7 @@ bench-nbd: integrations
 
 ## bench-guest: the vhost-user-blk daemon beside QEMU's in a guest, as root
 bench-guest: vhost-user-blk
-	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build integrations/guest/bench.sh
+	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build proof/guest/bench.sh
 
 ## bench-smoke: a moment of it, to show that it runs
 bench-smoke: build/tools/blkalign-bench
@@ -530,7 +530,7 @@ bench-smoke: build/tools/blkalign-bench
 
 ## bench-tracker: what the request machine costs, with few and many in flight
 bench-tracker:
-	$(CARGO) bench --locked -p blkalign-bench-internals --bench tracker \
+	$(CARGO) bench --locked -p blkalign-bench-machine --bench tracker \
 	    --target-dir $(TARGET)
 
 ## conformance: docs/CONFORMANCE.md's tables anew, as root, some minutes

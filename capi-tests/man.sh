@@ -5,7 +5,7 @@
 
 if command -v mandoc >/dev/null; then
     check "mandoc finds nothing wrong with any page" \
-        mandoc -T lint -W warning "$root"/man/*.[137]
+        mandoc -T lint -W warning "$root"/docs/man/*.[137]
 else
     skip "mandoc finds nothing wrong with any page" "mandoc is not installed"
 fi
@@ -14,12 +14,12 @@ references() {
     local page section missing=0
     while read -r page section; do
         case $page in
-            blkalign*) [ -e "$root/man/$page.$section" ] && continue
+            blkalign*) [ -e "$root/docs/man/$page.$section" ] && continue
                        echo "$page($section) is referred to, and missing"
                        missing=1 ;;
         esac
     done < <(sed -n 's/^\.\(It \)\{0,1\}Xr \((\ \)\{0,1\}\([^ ]*\) \([0-9]\).*/\3 \4/p' \
-             "$root"/man/*.[137] | sort -u)
+             "$root"/docs/man/*.[137] | sort -u)
     return $missing
 }
 check "pages refer to pages that there are" references
@@ -31,7 +31,7 @@ tools() {
         name=${source#"$root"/tools/}
         name=${name%.c}
         name=${name%/main}
-        [ -e "$root/man/$name.1" ] || { echo "$name has no page"; return 1; }
+        [ -e "$root/docs/man/$name.1" ] || { echo "$name has no page"; return 1; }
     done
 }
 check "each tool has a page" tools
@@ -41,7 +41,7 @@ options_of() {
     local tool=$1 missing=0
     "$build/tools/$tool" --help | grep -oE -e '--[a-z][a-z-]+' | sort -u \
         >"$work/helped"
-    sed -nE 's/^\.It (.*)/\1/p' "$root/man/$tool.1" |
+    sed -nE 's/^\.It (.*)/\1/p' "$root/docs/man/$tool.1" |
         grep -oE 'Fl (-|Fl )[a-z][a-z-]+' | sed -E 's/Fl (-|Fl )/--/' |
         sort -u >"$work/explained"
     [ -s "$work/explained" ] || return
@@ -50,7 +50,7 @@ options_of() {
 # The same of the daemon, which need not have been built.
 daemon_options() {
     local directory=$root/integrations/vhost-user-blk page
-    page=$root/man/blkalign-vhost-user-blk.1
+    page=$root/docs/man/blkalign-vhost-user-blk.1
     sed -n '/^pub const USAGE/,/^";/p' "$directory/src/options.rs" |
         grep -oE -e '--[a-z][a-z-]+' | sort -u >"$work/helped"
     sed -nE 's/^\.It (.*)/\1/p' "$page" |

@@ -4,29 +4,28 @@
 //! (docs/DESIGN.md has the picture): `capi`, `handle`, `node`, `request`, `engine` and
 //! `completion`, `driver`, `probe`, `sys`. Every room but `request` may say what happens in `log`.
 
-// For bench/ alone.
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub mod bench_internals;
 // Public for the test of the C interface; the library's users see `<blkalign.h>`.
 #[doc(hidden)]
 pub mod capi;
 mod completion;
 mod driver;
 mod engine;
-#[cfg(test)]
-mod faults;
 mod handle;
 mod log;
 mod node;
-#[cfg(any(test, feature = "simulation"))]
-mod power;
 mod probe;
-mod request;
-#[cfg(any(test, feature = "simulation"))]
-mod rng;
-#[cfg(feature = "simulation")]
-#[doc(hidden)]
-pub mod sim;
+// Not these but its own ones has the simulator: `proof::world`.
+#[cfg(not(feature = "simulation"))]
+mod kernel;
+#[cfg(not(feature = "simulation"))]
 mod sync;
 mod sys;
+
+#[cfg(feature = "simulation")]
+use proof::world::{ring as kernel, sync};
+
+// What proves the rest, and is in no product.
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+#[path = "../proof/mod.rs"]
+pub mod proof;

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use blkalign::bench_internals::{Load, Order};
+use blkalign_bench_machine::{Load, Order};
 use divan::counter::ItemsCount;
 use divan::Bencher;
 

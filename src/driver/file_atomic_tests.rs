@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 
-use crate::sys::faulty::{Call, Faulty};
-use crate::sys::testbed::{or_skip, Directory, Mounted};
+use crate::proof::disk::faulty::{Call, Faulty};
+use crate::proof::disk::testbed::{or_skip, Directory, Mounted};
 use crate::sys::Errno;
 
 use super::file_change_tests::{faulty_file, Pages, BLOCK};

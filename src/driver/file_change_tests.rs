@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::sys::faulty::{Call, Faulty};
-use crate::sys::testbed::{or_skip, Directory, Loop4k, Mounted, Zram};
+use crate::proof::disk::faulty::{Call, Faulty};
+use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted, Zram};
 use crate::sys::{with_calls, Errno};
 
 use super::file_tests::{file_of, open, read, write, BUFFERED, DIRECT};

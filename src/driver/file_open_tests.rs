@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use crate::sys::simulated::Storage;
-use crate::sys::testbed::{or_skip, Directory, Loop4k, Mounted};
+use crate::proof::disk::simulated::Storage;
+use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
 use super::file_tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};

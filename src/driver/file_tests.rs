@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use smallvec::smallvec;
 
 use crate::probe::Source;
-use crate::sys::testbed::{or_skip, Directory, Loop4k, Mounted};
+use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
 use super::*;

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::probe::{Limits, Source};
-use crate::sys::testbed::{or_skip, Zram};
+use crate::proof::disk::testbed::{or_skip, Zram};
 
 use super::file_tests::{expect_direct_io, io, open, DIRECT};
 use super::*;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::image_lock::Use;
 use super::{FileDriver, FileOptions, ImageLock};
-use crate::sys::testbed::{or_skip, Directory, Loop4k};
+use crate::proof::disk::testbed::{or_skip, Directory, Loop4k};
 use crate::sys::{calls, with_calls, Calls, Descriptor, Errno, Error, Linux};
 
 const OPTIONS: FileOptions = FileOptions {

@@ -17,16 +17,15 @@ mod file_zram_tests;
 mod image_lock;
 #[cfg(test)]
 mod image_lock_tests;
-mod io;
 mod way;
 
+pub use blkalign_machine::{Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
 #[cfg(feature = "simulation")]
 pub use callbacks::{answers_pending, REQ_FUA};
 pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
 pub use image_lock::{ImageLock, Use};
-pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
 #[cfg(feature = "simulation")]
 pub use way::{open_ways, Traveller, Wish};
 

@@ -9,11 +9,6 @@ mod ring;
 mod ring_bench;
 mod ring_enter;
 mod ring_fixed;
-mod ring_kernel;
-#[cfg(not(feature = "simulation"))]
-mod ring_setup;
-#[cfg(feature = "simulation")]
-mod ring_simulated;
 mod ring_slots;
 mod ring_submission;
 #[cfg(test)]

@@ -40,10 +40,10 @@ use io_uring::types::CancelBuilder;
 
 use super::ring_enter::{try_out, CARELESS};
 use super::ring_fixed::FixedBuffers;
-use super::ring_kernel;
 use super::ring_slots::{File, Files, Slots};
 use super::ring_submission::{submission_length, Kernel, Reaped, Submission, WAKE_UP};
 use crate::driver::{Io, Lane, Op};
+use crate::kernel;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
 use crate::sys::{calls, Calls, Errno, Error, Outside};
@@ -107,7 +107,7 @@ impl Ring {
         assert!(entries > 0);
         let entries = entries.min(ENTRIES_MAX);
         let length = submission_length(entries);
-        let ring = ring_kernel::open(length.next_power_of_two() as u32, polled)?;
+        let ring = kernel::open(length.next_power_of_two() as u32, polled)?;
         try_out(&ring)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
         let registered = calls()

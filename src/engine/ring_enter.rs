@@ -11,9 +11,9 @@ use std::time::Duration;
 use io_uring::opcode;
 
 use super::ring::Ring;
-use super::ring_kernel::{self, IoUring};
 use super::ring_submission::{Submission, WAKE_UP};
 use crate::driver::Io;
+use crate::kernel::{self, IoUring};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::sleep;
 use crate::sys::{calls, signal_eventfd, without_any_file_size_signal, Calls, Errno, Error};
@@ -48,7 +48,7 @@ pub(super) fn try_out(ring: &IoUring) -> Result<(), Error> {
         sleep(RETRY);
     }
     loop {
-        match ring_kernel::wait(ring, None).map_err(errno_of) {
+        match kernel::wait(ring, None).map_err(errno_of) {
             Ok(()) | Err(libc::EINTR) => {}
             Err(errno) => return Err(refused(errno)),
         }
@@ -267,7 +267,7 @@ impl Ring {
         if self.calls.admit(crate::sys::Outside::RingEnter).is_err() {
             return sleep(pause);
         }
-        let result = ring_kernel::wait(&self.kernel.ring, timeout);
+        let result = kernel::wait(&self.kernel.ring, timeout);
         match result.map_err(errno_of) {
             Ok(()) | Err(libc::EINTR | libc::ETIME) => {}
             // Nothing can be waited for, and somebody would wait in a loop.

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 
-use super::ring_kernel::{IoUring, SubmissionQueue};
 use super::ring_slots::{File, Slots};
 use crate::driver::Io;
+use crate::kernel::{IoUring, SubmissionQueue};
 
 /// The name of a wake-up among completions; the others carry the number of their slot.
 pub const WAKE_UP: u64 = u64::MAX;

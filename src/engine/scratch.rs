@@ -6,7 +6,7 @@ use std::alloc::{alloc, alloc_zeroed, dealloc, Layout};
 
 use super::copy::run_copies;
 use crate::driver::{Copy, Segment};
-use crate::request::{Scratch, ScratchPool};
+use blkalign_machine::{Scratch, ScratchPool};
 
 /// Most bytes kept for reuse while requests are in flight, and when none is.
 const KEPT_BUSY_MAX: usize = 1 << 20;
@@ -78,7 +78,7 @@ impl Drop for ScratchCache {
     fn drop(&mut self) {
         #[cfg(feature = "simulation")]
         if self.taken > 0 && !std::thread::panicking() {
-            crate::sync::simulated::fail("scratch was not given back");
+            crate::proof::world::fail("scratch was not given back");
         }
         self.kept.drain(..).for_each(release);
         self.zeros.drain(..).for_each(release);

@@ -3,8 +3,8 @@
 
 use super::{Handle, Storage, Submission, Window};
 use crate::driver::{Op, Segments};
-use crate::request::RequestFlags;
 use crate::sys::Error;
+use blkalign_machine::RequestFlags;
 
 impl Handle {
     /// Of the object, or of the window; of a window that the object ends inside, the rest.

@@ -27,10 +27,10 @@ use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments}
 use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Owner, Queue, Work};
 use crate::probe::Limits;
-pub use crate::request::RequestFlags;
-use crate::request::{Request, Stats};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
+pub use blkalign_machine::RequestFlags;
+use blkalign_machine::{Request, Stats};
 use thread_key::thread_key;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without

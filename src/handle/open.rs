@@ -14,9 +14,9 @@ use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane
 use crate::engine::{Headroom, Ring, RingFiles};
 use crate::node::{node_of, Node, Queue, RingEngine};
 use crate::probe::Limits;
-use crate::request::{QueueLimits, Suspected};
 use crate::sync::atomic::AtomicBool;
 use crate::sys::Error;
+use blkalign_machine::{QueueLimits, Suspected};
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
 const TRANSFER_MAX: u64 = 1 << 30;

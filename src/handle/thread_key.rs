@@ -5,7 +5,7 @@ use std::cell::Cell;
 // Not the simulator's: no schedule depends on it.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::request::PlugKey;
+use blkalign_machine::PlugKey;
 
 thread_local! {
     /// 0: it has none yet. No destructor, so it can be read to the thread's very end.

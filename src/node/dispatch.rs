@@ -10,8 +10,8 @@ use super::{with_actions, Action, Actions, Owner, Queue};
 use crate::completion::{outside_callback, Delivery, Mode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool, StableCopy};
-use crate::request::Completion;
 use crate::sys::Error;
+use blkalign_machine::Completion;
 
 /// Does all of `actions`; nothing blocks, and no callback runs in here.
 pub fn dispatch(actions: &mut Actions) {

@@ -9,8 +9,8 @@ use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{fill, run_copies, Job, Kind, Pool};
 use crate::log;
-use crate::request::Refusal;
 use crate::sys::caught;
+use blkalign_machine::Refusal;
 
 pub enum Work {
     Io(Arc<Queue>, Io),

@@ -29,13 +29,13 @@ use std::sync::Arc;
 use crate::driver::Io;
 use crate::engine::ScratchCache;
 use crate::log;
-use crate::request::{self, Alignments, Machine, PlugKey, QueueId, QueueLimits};
-use crate::request::{Request, RequestId, Stats};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
+use blkalign_machine::{Alignments, Machine, PlugKey, QueueId, QueueLimits};
+use blkalign_machine::{Request, RequestId, Stats};
 
-pub type Action = request::Action<Arc<Queue>, Owner>;
+pub type Action = blkalign_machine::Action<Arc<Queue>, Owner>;
 pub type Actions = Vec<Action>;
 
 thread_local! {
@@ -257,11 +257,12 @@ impl Node {
             core.broken = true;
             self.poison();
             // What completed before stays so; I/O that was just asked for is not done any more.
-            let complete = |action: &Action| matches!(action, request::Action::Complete(_));
+            let complete =
+                |action: &Action| matches!(action, blkalign_machine::Action::Complete(_));
             let kept: Actions = actions.drain(first..).filter(complete).collect();
             actions.extend(kept);
             let failed = core.machine.abandon();
-            actions.extend(failed.into_iter().map(request::Action::Complete));
+            actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|queue| queue.name.clone());
             drop(core);
             log::error!("{}: {panic}; it takes no I/O any more", name.unwrap_or_default());

@@ -1,6 +1,6 @@
 //! Storage that has come to refuse what it took: which larger alignments it takes now, found by
 //! trial reads around the place of the refusal, through the handle's own driver. Nothing else is at
-//! the storage meanwhile. `request/repair.rs` has the rest.
+//! the storage meanwhile. `machine/src/repair.rs` has the rest.
 //!
 //! A trial is exactly as long as the request alignment that it tries, and its memory lies at an odd
 //! multiple of the memory alignment, so that nothing larger is tried by chance.
@@ -13,10 +13,10 @@ use crate::driver::{Io, IoId, Lane, Op, Segment, Segments};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::probe::{Limits, Source};
-use crate::request::{Alignments, Refusal, ScratchPool};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::mpsc;
 use crate::sys::caught;
+use blkalign_machine::{Alignments, Refusal, ScratchPool};
 
 /// The largest block that is tried, as at open.
 const TRIAL_MAX: u64 = 1 << 16;
@@ -221,7 +221,7 @@ fn carry_out(queue: &Arc<Queue>, io: Io) -> Result<u64, i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{QueueLimits, Suspected};
+    use blkalign_machine::{QueueLimits, Suspected};
 
     fn refusal(op: Op, errno: i32) -> Refusal {
         let limits = QueueLimits {

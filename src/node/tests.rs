@@ -7,8 +7,8 @@ use super::*;
 use crate::completion::{Callback, Mode};
 use crate::driver::{Driver, Op, Segments};
 use crate::engine::PoolOwner;
-use crate::request::{RequestFlags, Suspected};
 use crate::sys::Error;
+use blkalign_machine::{RequestFlags, Suspected};
 
 /// Never asked to do anything here.
 struct Idle;

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::sync::atomic::Ordering;
 
-use crate::sys::simulated::Storage;
+use crate::proof::disk::simulated::Storage;
 use crate::sys::{with_calls, Calls, Descriptor};
 
 use super::{probe, Limits, Overrides, Source};

@@ -1,39 +1,22 @@
 //! What threads meet at: locks, atomics, threads themselves and the clock, under one name, so that
-//! the simulator (`crate::sim`) can put its own in their place. In every other build these are
+//! the simulator (`crate::proof::library`) can put its own in their place. In every other build these are
 //! parking_lot's and the standard library's own, and nothing stands between.
 //!
 //! Not from here, since no schedule depends on it: the log's lock, and the locks of image locks,
 //! which are held when handles open and close only.
 
-#[cfg(feature = "simulation")]
-pub mod simulated;
-
-#[cfg(not(feature = "simulation"))]
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-#[cfg(feature = "simulation")]
-pub use simulated::lock::{Condvar, Mutex, MutexGuard, RwLock};
 
-#[cfg(feature = "simulation")]
-pub use simulated::{channel as mpsc, thread, time::Instant};
-#[cfg(not(feature = "simulation"))]
 pub use std::{sync::mpsc, thread, time::Instant};
 
 /// Runs code that waits with a time limit by design, and for its end; to the simulator any other
 /// request that goes on for no reason but the end of a time limit is a lost wake-up.
-#[cfg(feature = "simulation")]
-pub use simulated::outside_limits as on_time;
-#[cfg(not(feature = "simulation"))]
 #[inline(always)]
 pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
     code()
 }
 
 pub mod atomic {
-    #[cfg(feature = "simulation")]
-    pub use crate::sync::simulated::atomic::{
-        AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize,
-    };
     pub use std::sync::atomic::Ordering;
-    #[cfg(not(feature = "simulation"))]
     pub use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 }

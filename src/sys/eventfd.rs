@@ -32,13 +32,13 @@ impl EventFd {
     /// Makes it not readable. It can only fail when it is so already.
     pub fn clear(&self) {
         #[cfg(feature = "simulation")]
-        crate::sync::simulated::point();
+        crate::proof::world::point();
         let mut count = 0u64;
         // SAFETY: eight bytes are written to `count`.
         let _read = unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
         #[cfg(feature = "simulation")]
         if _read == 8 {
-            use crate::sync::simulated::{memory::hear, Key};
+            use crate::proof::world::{memory::hear, Key};
             hear(Key::Readable(self.raw()));
         }
     }
@@ -54,12 +54,12 @@ impl EventFd {
 /// Makes an eventfd readable, whoever owns it. It can only fail when it is readable already.
 pub fn signal_eventfd(fd: RawFd) {
     #[cfg(feature = "simulation")]
-    crate::sync::simulated::point();
+    crate::proof::world::point();
     #[cfg(feature = "simulation")]
-    crate::sync::simulated::memory::tell(crate::sync::simulated::Key::Readable(fd));
+    crate::proof::world::memory::tell(crate::proof::world::Key::Readable(fd));
     let one = 1u64;
     // SAFETY: eight bytes are read from `one`.
     unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
     #[cfg(feature = "simulation")]
-    crate::sync::simulated::wake_all(crate::sync::simulated::Key::Readable(fd));
+    crate::proof::world::wake_all(crate::proof::world::Key::Readable(fd));
 }

@@ -2,32 +2,12 @@
 
 mod calls;
 mod cancel;
-#[cfg(any(test, feature = "simulation"))]
-pub mod deed;
-mod descriptor;
+pub mod descriptor;
 mod error;
 mod eventfd;
-#[cfg(test)]
-pub mod faulty;
-#[cfg(test)]
-pub mod gated;
-#[cfg(test)]
-pub mod injector;
 mod memory;
 mod panics;
-#[cfg(test)]
-pub mod ram;
-#[cfg(test)]
-mod ram_object;
-#[cfg(test)]
-pub mod short_memory;
 mod signals;
-#[cfg(test)]
-pub mod simulated;
-#[cfg(feature = "simulation")]
-pub mod simulation;
-#[cfg(test)]
-pub mod testbed;
 
 #[cfg(any(test, feature = "simulation"))]
 pub use calls::with_calls;

@@ -79,8 +79,8 @@ fn set_hook_once() {
                 return previous(info);
             }
             #[cfg(feature = "simulation")]
-            if crate::sync::simulated::in_simulation() {
-                crate::sync::simulated::fail(&info.to_string());
+            if crate::proof::world::in_simulation() {
+                crate::proof::world::fail(&info.to_string());
             }
             let place = info.location().map(|place| place.to_string()).unwrap_or_default();
             let _ = PLACE.try_with(|slot| slot.replace(place));

@@ -1,0 +1,138 @@
+//! One request inside the machine: what it was asked, how far it is, what it holds.
+
+use smallvec::SmallVec;
+
+use super::change::Change;
+use super::splice::Cursor;
+use super::{QueueId, Request, RequestId, Scratch};
+use crate::io::Op;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// In a batch that is not submitted yet.
+    Held,
+    /// Conflicting requests that came before it have not left yet.
+    Waiting,
+    /// May start as soon as its queue's depth allows.
+    Queued,
+    /// Its edge blocks are being read; nothing is written yet.
+    Edges,
+    /// Its own bytes are moving.
+    Moving,
+    /// It is more than a movement of bytes: see `change.rs`.
+    Changing,
+    /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
+    Member,
+}
+
+#[derive(Debug)]
+pub struct Entry<T> {
+    pub id: RequestId,
+    pub queue: QueueId,
+    pub request: Request<T>,
+    pub phase: Phase,
+    /// The trackers that it is in, and those of them in which it waits: see `isolation.rs`.
+    pub tracked: u8,
+    pub waits_in: u8,
+    pub cursor: Cursor,
+    /// Images of the edge blocks, and where the head's and the tail's are.
+    pub images: Option<Scratch>,
+    pub head_image: Option<usize>,
+    pub tail_image: Option<usize>,
+    /// The image needs no reading: it came from the write before, whole.
+    pub image_inherited: bool,
+    /// The image has every byte that is written, not only those that were read.
+    pub image_is_whole: bool,
+    /// Requests that share this one's I/O, in order of submission.
+    pub members: SmallVec<[u32; 8]>,
+    /// I/Os at the storage, and the scratch that each of them holds.
+    pub outstanding: u32,
+    pub parts: SmallVec<[(u32, Scratch); 2]>,
+    pub parts_issued: u32,
+    /// Results in a row that moved nothing, though they were not failures.
+    pub stalls: u32,
+    /// Those among them, in a row, that moved not one byte.
+    pub empties: u32,
+    /// At least one guest byte was copied.
+    pub bounced: bool,
+    /// Phase::Changing: what is left to be done.
+    pub change: Option<Box<Change>>,
+    /// Bytes of a read that lay beyond the end; they are not in `request` any more.
+    pub filled: u64,
+    /// Some of its bytes may have moved before it was started again: see `repair.rs`.
+    pub begun: bool,
+    /// Phase::Member: the request that moves its bytes.
+    pub leader: u32,
+    /// Its owner has taken it back.
+    pub cancelled: bool,
+    pub error: Option<i32>,
+}
+
+impl<T> Entry<T> {
+    #[inline(always)]
+    pub fn new(id: RequestId, queue: QueueId, request: Request<T>) -> Entry<T> {
+        let bounced = request.flags.copied;
+        Entry {
+            id,
+            queue,
+            request,
+            phase: Phase::Queued,
+            tracked: 0,
+            waits_in: 0,
+            cursor: Cursor::default(),
+            images: None,
+            head_image: None,
+            tail_image: None,
+            image_inherited: false,
+            image_is_whole: false,
+            members: SmallVec::new(),
+            outstanding: 0,
+            parts: SmallVec::new(),
+            parts_issued: 0,
+            stalls: 0,
+            empties: 0,
+            bounced,
+            change: None,
+            filled: 0,
+            begun: false,
+            leader: u32::MAX,
+            cancelled: false,
+            error: None,
+        }
+    }
+
+    /// As it was when it was submitted, but that it may have begun, and that what it asked beyond
+    /// the end is there. It holds no memory.
+    pub fn restart(&mut self) {
+        self.begun |= match self.phase {
+            Phase::Edges | Phase::Moving | Phase::Changing => true,
+            Phase::Member => self.request.op == Op::Write,
+            Phase::Held | Phase::Waiting | Phase::Queued => false,
+        };
+        self.phase = Phase::Held;
+        (self.tracked, self.waits_in) = (0, 0);
+        self.cursor = Cursor::default();
+        (self.head_image, self.tail_image) = (None, None);
+        (self.image_inherited, self.image_is_whole) = (false, false);
+        self.members.clear();
+        (self.stalls, self.empties) = (0, 0);
+        self.bounced = self.request.flags.copied;
+        self.change = None;
+        (self.error, self.cancelled) = (None, false);
+        // It did not have to wait when it came.
+        self.request.flags.no_wait = false;
+    }
+
+    pub fn end(&self) -> u64 {
+        self.request.offset + self.request.bytes
+    }
+
+    /// Where the image of the one block is that a merged request writes a part of.
+    pub fn block_image(&self) -> Option<usize> {
+        self.head_image.or(self.tail_image)
+    }
+
+    pub fn scratch_bytes(&self) -> usize {
+        self.parts.iter().map(|(_, scratch)| scratch.bytes).sum()
+    }
+}

@@ -1,0 +1,215 @@
+//! The request machine: PURE. Events in ("submitted", "this I/O is done with result r"), actions
+//! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
+//! no unsafe; addresses are numbers to it.
+//!
+//! A crate of its own, so that the compiler keeps it so: its one dependency on the system are the
+//! numbers of errors.
+
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod batch;
+mod cancel;
+mod change;
+mod entering;
+mod entry;
+mod io;
+mod isolation;
+mod join;
+mod machine;
+mod merge;
+mod moving;
+mod repair;
+mod resize;
+mod spans;
+mod splice;
+mod tracker;
+mod zeroes;
+
+pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
+pub use machine::Machine;
+
+#[cfg(test)]
+#[path = "../../proof/machine/mod.rs"]
+mod proof;
+
+/// Names a queue (an open handle) of the machine.
+pub type QueueId = u32;
+/// Names who plugs a queue: a plug holds back what comes with the same key.
+pub type PlugKey = u64;
+/// Greater than 0 and below 2^63. Later submissions have greater ids, and none is used twice, but
+/// for every 137 billion (2^37) of them: then they start over.
+pub type RequestId = u64;
+
+/// What one queue's storage takes, and how much of it at once.
+#[derive(Debug, Clone)]
+pub struct QueueLimits {
+    /// Power of two; offset and total length of every I/O on `Lane::Main` are multiples of it.
+    pub request_alignment: u64,
+    /// Power of two; address of every segment on `Lane::Main`.
+    pub mem_alignment: usize,
+    /// Power of two, at most `request_alignment`; length of every segment on `Lane::Main`.
+    pub segment_alignment: usize,
+    /// Most bytes in one I/O; a multiple of `request_alignment`.
+    pub max_transfer: u64,
+    /// Most segments in one I/O; at least 1.
+    pub max_segments: usize,
+    /// Most requests at the storage at once; at least 1. The others wait, in order.
+    pub depth: usize,
+    /// What a last, partial block is rounded down to: a multiple of `request_alignment`, power of
+    /// two. 0: the storage's own length is always a multiple of `request_alignment`.
+    pub last_unit: u64,
+    /// From this offset on I/O takes `Lane::LastBlock`, exact to the byte and of any alignment.
+    /// u64::MAX: never. The machine sets it, and has it follow the length.
+    pub last_block: u64,
+    /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
+    /// or the page where the page cache is in the way. Power of two.
+    pub granule: u64,
+    /// Blocks that are covered only in part are bounced whole: see `splice::LaneLimits`.
+    pub copy_edges: bool,
+    /// Errors of reads and writes that may mean that these alignments are not enough any more.
+    pub suspected: Suspected,
+    /// Flushes succeed and do nothing.
+    pub no_flush: bool,
+    /// Sub-block writes are never merged.
+    pub no_merge: bool,
+    /// Writes past the end extend the object, reads past the end give zeros.
+    pub resize: bool,
+    /// Discards reach the storage; else they do nothing.
+    pub unmap: bool,
+    /// A multiple of `request_alignment`: what the storage discards in one piece.
+    pub discard_alignment: u64,
+    /// Most bytes in one I/O that names no memory; a multiple of `request_alignment`.
+    pub dataless_max: u64,
+    /// A zero write or a discard with more bytes than this left to ask for can be stopped.
+    pub endless: u64,
+    /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
+    pub atomic_write_max: u64,
+}
+
+/// Which errors of aligned I/O may be about its alignment: then larger values are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspected {
+    Nothing,
+    /// EINVAL.
+    Invalid,
+    /// EINVAL, and EIO as well (dm-crypt).
+    InvalidOrError,
+}
+
+/// The three alignments; see `QueueLimits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alignments {
+    pub request: u64,
+    pub mem: usize,
+    pub segment: usize,
+    /// That these are enough is a guess: a write was refused, and only reads can be tried.
+    pub guessed: bool,
+}
+
+/// I/O that the storage has refused, though it suits the limits.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub op: Op,
+    pub offset: u64,
+    pub errno: i32,
+    /// Of its queue, as they are.
+    pub limits: QueueLimits,
+    /// Bytes that the storage has at least.
+    pub storage: u64,
+}
+
+/// What a request asks for besides its kind; the fields mean what `BLKALIGN_REQ_*` say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestFlags {
+    pub fua: bool,
+    pub serialising: bool,
+    pub no_wait: bool,
+    pub may_unmap: bool,
+    pub no_fallback: bool,
+    pub registered: bool,
+    /// The data were copied before they came here, which the statistics are to tell.
+    pub copied: bool,
+}
+
+/// A request as it enters. Segments hold no empty element and add up to `bytes`.
+#[derive(Debug, Clone)]
+pub struct Request<T> {
+    pub op: Op,
+    pub flags: RequestFlags,
+    /// Torn-read promise: atomic in units of so many bytes, a power of two, against every other
+    /// request with a promise. 0: none.
+    pub guest_block: u64,
+    /// Truncate: the new length.
+    pub offset: u64,
+    pub bytes: u64,
+    pub segments: Segments,
+    /// Comes back in the completion.
+    pub token: T,
+}
+
+/// What the caller of the machine has to do next, in this order.
+#[derive(Debug)]
+pub enum Action<Q, T> {
+    /// Carry out this I/O for the queue whose owner is the first field, then call `io_done`.
+    Io(Q, Io),
+    /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
+    Probe(Q, Box<Refusal>),
+    /// The machine gives this I/O up: the storage moves nothing of it, and says no error.
+    Stalled(Q, Box<Io>),
+    /// This request has left the tracker: hand its result (0 or a positive errno) to its owner.
+    Complete(Completion<T>),
+}
+
+#[derive(Debug)]
+pub struct Completion<T> {
+    pub id: RequestId,
+    pub token: T,
+    pub op: Op,
+    pub offset: u64,
+    pub bytes: u64,
+    pub result: Result<(), i32>,
+}
+
+/// Memory for edges and bounces. `take` gives `bytes` or more at a multiple of `alignment`.
+pub trait ScratchPool {
+    fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
+    fn give(&mut self, scratch: Scratch);
+    /// Memory full of zeros that nobody ever writes, as long as the pool lives: `bytes` or more at
+    /// a multiple of `alignment`.
+    fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment>;
+    /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
+    fn copy(&mut self, copy: Copy);
+}
+
+/// Scratch memory: owned by whoever holds the value, until it is given back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scratch {
+    pub address: usize,
+    pub bytes: usize,
+    pub alignment: usize,
+}
+
+/// Counters of one queue; the fields mean what `blkalign_stats` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub reads: u64,
+    pub writes: u64,
+    pub write_zeroes: u64,
+    pub discards: u64,
+    pub flushes: u64,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    pub zero_copy: u64,
+    pub bounced: u64,
+    pub rmw: u64,
+    pub rmw_reads: u64,
+    pub rmw_reads_skipped: u64,
+    pub merged: u64,
+    pub waits: u64,
+    pub storage_reads: u64,
+    pub storage_writes: u64,
+    pub errors: u64,
+    pub in_flight: u64,
+    pub probe_repairs: u64,
+}

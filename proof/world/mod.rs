@@ -1,0 +1,24 @@
+//! Locks, atomics, threads and a clock that a seed decides about. Threads are real ones, of which
+//! one runs at a time: before each thing that another thread could see, it asks the scheduler
+//! (`world.rs`) who goes on. Time passes when the scheduler says so: no test waits for it.
+//!
+//! On threads that belong to no simulation everything here is parking_lot's and std's.
+
+pub mod atomic;
+pub mod channel;
+mod choice;
+pub mod lock;
+pub mod memory;
+pub mod ring;
+mod state;
+pub mod sync;
+pub mod system;
+pub mod thread;
+pub mod time;
+mod world;
+
+pub use choice::{Choice, Paths, Rng};
+pub use world::{
+    block, choose, fail, idle_hook, in_simulation, me, now, outside_limits, percent, point, steps,
+    trace, wake_all, world, Class, Key, World,
+};
