@@ -83,6 +83,33 @@ int proc_threads(struct proc_thread *threads, int max)
     return count;
 }
 
+static char state_of(int id)
+{
+    char path[64], line[256], state = '?';
+    FILE *status;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/status", id);
+    status = fopen(path, "re");
+    while (status && fgets(line, sizeof(line), status))
+        if (sscanf(line, "State: %c", &state) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return state;
+}
+
+int proc_asleep(int id, int seconds)
+{
+    int64_t until = now_ms() + seconds * 1000;
+    int seen = 0;
+
+    while (seen < 10 && now_ms() < until) {
+        seen += state_of(id) == 'S';
+        sleep_ms(1);
+    }
+    return seen == 10;
+}
+
 int proc_threads_settle(int threads, int seconds)
 {
     int64_t end = now_ms() + seconds * 1000;

@@ -15,6 +15,9 @@ int proc_descriptors(void);
 int proc_inheritable(void);
 /* Fills at most `max`; how many threads there are. */
 int proc_threads(struct proc_thread *threads, int max);
+/* Waits up to `seconds` until this thread sleeps and goes on to; whether it
+ * does.  Short naps in between are fine. */
+int proc_asleep(int id, int seconds);
 /* Waits up to `seconds` until there are no more than these; the last
  * number seen. */
 int proc_threads_settle(int threads, int seconds);

@@ -4,6 +4,7 @@
  * cease, a disk that hangs, several that drain at once.
  */
 #include "common_mode.h"
+#include "common_proc.h"
 #include "common_run.h"
 #include "common_scene.h"
 #include "tap.h"
@@ -11,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SUBMITTERS 3
 #define DRAINERS 3
@@ -141,6 +144,7 @@ static void beside_those_who_never_cease(void)
 struct drain {
     blkalign_handle *handle;
     int ret, done;              /* atomically */
+    int id;                     /* the same; 0 until it has begun */
     pthread_t thread;
 };
 
@@ -148,18 +152,23 @@ static void *drain_once(void *arg)
 {
     struct drain *drain = arg;
 
+    __atomic_store_n(&drain->id, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
     drain->ret = blkalign_drain(drain->handle);
     tell(&drain->done);
     return NULL;
 }
 
+/* Returns when it waits: what is submitted from here on came later. */
 static void drain_begin(struct drain *drain, blkalign_handle *handle)
 {
     drain->handle = handle;
     drain->ret = 1;
-    drain->done = 0;
+    drain->done = drain->id = 0;
     pthread_create(&drain->thread, NULL, drain_once, drain);
-    sleep_ms(30);               /* it has surely begun */
+    while (!told(&drain->id))
+        sleep_ms(1);
+    if (!proc_asleep(drain->id, 10))
+        diag("a drain that does not wait");
 }
 
 static int drain_is_over(struct drain *drain, int ms)
@@ -190,7 +199,8 @@ static void each_waits_for_what_was_before_it(void)
     for (i = 0; i < 4; i++) {
         ok(!drain_is_over(&drains[i], 10), "drain %d waits", i);
         held_release(scene.held, HELD_WRITE, i, 0);
-        ok(drain_is_over(&drains[i], SOON_MS), "drain %d is over", i);
+        if (!ok(drain_is_over(&drains[i], SOON_MS), "drain %d is over", i))
+            bail("it may never be");
         is_int(drains[i].ret, 0, "drain %d: result", i);
         pthread_join(drains[i].thread, NULL);
     }
