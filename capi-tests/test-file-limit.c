@@ -185,6 +185,38 @@ static int from_nothing(const blkalign_open_options *options, int unused)
     return blkalign_close(handle) ? 5 : 0;
 }
 
+/* Linux cuts a write off at the limit. Where that is within a block what is
+ * left is no whole blocks, which O_DIRECT refuses as if it were misaligned. */
+static int within_a_block(const blkalign_open_options *options, int unused)
+{
+    blkalign_stats stats = BLKALIGN_STATS_INIT;
+    blkalign_handle *handle = NULL;
+
+    (void)unused;
+    if (truncate(bed.path, BLOCKS * BLOCK) ||
+        blkalign_open(bed.path, options, &handle))
+        return 1;
+    set_limit(LIMIT + ODD);
+    if (blkalign_pwrite(handle, LIMIT - BLOCK, 2 * BLOCK, buf, 0) != -EFBIG)
+        return 2;
+    if (!strstr(blkalign_errmsg(), "RLIMIT_FSIZE"))
+        return 3;
+    if (blkalign_pwrite(handle, LIMIT, BLOCK, buf, 0) != -EFBIG ||
+        blkalign_pwrite(handle, LIMIT, BLOCK, buf, BLKALIGN_REQ_FUA) !=
+            -EFBIG)
+        return 4;
+    if (aio(handle, LIMIT - BLOCK, 2 * BLOCK) != -EFBIG ||
+        aio(handle, LIMIT, BLOCK) != -EFBIG)
+        return 5;
+    blkalign_get_stats(handle, &stats);
+    if (stats.probe_repairs)
+        return 6;
+    if (blkalign_pwrite(handle, 7, 2 * BLOCK - 7, buf, 0) ||
+        aio(handle, LIMIT - BLOCK, BLOCK))
+        return 7;
+    return blkalign_close(handle) ? 8 : 0;
+}
+
 static void in_a_child(int (*tried)(const blkalign_open_options *, int),
                        const blkalign_open_options *options, int how,
                        const char *words)
@@ -219,6 +251,7 @@ static void each_engine(uint32_t flags)
             options.engine = engine;
             in_a_child(limited, &options, 1, "the limit before open");
             in_a_child(limited, &options, 0, "the limit after open");
+            in_a_child(within_a_block, &options, 0, "within a block");
             in_a_child(from_nothing, &options, 0, "a file of length 0");
         }
 }

@@ -19,7 +19,7 @@ use once_cell::sync::OnceCell;
 use crate::log;
 use crate::probe::{cache_unit, probe, Limits, Overrides};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::{without_file_size_signal, Descriptor, Errno, Error};
+use crate::sys::{file_size_limit, without_file_size_signal, Descriptor, Errno, Error};
 
 use super::file_change::Refused;
 use super::file_open::{self, Identity, Opened, Spare};
@@ -397,6 +397,16 @@ impl Driver for FileDriver {
             && io.offset.is_multiple_of(io.bytes)
             && io.segments.len() == 1
             && !self.no_atomic.load(Ordering::Relaxed)
+    }
+
+    /// Linux cuts a write off at RLIMIT_FSIZE; where what is left is no whole blocks O_DIRECT refuses
+    /// it as if it were misaligned. Larger alignments do not help there.
+    fn meant(&self, io: &Io, errno: i32) -> i32 {
+        let cut_off = || file_size_limit().is_some_and(|limit| io.offset + io.bytes > limit);
+        match errno {
+            libc::EINVAL if io.op == Op::Write && !self.is_device() && cut_off() => libc::EFBIG,
+            _ => errno,
+        }
     }
 
     fn why(&self, errno: i32) -> &'static str {

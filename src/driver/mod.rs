@@ -55,6 +55,11 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// What is meant where this I/O fails with `errno`.
+    fn meant(&self, _io: &Io, errno: i32) -> i32 {
+        errno
+    }
+
     /// What may have led to `errno`, to be added to the words of a failure; or "".
     fn why(&self, _errno: i32) -> &'static str {
         ""

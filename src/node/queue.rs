@@ -98,8 +98,9 @@ impl Queue {
             Ok(moved) if moved < io.bytes => self.heard_short(io, moved),
             Ok(_) => result,
             Err(errno) => {
+                let errno = self.driver.meant(io, errno);
                 self.say_failed(io, errno);
-                result
+                Err(errno)
             }
         }
     }

@@ -21,6 +21,6 @@ pub use eventfd::{signal_eventfd, EventFd};
 pub use memory::{could_map, page_bytes};
 pub use panics::{caught, outside};
 pub use signals::{
-    this_thread_blocks_signals, with_signals_blocked, without_any_file_size_signal,
-    without_file_size_signal,
+    file_size_limit, this_thread_blocks_signals, with_signals_blocked,
+    without_any_file_size_signal, without_file_size_signal,
 };

@@ -69,6 +69,14 @@ pub fn without_any_file_size_signal<R>(code: impl FnOnce() -> R) -> R {
     without_signal(code, |_| true)
 }
 
+/// RLIMIT_FSIZE of this process; None: a filter does not let us ask.
+pub fn file_size_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: valid for writing.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    (asked == 0).then_some(limit.rlim_cur)
+}
+
 /// `may_have_raised`: whether to look for the signal. The kernel sends it to the thread that makes
 /// the call, so it waits there, blocked. Two system calls, where getrlimit would be one: but the
 /// limit may change between that and the write, and a sandbox may not know getrlimit, while no
