@@ -99,6 +99,11 @@ impl Generations {
         own + self.behind.load(Ordering::Relaxed)
     }
 
+    /// Whether a drain waits for this generation, which has a request that is not over.
+    pub fn is_closed(&self, Generation(at): Generation) -> bool {
+        self.current.load(Ordering::SeqCst) != usize::from(at)
+    }
+
     pub fn are_empty(&self) -> bool {
         let mut closed = self.closed.lock();
         self.sweep(&mut closed);
