@@ -20,6 +20,8 @@
 #define DRAINS 20
 /* A drain beside threads that never cease takes milliseconds. */
 #define SOON_MS 20000
+/* Callbacks that are due at once. */
+#define DUE 200
 
 struct load {
     struct held *held;
@@ -245,6 +247,39 @@ static void with_a_time_limit(void)
     scene_end(&scene, words);
 }
 
+static void count(void *opaque, int ret)
+{
+    if (ret == 0)
+        tell(opaque);
+}
+
+/* A drain that does not wait runs all callbacks that are due, however many
+ * they are. */
+static void a_look_runs_all_that_is_due(void)
+{
+    blkalign_stats stats = BLKALIGN_STATS_INIT;
+    int64_t until = now_ms() + SOON_MS;
+    const char *words = mode_words();
+    struct scene scene;
+    int called = 0, i;
+
+    scene_begin(&scene, NULL);
+    held_pass(scene.held);
+    for (i = 0; i < DUE; i++)
+        ok(blkalign_aio_flush(scene.handle, count, &called) > 0,
+           "%s: flush %d", words, i);
+    do {
+        sleep_ms(20);           /* from the storage to what is due */
+        blkalign_get_stats(scene.handle, &stats);
+    } while (stats.in_flight && now_ms() < until);
+    sleep_ms(20);
+    is_int(blkalign_drain_timeout(scene.handle, 0), 0,
+           "%s: all that was in flight is over", words);
+    is_int(told(&called), DUE, "%s: all of it has called back", words);
+    is_int(blkalign_drain(scene.handle), 0, "%s: nothing is left", words);
+    scene_end(&scene, words);
+}
+
 int main(void)
 {
     int round;
@@ -257,6 +292,8 @@ int main(void)
         each_waits_for_what_was_before_it();
         mode_first((unsigned)round);
         with_a_time_limit();
+        mode_first((unsigned)round);
+        a_look_runs_all_that_is_due();
     }
     return done_testing();
 }

@@ -321,3 +321,27 @@ pub fn submit_cancel_completion_and_close_meet() -> (usize, bool) {
         });
     })
 }
+
+/// A thread plugs, submits and ends; another drains meanwhile. What is held back goes out, before the
+/// drain looks or after it.
+pub fn what_a_thread_that_ends_holds_back_keeps_no_drain_waiting() -> (usize, bool) {
+    explore("plugged", 1, 2000, 1500, || {
+        with_handle(CompletionMode::Concurrent, true, |handle| {
+            let (its, memory) = (handle.clone(), Arc::new(memory()));
+            let there = memory.clone();
+            let submitter = spawn("submitter", move || {
+                its.plug();
+                read(&its, &there);
+            });
+            let drain = || {
+                if let Err(error) = handle.drain() {
+                    fail(&format!("drain: {error}"));
+                }
+            };
+            drain();
+            join(submitter);
+            drain();
+            check(&[0]);
+        });
+    })
+}

@@ -99,6 +99,11 @@ impl Generations {
         own + self.behind.load(Ordering::Relaxed)
     }
 
+    /// Whether a drain waits for this generation, which has a request that is not over.
+    pub fn is_closed(&self, Generation(at): Generation) -> bool {
+        self.current.load(Ordering::SeqCst) != usize::from(at)
+    }
+
     pub fn are_empty(&self) -> bool {
         let mut closed = self.closed.lock();
         self.sweep(&mut closed);
@@ -156,8 +161,14 @@ impl Generations {
         true
     }
 
+    /// Forgets those that have ended. Tells whoever waits for them, too: the request that was the
+    /// last of one looks afterwards whether it is closed, and by then the place may be current again.
     fn sweep(&self, closed: &mut Closed) {
+        let before = closed.left.len();
         closed.left.retain(|&(_, at)| !self.is_empty(at));
+        if closed.left.len() < before {
+            self.ended.notify_all();
+        }
         self.note_behind(closed);
     }
 
@@ -173,7 +184,11 @@ impl Generations {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_mark_is_over_when_what_was_before_it_is_whatever_came_later() {
@@ -222,6 +237,31 @@ mod tests {
         assert!(hung.iter().chain(&marks.map(|mark| (late, mark))).all(|its| all.are_over(its.1)));
         all.leave(after);
         assert!(all.are_empty());
+    }
+
+    /// The last request of a closed generation counts itself out; before it looks whether anybody
+    /// waits, others find the place free, and make it the current one.
+    #[test]
+    fn a_drain_is_told_though_the_place_it_waits_for_is_current_again() {
+        let all = Generations::default();
+        let Generation(at) = all.enter();
+        std::thread::scope(|scope| {
+            let drain = scope.spawn(|| all.wait(all.mark(), Some(Instant::now() + LONG)));
+            while all.current.load(Ordering::SeqCst) == usize::from(at) {
+                std::thread::yield_now();
+            }
+            // By then it sleeps; if not, it needs nobody to tell it.
+            std::thread::sleep(LONG / 100);
+            let later = all.enter();
+            all.counts[usize::from(at)].fetch_sub(1, Ordering::SeqCst);
+            assert!(!all.are_empty());
+            all.mark();
+            assert_eq!(all.current.load(Ordering::SeqCst), usize::from(at));
+            let started = Instant::now();
+            assert!(drain.join().unwrap());
+            assert!(started.elapsed() < LONG / 2, "nobody told it");
+            all.leave(later);
+        });
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Completions {
         self.pending.with(generation)
     }
 
+    /// Whether a drain has come since a request was counted that is not over.
+    pub fn is_waited_for(&self, generation: Generation) -> bool {
+        self.pending.is_closed(generation)
+    }
+
     /// The request's callback has returned, or its caller has its result.
     pub fn request_over(&self, generation: Generation) {
         if self.pending.leave(generation) {

@@ -49,7 +49,11 @@ impl Handle {
             dispatch(actions);
         });
         let over = match self.queue.mode {
-            Mode::Event => self.run_until_over(mark, until),
+            Mode::Event => {
+                // Who only looks runs all that is due; others look at the time now and then.
+                let most = if timeout == Some(Duration::ZERO) { usize::MAX } else { BATCH_MAX };
+                self.run_until_over(mark, until, most)
+            }
             Mode::Serial | Mode::Concurrent => completions.wait_over(mark, until),
         };
         if over {
@@ -59,15 +63,15 @@ impl Handle {
         Err(Error::new(libc::ETIMEDOUT, words))
     }
 
-    /// Runs callbacks on this thread until all that came before the mark is over. False: it is
-    /// `until`.
-    fn run_until_over(&self, mark: Mark, until: Option<Instant>) -> bool {
+    /// Runs callbacks on this thread until all that came before the mark is over, at most `most`
+    /// between two looks at the time. False: it is `until`.
+    fn run_until_over(&self, mark: Mark, until: Option<Instant>, most: usize) -> bool {
         let completions = &self.queue.completions;
         loop {
             if completions.is_over(mark) {
                 return true;
             }
-            let ran = self.run_due(BATCH_MAX, until.is_none());
+            let ran = self.run_due(most, until.is_none());
             if completions.is_over(mark) {
                 return true;
             }

@@ -146,6 +146,11 @@ impl Handle {
         let id = with_actions(|actions| {
             let Queue { node, .. } = &*self.queue;
             let id = node.submit(self.queue.id(), thread_key(), request, actions, note_id);
+            // A drain that came since it was counted waits for it, and may have looked for what is
+            // held back before it was. The core lock orders the two.
+            if self.queue.completions.is_waited_for(generation) {
+                node.submit_held(self.queue.id(), thread_key(), actions);
+            }
             dispatch(actions);
             id
         });

@@ -202,6 +202,10 @@ impl Node {
         self.with_machine(actions, |machine, actions| machine.unplug(queue, key, actions));
     }
 
+    pub fn submit_held(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
+        self.with_machine(actions, |machine, actions| machine.submit_held(queue, key, actions));
+    }
+
     pub fn submit_all_held(&self, queue: QueueId, actions: &mut Actions) {
         self.with_machine(actions, |machine, actions| machine.submit_all_held(queue, actions));
     }
