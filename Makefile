@@ -129,10 +129,11 @@ build/cargo: FORCE
 	    cmp -s $(TARGET)/release/libblkalign.so build/$(SHARED) || touch $@
 
 build/$(SHARED): build/cargo
-	cp $(TARGET)/release/libblkalign.so $@
+# By another name first: a program that runs has the old one mapped.
+	cp $(TARGET)/release/libblkalign.so $@.new && mv -f $@.new $@
 
 build/libblkalign.a: build/cargo
-	cp $(TARGET)/release/libblkalign.a $@
+	cp $(TARGET)/release/libblkalign.a $@.new && mv -f $@.new $@
 
 build/libblkalign.so: build/$(SHARED)
 	ln -sf $(SHARED) build/$(SONAME)
