@@ -105,7 +105,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let queue = Queue {
             owner,
             places: if self.is_under_repair() { 0 } else { limits.depth },
-            limits: self.followed(limits),
+            limits: QueueLimits { last_block: u64::MAX, ..limits },
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
@@ -113,16 +113,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             spare_held: Vec::new(),
             repairs: Repairs::default(),
         };
-        match self.queues.iter().position(Option::is_none) {
-            Some(unused) => {
-                self.queues[unused] = Some(queue);
-                unused as QueueId
-            }
-            None => {
-                self.queues.push(Some(queue));
-                (self.queues.len() - 1) as QueueId
-            }
+        let unused = self.queues.iter().position(Option::is_none);
+        let place = unused.unwrap_or(self.queues.len());
+        if unused.is_none() {
+            self.queues.push(None);
         }
+        self.queues[place] = Some(queue);
+        self.follow_again();
+        place as QueueId
     }
 
     /// The queue must have nothing in flight.

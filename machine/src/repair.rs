@@ -222,8 +222,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                 queue.note_guess(guessed);
                 queue.repairs.made += 1;
                 queue.stats.probe_repairs += 1;
-                let limits = self.followed(limits);
-                self.queue(id).limits = limits;
+                queue.limits = limits;
+                self.follow_again();
                 self.restart(actions);
             }
             None if self.give_up(id, errno, actions) => self.restart(actions),
@@ -251,10 +251,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.repair.refused = rest;
         failed.iter().for_each(|it| self.finish(it.slot, actions));
         let Some(Guess { before, repairs, .. }) = taken_back else { return false };
-        let before = self.followed(before);
         let queue = self.queue(id);
         queue.limits = before;
         queue.stats.probe_repairs -= u64::from(repairs);
+        self.follow_again();
         true
     }
 

@@ -22,6 +22,8 @@
 //! zero when the object grows over it. If that could not be done (*dirty*) it is done before the
 //! object grows again.
 
+use smallvec::SmallVec;
+
 use super::change::{Change, Step};
 use super::entry::Phase;
 use super::machine::Machine;
@@ -79,16 +81,18 @@ impl Extent {
     }
 }
 
-impl QueueLimits {
-    /// The object has this length: its last, partial block takes another lane.
-    pub(super) fn follow(&mut self, length: u64) {
-        let partial = !length.is_multiple_of(self.request_alignment);
-        self.last_block = match self.last_unit {
-            0 => u64::MAX,
-            unit if partial => splice::round_down(length, unit),
-            _ => u64::MAX,
-        };
-    }
+/// The object has this length: its last, partial block takes another lane, and for all queues from
+/// the same place on, whatever their own blocks. Else one queue would write there directly while
+/// another uses the page cache. With blocks of 512 and 4096 bytes, and pages of 4096, an object of
+/// 13,824 bytes (27 * 512) has its last block at 12,288 for both.
+pub(super) fn follow<'a>(limits: impl Iterator<Item = &'a mut QueueLimits>, length: u64) {
+    let mut exact: SmallVec<[&mut QueueLimits; 8]> =
+        limits.filter(|its| its.last_unit > 0).collect();
+    let block = exact.iter().map(|its| its.request_alignment).max().unwrap_or(1);
+    let unit = exact.iter().map(|its| its.last_unit).max().unwrap_or(1).max(block);
+    let partial = !length.is_multiple_of(block);
+    let last_block = if partial { splice::round_down(length, unit) } else { u64::MAX };
+    exact.iter_mut().for_each(|its| its.last_block = last_block);
 }
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
@@ -147,15 +151,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
     }
 
-    /// A queue's limits as they are for the present length.
-    pub(super) fn followed(&self, mut limits: QueueLimits) -> QueueLimits {
-        limits.follow(self.extent.followed);
-        limits
+    /// The limits of a queue are new: all follow the present length anew.
+    pub(super) fn follow_again(&mut self) {
+        self.follow(self.extent.followed);
     }
 
     fn follow(&mut self, length: u64) {
         self.extent.followed = length;
-        self.queues.iter_mut().flatten().for_each(|queue| queue.limits.follow(length));
+        follow(self.queues.iter_mut().flatten().map(|queue| &mut queue.limits), length);
     }
 
     /// How long the storage has to be for an object of this length.
@@ -412,4 +415,53 @@ fn split_off(segments: &mut Segments, bytes: u64) -> Segments {
     });
     *segments = kept.collect();
     rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Suspected;
+
+    fn limits(block: u64, last_unit: u64) -> QueueLimits {
+        QueueLimits {
+            request_alignment: block,
+            mem_alignment: 512,
+            segment_alignment: 512,
+            max_transfer: 1 << 20,
+            max_segments: 16,
+            depth: 4,
+            last_unit,
+            last_block: 1,
+            granule: block,
+            copy_edges: false,
+            suspected: Suspected::Nothing,
+            no_flush: false,
+            no_merge: false,
+            resize: false,
+            unmap: false,
+            discard_alignment: block,
+            dataless_max: 1 << 20,
+            endless: u64::MAX,
+            atomic_write_max: 0,
+        }
+    }
+
+    /// Else one would use the page cache where another writes directly.
+    #[test]
+    fn the_last_block_of_all_queues_begins_at_one_place_whatever_their_own_blocks() {
+        let at = |length| {
+            let mut all = [limits(512, 4096), limits(4096, 4096), limits(65536, 65536)];
+            follow(all.iter_mut(), length);
+            all.map(|its| its.last_block)
+        };
+        assert_eq!(at(98304), [65536; 3]);
+        assert_eq!(at(131072), [u64::MAX; 3]);
+        let mut two = [limits(512, 4096), limits(4096, 4096)];
+        follow(two.iter_mut(), 13824);
+        assert_eq!(two.map(|its| its.last_block), [12288; 2]);
+        // Whose storage has whole blocks has no such lane.
+        let mut padded = [limits(512, 0)];
+        follow(padded.iter_mut(), 1000);
+        assert_eq!(padded[0].last_block, 1);
+    }
 }

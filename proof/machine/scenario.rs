@@ -8,6 +8,7 @@ use super::faults::Faults;
 use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
 use crate::io::{Op, Segment, Segments};
+use crate::resize::follow;
 use crate::{QueueLimits, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
@@ -83,7 +84,7 @@ impl Scenario {
     pub fn empty(limits: Vec<QueueLimits>, length: u64, seed: u64) -> Self {
         let unit = limits.iter().map(|limits| limits.request_alignment).min().unwrap_or(1);
         let mut limits = limits;
-        limits.iter_mut().for_each(|limits| limits.follow(length));
+        follow(limits.iter_mut(), length);
         Scenario {
             limits,
             length,
@@ -171,7 +172,7 @@ impl Scenario {
         }
         let other = || {
             let mut other = Scenario { next: OnceCell::new(), followed: length, ..self.clone() };
-            other.limits.iter_mut().for_each(|limits| limits.follow(length));
+            follow(other.limits.iter_mut(), length);
             for plan in &mut other.plans {
                 plan.follow(&other.limits[plan.queue]);
             }

@@ -215,7 +215,8 @@ impl Device {
         let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
         let mut outcome = self.outcome(kind, bytes as u64);
         let moves = matches!(kind, Kind::Read | Kind::Write);
-        if moves && !self.is_direct(fd) && offset < self.disk.last_page() && self.has_direct() {
+        let cached = self.disk.last_page(faults.grows.is_some());
+        if moves && !self.is_direct(fd) && offset < cached && self.has_direct() {
             fail("the page cache is used for blocks that somebody has open with O_DIRECT");
         }
         if moves && self.is_direct(fd) && !self.disk.takes(segments, offset) {

@@ -63,9 +63,12 @@ impl Disk {
             })
     }
 
-    /// Where the page begins that has the end, if the end is inside a page.
-    pub fn last_page(&self) -> u64 {
-        self.shape.length / 4096 * 4096
+    /// From where on I/O may go through the page cache beside O_DIRECT: the page that has the end,
+    /// if the end is inside a page. Where the disk comes to take larger blocks only (`grows`) the
+    /// library may come to use blocks of up to 64 KiB, and the last of them is what has the end.
+    pub fn last_page(&self, grows: bool) -> u64 {
+        let unit = if grows { 65536 } else { 4096 };
+        self.shape.length / unit * unit
     }
 
     /// Moves up to `most` bytes between `segments` and the disk from `offset` on; how many.
