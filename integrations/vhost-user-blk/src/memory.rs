@@ -197,7 +197,13 @@ mod tests {
         let mut pieces = Vec::new();
         memory.append(2 * PAGE, 2 * PAGE + 1, &mut pieces).unwrap();
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.iov_len).collect();
-        assert_eq!(lengths, [PAGE as usize, PAGE as usize + 1]);
+        // By chance the kernel has put the two side by side; then they are one piece.
+        let host = |guest| memory.contiguous(guest, PAGE).unwrap() as usize;
+        if host(2 * PAGE) + PAGE as usize == host(3 * PAGE) {
+            assert_eq!(lengths, [2 * PAGE as usize + 1]);
+        } else {
+            assert_eq!(lengths, [PAGE as usize, PAGE as usize + 1]);
+        }
         // Not a byte more than there is, nor before it.
         for (guest, bytes) in [(4 * PAGE, PAGE + 1), (PAGE - 1, 2), (u64::MAX - 1, 4)] {
             assert!(memory.append(guest, bytes, &mut Vec::new()).is_err());
