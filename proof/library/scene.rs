@@ -324,8 +324,10 @@ impl Scene {
     /// Whether somebody will run the callbacks of a handle.
     fn is_taken_care_of(&self, place: usize) -> bool {
         let place = &self.places[place];
+        let polled = place.polled.load(Ordering::Relaxed) > 0
+            && self.device.hung_pollers.load(Ordering::Relaxed) == 0;
         place.plan.options.completion != CompletionMode::Eventfd
-            || place.polled.load(Ordering::Relaxed) > 0
+            || polled
             || place.draining.load(Ordering::Relaxed) > 0
     }
 }

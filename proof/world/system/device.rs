@@ -87,6 +87,9 @@ pub struct Device {
     flights: Mutex<Flights>,
     /// What hangs now: from, to; None: flushes and such.
     pub hanging: Mutex<Vec<Option<(u64, u64)>>>,
+    /// Threads that poll and carry out an I/O of their handle themselves, which hangs: they take
+    /// nothing else in meanwhile.
+    pub hung_pollers: AtomicU64,
     pub descriptors: Mutex<Vec<Option<i32>>>,
     pub record: Record,
 }
@@ -138,6 +141,7 @@ pub fn plug_in(shape: Shape, content: &[u8], faults: Faults) -> Arc<Device> {
         counts: Counts::default(),
         flights: Mutex::default(),
         hanging: Mutex::default(),
+        hung_pollers: AtomicU64::new(0),
         descriptors: Mutex::default(),
         record: Record::default(),
     });
@@ -292,7 +296,11 @@ impl Device {
     ) -> Result<u64, Errno> {
         point();
         if plan.nanos > 0 {
+            let polls =
+                plan.class == Class::Hung && std::thread::current().name() == Some("poller");
+            self.hung_pollers.fetch_add(u64::from(polls), Ordering::Relaxed);
             sleep_as(Duration::from_nanos(plan.nanos), plan.class);
+            self.hung_pollers.fetch_sub(u64::from(polls), Ordering::Relaxed);
         }
         let result = self.carry_out(plan, kind, fd, segments, offset);
         self.landed(plan);
