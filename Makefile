@@ -359,7 +359,7 @@ SIMULATION = $(CARGO) test --locked --features simulation --test simulation \
 
 ## check-sim: the whole library on simulated threads and a simulated disk
 check-sim:
-	BLKALIGN_SIM_SECONDS=30 $(SIMULATION)
+	BLKALIGN_SIM_SECONDS=10 $(SIMULATION)
 
 ## check-c: tests in C against build/libblkalign.so, and a trial install
 check-c: all integrations $(TESTS)
