@@ -50,7 +50,7 @@ use crate::server::{serve, Signals};
 use crate::storage::{Handle, OpenOptions, StorageError};
 
 /// How long the locks of a daemon that was killed may last: as long as its I/O.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 /// Pieces of data of one request: what fits into a queue of 128, the smallest that is usual.
 const SEGMENTS_MAX: u16 = 126;
 
