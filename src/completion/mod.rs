@@ -71,8 +71,8 @@ impl Completions {
         self.pending.enter()
     }
 
-    /// About how many requests are pending beside those of other generations that are over soon: at
-    /// least as many as are counted with this one.
+    /// About how many requests are pending: those of this generation, and those that drains waited
+    /// for when one of them last looked. A hint.
     pub fn pending_with(&self, generation: Generation) -> usize {
         self.pending.with(generation)
     }
