@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 
 use smallvec::smallvec;
 
-use blkalign_machine::{Action, Copy, Io, Machine, Op, QueueId, QueueLimits, Request};
+use blkalign_machine::{
+    Action, Alignments, Io, Machine, MemoryCopy, Op, QueueConfig, QueueId, Request,
+};
 use blkalign_machine::{RequestFlags, Scratch, ScratchPool, Segment, Suspected};
 
 const BLOCK: u64 = 4096;
@@ -56,7 +58,7 @@ impl ScratchPool for Numbers {
         None
     }
 
-    fn copy(&mut self, _: Copy) {}
+    fn copy(&mut self, _: MemoryCopy) {}
 }
 
 /// A machine with a constant number of writes in flight, each in a block of its own.
@@ -76,10 +78,8 @@ impl Load {
     pub fn new(write_bytes: u64, order: Order, in_flight: usize) -> Self {
         assert!(write_bytes > 0 && write_bytes <= BLOCK);
         let mut machine = Machine::new(Numbers::default(), BLOCKS * BLOCK);
-        let limits = QueueLimits {
-            request_alignment: BLOCK,
-            mem_alignment: 512,
-            segment_alignment: 512,
+        let config = QueueConfig {
+            alignments: Alignments { request: BLOCK, memory: 512, segment: 512 },
             max_transfer: 1 << 20,
             max_segments: 1024,
             depth: in_flight,
@@ -97,7 +97,7 @@ impl Load {
             endless: 0,
             dataless_max: 1 << 30,
         };
-        let queue = machine.add_queue((), limits);
+        let queue = machine.add_queue((), config);
         let ios = VecDeque::with_capacity(in_flight + 1);
         let actions = Vec::with_capacity(16);
         let stride = order.stride();

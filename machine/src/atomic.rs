@@ -10,22 +10,22 @@
 use super::entry::Entry;
 use super::moving::SCRATCH_PER_IO_MAX;
 use super::splice::{advance, Cursor, Layout, IN_SCRATCH};
-use super::QueueLimits;
-use crate::io::{Copy, Op, Segment};
+use super::QueueConfig;
+use crate::io::{MemoryCopy, Op, Segment};
 
 /// How long the next I/O of such a write is; None: it is no such write, or its last, partial block.
-pub(super) fn atomic_bytes<T>(entry: &Entry<T>, limits: &QueueLimits) -> Option<u64> {
+pub(super) fn atomic_bytes<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
     let request = &entry.request;
-    let block = limits.request_alignment;
-    let most = limits.atomic_write_max.min(limits.max_transfer);
+    let block = config.alignments.request;
+    let most = config.atomic_write_max.min(config.max_transfer);
     let promised = request.guest_block > block && request.guest_block <= most;
     // It may all have to be brought together in scratch.
     let most = most.min((SCRATCH_PER_IO_MAX as u64).max(request.guest_block));
     let at = entry.cursor.position;
-    if !promised || request.op != Op::Write || at >= limits.last_block {
+    if !promised || request.op != Op::Write || at >= config.last_block {
         return None;
     }
-    let end = entry.end().min(limits.last_block).next_multiple_of(block);
+    let end = entry.end().min(config.last_block).next_multiple_of(block);
     let most = 1 << most.ilog2();
     let natural = if at == 0 { most } else { (1 << at.trailing_zeros()).min(most) };
     let left = end - at;
@@ -33,10 +33,10 @@ pub(super) fn atomic_bytes<T>(entry: &Entry<T>, limits: &QueueLimits) -> Option<
 }
 
 /// The next I/O, of so many bytes from the cursor on.
-pub(super) fn lay_out_atomic<T>(entry: &mut Entry<T>, limits: &QueueLimits, bytes: u64) -> Layout {
-    let (at, block) = (entry.cursor.position, limits.request_alignment);
+pub(super) fn lay_out_atomic<T>(entry: &mut Entry<T>, config: &QueueConfig, bytes: u64) -> Layout {
+    let (at, block) = (entry.cursor.position, config.alignments.request);
     let start = entry.request.offset;
-    let end = entry.end().min(limits.last_block);
+    let end = entry.end().min(config.last_block);
     let (from, to) = (at.max(start), (at + bytes).min(end));
     let mut layout = Layout { bytes, ..Layout::default() };
     let elements = &entry.request.segments;
@@ -45,7 +45,7 @@ pub(super) fn lay_out_atomic<T>(entry: &mut Entry<T>, limits: &QueueLimits, byte
     let whole = from == at && to == at + bytes;
     let direct = whole
         && (first.bytes - entry.cursor.skip) as u64 >= bytes
-        && address.is_multiple_of(limits.mem_alignment);
+        && address.is_multiple_of(config.alignments.memory);
     if direct {
         layout.push(address, bytes as usize);
     } else {
@@ -56,7 +56,7 @@ pub(super) fn lay_out_atomic<T>(entry: &mut Entry<T>, limits: &QueueLimits, byte
             let inside = of >= at && of < at + bytes;
             if let (Some(image), true) = (image, inside) {
                 let to = IN_SCRATCH | (of - at) as usize;
-                layout.copies.push(Copy { from: image, to, bytes: block as usize });
+                layout.copies.push(MemoryCopy { from: image, to, bytes: block as usize });
             }
         };
         image(entry.head_image, start & !(block - 1));
@@ -75,7 +75,7 @@ fn copy_guest(elements: &[Segment], cursor: Cursor, at: usize, bytes: usize, lay
         let segment = elements[element];
         let piece = (segment.bytes - skip).min(left);
         let from = segment.address + skip;
-        layout.copies.push(Copy { from, to: IN_SCRATCH | at, bytes: piece });
+        layout.copies.push(MemoryCopy { from, to: IN_SCRATCH | at, bytes: piece });
         (at, left) = (at + piece, left - piece);
         (element, skip) = (element + 1, 0);
     }

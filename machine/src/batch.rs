@@ -114,12 +114,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         for &slot in batch {
             let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
-            let limits = &self.queues[entry.queue as usize].as_ref().expect("open").limits;
+            let config = &self.queues[entry.queue as usize].as_ref().expect("open").config;
             let whole = entry.end() <= self.extent.floor;
             if entry.request.op != Op::Read || entry.request.guest_block > 0 || !whole {
                 continue;
             }
-            let Some(block) = partial_block(entry, limits) else { continue };
+            let Some(block) = partial_block(entry, config) else { continue };
             let leader = *self.read_leaders.entry(block).or_insert(slot);
             let joins = leader != slot && self.entry(leader).members.len() < MEMBERS_MAX;
             if joins {

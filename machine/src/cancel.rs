@@ -55,15 +55,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if begun || phase != Phase::Changing {
             return;
         }
-        let limits = self.limits_of(slot).clone();
+        let config = self.config_of(slot).clone();
         let entry = self.entry(slot);
         let step = entry.change.as_ref().and_then(|change| change.steps.last());
         let left = match step {
-            Some(Step::Zeroes(zeroes)) => zeroes.left_to_ask(&limits),
+            Some(Step::Zeroes(zeroes)) => zeroes.left_to_ask(&config),
             Some(Step::Discard { position, end }) => end - position,
             _ => 0,
         };
-        if left > limits.endless && entry.error.is_none() {
+        if left > config.endless && entry.error.is_none() {
             entry.error = Some(libc::ECANCELED);
             entry.cancelled = true;
         }

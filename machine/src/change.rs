@@ -54,25 +54,25 @@ impl Change {
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// What a request that is not a plain write claims among writes.
     pub(super) fn change_claim(&self, slot: u32) -> Option<Claim> {
-        let limits = self.limits_of(slot);
+        let config = self.config_of(slot);
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let (start, end) = match entry.request.op {
-            Op::Discard => discarded(&entry.request, limits, u64::MAX),
+            Op::Discard => discarded(&entry.request, config, u64::MAX),
             _ => (entry.request.offset, entry.end()),
         };
-        let (from, to) = (splice::round_down(start, limits.granule), end);
-        let to = to.next_multiple_of(limits.granule);
+        let (from, to) = (splice::round_down(start, config.granule), end);
+        let to = to.next_multiple_of(config.granule);
         (start < end).then_some(Claim { start: from, end: to, access: Access::Exclusive })
     }
 
     pub(super) fn start_change(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let limits = self.limits_of(slot);
+        let config = self.config_of(slot);
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let step = match entry.request.op {
             Op::Discard => {
                 // Nothing of the last block, which the page cache has a part in.
-                let bound = limits.last_block.min(self.extent.length);
-                let (position, end) = discarded(&entry.request, limits, bound);
+                let bound = config.last_block.min(self.extent.length);
+                let (position, end) = discarded(&entry.request, config, bound);
                 Step::Discard { position, end }
             }
             _ => Step::Zeroes(Zeroes::new(entry.request.offset, entry.end())),

@@ -6,7 +6,7 @@ use super::isolation::{Claim, WRITES};
 use super::machine::Machine;
 use super::splice;
 use super::tracker::Access;
-use super::{Action, QueueId, QueueLimits, Request, RequestId, ScratchPool};
+use super::{Action, QueueConfig, QueueId, Request, RequestId, ScratchPool};
 use crate::io::Op;
 
 /// An id is (sequence << SLOT_BITS) | slot: it leads to its request without a map. Sequences run
@@ -86,7 +86,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change_claim(slot),
             _ => return None,
         }
-        let QueueLimits { granule, last_block, .. } = *self.limits_of(slot);
+        let QueueConfig { granule, last_block, .. } = *self.config_of(slot);
         let (start, end) = (entry.request.offset, entry.end());
         let aligned = start.is_multiple_of(granule) && end.is_multiple_of(granule);
         if aligned && end <= last_block {

@@ -15,13 +15,13 @@ pub type Segments = SmallVec<[Segment; 4]>;
 
 /// A bounce: before a write from the guest's memory to scratch, after a read the other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copy {
+pub struct MemoryCopy {
     pub from: usize,
     pub to: usize,
     pub bytes: usize,
 }
 
-pub type Copies = SmallVec<[Copy; 2]>;
+pub type MemoryCopies = SmallVec<[MemoryCopy; 2]>;
 
 /// The answer of a file or device that can't zero or discard at this moment, in place of an errno:
 /// those of callers' drivers are theirs.
@@ -89,7 +89,7 @@ pub struct Io {
     /// Read, Write, Fill: the sum of `segments`. WriteZeroes, Discard: how many. Else 0.
     pub bytes: u64,
     pub segments: Segments,
-    pub copies: Copies,
+    pub copies: MemoryCopies,
     /// The I/Os that this one stands for, if they are several; only the request machine cares.
     pub joined: Vec<Io>,
     /// It was part of one that failed: it is not to be part of another.
@@ -113,7 +113,7 @@ impl Io {
             offset,
             bytes: 0,
             segments: Segments::new(),
-            copies: Copies::new(),
+            copies: MemoryCopies::new(),
             joined: Vec::new(),
             alone: false,
         }

@@ -66,7 +66,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if !request.flags.serialising || request.bytes == 0 || request.op == Op::Flush {
             return None;
         }
-        let unit = self.limits_of(slot).granule.max(request.guest_block);
+        let unit = self.config_of(slot).granule.max(request.guest_block);
         Some(rounded(self.known(slot), unit))
     }
 

@@ -52,13 +52,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             && !next.atomic
             && whole.offset + whole.bytes == next.offset
             && queue(whole) == queue(next);
-        let limits = self.limits_of(whole.id.slot);
-        let bytes_max = JOINED_BYTES_MAX.max(2 * limits.request_alignment);
+        let config = self.config_of(whole.id.slot);
+        let bytes_max = JOINED_BYTES_MAX.max(2 * config.alignments.request);
         alike
             && self.is_of_sub_block_write(whole)
             && self.is_of_sub_block_write(next)
-            && whole.bytes + next.bytes <= limits.max_transfer.min(bytes_max)
-            && whole.segments.len() + next.segments.len() <= limits.max_segments
+            && whole.bytes + next.bytes <= config.max_transfer.min(bytes_max)
+            && whole.segments.len() + next.segments.len() <= config.max_segments
     }
 
     /// The read of an edge, or a write with bytes that are copied.

@@ -26,7 +26,9 @@ mod splice;
 mod tracker;
 mod zeroes;
 
-pub use io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
+pub use io::{
+    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
+};
 pub use machine::Machine;
 
 #[cfg(test)]
@@ -41,28 +43,25 @@ pub type PlugKey = u64;
 /// for every 137 billion (2^37) of them: then they start over.
 pub type RequestId = u64;
 
-/// What one queue's storage takes, and how much of it at once.
+/// What the machine has to know of one queue: what its storage takes, how much of it at once, and
+/// what the handle was opened for.
 #[derive(Debug, Clone)]
-pub struct QueueLimits {
-    /// Power of two; offset and total length of every I/O on `Lane::Main` are multiples of it.
-    pub request_alignment: u64,
-    /// Power of two; address of every segment on `Lane::Main`.
-    pub mem_alignment: usize,
-    /// Power of two, at most `request_alignment`; length of every segment on `Lane::Main`.
-    pub segment_alignment: usize,
-    /// Most bytes in one I/O; a multiple of `request_alignment`.
+pub struct QueueConfig {
+    /// What every I/O on `Lane::Main` keeps to. Powers of two; `segment` is at most `request`.
+    pub alignments: Alignments,
+    /// Most bytes in one I/O; a multiple of `alignments.request`.
     pub max_transfer: u64,
     /// Most segments in one I/O; at least 1.
     pub max_segments: usize,
     /// Most requests at the storage at once; at least 1. The others wait, in order.
     pub depth: usize,
-    /// What a last, partial block is rounded down to: a multiple of `request_alignment`, power of
-    /// two. 0: the storage's own length is always a multiple of `request_alignment`.
+    /// What a last, partial block is rounded down to: a multiple of `alignments.request`, power of
+    /// two. 0: the storage's own length is always a multiple of `alignments.request`.
     pub last_unit: u64,
     /// From this offset on I/O takes `Lane::LastBlock`, exact to the byte and of any alignment.
     /// u64::MAX: never. The machine sets it, and has it follow the length.
     pub last_block: u64,
-    /// What a write that is not a multiple of it excludes other writes in: `request_alignment`,
+    /// What a write that is not a multiple of it excludes other writes in: `alignments.request`,
     /// or the page where the page cache is in the way. Power of two.
     pub granule: u64,
     /// Blocks that are covered only in part are bounced whole: see `splice::LaneLimits`.
@@ -77,9 +76,9 @@ pub struct QueueLimits {
     pub resize: bool,
     /// Discards reach the storage; else they do nothing.
     pub unmap: bool,
-    /// A multiple of `request_alignment`: what the storage discards in one piece.
+    /// A multiple of `alignments.request`: what the storage discards in one piece.
     pub discard_alignment: u64,
-    /// Most bytes in one I/O that names no memory; a multiple of `request_alignment`.
+    /// Most bytes in one I/O that names no memory; a multiple of `alignments.request`.
     pub dataless_max: u64,
     /// A zero write or a discard with more bytes than this left to ask for can be stopped.
     pub endless: u64,
@@ -97,24 +96,37 @@ pub enum Suspected {
     InvalidOrError,
 }
 
-/// The three alignments; see `QueueLimits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The three alignments that storage asks for, in bytes, each a fact of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Alignments {
+    /// Of offset and total length of an I/O.
     pub request: u64,
-    pub mem: usize,
+    /// Of the address of each segment.
+    pub memory: usize,
+    /// Of the length of each segment.
     pub segment: usize,
-    /// That these are enough is a guess: a write was refused, and only reads can be tried.
-    pub guessed: bool,
+}
+
+/// What trials have shown about storage that refuses aligned I/O: the answer to `Action::Probe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// No larger alignments help.
+    NothingHelps,
+    /// The storage takes these.
+    Found(Alignments),
+    /// A write was refused, only reads can be tried, and the storage takes reads with the present
+    /// alignments: these larger ones may be what writes need.
+    Guessed(Alignments),
 }
 
 /// I/O that the storage has refused, though it suits the limits.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct RefusedIo {
     pub op: Op,
     pub offset: u64,
     pub errno: i32,
-    /// Of its queue, as they are.
-    pub limits: QueueLimits,
+    /// Of its queue, as it is.
+    pub config: QueueConfig,
     /// Bytes that the storage has at least.
     pub storage: u64,
 }
@@ -154,7 +166,7 @@ pub enum Action<Q, T> {
     /// Carry out this I/O for the queue whose owner is the first field, then call `io_done`.
     Io(Q, Io),
     /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
-    Probe(Q, Box<Refusal>),
+    Probe(Q, Box<RefusedIo>),
     /// The machine gives this I/O up: the storage moves nothing of it, and says no error.
     Stalled(Q, Box<Io>),
     /// This request has left the tracker: hand its result (0 or a positive errno) to its owner.
@@ -179,7 +191,7 @@ pub trait ScratchPool {
     /// a multiple of `alignment`.
     fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment>;
     /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
-    fn copy(&mut self, copy: Copy);
+    fn copy(&mut self, copy: MemoryCopy);
 }
 
 /// Scratch memory: owned by whoever holds the value, until it is given back.

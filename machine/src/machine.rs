@@ -21,14 +21,14 @@ use super::isolation::{Isolation, WRITES};
 use super::repair::{Repair, Repairs};
 use super::resize::Extent;
 use super::tracker::Tracker;
-use super::zeroes::Refusals;
-use super::{Action, Completion, PlugKey, QueueId, QueueLimits, Request, RequestId};
+use super::zeroes::UnsupportedOps;
+use super::{Action, Completion, PlugKey, QueueConfig, QueueId, Request, RequestId};
 use super::{ScratchPool, Stats};
 use crate::io::{Io, Op, ENDS_EARLY};
 
 pub(super) struct Queue<Q> {
     pub(super) owner: Q,
-    pub(super) limits: QueueLimits,
+    pub(super) config: QueueConfig,
     pub(super) stats: Stats,
     /// Requests that have a place at the storage.
     pub(super) active: usize,
@@ -58,7 +58,7 @@ pub struct Machine<Q, T, S> {
     pub(super) waiting: usize,
     /// The errno of the first flush that failed.
     pub(super) flush_failed: Option<i32>,
-    pub(super) refusals: Refusals,
+    pub(super) unsupported: UnsupportedOps,
     pub(super) repair: Repair,
     /// Queues in which a request may have become able to start.
     pub(super) runnable: Vec<QueueId>,
@@ -82,7 +82,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             last_sequence: 0,
             waiting: 0,
             flush_failed: None,
-            refusals: Refusals::default(),
+            unsupported: UnsupportedOps::default(),
             repair: Repair::default(),
             runnable: Vec::new(),
             freed: Vec::new(),
@@ -90,22 +90,22 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
     }
 
-    pub fn add_queue(&mut self, owner: Q, limits: QueueLimits) -> QueueId {
-        assert!(limits.request_alignment.is_power_of_two());
-        assert!(limits.mem_alignment.is_power_of_two());
-        assert!(limits.segment_alignment.is_power_of_two());
-        assert!(limits.granule.is_power_of_two());
-        assert!(limits.segment_alignment as u64 <= limits.request_alignment);
-        assert!(limits.max_transfer >= limits.request_alignment);
-        assert!(limits.granule >= limits.request_alignment);
-        assert!(limits.depth > 0 && limits.max_segments > 0);
-        assert!(limits.discard_alignment.is_multiple_of(limits.request_alignment));
-        assert!(limits.dataless_max.is_multiple_of(limits.request_alignment));
-        assert!(limits.discard_alignment > 0 && limits.dataless_max > 0);
+    pub fn add_queue(&mut self, owner: Q, config: QueueConfig) -> QueueId {
+        assert!(config.alignments.request.is_power_of_two());
+        assert!(config.alignments.memory.is_power_of_two());
+        assert!(config.alignments.segment.is_power_of_two());
+        assert!(config.granule.is_power_of_two());
+        assert!(config.alignments.segment as u64 <= config.alignments.request);
+        assert!(config.max_transfer >= config.alignments.request);
+        assert!(config.granule >= config.alignments.request);
+        assert!(config.depth > 0 && config.max_segments > 0);
+        assert!(config.discard_alignment.is_multiple_of(config.alignments.request));
+        assert!(config.dataless_max.is_multiple_of(config.alignments.request));
+        assert!(config.discard_alignment > 0 && config.dataless_max > 0);
         let queue = Queue {
             owner,
-            places: if self.is_under_repair() { 0 } else { limits.depth },
-            limits: QueueLimits { last_block: u64::MAX, ..limits },
+            places: if self.is_under_repair() { 0 } else { config.depth },
+            config: QueueConfig { last_block: u64::MAX, ..config },
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
@@ -315,7 +315,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     fn start(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let (flush_failed, length) = (self.flush_failed, self.extent.length);
-        let no_flush = self.limits_of(slot).no_flush;
+        let no_flush = self.config_of(slot).no_flush;
         let entry = self.entry(slot);
         entry.phase = Phase::Moving;
         // Nothing moves yet; for a flush, or zero bytes, nothing ever does.
@@ -376,9 +376,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.queues[id as usize].as_mut().expect("an open queue")
     }
 
-    pub(super) fn limits_of(&self, slot: u32) -> &QueueLimits {
+    pub(super) fn config_of(&self, slot: u32) -> &QueueConfig {
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
-        &self.queues[entry.queue as usize].as_ref().expect("an open queue").limits
+        &self.queues[entry.queue as usize].as_ref().expect("an open queue").config
     }
 }
 

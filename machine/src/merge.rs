@@ -15,8 +15,8 @@ use super::entry::{Entry, Phase};
 use super::isolation::{EXCLUDES_READERS, WRITES};
 use super::machine::Machine;
 use super::splice;
-use super::{Action, QueueLimits, ScratchPool};
-use crate::io::{Copies, Copy, Io, Op, Segment, Segments};
+use super::{Action, QueueConfig, ScratchPool};
+use crate::io::{Io, MemoryCopies, MemoryCopy, Op, Segment, Segments};
 
 /// Most requests that join one leader.
 pub(super) const MEMBERS_MAX: usize = 255;
@@ -53,13 +53,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// The block in which a write may be merged with others: it covers a part of just this one.
     pub(super) fn block_of(&self, slot: u32) -> Option<u64> {
         let entry = self.entries[slot as usize].as_ref()?;
-        let limits = &self.queues[entry.queue as usize].as_ref()?.limits;
+        let config = &self.queues[entry.queue as usize].as_ref()?.config;
         let merges = entry.request.op == Op::Write
-            && !limits.no_merge
+            && !config.no_merge
             && entry.tracked & EXCLUDES_READERS == 0
             && entry.end() <= self.extent.length;
         if merges {
-            partial_block(entry, limits)
+            partial_block(entry, config)
         } else {
             None
         }
@@ -68,7 +68,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// Whether the leader and its members write every byte of their block.
     pub(super) fn covers_block(&self, leader: u32) -> bool {
         let entry = self.entries[leader as usize].as_ref().expect("a request in flight");
-        let block = self.limits_of(leader).request_alignment;
+        let block = self.config_of(leader).alignments.request;
         let whole: u64 = self.sharers(entry, leader).map(|entry| entry.request.bytes).sum();
         if whole < block {
             return false;
@@ -109,18 +109,18 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         image: usize,
         actions: &mut Vec<Action<Q, T>>,
     ) {
-        let block = self.limits_of(leader).request_alignment;
+        let block = self.config_of(leader).alignments.request;
         let entry = self.entries[leader as usize].as_ref().expect("a request in flight");
         let op = entry.request.op;
         let offset = splice::round_down(entry.request.offset, block);
         let mut fua = false;
-        let mut copies = Copies::new();
+        let mut copies = MemoryCopies::new();
         for sharer in self.sharers(entry, leader) {
             fua |= sharer.request.flags.fua;
             let mut at = image + (sharer.request.offset - offset) as usize;
             for &Segment { address, bytes } in &sharer.request.segments {
                 let (from, to) = if op == Op::Write { (address, at) } else { (at, address) };
-                copies.push(Copy { from, to, bytes });
+                copies.push(MemoryCopy { from, to, bytes });
                 at += bytes;
             }
         }
@@ -145,8 +145,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Scratch for one block, as the image of the request's only one.
     pub(super) fn take_image(&mut self, slot: u32) -> Option<usize> {
-        let limits = self.limits_of(slot);
-        let (bytes, alignment) = (limits.request_alignment as usize, limits.mem_alignment);
+        let config = self.config_of(slot);
+        let (bytes, alignment) = (config.alignments.request as usize, config.alignments.memory);
         let image = self.scratch.take(bytes, alignment)?;
         let address = image.address;
         let entry = self.entry(slot);
@@ -168,7 +168,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if !home.queued.is_empty() {
             return;
         }
-        let Some(block) = partial_block(entry, &home.limits) else { return };
+        let Some(block) = partial_block(entry, &home.config) else { return };
         let heir = self.tracker.waiting_only_for(last).find(|&heir| {
             let other = self.entries[heir as usize].as_ref();
             other.is_some_and(|other| other.queue == entry.queue && other.waits_in == WRITES)
@@ -179,7 +179,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             // What went out straight from the guest's memory, which is still the request's own.
             let mut at = image + (entry.request.offset - block) as usize;
             for &Segment { address, bytes } in &entry.request.segments {
-                self.scratch.copy(Copy { from: address, to: at, bytes });
+                self.scratch.copy(MemoryCopy { from: address, to: at, bytes });
                 at += bytes;
             }
         }
@@ -192,10 +192,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 }
 
 /// The block that a request covers only a part of, if it touches no other.
-pub(super) fn partial_block<T>(entry: &Entry<T>, limits: &QueueLimits) -> Option<u64> {
-    let block = limits.request_alignment;
+pub(super) fn partial_block<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
+    let block = config.alignments.request;
     let (start, end) = (entry.request.offset, entry.end());
     let at = splice::round_down(start, block);
     let part_of_one = start < end && end <= at + block && end - start < block;
-    (part_of_one && end <= limits.last_block).then_some(at)
+    (part_of_one && end <= config.last_block).then_some(at)
 }

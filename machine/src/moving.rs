@@ -4,8 +4,8 @@
 use super::atomic::{atomic_bytes, lay_out_atomic};
 use super::entry::{Entry, Phase};
 use super::machine::Machine;
-use super::splice::{self, Direction, LaneLimits, Layout, Span};
-use super::{Action, QueueId, QueueLimits, Request, ScratchPool};
+use super::splice::{self, Direction, LaneLimits, LanePart, Layout};
+use super::{Action, Alignments, QueueConfig, QueueId, Request, ScratchPool};
 use crate::io::{Io, IoId, Lane, Op, Segment};
 
 /// I/Os of one request at the storage at once.
@@ -83,10 +83,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         end: u64,
         actions: &mut Vec<Action<Q, T>>,
     ) -> bool {
-        let limits = self.limits_of(slot);
-        let (block, mem_alignment) = (limits.request_alignment, limits.mem_alignment);
-        let together_max = if limits.max_segments > 1 { limits.max_transfer } else { 0 };
-        let end = end.min(limits.last_block);
+        let config = self.config_of(slot);
+        let (block, memory) = (config.alignments.request, config.alignments.memory);
+        let together_max = if config.max_segments > 1 { config.max_transfer } else { 0 };
+        let end = end.min(config.last_block);
         let head = start < end && !start.is_multiple_of(block);
         let tail = start < end && !end.is_multiple_of(block);
         if !head && !tail {
@@ -95,9 +95,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let head_at = splice::round_down(start, block);
         let tail_at = splice::round_down(end, block);
         let two = head && tail && head_at != tail_at;
-        let stride = (block as usize).next_multiple_of(mem_alignment);
+        let stride = (block as usize).next_multiple_of(memory);
         let bytes = if two { 2 * stride } else { stride };
-        let Some(images) = self.scratch.take(bytes, mem_alignment) else {
+        let Some(images) = self.scratch.take(bytes, memory) else {
             self.entry(slot).error = Some(libc::ENOMEM);
             return true;
         };
@@ -153,8 +153,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     pub(super) fn begin_moving(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let limits = self.limits_of(slot);
-        let (block, last_block) = (limits.request_alignment, limits.last_block);
+        let config = self.config_of(slot);
+        let (block, last_block) = (config.alignments.request, config.last_block);
         self.entry(slot).phase = Phase::Moving;
         let entry = self.entry(slot);
         if let (false, Some(image)) = (entry.members.is_empty(), entry.block_image()) {
@@ -183,15 +183,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn issue_next(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
         let id = self.next_part(slot);
         let entry = self.entries[slot as usize].as_mut().expect("a request in flight");
-        let limits = &self.queues[entry.queue as usize].as_ref().expect("an open queue").limits;
+        let config = &self.queues[entry.queue as usize].as_ref().expect("an open queue").config;
         let offset = entry.cursor.position;
-        let atomic = atomic_bytes(entry, limits);
+        let atomic = atomic_bytes(entry, config);
         let (lane, mut layout) = match atomic {
-            None => lay_out(entry, limits),
-            Some(bytes) => (Lane::Main, lay_out_atomic(entry, limits, bytes)),
+            None => lay_out(entry, config),
+            Some(bytes) => (Lane::Main, lay_out_atomic(entry, config, bytes)),
         };
         if layout.scratch_bytes > 0 {
-            let Some(scratch) = self.scratch.take(layout.scratch_bytes, limits.mem_alignment)
+            let Some(scratch) = self.scratch.take(layout.scratch_bytes, config.alignments.memory)
             else {
                 entry.error = Some(libc::ENOMEM);
                 return;
@@ -248,16 +248,16 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     ) -> Option<Io> {
         let is_empty = moved == Some(0);
         let moved = moved.unwrap_or(0);
-        let limits = self.limits_of(io.id.slot);
-        let (block, mem) = match io.lane {
-            Lane::Main => (limits.request_alignment, limits.mem_alignment),
+        let config = self.config_of(io.id.slot);
+        let (block, memory) = match io.lane {
+            Lane::Main => (config.alignments.request, config.alignments.memory),
             Lane::LastBlock => (1, 1),
         };
         let mut done = match io.op {
-            Op::Discard => moved / limits.discard_alignment * limits.discard_alignment,
+            Op::Discard => moved / config.discard_alignment * config.discard_alignment,
             _ => splice::round_down(moved, block),
         };
-        while done > 0 && !splice::address_at(&io.segments, done).is_multiple_of(mem) {
+        while done > 0 && !splice::address_at(&io.segments, done).is_multiple_of(memory) {
             done -= block;
         }
         if io.atomic {
@@ -300,61 +300,60 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 }
 
 /// The next I/O of a request, from its cursor on.
-fn lay_out<T>(entry: &mut Entry<T>, limits: &QueueLimits) -> (Lane, Layout) {
+fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) {
     let request = &mut entry.request;
     let end = request.offset + request.bytes;
     let direction = match request.op {
         Op::Write => Direction::Write,
         _ => Direction::Read,
     };
-    let main = entry.cursor.position < limits.last_block;
+    let main = entry.cursor.position < config.last_block;
     let lane = if main { Lane::Main } else { Lane::LastBlock };
-    if main && whole_request_fits(request, limits) {
+    if main && whole_request_fits(request, config) {
         let segments = std::mem::take(&mut request.segments);
         entry.cursor.position = end;
         return (lane, Layout { bytes: request.bytes, segments, ..Layout::default() });
     }
-    let span = Span {
+    let part = LanePart {
         direction,
-        limits: if main { main_limits(limits) } else { last_block_limits(limits) },
+        limits: if main { main_limits(config) } else { last_block_limits(config) },
         start: request.offset,
-        end: if main { end.min(limits.last_block) } else { end },
+        end: if main { end.min(config.last_block) } else { end },
         elements: &request.segments,
         head_image: entry.head_image.filter(|_| main),
         tail_image: entry.tail_image.filter(|_| main),
         scratch_max: SCRATCH_PER_IO_MAX,
     };
-    let layout = span.next_io(&mut entry.cursor);
+    let layout = part.next_io(&mut entry.cursor);
     (lane, layout)
 }
 
 /// The common case, decided without laying anything out: the guest's vector is one that the
 /// storage takes as it is.
-fn whole_request_fits<T>(request: &Request<T>, limits: &QueueLimits) -> bool {
+fn whole_request_fits<T>(request: &Request<T>, config: &QueueConfig) -> bool {
     let end = request.offset + request.bytes;
     let taken = |segment: &Segment| {
-        segment.address.is_multiple_of(limits.mem_alignment)
-            && segment.bytes.is_multiple_of(limits.segment_alignment)
+        segment.address.is_multiple_of(config.alignments.memory)
+            && segment.bytes.is_multiple_of(config.alignments.segment)
     };
-    request.offset.is_multiple_of(limits.request_alignment)
-        && end.is_multiple_of(limits.request_alignment)
-        && end <= limits.last_block
-        && request.bytes <= limits.max_transfer
-        && request.segments.len() <= limits.max_segments
+    request.offset.is_multiple_of(config.alignments.request)
+        && end.is_multiple_of(config.alignments.request)
+        && end <= config.last_block
+        && request.bytes <= config.max_transfer
+        && request.segments.len() <= config.max_segments
         && request.segments.iter().all(taken)
 }
 
-fn main_limits(limits: &QueueLimits) -> LaneLimits {
+fn main_limits(config: &QueueConfig) -> LaneLimits {
     LaneLimits {
-        alignment: limits.request_alignment,
-        mem: limits.mem_alignment,
-        segment: limits.segment_alignment,
-        max_transfer: limits.max_transfer,
-        max_segments: limits.max_segments,
-        copy_edges: limits.copy_edges,
+        alignments: config.alignments,
+        max_transfer: config.max_transfer,
+        max_segments: config.max_segments,
+        copy_edges: config.copy_edges,
     }
 }
 
-fn last_block_limits(limits: &QueueLimits) -> LaneLimits {
-    LaneLimits { alignment: 1, mem: 1, segment: 1, ..main_limits(limits) }
+fn last_block_limits(config: &QueueConfig) -> LaneLimits {
+    let alignments = Alignments { request: 1, memory: 1, segment: 1 };
+    LaneLimits { alignments, ..main_limits(config) }
 }

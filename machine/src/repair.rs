@@ -23,7 +23,9 @@ use super::isolation::Isolation;
 use super::machine::Machine;
 use super::splice::round_down;
 use super::tracker::Tracker;
-use super::{Action, Alignments, QueueId, QueueLimits, Refusal, ScratchPool, Suspected};
+use super::{
+    Action, Alignments, ProbeOutcome, QueueConfig, QueueId, RefusedIo, ScratchPool, Suspected,
+};
 use crate::io::{Io, Lane, Op};
 
 /// Most repairs of one queue.
@@ -42,7 +44,7 @@ pub(super) struct Repairs {
 /// The limits before values were guessed, how much had been written then, and how many guesses.
 #[derive(Debug)]
 struct Guess {
-    before: QueueLimits,
+    before: QueueConfig,
     written: u64,
     repairs: u32,
 }
@@ -67,26 +69,24 @@ struct Refused {
     parked: bool,
 }
 
-impl QueueLimits {
+impl QueueConfig {
     /// With these alignments, as far as they are larger. None: none is, or the storage cannot have
     /// them. `storage`: its length.
-    fn raised(&self, to: &Alignments, storage: u64) -> Option<QueueLimits> {
-        let request = self.request_alignment.max(to.request);
-        let mem = self.mem_alignment.max(to.mem);
-        let segment = self.segment_alignment.max(to.segment).min(request as usize);
-        let more = request > self.request_alignment
-            || mem > self.mem_alignment
-            || segment > self.segment_alignment;
+    fn raised(&self, to: &Alignments, storage: u64) -> Option<QueueConfig> {
+        let request = self.alignments.request.max(to.request);
+        let memory = self.alignments.memory.max(to.memory);
+        let segment = self.alignments.segment.max(to.segment).min(request as usize);
+        let more = request > self.alignments.request
+            || memory > self.alignments.memory
+            || segment > self.alignments.segment;
         let fits = self.last_unit > 0 || storage.is_multiple_of(request);
         if !more || !fits || request > self.max_transfer {
             return None;
         }
         // Blocks are powers of two, pieces of a discard any number of them.
         let common = 1 << self.discard_alignment.trailing_zeros().min(request.trailing_zeros());
-        Some(QueueLimits {
-            request_alignment: request,
-            mem_alignment: mem,
-            segment_alignment: segment,
+        Some(QueueConfig {
+            alignments: Alignments { request, memory, segment },
             max_transfer: round_down(self.max_transfer, request),
             last_unit: if self.last_unit == 0 { 0 } else { self.last_unit.max(request) },
             granule: self.granule.max(request),
@@ -94,15 +94,6 @@ impl QueueLimits {
             dataless_max: round_down(self.dataless_max, request).max(request),
             ..self.clone()
         })
-    }
-
-    pub fn alignments(&self) -> Alignments {
-        Alignments {
-            request: self.request_alignment,
-            mem: self.mem_alignment,
-            segment: self.segment_alignment,
-            guessed: false,
-        }
     }
 }
 
@@ -125,9 +116,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let (id, failed) = (entry.queue, entry.error.is_some());
         let queue = self.queue(id);
         let suspected = match errno {
-            libc::EINVAL => queue.limits.suspected != Suspected::Nothing,
+            libc::EINVAL => queue.config.suspected != Suspected::Nothing,
             libc::EIO => {
-                queue.limits.suspected == Suspected::InvalidOrError
+                queue.config.suspected == Suspected::InvalidOrError
                     && !queue.repairs.no_more_for_eio
             }
             _ => false,
@@ -193,9 +184,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             let storage = self.storage_bytes();
             let queue = self.queue(id);
             if queue.repairs.made < REPAIRS_MAX {
-                let limits = queue.limits.clone();
-                let refusal = Refusal { op, offset, errno, limits, storage };
-                actions.push(Action::Probe(queue.owner.clone(), Box::new(refusal)));
+                let config = queue.config.clone();
+                let refused = RefusedIo { op, offset, errno, config, storage };
+                actions.push(Action::Probe(queue.owner.clone(), Box::new(refused)));
                 self.repair.asked = Some((id, errno));
                 return;
             }
@@ -206,23 +197,26 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.go_on_after_repair();
     }
 
-    /// The answer to `Action::Probe`: larger values that the storage takes, if there are any. The
-    /// values that hold now.
+    /// The answer to `Action::Probe`. Returns the alignments that hold now; None: nobody has asked.
     pub fn repaired(
         &mut self,
-        larger: Option<Alignments>,
+        outcome: ProbeOutcome,
         actions: &mut Vec<Action<Q, T>>,
     ) -> Option<Alignments> {
         let (id, errno) = self.repair.asked.take()?;
         let storage = self.storage_bytes();
-        let guessed = larger.is_some_and(|larger| larger.guessed);
+        let (larger, guessed) = match outcome {
+            ProbeOutcome::NothingHelps => (None, false),
+            ProbeOutcome::Found(larger) => (Some(larger), false),
+            ProbeOutcome::Guessed(larger) => (Some(larger), true),
+        };
         let queue = self.queue(id);
-        match larger.and_then(|larger| queue.limits.raised(&larger, storage)) {
-            Some(limits) => {
+        match larger.and_then(|larger| queue.config.raised(&larger, storage)) {
+            Some(config) => {
                 queue.note_guess(guessed);
                 queue.repairs.made += 1;
                 queue.stats.probe_repairs += 1;
-                queue.limits = limits;
+                queue.config = config;
                 self.follow_again();
                 self.restart(actions);
             }
@@ -230,7 +224,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             None => self.ask(actions),
         }
         self.run(actions);
-        Some(self.queue(id).limits.alignments())
+        Some(self.queue(id).config.alignments)
     }
 
     /// Larger values are no help against this error: those of the queue that met it end with it.
@@ -252,7 +246,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         failed.iter().for_each(|it| self.finish(it.slot, actions));
         let Some(Guess { before, repairs, .. }) = taken_back else { return false };
         let queue = self.queue(id);
-        queue.limits = before;
+        queue.config = before;
         queue.stats.probe_repairs -= u64::from(repairs);
         self.follow_again();
         true
@@ -302,7 +296,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.waiting -= 1;
         for (id, queue) in self.queues.iter_mut().enumerate() {
             let Some(queue) = queue else { continue };
-            queue.places = queue.limits.depth;
+            queue.places = queue.config.depth;
             self.runnable.push(id as QueueId);
         }
     }
@@ -317,7 +311,7 @@ impl<Q> super::machine::Queue<Q> {
             self.repairs.guess = None;
         }
         if guessed {
-            let before = || Guess { before: self.limits.clone(), written, repairs: 0 };
+            let before = || Guess { before: self.config.clone(), written, repairs: 0 };
             self.repairs.guess.get_or_insert_with(before).repairs += 1;
         }
     }

@@ -17,7 +17,7 @@
 //! whoever is beyond that at the storage first gets what the storage says. If it turns out that the
 //! storage has become shorter still, it enters once more and keeps everybody out.
 //!
-//! Some storage has a length that is a multiple of its block (`QueueLimits::last_unit` 0): it is
+//! Some storage has a length that is a multiple of its block (`QueueConfig::last_unit` 0): it is
 //! as long as it has to be, and what its last block has beyond the end is kept zero, so that it is
 //! zero when the object grows over it. If that could not be done (*dirty*) it is done before the
 //! object grows again.
@@ -30,7 +30,7 @@ use super::machine::Machine;
 use super::splice;
 use super::tracker::BEYOND;
 use super::zeroes::Zeroes;
-use super::{Action, QueueLimits, ScratchPool};
+use super::{Action, QueueConfig, ScratchPool};
 use crate::io::{Io, Op, Segment, Segments};
 
 /// What became of a length that the storage told.
@@ -85,10 +85,10 @@ impl Extent {
 /// the same place on, whatever their own blocks. Else one queue would write there directly while
 /// another uses the page cache. With blocks of 512 and 4096 bytes, and pages of 4096, an object of
 /// 13,824 bytes (27 * 512) has its last block at 12,288 for both.
-pub(super) fn follow<'a>(limits: impl Iterator<Item = &'a mut QueueLimits>, length: u64) {
-    let mut exact: SmallVec<[&mut QueueLimits; 8]> =
-        limits.filter(|its| its.last_unit > 0).collect();
-    let block = exact.iter().map(|its| its.request_alignment).max().unwrap_or(1);
+pub(super) fn follow<'a>(config: impl Iterator<Item = &'a mut QueueConfig>, length: u64) {
+    let mut exact: SmallVec<[&mut QueueConfig; 8]> =
+        config.filter(|its| its.last_unit > 0).collect();
+    let block = exact.iter().map(|its| its.alignments.request).max().unwrap_or(1);
     let unit = exact.iter().map(|its| its.last_unit).max().unwrap_or(1).max(block);
     let partial = !length.is_multiple_of(block);
     let last_block = if partial { splice::round_down(length, unit) } else { u64::MAX };
@@ -100,14 +100,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub(super) fn reshapes(&self, slot: u32) -> Option<(u64, u64)> {
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let request = &entry.request;
-        let grows = entry.end() > self.extent.floor && self.limits_of(slot).resize;
+        let grows = entry.end() > self.extent.floor && self.config_of(slot).resize;
         match request.op {
             Op::Truncate | Op::Length => {}
             Op::Write | Op::WriteZeroes if grows && request.bytes > 0 => {}
             _ => return None,
         }
-        let units = self.queues.iter().flatten().map(|queue| &queue.limits);
-        let unit = units.map(|limits| limits.granule.max(limits.last_unit)).max().unwrap_or(1);
+        let units = self.queues.iter().flatten().map(|queue| &queue.config);
+        let unit = units.map(|config| config.granule.max(config.last_unit)).max().unwrap_or(1);
         let from = request.offset.min(self.extent.floor);
         Some((splice::round_down(from, unit.max(request.guest_block)), BEYOND))
     }
@@ -158,20 +158,20 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     fn follow(&mut self, length: u64) {
         self.extent.followed = length;
-        follow(self.queues.iter_mut().flatten().map(|queue| &mut queue.limits), length);
+        follow(self.queues.iter_mut().flatten().map(|queue| &mut queue.config), length);
     }
 
     /// How long the storage has to be for an object of this length.
     fn padded(&self, slot: u32, length: u64) -> u64 {
-        match self.limits_of(slot).last_unit {
+        match self.config_of(slot).last_unit {
             0 => length.next_multiple_of(self.largest_block()),
             _ => length,
         }
     }
 
     fn largest_block(&self) -> u64 {
-        let limits = self.queues.iter().flatten().map(|queue| &queue.limits);
-        limits.map(|limits| limits.request_alignment).max().unwrap_or(1)
+        let config = self.queues.iter().flatten().map(|queue| &queue.config);
+        config.map(|config| config.alignments.request).max().unwrap_or(1)
     }
 
     pub(super) fn ask_length(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
@@ -203,7 +203,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if length < self.entry(slot).request.offset {
             return Ok(Taken::Shorter);
         }
-        let exact = self.limits_of(slot).last_unit > 0;
+        let exact = self.config_of(slot).last_unit > 0;
         if !exact && !length.is_multiple_of(self.largest_block()) {
             return Err(libc::EINVAL);
         }
@@ -249,7 +249,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// A request that has bytes beyond the end starts.
     pub(super) fn start_past_end(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let resize = self.limits_of(slot).resize;
+        let resize = self.config_of(slot).resize;
         let entry = self.entry(slot);
         match entry.request.op {
             // Somebody has made the object shorter since.
@@ -288,7 +288,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if op == Op::WriteZeroes {
             steps.push(Step::Zeroes(Zeroes::new(start, new)));
         }
-        if op == Op::WriteZeroes || start >= self.limits_of(slot).request_alignment {
+        if op == Op::WriteZeroes || start >= self.config_of(slot).alignments.request {
             self.push_first_block(slot, new, &mut steps);
         }
         if op == Op::Write {
@@ -314,9 +314,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// A file that was empty gets a first block that is written: without allocated bytes nobody
     /// who opens it can try which alignments work.
     fn push_first_block(&self, slot: u32, new: u64, steps: &mut Vec<Step>) {
-        let limits = self.limits_of(slot);
-        if self.extent.length == 0 && new > 0 && limits.last_unit > 0 {
-            steps.push(Step::Zeroes(Zeroes::written(0, new.min(limits.request_alignment))));
+        let config = self.config_of(slot);
+        if self.extent.length == 0 && new > 0 && config.last_unit > 0 {
+            steps.push(Step::Zeroes(Zeroes::written(0, new.min(config.alignments.request))));
         }
     }
 
@@ -329,7 +329,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         actions: &mut Vec<Action<Q, T>>,
     ) -> bool {
         let padded = self.padded(slot, length);
-        let exact = self.limits_of(slot).last_unit > 0;
+        let exact = self.config_of(slot).last_unit > 0;
         if !issued && (exact || padded != self.extent.storage) {
             self.issue_truncate(slot, padded, actions);
             return false;
@@ -420,13 +420,11 @@ fn split_off(segments: &mut Segments, bytes: u64) -> Segments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Suspected;
+    use crate::{Alignments, Suspected};
 
-    fn limits(block: u64, last_unit: u64) -> QueueLimits {
-        QueueLimits {
-            request_alignment: block,
-            mem_alignment: 512,
-            segment_alignment: 512,
+    fn config(block: u64, last_unit: u64) -> QueueConfig {
+        QueueConfig {
+            alignments: Alignments { request: block, memory: 512, segment: 512 },
             max_transfer: 1 << 20,
             max_segments: 16,
             depth: 4,
@@ -450,17 +448,17 @@ mod tests {
     #[test]
     fn the_last_block_of_all_queues_begins_at_one_place_whatever_their_own_blocks() {
         let at = |length| {
-            let mut all = [limits(512, 4096), limits(4096, 4096), limits(65536, 65536)];
+            let mut all = [config(512, 4096), config(4096, 4096), config(65536, 65536)];
             follow(all.iter_mut(), length);
             all.map(|its| its.last_block)
         };
         assert_eq!(at(98304), [65536; 3]);
         assert_eq!(at(131072), [u64::MAX; 3]);
-        let mut two = [limits(512, 4096), limits(4096, 4096)];
+        let mut two = [config(512, 4096), config(4096, 4096)];
         follow(two.iter_mut(), 13824);
         assert_eq!(two.map(|its| its.last_block), [12288; 2]);
         // Whose storage has whole blocks has no such lane.
-        let mut padded = [limits(512, 0)];
+        let mut padded = [config(512, 0)];
         follow(padded.iter_mut(), 1000);
         assert_eq!(padded[0].last_block, 1);
     }

@@ -13,14 +13,13 @@
 
 use smallvec::SmallVec;
 
-use crate::io::{Copies, Copy, Segment, Segments};
+use super::Alignments;
+use crate::io::{MemoryCopies, MemoryCopy, Segment, Segments};
 
 /// What one lane of a queue takes.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneLimits {
-    pub alignment: u64,
-    pub mem: usize,
-    pub segment: usize,
+    pub alignments: Alignments,
     pub max_transfer: u64,
     pub max_segments: usize,
     /// Guest bytes in a block that is covered only in part are copied, even where they need not
@@ -45,7 +44,7 @@ pub struct Cursor {
 
 /// The part of a request that goes through one lane.
 #[derive(Debug, Clone, Copy)]
-pub struct Span<'a> {
+pub struct LanePart<'a> {
     pub direction: Direction,
     pub limits: LaneLimits,
     /// Guest bytes: [start, end).
@@ -64,7 +63,7 @@ pub struct Span<'a> {
 pub struct Layout {
     pub bytes: u64,
     pub segments: Segments,
-    pub copies: Copies,
+    pub copies: MemoryCopies,
     pub scratch_bytes: usize,
 }
 
@@ -120,12 +119,12 @@ impl Layout {
     }
 }
 
-impl Span<'_> {
+impl LanePart<'_> {
     /// The next I/O from `cursor` on, which moves behind it. `cursor.position` must be below
     /// `end`. At least one block is laid out, whatever the limits.
     pub fn next_io(&self, cursor: &mut Cursor) -> Layout {
         let mut layout = Layout::default();
-        let block = self.limits.alignment;
+        let block = self.limits.alignments.request;
         while cursor.position < self.end && layout.bytes + block <= self.limits.max_transfer {
             let moved = match self.whole_blocks(cursor, &layout) {
                 0 => self.lay_block(cursor, &mut layout),
@@ -151,14 +150,14 @@ impl Span<'_> {
         let address = element.address + cursor.skip;
         let continues = layout.continues_at(address);
         let fits = continues
-            || (address.is_multiple_of(self.limits.mem)
+            || (address.is_multiple_of(self.limits.alignments.memory)
                 && layout.segments.len() < self.limits.max_segments);
         if !fits {
             return 0;
         }
         let available = (element.bytes - cursor.skip) as u64;
         let room = (self.limits.max_transfer - layout.bytes).min(self.end - cursor.position);
-        round_down(available.min(room), self.limits.alignment)
+        round_down(available.min(room), self.limits.alignments.request)
     }
 
     fn lay_direct(&self, cursor: &mut Cursor, layout: &mut Layout, bytes: u64) {
@@ -170,7 +169,7 @@ impl Span<'_> {
 
     /// Lays out the block at the cursor; false (and nothing changed) if the I/O has no room.
     fn lay_block(&self, cursor: &mut Cursor, layout: &mut Layout) -> bool {
-        let block = self.limits.alignment as usize;
+        let block = self.limits.alignments.request as usize;
         let fragments = self.fragments(cursor);
         let first = layout.bytes == 0;
         let home = self.home(cursor.position, layout);
@@ -216,17 +215,17 @@ impl Span<'_> {
 
     /// The block of scratch in which every byte of the block at `position` has its place.
     fn home(&self, position: u64, layout: &Layout) -> usize {
-        let next = position + self.limits.alignment;
+        let next = position + self.limits.alignments.request;
         match (self.head_image, self.tail_image) {
             (Some(image), _) if position <= self.start => image,
             (_, Some(image)) if next >= self.end => image,
-            _ => IN_SCRATCH | layout.scratch_bytes.next_multiple_of(self.limits.mem),
+            _ => IN_SCRATCH | layout.scratch_bytes.next_multiple_of(self.limits.alignments.memory),
         }
     }
 
     /// The guest's memory for the block at the cursor.
     fn fragments(&self, cursor: &Cursor) -> Fragments {
-        let block_end = cursor.position + self.limits.alignment;
+        let block_end = cursor.position + self.limits.alignments.request;
         let guest_end = block_end.min(self.end);
         let mut offset = cursor.position.max(self.start);
         let (mut element, mut skip) = (cursor.element, cursor.skip);
@@ -246,8 +245,8 @@ impl Span<'_> {
     /// The parts of a block that need no copy, in order, such that each bounce run between them
     /// starts at an address that the storage takes and has a length that it takes.
     fn directs(&self, fragments: &Fragments, layout: &Layout) -> Directs {
-        let block = self.limits.alignment as usize;
-        let LaneLimits { mem, segment, .. } = self.limits;
+        let block = self.limits.alignments.request as usize;
+        let Alignments { memory, segment, .. } = self.limits.alignments;
         let mut directs = Directs::new();
         for (index, fragment) in fragments.iter().enumerate() {
             let at = fragment.at.next_multiple_of(segment);
@@ -261,7 +260,7 @@ impl Span<'_> {
                 None => at == 0 && layout.continues_at(address),
             };
             if !continues {
-                if !address.is_multiple_of(mem) {
+                if !address.is_multiple_of(memory) {
                     continue;
                 }
                 self.fit_run_before(at, &mut directs);
@@ -275,9 +274,9 @@ impl Span<'_> {
     /// A bounce run from the end of the last direct part to `at`, if there is one, has to start
     /// at a multiple of the memory alignment: shortens the direct parts before it until it does.
     fn fit_run_before(&self, at: usize, directs: &mut Directs) {
-        let unit = self.limits.mem.max(self.limits.segment);
+        let unit = self.limits.alignments.memory.max(self.limits.alignments.segment);
         while let Some(last) = directs.last_mut() {
-            if last.end == at || last.end.is_multiple_of(self.limits.mem) {
+            if last.end == at || last.end.is_multiple_of(self.limits.alignments.memory) {
                 return;
             }
             last.end = round_down_usize(last.end, unit);
@@ -290,7 +289,7 @@ impl Span<'_> {
 
     /// How many segments the I/O would have with this block.
     fn count(&self, directs: &Directs, home: usize, layout: &Layout) -> usize {
-        let block = self.limits.alignment as usize;
+        let block = self.limits.alignments.request as usize;
         let mut segments = layout.segments.len();
         let mut end = layout.segments.last().map(|last| last.address + last.bytes);
         let mut add = |address: usize, bytes: usize| {
@@ -323,7 +322,7 @@ impl Span<'_> {
                     Direction::Read => (scratch, guest),
                     Direction::Write => (guest, scratch),
                 };
-                to.copies.push(Copy { from, to: into, bytes: end - at });
+                to.copies.push(MemoryCopy { from, to: into, bytes: end - at });
             }
         };
         let mut directs = directs.iter().peekable();
@@ -341,7 +340,7 @@ impl Span<'_> {
     /// Moves the cursor over so many guest bytes, and to the block boundary behind them.
     fn advance(&self, cursor: &mut Cursor, bytes: u64) {
         let guest = cursor.position.max(self.start) + bytes;
-        cursor.position = guest.next_multiple_of(self.limits.alignment);
+        cursor.position = guest.next_multiple_of(self.limits.alignments.request);
         advance(self.elements, cursor, bytes);
     }
 }

@@ -15,12 +15,12 @@ use super::change::Step;
 use super::machine::Machine;
 use super::moving::PARTS_MAX;
 use super::splice;
-use super::{Action, QueueLimits, Request, ScratchPool};
-use crate::io::{Copies, Copy, Io, Lane, Op, Segment, Segments, NOT_NOW};
+use super::{Action, QueueConfig, Request, ScratchPool};
+use crate::io::{Io, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, NOT_NOW};
 
 /// What the storage below has refused so far.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct UnsupportedOps {
     /// By `may_unmap`, then by `no_fallback`: who refuses to be slow may still do it slowly.
     zeroes: [[bool; 2]; 2],
     discard: bool,
@@ -74,8 +74,8 @@ impl Zeroes {
     }
 
     /// How many bytes of whole blocks the storage was not asked to zero yet.
-    pub fn left_to_ask(&self, limits: &QueueLimits) -> u64 {
-        let (start, end) = self.middle(limits);
+    pub fn left_to_ask(&self, config: &QueueConfig) -> u64 {
+        let (start, end) = self.middle(config);
         match self.stage {
             _ if self.written => 0,
             Stage::New | Stage::ReadingEdges => end - start,
@@ -85,15 +85,15 @@ impl Zeroes {
     }
 
     /// The whole blocks, on the main lane.
-    fn middle(&self, limits: &QueueLimits) -> (u64, u64) {
-        let block = limits.request_alignment;
-        let end = splice::round_down(self.end.min(limits.last_block), block);
+    fn middle(&self, config: &QueueConfig) -> (u64, u64) {
+        let block = config.alignments.request;
+        let end = splice::round_down(self.end.min(config.last_block), block);
         let start = self.start.next_multiple_of(block);
         (start.min(end), end)
     }
 }
 
-impl Refusals {
+impl UnsupportedOps {
     fn way(&self, may_unmap: bool, no_fallback: bool) -> Way {
         let refused = |may_unmap: bool| {
             let [asked, quickly] = self.zeroes[usize::from(may_unmap)];
@@ -120,7 +120,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                 Stage::New => self.begin_zeroes(slot, &mut zeroes, actions),
                 Stage::ReadingEdges if self.entry(slot).outstanding > 0 => false,
                 Stage::ReadingEdges => {
-                    zeroes.position = zeroes.middle(self.limits_of(slot)).0;
+                    zeroes.position = zeroes.middle(self.config_of(slot)).0;
                     zeroes.stage = Stage::Middle;
                     true
                 }
@@ -144,7 +144,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         zeroes: &mut Zeroes,
         actions: &mut Vec<Action<Q, T>>,
     ) -> bool {
-        let (start, end) = zeroes.middle(self.limits_of(slot));
+        let (start, end) = zeroes.middle(self.config_of(slot));
         zeroes.way = self.way_of(slot, zeroes);
         if start < end && self.is_hopeless(slot, zeroes) {
             self.entry(slot).error = Some(libc::ENOTSUP);
@@ -163,7 +163,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
         let flags = entry.request.flags;
-        self.refusals.way(flags.may_unmap, flags.no_fallback)
+        self.unsupported.way(flags.may_unmap, flags.no_fallback)
     }
 
     fn is_hopeless(&mut self, slot: u32, zeroes: &Zeroes) -> bool {
@@ -177,7 +177,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         zeroes: &mut Zeroes,
         actions: &mut Vec<Action<Q, T>>,
     ) -> bool {
-        let (start, end) = zeroes.middle(self.limits_of(slot));
+        let (start, end) = zeroes.middle(self.config_of(slot));
         // What was refused in the meantime is not asked again, by this request neither.
         zeroes.way = self.way_of(slot, zeroes);
         zeroes.taken |= zeroes.position > start && self.entry(slot).outstanding == 0;
@@ -205,7 +205,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             return false;
         }
         zeroes.stage = Stage::Last;
-        zeroes.position = zeroes.start.max(self.limits_of(slot).last_block);
+        zeroes.position = zeroes.start.max(self.config_of(slot).last_block);
         self.put_edges(slot, zeroes, actions);
         true
     }
@@ -238,7 +238,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         end: u64,
         actions: &mut Vec<Action<Q, T>>,
     ) -> u64 {
-        let bytes = (end - position).min(self.limits_of(slot).dataless_max);
+        let bytes = (end - position).min(self.config_of(slot).dataless_max);
         let id = self.next_part(slot);
         let flags = self.entry(slot).request.flags;
         let io = Io {
@@ -262,11 +262,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         actions: &mut Vec<Action<Q, T>>,
     ) -> u64 {
         let Some(zeros) = self.zeros(slot) else { return 0 };
-        let limits = self.limits_of(slot);
+        let config = self.config_of(slot);
         // A multiple of the block, and so of whatever length an element has to have.
-        let whole = splice::round_down(zeros.bytes as u64, limits.request_alignment);
-        let room = whole * limits.max_segments as u64;
-        let bytes = (end - position).min(limits.max_transfer).min(room);
+        let whole = splice::round_down(zeros.bytes as u64, config.alignments.request);
+        let room = whole * config.max_segments as u64;
+        let bytes = (end - position).min(config.max_transfer).min(room);
         let mut segments = Segments::new();
         let mut left = bytes;
         while left > 0 {
@@ -274,15 +274,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             segments.push(Segment { address: zeros.address, bytes: piece as usize });
             left -= piece;
         }
-        self.put(slot, lane, position, bytes, segments, Copies::new(), actions);
+        self.put(slot, lane, position, bytes, segments, MemoryCopies::new(), actions);
         bytes
     }
 
     /// Writes the blocks that are covered only in part, out of their images.
     fn put_edges(&mut self, slot: u32, zeroes: &Zeroes, actions: &mut Vec<Action<Q, T>>) {
-        let limits = self.limits_of(slot);
-        let block = limits.request_alignment;
-        let (start, end) = (zeroes.start, zeroes.end.min(limits.last_block));
+        let config = self.config_of(slot);
+        let block = config.alignments.request;
+        let (start, end) = (zeroes.start, zeroes.end.min(config.last_block));
         let entry = self.entry(slot);
         let head = entry.head_image.map(|image| (splice::round_down(start, block), image));
         let tail = entry.tail_image.map(|image| (splice::round_down(end, block), image));
@@ -290,14 +290,22 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         for (at, image) in head.into_iter().chain(tail) {
             let Some(zeros) = self.zeros(slot) else { return };
             let (from, to) = (start.max(at), end.min(at + block));
-            let copy = Copy {
+            let copy = MemoryCopy {
                 from: zeros.address,
                 to: image + (from - at) as usize,
                 bytes: (to - from) as usize,
             };
             let segments =
                 Segments::from_slice(&[Segment { address: image, bytes: block as usize }]);
-            self.put(slot, Lane::Main, at, block, segments, Copies::from_slice(&[copy]), actions);
+            self.put(
+                slot,
+                Lane::Main,
+                at,
+                block,
+                segments,
+                MemoryCopies::from_slice(&[copy]),
+                actions,
+            );
         }
     }
 
@@ -309,7 +317,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         offset: u64,
         bytes: u64,
         segments: Segments,
-        copies: Copies,
+        copies: MemoryCopies,
         actions: &mut Vec<Action<Q, T>>,
     ) {
         let id = self.next_part(slot);
@@ -320,8 +328,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Memory that is zero: a block of it at least.
     fn zeros(&mut self, slot: u32) -> Option<Segment> {
-        let limits = self.limits_of(slot);
-        let (bytes, alignment) = (limits.request_alignment as usize, limits.mem_alignment);
+        let config = self.config_of(slot);
+        let (bytes, alignment) = (config.alignments.request as usize, config.alignments.memory);
         let zeros = self.scratch.zeros(bytes, alignment);
         if zeros.is_none() {
             self.entry(slot).error = Some(libc::ENOMEM);
@@ -337,10 +345,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         end: u64,
         actions: &mut Vec<Action<Q, T>>,
     ) -> Option<u64> {
-        let limits = self.limits_of(slot);
-        let unit = limits.discard_alignment;
-        let most = (limits.dataless_max / unit * unit).max(unit);
-        while position < end && !self.refusals.discard && self.entry(slot).outstanding < PARTS_MAX {
+        let config = self.config_of(slot);
+        let unit = config.discard_alignment;
+        let most = (config.dataless_max / unit * unit).max(unit);
+        while position < end
+            && !self.unsupported.discard
+            && self.entry(slot).outstanding < PARTS_MAX
+        {
             let bytes = (end - position).min(most);
             let io = Io { bytes, ..Io::new(self.next_part(slot), Op::Discard, position) };
             self.emit(slot, io, actions);
@@ -357,7 +368,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match io.op {
             Op::WriteZeroes if unknown || not_now => {
                 let (unmap, quick) = (usize::from(io.may_unmap), usize::from(io.no_fallback));
-                self.refusals.zeroes[unmap][quick] |= unknown;
+                self.unsupported.zeroes[unmap][quick] |= unknown;
                 let change = self.entry(io.id.slot).change.as_mut();
                 if let Some(Step::Zeroes(zeroes)) = change.and_then(|it| it.steps.last_mut()) {
                     zeroes.position = zeroes.position.min(io.offset);
@@ -367,7 +378,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             }
             Op::Discard if not_now => false,
             Op::Discard if unknown || errno == libc::EINVAL => {
-                self.refusals.discard = true;
+                self.unsupported.discard = true;
                 false
             }
             _ => true,
@@ -376,11 +387,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 }
 
 /// What of a discard reaches the storage: whole pieces below `bound`. [start, end), perhaps empty.
-pub(super) fn discarded<T>(request: &Request<T>, limits: &QueueLimits, bound: u64) -> (u64, u64) {
-    let unit = limits.discard_alignment;
+pub(super) fn discarded<T>(request: &Request<T>, config: &QueueConfig, bound: u64) -> (u64, u64) {
+    let unit = config.discard_alignment;
     let end = (request.offset + request.bytes).min(bound) / unit * unit;
     let start = request.offset.div_ceil(unit) * unit;
-    if limits.unmap && start < end {
+    if config.unmap && start < end {
         (start, end)
     } else {
         (start, start)

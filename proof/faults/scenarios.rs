@@ -2,6 +2,7 @@
 
 use super::case::{Ask, Case, Open};
 use super::memory::Lie;
+use crate::driver::Alignments;
 use crate::driver::{Op, Segment};
 use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
 use crate::proof::disk::ram::Shape;
@@ -33,17 +34,14 @@ fn direct() -> Options {
         writable: true,
         direct: true,
         engine: EngineKind::Threads,
-        request_alignment: 4096,
-        mem_alignment: 512,
-        segment_alignment: 512,
+        alignments: Alignments { request: 4096, memory: 512, segment: 512 },
         ..Options::default()
     }
 }
 
 /// The same with alignments that are asked for and tried.
 fn probed() -> Options {
-    let (request_alignment, mem_alignment, segment_alignment) = (0, 0, 0);
-    Options { request_alignment, mem_alignment, segment_alignment, ..direct() }
+    Options { alignments: Alignments::default(), ..direct() }
 }
 
 fn missing() -> Shape {

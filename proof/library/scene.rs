@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::model::{self, Model, Tag, ZEROS};
 use super::scenario::{Plan, Scenario};
-use crate::driver::{Copy, Op, Segment};
+use crate::driver::{MemoryCopy, Op, Segment};
 use crate::engine::{run_copies, StableCopy};
 use crate::handle::{CompletionMode, Handle};
 use crate::proof::world::memory::{self, Deed, Meeting, View};
@@ -131,7 +131,7 @@ pub fn scene() -> Arc<Scene> {
 
 fn write_memory(segment: Segment, bytes: &[u8]) {
     let from = bytes.as_ptr().addr();
-    run_copies(&[Copy { from, to: segment.address, bytes: bytes.len().min(segment.bytes) }]);
+    run_copies(&[MemoryCopy { from, to: segment.address, bytes: bytes.len().min(segment.bytes) }]);
 }
 
 impl Scene {

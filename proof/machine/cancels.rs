@@ -12,7 +12,7 @@ impl<S: Subject> World<'_, S> {
         let (mut id, mut queue) =
             (self.ledger.entries[number].id, self.scenario.plans[number].queue);
         let expected = if foreign { Err(libc::ENOENT) } else { self.may_cancel(number) };
-        match self.scenario.limits.len() {
+        match self.scenario.config.len() {
             1 if foreign => id += 1 << 40,
             queues if foreign => queue = (queue + 1) % queues,
             _ => {}

@@ -10,17 +10,15 @@ use super::storage::Outcome;
 use super::subject::RealMachine;
 use super::world::World;
 use crate::io::{Op, Segments};
-use crate::{Action, Machine, QueueLimits, RequestFlags, Stats, Suspected};
+use crate::{Action, Alignments, Machine, QueueConfig, RequestFlags, Stats, Suspected};
 
 const BLOCK: u64 = 4096;
 const SECTOR: u64 = 512;
 
 /// Blocks of 4096 bytes.
-pub fn limits() -> QueueLimits {
-    QueueLimits {
-        request_alignment: BLOCK,
-        mem_alignment: 512,
-        segment_alignment: 512,
+pub fn config() -> QueueConfig {
+    QueueConfig {
+        alignments: Alignments { request: BLOCK, memory: 512, segment: 512 },
         max_transfer: 1 << 20,
         max_segments: 1024,
         depth: 64,
@@ -41,8 +39,8 @@ pub fn limits() -> QueueLimits {
 }
 
 /// Requests of these ranges over two blocks.
-pub fn scenario(limits: QueueLimits, requests: &[(Op, u64, u64)]) -> Scenario {
-    let mut scenario = Scenario::empty(vec![limits], 2 * BLOCK, 0);
+pub fn scenario(config: QueueConfig, requests: &[(Op, u64, u64)]) -> Scenario {
+    let mut scenario = Scenario::empty(vec![config], 2 * BLOCK, 0);
     requests.iter().for_each(|&(op, offset, bytes)| add(&mut scenario, op, offset, bytes, false));
     scenario
 }
@@ -100,7 +98,7 @@ fn run_batch(scenario: &Scenario) -> (Vec<Op>, Stats) {
 
 #[test]
 fn a_batch_of_eight_sector_writes_is_one_write_without_a_read() {
-    let (ios, stats) = run_batch(&scenario(limits(), &sectors(Op::Write, 0..8)));
+    let (ios, stats) = run_batch(&scenario(config(), &sectors(Op::Write, 0..8)));
     assert_eq!(ios, [Op::Write]);
     assert_eq!((stats.merged, stats.waits, stats.rmw), (7, 0, 0));
     assert_eq!((stats.rmw_reads, stats.rmw_reads_skipped), (0, 8));
@@ -110,13 +108,13 @@ fn a_batch_of_eight_sector_writes_is_one_write_without_a_read() {
 
 #[test]
 fn a_batch_covers_its_block_in_any_order() {
-    let (ios, _) = run_batch(&scenario(limits(), &sectors(Op::Write, (0..8).rev())));
+    let (ios, _) = run_batch(&scenario(config(), &sectors(Op::Write, (0..8).rev())));
     assert_eq!(ios, [Op::Write]);
 }
 
 #[test]
 fn a_batch_of_eight_sector_reads_is_one_read() {
-    let (ios, stats) = run_batch(&scenario(limits(), &sectors(Op::Read, 0..8)));
+    let (ios, stats) = run_batch(&scenario(config(), &sectors(Op::Read, 0..8)));
     assert_eq!(ios, [Op::Read]);
     assert_eq!((stats.storage_reads, stats.reads, stats.bytes_read), (1, 8, BLOCK));
     assert_eq!((stats.merged, stats.rmw_reads, stats.waits), (0, 0, 0));
@@ -125,7 +123,7 @@ fn a_batch_of_eight_sector_reads_is_one_read() {
 #[test]
 fn a_partial_batch_reads_its_block_once() {
     let (ios, stats) =
-        run_batch(&scenario(limits(), &sectors(Op::Write, [0, 1, 2, 4, 5, 6, 7].into_iter())));
+        run_batch(&scenario(config(), &sectors(Op::Write, [0, 1, 2, 4, 5, 6, 7].into_iter())));
     assert_eq!(ios, [Op::Read, Op::Write]);
     assert_eq!((stats.merged, stats.waits, stats.rmw), (6, 0, 7));
     assert_eq!((stats.rmw_reads, stats.rmw_reads_skipped), (1, 6));
@@ -135,14 +133,14 @@ fn a_partial_batch_reads_its_block_once() {
 fn overlapping_writes_that_leave_a_gap_read_their_block() {
     let ranges = [(0, 2048), (0, 2048), (2049, 2047)];
     let requests = ranges.map(|(offset, bytes)| (Op::Write, offset, bytes));
-    let (ios, stats) = run_batch(&scenario(limits(), &requests));
+    let (ios, stats) = run_batch(&scenario(config(), &requests));
     assert_eq!(ios, [Op::Read, Op::Write]);
     assert_eq!((stats.rmw, stats.rmw_reads, stats.rmw_reads_skipped), (3, 1, 2));
 }
 
 #[test]
 fn a_batch_over_two_blocks_is_a_write_for_each() {
-    let (ios, stats) = run_batch(&scenario(limits(), &sectors(Op::Write, 0..16)));
+    let (ios, stats) = run_batch(&scenario(config(), &sectors(Op::Write, 0..16)));
     assert_eq!(ios, [Op::Write, Op::Write]);
     assert_eq!(stats.merged, 14);
 }
@@ -151,7 +149,7 @@ fn a_batch_over_two_blocks_is_a_write_for_each() {
 fn order_within_a_batch_of_overlapping_writes_is_kept() {
     let ranges = [(0, 4096 - 1), (1, 3000), (100, 3000), (50, 100), (0, 60), (2048, 2048)];
     let requests = ranges.map(|(offset, bytes)| (Op::Write, offset, bytes));
-    let scenario = scenario(limits(), &requests);
+    let scenario = scenario(config(), &requests);
     let mut world = world(&scenario);
     submit_batch(&mut world, requests.len());
     assert_eq!(world.flights.len(), 1);
@@ -168,7 +166,7 @@ fn order_within_a_batch_of_overlapping_writes_is_kept() {
 
 #[test]
 fn a_chain_that_arrives_during_a_write_inherits_its_image() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..6));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..6));
     let mut world = world(&scenario);
     world.submit().expect("the first");
     assert_eq!(finish(&mut world, Outcome::Full), Op::Read);
@@ -184,7 +182,7 @@ fn a_chain_that_arrives_during_a_write_inherits_its_image() {
 
 #[test]
 fn nobody_inherits_from_a_write_that_failed() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..2));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..2));
     let mut world = world(&scenario);
     world.submit().expect("the first");
     finish(&mut world, Outcome::Full);
@@ -196,7 +194,7 @@ fn nobody_inherits_from_a_write_that_failed() {
 #[test]
 fn an_error_of_a_shared_io_is_the_error_of_every_member() {
     for op in [Op::Read, Op::Write] {
-        let scenario = scenario(limits(), &sectors(op, 0..8));
+        let scenario = scenario(config(), &sectors(op, 0..8));
         let mut world = world(&scenario);
         submit_batch(&mut world, 8);
         finish(&mut world, Outcome::Failed(libc::ENOSPC));
@@ -208,7 +206,7 @@ fn an_error_of_a_shared_io_is_the_error_of_every_member() {
 
 #[test]
 fn a_failed_edge_read_of_a_batch_writes_nothing() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..4));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..4));
     let mut world = world(&scenario);
     submit_batch(&mut world, 4);
     assert_eq!(finish(&mut world, Outcome::Failed(libc::EIO)), Op::Read);
@@ -219,7 +217,7 @@ fn a_failed_edge_read_of_a_batch_writes_nothing() {
 #[test]
 fn fua_of_one_member_is_fua_of_the_write() {
     for fua in [None, Some(0), Some(7)] {
-        let mut scenario = scenario(limits(), &[]);
+        let mut scenario = scenario(config(), &[]);
         for sector in 0..8 {
             add(&mut scenario, Op::Write, sector * SECTOR, SECTOR, fua == Some(sector));
         }
@@ -232,15 +230,15 @@ fn fua_of_one_member_is_fua_of_the_write() {
 
 #[test]
 fn without_merging_each_write_of_a_batch_is_its_own() {
-    let limits = QueueLimits { no_merge: true, ..limits() };
-    let (ios, stats) = run_batch(&scenario(limits, &sectors(Op::Write, 0..3)));
+    let config = QueueConfig { no_merge: true, ..config() };
+    let (ios, stats) = run_batch(&scenario(config, &sectors(Op::Write, 0..3)));
     assert_eq!(ios, [Op::Read, Op::Write].repeat(3));
     assert_eq!((stats.merged, stats.rmw_reads_skipped, stats.waits), (0, 0, 2));
 }
 
 #[test]
 fn a_read_does_not_share_with_an_earlier_batch() {
-    let scenario = scenario(limits(), &sectors(Op::Read, 0..4));
+    let scenario = scenario(config(), &sectors(Op::Read, 0..4));
     let mut world = world(&scenario);
     submit_batch(&mut world, 2);
     world.plug(0);
@@ -251,7 +249,7 @@ fn a_read_does_not_share_with_an_earlier_batch() {
 
 #[test]
 fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
-    let scenario = scenario(limits(), &sectors(Op::Write, [0, 1, 0].into_iter()));
+    let scenario = scenario(config(), &sectors(Op::Write, [0, 1, 0].into_iter()));
     let mut world = world(&scenario);
     world.plug(0);
     (0..2).for_each(|_| world.submit().expect("held"));
@@ -265,7 +263,7 @@ fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
 
 #[test]
 fn a_drain_submits_what_is_held_and_the_plug_stays() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..8));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
     (0..8).for_each(|number| {
@@ -284,7 +282,7 @@ fn a_drain_submits_what_is_held_and_the_plug_stays() {
 
 #[test]
 fn only_the_outermost_unplug_submits() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..8));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
     (0..4).for_each(|_| world.submit().expect("held"));
@@ -298,7 +296,7 @@ fn only_the_outermost_unplug_submits() {
 
 #[test]
 fn an_unbalanced_unplug_is_harmless() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..8));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     (0..3).for_each(|_| world.unplug(0).expect("nothing"));
     submit_batch(&mut world, 8);
@@ -310,7 +308,7 @@ fn an_unbalanced_unplug_is_harmless() {
 fn a_write_of_zero_bytes_changes_nothing_at_any_offset() {
     for plugged in [false, true] {
         for offset in 0..=2 * BLOCK {
-            let scenario = scenario(limits(), &[(Op::Write, offset, 0)]);
+            let scenario = scenario(config(), &[(Op::Write, offset, 0)]);
             let mut world = world(&scenario);
             match plugged {
                 true => submit_batch(&mut world, 1),
@@ -326,10 +324,10 @@ fn a_write_of_zero_bytes_changes_nothing_at_any_offset() {
 #[test]
 fn abandon_completes_everything_once_held_ones_and_members_too() {
     let requests = [sectors(Op::Write, 0..4), sectors(Op::Read, 0..4)].concat();
-    let scenario = scenario(limits(), &requests);
+    let scenario = scenario(config(), &requests);
     let memory = Rc::new(RefCell::new(Memory::new(scenario.guest.clone(), 0, 0)));
     let mut machine = Machine::new(Pool(memory), scenario.length);
-    let queue = machine.add_queue(0, limits());
+    let queue = machine.add_queue(0, config());
     let mut actions = Vec::new();
     let mut submit = |machine: &mut Machine<usize, usize, Pool>, range: std::ops::Range<usize>| {
         range.for_each(|number| {
@@ -352,8 +350,8 @@ fn abandon_completes_everything_once_held_ones_and_members_too() {
 }
 
 /// One zero write or discard of 15 blocks, in pieces of one.
-fn long(limits: QueueLimits, op: Op) -> Scenario {
-    let mut scenario = Scenario::empty(vec![limits], 2 * BLOCK, 0);
+fn long(config: QueueConfig, op: Op) -> Scenario {
+    let mut scenario = Scenario::empty(vec![config], 2 * BLOCK, 0);
     scenario.capacity = 15 * BLOCK;
     scenario.unit = BLOCK;
     scenario.add_dataless(0, op, RequestFlags::default(), 0..15 * BLOCK);
@@ -362,9 +360,9 @@ fn long(limits: QueueLimits, op: Op) -> Scenario {
 
 #[test]
 fn a_long_discard_asks_for_nothing_further_once_it_is_cancelled() {
-    let limits = QueueLimits { unmap: true, dataless_max: BLOCK, ..limits() };
+    let config = QueueConfig { unmap: true, dataless_max: BLOCK, ..config() };
     for (endless, discards) in [(0, 8), (7 * BLOCK - 1, 8), (7 * BLOCK, 15)] {
-        let mut scenario = long(QueueLimits { endless, ..limits.clone() }, Op::Discard);
+        let mut scenario = long(QueueConfig { endless, ..config.clone() }, Op::Discard);
         scenario.length = scenario.capacity;
         let mut world = world(&scenario);
         world.submit().expect("a discard");
@@ -379,8 +377,8 @@ fn a_long_discard_asks_for_nothing_further_once_it_is_cancelled() {
 
 #[test]
 fn a_long_zero_write_that_is_stopped_gives_the_object_its_old_length_back() {
-    let limits = QueueLimits { resize: true, last_unit: BLOCK, dataless_max: BLOCK, ..limits() };
-    let scenario = long(limits, Op::WriteZeroes);
+    let config = QueueConfig { resize: true, last_unit: BLOCK, dataless_max: BLOCK, ..config() };
+    let scenario = long(config, Op::WriteZeroes);
     let mut world = world(&scenario);
     world.submit().expect("a zero write");
     world.cancel(0, false).expect("the storage grows at this moment");

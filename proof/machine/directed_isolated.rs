@@ -1,18 +1,18 @@
 //! Promises and cancels one by one, where the rare thing is that several requests share an I/O.
 
-use super::directed::{add, finish, finish_all, limits, scenario, sectors, submit_batch, world};
+use super::directed::{add, config, finish, finish_all, scenario, sectors, submit_batch, world};
 use super::isolated::Asks;
 use super::scenario::{one_segment, Scenario};
 use super::storage::Outcome;
 use crate::io::Op;
-use crate::QueueLimits;
+use crate::{Alignments, QueueConfig};
 
 const SERIALISING: Asks = Asks { serialising: true, no_wait: false, guest_block: 0 };
 const NO_WAIT: Asks = Asks { serialising: false, no_wait: true, guest_block: 0 };
 
 #[test]
 fn a_serialising_write_waits_for_every_read_that_shares_an_io() {
-    let mut scenario = scenario(limits(), &sectors(Op::Read, 0..3));
+    let mut scenario = scenario(config(), &sectors(Op::Read, 0..3));
     add(&mut scenario, Op::Write, 2 * 512, 512, false);
     scenario.ask(SERIALISING);
     let mut world = world(&scenario);
@@ -28,7 +28,7 @@ fn reads_that_share_do_so_without_the_one_that_is_taken_back() {
     for cancelled in 1..4 {
         let mut requests = vec![(Op::Write, 4096, 4096)];
         requests.extend(sectors(Op::Read, 0..3));
-        let scenario = scenario(QueueLimits { depth: 1, ..limits() }, &requests);
+        let scenario = scenario(QueueConfig { depth: 1, ..config() }, &requests);
         let mut world = world(&scenario);
         world.submit().expect("takes the only place");
         submit_batch(&mut world, 3);
@@ -41,7 +41,7 @@ fn reads_that_share_do_so_without_the_one_that_is_taken_back() {
 
 #[test]
 fn a_write_leaves_its_leader_while_that_reads_the_block_and_not_later() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..4));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..4));
     let mut world = world(&scenario);
     submit_batch(&mut world, 4);
     world.cancel(0, false).expect("refused: it reads its edge");
@@ -56,7 +56,7 @@ fn a_write_leaves_its_leader_while_that_reads_the_block_and_not_later() {
 
 #[test]
 fn a_held_request_can_be_taken_back_and_is_no_part_of_its_batch() {
-    let scenario = scenario(limits(), &sectors(Op::Write, 0..8));
+    let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
     (0..8).for_each(|_| world.submit().expect("held"));
@@ -69,7 +69,7 @@ fn a_held_request_can_be_taken_back_and_is_no_part_of_its_batch() {
 
 #[test]
 fn a_request_that_does_not_wait_is_refused_by_its_own_batch_too() {
-    let mut scenario = scenario(limits(), &sectors(Op::Write, 0..2));
+    let mut scenario = scenario(config(), &sectors(Op::Write, 0..2));
     scenario.ask(NO_WAIT);
     let mut world = world(&scenario);
     submit_batch(&mut world, 2);
@@ -80,7 +80,7 @@ fn a_request_that_does_not_wait_is_refused_by_its_own_batch_too() {
 #[test]
 fn an_heir_that_is_taken_back_gives_its_image_back() {
     let whole_sectors = Asks { guest_block: 512, ..Asks::default() };
-    let mut scenario = scenario(QueueLimits { depth: 1, ..limits() }, &[]);
+    let mut scenario = scenario(QueueConfig { depth: 1, ..config() }, &[]);
     add(&mut scenario, Op::Write, 0, 512, false);
     scenario.ask(whole_sectors);
     add(&mut scenario, Op::Write, 512, 512, false);
@@ -101,8 +101,9 @@ fn an_heir_that_is_taken_back_gives_its_image_back() {
 
 #[test]
 fn a_serialising_request_of_a_queue_with_smaller_blocks_waits_for_members_too() {
-    let fine = QueueLimits { request_alignment: 512, granule: 512, ..limits() };
-    let mut scenario = Scenario::empty(vec![limits(), fine], 8192, 0);
+    let alignments = Alignments { request: 512, ..config().alignments };
+    let fine = QueueConfig { alignments, granule: 512, ..config() };
+    let mut scenario = Scenario::empty(vec![config(), fine], 8192, 0);
     for sector in 0..2 {
         add(&mut scenario, Op::Read, sector * 512, 512, false);
     }

@@ -6,7 +6,7 @@ use super::isolated::Asks;
 use super::scenario::{Order, Scenario, REQUESTS_MAX};
 use crate::io::{Op, Segment, Segments};
 use crate::proof::rng::Rng;
-use crate::{QueueLimits, RequestFlags, Suspected};
+use crate::{Alignments, QueueConfig, RequestFlags, Suspected};
 
 /// What all requests of a scenario have in common.
 struct Mood {
@@ -52,11 +52,11 @@ impl Scenario {
         }
         let watches = may_resize && rng.percent(20);
         let exact = !length.is_multiple_of(largest) || rng.percent(50);
-        let mut limits: Vec<_> = alignments.iter().map(|&one| limits(rng, one, exact)).collect();
+        let mut config: Vec<_> = alignments.iter().map(|&one| config(rng, one, exact)).collect();
         if resizes {
-            limits.iter_mut().for_each(|limits| limits.resize = rng.percent(75));
+            config.iter_mut().for_each(|config| config.resize = rng.percent(75));
         }
-        let mut scenario = Scenario::empty(limits, length, seed);
+        let mut scenario = Scenario::empty(config, length, seed);
         if resizes || watches {
             scenario.capacity = (length + largest * rng.between(1, 4)).next_multiple_of(largest);
         }
@@ -92,13 +92,15 @@ impl Scenario {
 
 const LOG_ALIGNMENTS: [u64; 10] = [0, 1, 1, 2, 2, 2, 3, 3, 4, 6];
 
-fn limits(rng: &mut Rng, alignment: u64, exact: bool) -> QueueLimits {
+fn config(rng: &mut Rng, alignment: u64, exact: bool) -> QueueConfig {
     let log = u64::from(alignment.trailing_zeros());
     let unlimited = rng.percent(40);
-    QueueLimits {
-        request_alignment: alignment,
-        mem_alignment: 1 << rng.between(0, log + 2),
-        segment_alignment: 1 << rng.between(0, log),
+    QueueConfig {
+        alignments: Alignments {
+            request: alignment,
+            memory: 1 << rng.between(0, log + 2),
+            segment: 1 << rng.between(0, log),
+        },
         max_transfer: if unlimited { 1 << 30 } else { alignment * rng.between(1, 4) },
         max_segments: if unlimited { 1024 } else { rng.between(1, 5) as usize },
         depth: rng.pick(&[1, 2, 3, 5, 64]),
@@ -142,14 +144,14 @@ fn mood(rng: &mut Rng, length: u64, resizes: bool) -> Mood {
 }
 
 fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
-    let queue = rng.index(scenario.limits.len());
+    let queue = rng.index(scenario.config.len());
     if rng.percent(mood.flush_percent) {
         return scenario.add(queue, Op::Flush, false, 0, Segments::new());
     }
     let op = if rng.percent(mood.write_percent) { Op::Write } else { Op::Read };
-    let block = scenario.limits[queue].request_alignment;
+    let block = scenario.config[queue].alignments.request;
     // Past the end only where that is allowed.
-    let resize = scenario.limits[queue].resize;
+    let resize = scenario.config[queue].resize;
     let past_end = resize || mood.length_percent > 0;
     let length = if past_end { scenario.capacity } else { scenario.length };
     if mood.length_percent > 0 && rng.percent(mood.length_percent) {
@@ -203,9 +205,9 @@ fn add_request(scenario: &mut Scenario, rng: &mut Rng, mood: &Mood) {
 
 /// Most of them are right in what the length seems to be.
 fn add_length(scenario: &mut Scenario, rng: &mut Rng, queue: usize) {
-    let blocks = scenario.limits.iter().map(|limits| limits.request_alignment);
+    let blocks = scenario.config.iter().map(|config| config.alignments.request);
     let block = blocks.max().unwrap_or(1);
-    let exact = scenario.limits[queue].last_unit > 0;
+    let exact = scenario.config[queue].last_unit > 0;
     let mut told = rng.below(scenario.capacity + 1);
     if !exact && rng.percent(90) {
         told &= !(block - 1);
@@ -232,8 +234,8 @@ fn vector(
     queue: usize,
     mut bytes: usize,
 ) -> Segments {
-    let mem = scenario.limits[queue].mem_alignment;
-    let unit = scenario.limits[queue].segment_alignment;
+    let mem = scenario.config[queue].alignments.memory;
+    let unit = scenario.config[queue].alignments.segment;
     let mut segments = Segments::new();
     let elements = 1 + rng.index(mood.elements_max);
     while bytes > 0 {

@@ -11,7 +11,7 @@ use super::storage::Outcome;
 use super::subject::RealMachine;
 use super::world::World;
 use crate::io::{Op, Segments};
-use crate::{QueueLimits, RequestFlags, Suspected};
+use crate::{Alignments, QueueConfig, RequestFlags, Suspected};
 
 pub const BLOCK: u64 = 2;
 pub const LENGTH: u64 = 2 * BLOCK;
@@ -86,11 +86,9 @@ pub fn shapes(queue: usize, ops: &[Op]) -> Vec<Shape> {
     shapes
 }
 
-pub fn limits(block: u64, depth: usize) -> QueueLimits {
-    QueueLimits {
-        request_alignment: block,
-        mem_alignment: 1,
-        segment_alignment: 1,
+pub fn config(block: u64, depth: usize) -> QueueConfig {
+    QueueConfig {
+        alignments: Alignments { request: block, memory: 1, segment: 1 },
         max_transfer: 1 << 30,
         max_segments: 1024,
         depth,
@@ -110,12 +108,12 @@ pub fn limits(block: u64, depth: usize) -> QueueLimits {
     }
 }
 
-fn without_merging(limits: QueueLimits) -> QueueLimits {
-    QueueLimits { no_merge: true, ..limits }
+fn without_merging(config: QueueConfig) -> QueueConfig {
+    QueueConfig { no_merge: true, ..config }
 }
 
-pub fn scenario(limits: &[QueueLimits], requests: &[Shape]) -> Scenario {
-    let mut scenario = Scenario::empty(limits.to_vec(), LENGTH, 0);
+pub fn scenario(config: &[QueueConfig], requests: &[Shape]) -> Scenario {
+    let mut scenario = Scenario::empty(config.to_vec(), LENGTH, 0);
     scenario.unit = BLOCK;
     requests.iter().for_each(|&shape| add(&mut scenario, shape));
     scenario
@@ -269,22 +267,22 @@ fn every_path_of_every_pair_keeps_every_promise() {
     let (mut sets, mut paths) = (0, 0);
     // One queue, with and without merging, one with a single place, and two whose blocks differ.
     let queues = [
-        vec![limits(2, 64)],
-        vec![without_merging(limits(2, 64))],
-        vec![limits(2, 1)],
-        vec![limits(2, 64), limits(2, 64)],
-        vec![limits(2, 64), limits(1, 64)],
-        vec![limits(2, 64), limits(4, 64)],
-        vec![limits(4, 64), limits(2, 64)],
+        vec![config(2, 64)],
+        vec![without_merging(config(2, 64))],
+        vec![config(2, 1)],
+        vec![config(2, 64), config(2, 64)],
+        vec![config(2, 64), config(1, 64)],
+        vec![config(2, 64), config(4, 64)],
+        vec![config(4, 64), config(2, 64)],
     ];
-    for limits in &queues {
+    for config in &queues {
         let mut firsts = shapes(0, &BOTH);
-        let mut seconds = shapes(limits.len() - 1, &BOTH);
+        let mut seconds = shapes(config.len() - 1, &BOTH);
         firsts.push((0, Op::Flush, 0, 0));
-        seconds.push((limits.len() - 1, Op::Flush, 0, 0));
+        seconds.push((config.len() - 1, Op::Flush, 0, 0));
         for &first in &firsts {
             for &second in &seconds {
-                let scenario = scenario(limits, &[first, second]);
+                let scenario = scenario(config, &[first, second]);
                 paths += walk(&scenario, Moves::Apart, false);
                 paths += walk(&scenario, Moves::ReadsEarly, true);
                 paths += walk(&scenario, Moves::WritesEarly, true);
@@ -299,11 +297,11 @@ fn every_path_of_every_pair_keeps_every_promise() {
 fn every_path_of_every_triple_keeps_every_promise() {
     let (mut sets, mut paths, mut failing) = (0, 0, 0);
     let all = shapes(0, &BOTH);
-    for limits in [[limits(BLOCK, 64)], [without_merging(limits(BLOCK, 64))]] {
+    for config in [[config(BLOCK, 64)], [without_merging(config(BLOCK, 64))]] {
         for &first in &all {
             for &second in &all {
                 for &third in &all {
-                    let scenario = scenario(&limits, &[first, second, third]);
+                    let scenario = scenario(&config, &[first, second, third]);
                     paths += walk(&scenario, Moves::ReadsEarly, false);
                     paths += walk(&scenario, Moves::WritesEarly, false);
                     failing += walk(&scenario, Moves::ReadsEarly, true);
@@ -329,18 +327,18 @@ fn every_path_of_every_batch_of_two_or_three_keeps_every_promise() {
         }
         paths
     };
-    let merging = limits(BLOCK, 64);
-    for limits in [[merging.clone()], [without_merging(merging)], [limits(4, 1)]] {
+    let merging = config(BLOCK, 64);
+    for config in [[merging.clone()], [without_merging(merging)], [config(4, 1)]] {
         for &first in &all {
             for &second in &all {
-                let pair = scenario(&limits, &[first, second]);
+                let pair = scenario(&config, &[first, second]);
                 paths += by_batches(&pair, &[&[2]]);
                 sets += 1;
-                if limits[0].no_merge {
+                if config[0].no_merge {
                     continue;
                 }
                 for &third in &all {
-                    let triple = scenario(&limits, &[first, second, third]);
+                    let triple = scenario(&config, &[first, second, third]);
                     paths += by_batches(&triple, &[&[3], &[1, 2]]);
                     sets += 1;
                 }

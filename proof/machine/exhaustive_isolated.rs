@@ -1,11 +1,11 @@
 //! The exhaustive walk over what requests ask for besides their bytes, and over cancels: every
 //! pair and every triple, in every order, each request taken back at every moment.
 
-use super::exhaustive::{self, limits, report, walk_all, Moves, Shape, Walk, BLOCK, BOTH};
+use super::exhaustive::{self, config, report, walk_all, Moves, Shape, Walk, BLOCK, BOTH};
 use super::exhaustive::{LENGTH, ONE_BY_ONE};
 use super::isolated::Asks;
 use super::scenario::Scenario;
-use crate::QueueLimits;
+use crate::QueueConfig;
 
 const PLAIN: Asks = Asks { serialising: false, no_wait: false, guest_block: 0 };
 const SERIALISING: Asks = Asks { serialising: true, ..PLAIN };
@@ -27,8 +27,8 @@ fn few_shapes() -> Vec<Shape> {
     shapes.collect()
 }
 
-fn scenario(limits: &[QueueLimits], requests: &[Asking]) -> Scenario {
-    let mut scenario = exhaustive::scenario(limits, &[]);
+fn scenario(config: &[QueueConfig], requests: &[Asking]) -> Scenario {
+    let mut scenario = exhaustive::scenario(config, &[]);
     for &(shape, asks) in requests {
         exhaustive::add(&mut scenario, shape);
         scenario.ask(asks);
@@ -46,14 +46,14 @@ fn walk(scenario: &Scenario, batches: &'static [usize], cancelling: bool) -> u64
 fn every_path_of_every_pair_with_promises_keeps_them() {
     let (mut sets, mut paths) = (0, 0);
     let all = [PLAIN, SERIALISING, NO_WAIT, BLOCK_WISE, WHOLE, IMPATIENT];
-    let queues = [vec![limits(BLOCK, 64)], vec![limits(BLOCK, 64), limits(1, 64)]];
-    for limits in &queues {
-        let last = limits.len() - 1;
+    let queues = [vec![config(BLOCK, 64)], vec![config(BLOCK, 64), config(1, 64)]];
+    for config in &queues {
+        let last = config.len() - 1;
         let firsts = asking(&exhaustive::shapes(0, &BOTH), &all);
         let seconds = asking(&exhaustive::shapes(last, &BOTH), &all);
         for &first in &firsts {
             for &second in &seconds {
-                let scenario = scenario(limits, &[first, second]);
+                let scenario = scenario(config, &[first, second]);
                 paths += walk(&scenario, ONE_BY_ONE, false);
                 if last == 0 {
                     paths += walk(&scenario, &[2], false);
@@ -69,11 +69,11 @@ fn every_path_of_every_pair_with_promises_keeps_them() {
 fn every_path_of_every_triple_with_promises_keeps_them() {
     let (mut sets, mut paths) = (0, 0);
     let all = asking(&few_shapes(), &[PLAIN, SERIALISING, NO_WAIT, WHOLE]);
-    let limits = [limits(BLOCK, 64)];
+    let config = [config(BLOCK, 64)];
     for &first in &all {
         for &second in &all {
             for &third in &all {
-                let scenario = scenario(&limits, &[first, second, third]);
+                let scenario = scenario(&config, &[first, second, third]);
                 paths += walk(&scenario, ONE_BY_ONE, false);
                 sets += 1;
             }
@@ -89,13 +89,13 @@ fn every_request_of_every_triple_can_be_taken_back_at_any_moment() {
     few.retain(|&(_, _, start, _)| start < BLOCK);
     let all = asking(&few, &[PLAIN, WHOLE]);
     let all_and_x = asking(&few, &[PLAIN, WHOLE, SERIALISING]);
-    for (limits, shapes) in [([limits(BLOCK, 64)], &all_and_x), ([limits(2 * BLOCK, 1)], &all)] {
+    for (config, shapes) in [([config(BLOCK, 64)], &all_and_x), ([config(2 * BLOCK, 1)], &all)] {
         for &first in shapes {
             for &second in shapes {
                 for &third in shapes {
-                    let scenario = scenario(&limits, &[first, second, third]);
+                    let scenario = scenario(&config, &[first, second, third]);
                     paths += walk(&scenario, ONE_BY_ONE, true);
-                    if limits[0].depth == 1 {
+                    if config[0].depth == 1 {
                         paths += walk(&scenario, &[1, 2], true);
                     }
                     sets += 1;

@@ -41,8 +41,8 @@ impl Scenario {
     pub fn ask(&mut self, asks: Asks) {
         let plan = self.plans.last_mut().expect("a request was added");
         plan.asks = asks;
-        let limits = self.limits[plan.queue].clone();
-        plan.follow(&limits);
+        let config = self.config[plan.queue].clone();
+        plan.follow(&config);
     }
 
     /// Whether one has to wait because of a promise to one of them, or to both.

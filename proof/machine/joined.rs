@@ -34,7 +34,7 @@ impl<S: Subject> World<'_, S> {
         if io.joined.is_empty() {
             return self.issue(queue, io, None);
         }
-        rules::check_shape(&io, &self.scenario.limits[queue], self.storage)?;
+        rules::check_shape(&io, &self.scenario.config[queue], self.storage)?;
         check_parts(&io)?;
         self.counts.joined += 1;
         let parts = std::mem::take(&mut io.joined);

@@ -243,7 +243,7 @@ impl Ledger {
         let entry = &self.entries[number];
         let plan = &scenario.plans[number];
         let flush = plan.op == Op::Flush;
-        let real_flush = flush && !scenario.limits[plan.queue].no_flush;
+        let real_flush = flush && !scenario.config[plan.queue].no_flush;
         let mended = plan.op == Op::Truncate && plan.offset < self.length && !entry.truncate_failed;
         match result {
             Ok(()) if self.passes_end(scenario, number) && plan.op != Op::Discard => {

@@ -32,7 +32,7 @@ impl Ledger {
     /// What the length is once a storage that had another one has told it.
     fn length_told(&self, scenario: &Scenario, number: usize) -> u64 {
         let plan = &scenario.plans[number];
-        let exact = scenario.limits[plan.queue].last_unit > 0;
+        let exact = scenario.config[plan.queue].last_unit > 0;
         let ends_inside = !exact && plan.told == self.length.next_multiple_of(largest(scenario));
         if ends_inside {
             self.length
@@ -44,7 +44,7 @@ impl Ledger {
     /// Whether the storage tells a length that it cannot have.
     pub(super) fn is_told_nonsense(&self, scenario: &Scenario, number: usize) -> bool {
         let plan = &scenario.plans[number];
-        let exact = scenario.limits[plan.queue].last_unit > 0;
+        let exact = scenario.config[plan.queue].last_unit > 0;
         plan.op == Op::Length && !exact && !plan.told.is_multiple_of(largest(scenario))
     }
 
@@ -52,7 +52,7 @@ impl Ledger {
     pub fn shape_of(&self, scenario: &Scenario, number: usize) -> Option<Range<u64>> {
         let plan = &scenario.plans[number];
         let floor = self.floor(scenario);
-        let grows = scenario.limits[plan.queue].resize
+        let grows = scenario.config[plan.queue].resize
             && plan.bytes > 0
             && plan.offset + plan.bytes > floor
             && matches!(plan.op, Op::Write | Op::WriteZeroes);
@@ -60,7 +60,7 @@ impl Ledger {
         if least.is_none() && !grows {
             return None;
         }
-        let units = scenario.limits.iter().map(|limits| limits.granule.max(limits.last_unit));
+        let units = scenario.config.iter().map(|config| config.granule.max(config.last_unit));
         let unit = units.max().unwrap_or(1).max(plan.asks.guest_block);
         Some(least.unwrap_or(plan.offset).min(floor) & !(unit - 1)..u64::MAX)
     }
@@ -121,12 +121,12 @@ impl Ledger {
     pub(super) fn passes_end(&self, scenario: &Scenario, number: usize) -> bool {
         let plan = &scenario.plans[number];
         let moves = plan.bytes > 0 && plan.op != Op::Flush;
-        moves && !scenario.limits[plan.queue].resize && plan.offset + plan.bytes > self.length
+        moves && !scenario.config[plan.queue].resize && plan.offset + plan.bytes > self.length
     }
 }
 
 fn largest(scenario: &Scenario) -> u64 {
-    scenario.limits.iter().map(|limits| limits.request_alignment).max().unwrap_or(1)
+    scenario.config.iter().map(|config| config.alignments.request).max().unwrap_or(1)
 }
 
 impl<S: Subject> World<'_, S> {
@@ -170,7 +170,7 @@ impl<S: Subject> World<'_, S> {
 
     /// The lanes go by this length.
     pub(super) fn follow(&mut self, length: u64) {
-        if self.scenario.limits.iter().any(|limits| limits.last_unit > 0) {
+        if self.scenario.config.iter().any(|config| config.last_unit > 0) {
             self.scenario = self.first.at_length(length);
         }
     }
@@ -197,8 +197,8 @@ impl<S: Subject> World<'_, S> {
 
     pub(super) fn check_storage(&self) -> Checked {
         let (length, storage) = (self.ledger.length, self.storage);
-        let exact = self.scenario.limits.iter().any(|limits| limits.last_unit > 0);
-        let blocks = self.scenario.limits.iter().map(|limits| limits.request_alignment);
+        let exact = self.scenario.config.iter().any(|config| config.last_unit > 0);
+        let blocks = self.scenario.config.iter().map(|config| config.alignments.request);
         let padded = length.next_multiple_of(if exact { 1 } else { blocks.max().unwrap_or(1) });
         if storage != padded && !self.truncate_failed {
             return Err(format!("the storage has {storage} bytes for {length}"));

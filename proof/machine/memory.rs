@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::io::{Copy, Segment};
+use crate::io::{MemoryCopy, Segment};
 use crate::proof::rng::Rng;
 use crate::{Scratch, ScratchPool};
 
@@ -155,8 +155,8 @@ impl Memory {
         Some(Scratch { address, bytes: given, alignment })
     }
 
-    fn copy_in(&mut self, copy: Copy) {
-        let Copy { from, to, bytes } = copy;
+    fn copy_in(&mut self, copy: MemoryCopy) {
+        let MemoryCopy { from, to, bytes } = copy;
         if !self.is_guest(from + bytes - 1) || !self.is_taken(to, bytes) {
             self.misuse.get_or_insert(format!("copies what it may not: {copy:x?}"));
             return;
@@ -200,7 +200,7 @@ impl ScratchPool for Pool {
         self.0.borrow_mut().zeros(bytes, alignment)
     }
 
-    fn copy(&mut self, copy: Copy) {
+    fn copy(&mut self, copy: MemoryCopy) {
         self.0.borrow_mut().copy_in(copy);
     }
 }

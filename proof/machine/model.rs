@@ -8,6 +8,7 @@ use super::ledger::{bit, members, Checked, Ledger, Set};
 use super::memory::{initial, source, Label, Memory, GONE, ZERO};
 use super::scenario::Scenario;
 use crate::io::Op;
+use crate::Alignments;
 
 /// Somebody who reads: what he must at least see.
 pub struct Look<'a> {
@@ -146,15 +147,13 @@ mod tests {
     use super::super::memory::POISON;
     use super::super::scenario::one_segment;
     use super::*;
-    use crate::{QueueLimits, Suspected};
+    use crate::{QueueConfig, Suspected};
 
     /// Writes of these ranges on a disk of 16 bytes with blocks of 4; two bytes of a block make a
     /// read-modify-write.
     fn scenario(writes: &[(u64, u64)]) -> Scenario {
-        let limits = QueueLimits {
-            request_alignment: 4,
-            mem_alignment: 1,
-            segment_alignment: 1,
+        let config = QueueConfig {
+            alignments: Alignments { request: 4, memory: 1, segment: 1 },
             max_transfer: 1 << 30,
             max_segments: 1024,
             depth: 64,
@@ -172,7 +171,7 @@ mod tests {
             suspected: Suspected::Nothing,
             copy_edges: false,
         };
-        let mut scenario = Scenario::empty(vec![limits], 16, 0);
+        let mut scenario = Scenario::empty(vec![config], 16, 0);
         for &(start, end) in writes {
             let bytes = (end - start) as usize;
             let segments = one_segment(scenario.reserve(bytes, 1, 0), bytes);

@@ -70,7 +70,7 @@ impl<S: Subject> World<'_, S> {
     pub(super) fn check_places(&self, started: Set) -> Checked {
         let entries = &self.ledger.entries;
         let idle = |number: &usize| entries[*number].outstanding == 0;
-        for (queue, limits) in self.scenario.limits.iter().enumerate() {
+        for (queue, config) in self.scenario.config.iter().enumerate() {
             let here = members(self.ledger.in_flight)
                 .filter(|&number| self.scenario.plans[number].queue == queue);
             let waiting = here.clone().filter(idle).filter(|&n| !self.ledger.is_blocked(n, 0));
@@ -83,10 +83,10 @@ impl<S: Subject> World<'_, S> {
                     || self.joints.iter().any(|joint| joint.leads(number))
             };
             let active = at_storage.filter(|&number| !led(number)).count();
-            if active > limits.depth {
+            if active > config.depth {
                 return Err(format!("{active} requests of queue {queue} at the storage"));
             }
-            if active == limits.depth {
+            if active == config.depth {
                 let came = |number: usize| entries[number].admitted.map(|admitted| admitted.at);
                 let later = |&(first, other): &(usize, usize)| {
                     came(other) > came(first) && entries[other].ready_at > entries[first].ready_at

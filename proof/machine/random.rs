@@ -29,10 +29,10 @@ pub fn run_schedule<S: Subject>(
     let mut scenario = Scenario::draw(&mut rng, seed, S::RESIZES);
     if !S::RESIZES {
         // The reference machine does not know this either.
-        scenario.limits.iter_mut().for_each(|limits| limits.atomic_write_max = 0);
+        scenario.config.iter_mut().for_each(|config| config.atomic_write_max = 0);
     }
     if trace {
-        eprintln!("seed {seed}: {} bytes, {:#?}", scenario.length, scenario.limits);
+        eprintln!("seed {seed}: {} bytes, {:#?}", scenario.length, scenario.config);
         eprintln!("{:?}, unit {}", scenario.faults, scenario.unit);
     }
     let run = || -> Checked<Counts> {
@@ -70,7 +70,7 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
     if scenario.cancel_percent > 0 && rng.percent(scenario.cancel_percent) {
         if let Some(last) = world.ledger.entries.len().checked_sub(1) {
             match rng.percent(4) {
-                true => world.cancel_all(rng.index(scenario.limits.len()))?,
+                true => world.cancel_all(rng.index(scenario.config.len()))?,
                 false => world.cancel(last - rng.index((last + 1).min(6)), rng.percent(5))?,
             }
             return Ok(true);
@@ -103,7 +103,7 @@ fn handle_plugs<S: Subject>(
     scenario: &Scenario,
     rng: &mut Rng,
 ) -> Checked<bool> {
-    let queue = rng.index(scenario.limits.len());
+    let queue = rng.index(scenario.config.len());
     let plugged = world.is_plugged(queue);
     if plugged && rng.percent(scenario.unplug_percent) {
         world.unplug(queue)?;

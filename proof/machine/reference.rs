@@ -55,8 +55,8 @@ impl Reference {
             pool,
             flaw,
             entries: Vec::new(),
-            plugged: vec![HashMap::new(); scenario.limits.len()],
-            held: scenario.limits.iter().map(|_| Vec::new()).collect(),
+            plugged: vec![HashMap::new(); scenario.config.len()],
+            held: scenario.config.iter().map(|_| Vec::new()).collect(),
             cancelling: false,
             last_id: 0,
             flush_failed: None,
@@ -118,7 +118,7 @@ impl Reference {
             let queue = self.scenario.plans[self.entries[at].number].queue;
             let active =
                 |entry: &&Entry| entry.active && self.scenario.plans[entry.number].queue == queue;
-            let places = self.scenario.limits[queue].depth;
+            let places = self.scenario.config[queue].depth;
             let full = self.entries.iter().filter(active).count() >= places;
             let full = full && self.flaw != Flaw::NoDepthLimit;
             if self.entries[at].active || self.entries[at].ghost || full || self.waits(at) {

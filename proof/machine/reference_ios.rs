@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::flaws::Flaw;
 use super::reference::Reference;
 use super::scenario::inside;
-use crate::io::{Copies, Copy, Io, IoId, Lane, Op, Segment, Segments};
+use crate::io::{Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments};
 use crate::ScratchPool;
 
 impl Reference {
@@ -13,8 +13,8 @@ impl Reference {
     pub(super) fn plan_ios(&mut self, at: usize) {
         let number = self.entries[at].number;
         let plan = &self.scenario.plans[number];
-        let limits = &self.scenario.limits[plan.queue];
-        if plan.op == Op::Flush && limits.no_flush {
+        let config = &self.scenario.config[plan.queue];
+        if plan.op == Op::Flush && config.no_flush {
             return;
         }
         if plan.op == Op::Flush {
@@ -33,11 +33,11 @@ impl Reference {
             return self.plan_discard(at);
         }
         // One block an I/O, each at a place in scratch that the storage takes.
-        let block = limits.request_alignment;
-        let stride = (block as usize).next_multiple_of(limits.mem_alignment);
+        let block = config.alignments.request;
+        let stride = (block as usize).next_multiple_of(config.alignments.memory);
         let end = plan.padded.end;
         let blocks = (end - plan.padded.start).div_ceil(block) as usize;
-        let Some(scratch) = self.pool.take(blocks * stride, limits.mem_alignment) else {
+        let Some(scratch) = self.pool.take(blocks * stride, config.alignments.memory) else {
             self.entries[at].error = Some(libc::ENOMEM);
             return;
         };
@@ -45,7 +45,7 @@ impl Reference {
         let (mut ios, mut reads) = (Vec::new(), Vec::new());
         let mut offset = plan.padded.start;
         while offset < end {
-            let main = offset < limits.last_block || self.flaw == Flaw::LastBlockIsDirect;
+            let main = offset < config.last_block || self.flaw == Flaw::LastBlockIsDirect;
             let lane = if main { Lane::Main } else { Lane::LastBlock };
             let bytes = if main { block } else { block.min(end - offset) };
             let op = self.way(at, offset, bytes);
@@ -91,7 +91,7 @@ impl Reference {
 
     pub(super) fn plan_discard(&mut self, at: usize) {
         let plan = &self.scenario.plans[self.entries[at].number];
-        let unit = self.scenario.limits[plan.queue].discard_alignment;
+        let unit = self.scenario.config[plan.queue].discard_alignment;
         let mut range = plan.whole.clone();
         if self.flaw == Flaw::DiscardRoundedOutwards {
             let end = (plan.offset + plan.bytes).next_multiple_of(unit);
@@ -148,8 +148,8 @@ impl Reference {
     pub(super) fn written(&self, at: usize, io: &Io) -> Io {
         let entry = &self.entries[at];
         let plan = &self.scenario.plans[entry.number];
-        let limits = &self.scenario.limits[plan.queue];
-        let step = (limits.request_alignment as usize).next_multiple_of(limits.mem_alignment);
+        let config = &self.scenario.config[plan.queue];
+        let step = (config.alignments.request as usize).next_multiple_of(config.alignments.memory);
         let base = entry.scratch.as_ref().map_or(0, |scratch| scratch.address);
         let block = (io.offset - plan.padded.start) / io.bytes;
         self.io(at, Op::Write, Lane::Main, io.offset, io.bytes, base + block as usize * step)
@@ -166,7 +166,7 @@ impl Reference {
     ) -> Io {
         let entry = &self.entries[at];
         let plan = &self.scenario.plans[entry.number];
-        let mut copies = Copies::new();
+        let mut copies = MemoryCopies::new();
         let zeroes = plan.op == Op::WriteZeroes;
         let guest = matches!(plan.op, Op::Read | Op::Write);
         if zeroes && op == Op::Write {
@@ -177,7 +177,7 @@ impl Reference {
             let start = offset.max(plan.offset);
             let to = address + (start - offset) as usize;
             let bytes = (offset + bytes).min(plan.offset + plan.bytes) - start;
-            copies.push(Copy { from: zeros, to, bytes: bytes as usize });
+            copies.push(MemoryCopy { from: zeros, to, bytes: bytes as usize });
         }
         for byte in offset..offset + if guest { bytes } else { 0 } {
             if op == plan.op && plan.covers(byte) {
@@ -185,12 +185,12 @@ impl Reference {
                 let guest = plan.address_at(byte);
                 let (from, to) = if op == Op::Read { (scratch, guest) } else { (guest, scratch) };
                 match copies.last_mut() {
-                    Some(Copy { from: f, to: t, bytes })
+                    Some(MemoryCopy { from: f, to: t, bytes })
                         if *f + *bytes == from && *t + *bytes == to =>
                     {
                         *bytes += 1
                     }
-                    _ => copies.push(Copy { from, to, bytes: 1 }),
+                    _ => copies.push(MemoryCopy { from, to, bytes: 1 }),
                 }
             }
         }

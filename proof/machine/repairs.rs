@@ -15,25 +15,23 @@ use super::memory::{initial, written, Label, Memory, Pool, BASE, POISON};
 use crate::io::{Io, Lane, Op, Segment, Segments};
 use crate::proof::rng::Rng;
 use crate::repair::REPAIRS_MAX;
-use crate::{Action, Alignments, Machine, QueueLimits, Refusal, Request, RequestFlags};
-use crate::{RequestId, Stats, Suspected};
+use crate::{Action, Alignments, Machine, QueueConfig, RefusedIo, Request, RequestFlags};
+use crate::{ProbeOutcome, RequestId, Stats, Suspected};
 
 const LENGTH: u64 = 512;
 const SCHEDULES: u64 = 4000;
 
 /// What a queue takes at first: blocks of 4.
-pub(super) fn limits() -> QueueLimits {
-    QueueLimits {
-        request_alignment: 4,
-        mem_alignment: 4,
-        segment_alignment: 4,
+pub(super) fn config() -> QueueConfig {
+    QueueConfig {
+        alignments: Alignments { request: 4, memory: 4, segment: 4 },
         max_transfer: 128,
         max_segments: 8,
         granule: 4,
         discard_alignment: 4,
         dataless_max: 128,
         suspected: Suspected::Invalid,
-        ..directed::limits()
+        ..directed::config()
     }
 }
 
@@ -50,25 +48,25 @@ pub(super) struct Bed {
     pub(super) memory: Rc<RefCell<Memory>>,
     pub(super) disk: Vec<Label>,
     pub(super) flights: Vec<Io>,
-    pub(super) probes: Vec<Refusal>,
+    pub(super) probes: Vec<RefusedIo>,
     pub(super) sent: Vec<Sent>,
     pub(super) actions: Vec<Action<usize, usize>>,
     /// Reads and writes must be multiples of these.
     pub(super) wants: u64,
     pub(super) wants_of_writes: u64,
-    pub(super) queues: Vec<QueueLimits>,
+    pub(super) queues: Vec<QueueConfig>,
     pub(super) now: u64,
     pub(super) calls: u64,
     pub(super) guest_used: usize,
 }
 
 impl Bed {
-    pub(super) fn new(queues: usize, limits: &QueueLimits, seed: u64) -> Bed {
+    pub(super) fn new(queues: usize, config: &QueueConfig, seed: u64) -> Bed {
         let guest = vec![POISON; 1 << 16];
         let memory = Rc::new(RefCell::new(Memory::new(guest, 0, seed)));
         let mut machine = Machine::new(Pool(memory.clone()), LENGTH);
         (0..queues).for_each(|queue| {
-            machine.add_queue(queue, limits.clone());
+            machine.add_queue(queue, config.clone());
         });
         Bed {
             machine,
@@ -80,7 +78,7 @@ impl Bed {
             actions: Vec::new(),
             wants: 1,
             wants_of_writes: 1,
-            queues: vec![limits.clone(); queues],
+            queues: vec![config.clone(); queues],
             now: 0,
             calls: 0,
             guest_used: 0,
@@ -149,14 +147,14 @@ impl Bed {
     }
 
     fn check(&self, queue: usize, io: &Io) {
-        let limits = &self.queues[queue];
-        let block = limits.request_alignment;
+        let config = &self.queues[queue];
+        let block = config.alignments.request;
         assert_eq!(io.lane, Lane::Main);
         assert!(io.offset.is_multiple_of(block) && io.bytes.is_multiple_of(block), "{io:x?}");
-        assert!(io.offset + io.bytes <= LENGTH && io.bytes <= limits.max_transfer);
+        assert!(io.offset + io.bytes <= LENGTH && io.bytes <= config.max_transfer);
         for Segment { address, bytes } in &io.segments {
-            assert!(address.is_multiple_of(limits.mem_alignment), "{io:x?}");
-            assert!(bytes.is_multiple_of(limits.segment_alignment), "{io:x?}");
+            assert!(address.is_multiple_of(config.alignments.memory), "{io:x?}");
+            assert!(bytes.is_multiple_of(config.alignments.segment), "{io:x?}");
         }
     }
 
@@ -217,28 +215,32 @@ impl Bed {
     /// Answers the probe: the smallest larger block that reads can have.
     pub(super) fn answer(&mut self) {
         let refusal = self.probes.pop().expect("a probe");
-        let now = refusal.limits.alignments();
+        let now = refusal.config.alignments;
         let refused = |request: u64| {
             let offset = refusal.offset / request * request;
             self.refuses(Op::Read, offset, request)
         };
-        let (request, guessed) = match refused(now.request) {
-            false => (2 * now.request, true),
-            true => {
-                let sizes = (0..7).map(|log| now.request << log);
-                (sizes.clone().find(|&size| !refused(size)).unwrap_or(1 << 20), false)
-            }
+        let guessed = !refused(now.request);
+        let request = if guessed {
+            2 * now.request
+        } else {
+            let mut sizes = (0..7).map(|log| now.request << log);
+            sizes.find(|&size| !refused(size)).unwrap_or(1 << 20)
         };
-        let possible = request <= 64 && (!guessed || refusal.op == Op::Write);
-        let larger = possible.then_some(Alignments { request, guessed, ..now });
-        self.repaired(larger);
+        let larger = Alignments { request, ..now };
+        self.repaired(match request {
+            65.. => ProbeOutcome::NothingHelps,
+            _ if !guessed => ProbeOutcome::Found(larger),
+            _ if refusal.op == Op::Write => ProbeOutcome::Guessed(larger),
+            _ => ProbeOutcome::NothingHelps,
+        });
     }
 
     /// What a probe has found; the values that hold then.
-    pub(super) fn repaired(&mut self, larger: Option<Alignments>) -> Option<Alignments> {
-        let holds = self.machine.repaired(larger, &mut self.actions);
+    pub(super) fn repaired(&mut self, outcome: ProbeOutcome) -> Option<Alignments> {
+        let holds = self.machine.repaired(outcome, &mut self.actions);
         for id in 0..self.queues.len() {
-            self.queues[id] = self.machine.queues[id].as_ref().expect("open").limits.clone();
+            self.queues[id] = self.machine.queues[id].as_ref().expect("open").config.clone();
         }
         self.take_in();
         holds
@@ -335,8 +337,8 @@ fn submit_random(bed: &mut Bed, rng: &mut Rng) {
 fn run_schedule(seed: u64) -> u64 {
     let mut rng = Rng::new(seed);
     let depth = rng.pick(&[1, 2, 5, 64]);
-    let limits = QueueLimits { depth, no_merge: rng.percent(30), ..limits() };
-    let mut bed = Bed::new(rng.pick(&[1, 1, 2, 3]), &limits, seed);
+    let config = QueueConfig { depth, no_merge: rng.percent(30), ..config() };
+    let mut bed = Bed::new(rng.pick(&[1, 1, 2, 3]), &config, seed);
     let changes = rng.pick(&[1, 1, 2, 3]);
     let requests = rng.between(4, 40);
     let mut when: Vec<u64> = (0..changes).map(|_| rng.below(requests)).collect();

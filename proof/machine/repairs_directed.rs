@@ -1,13 +1,13 @@
 //! Storage that begins to refuse what it took, case by case.
 
-use super::repairs::{limits, Bed};
+use super::repairs::{config, Bed};
 use crate::io::Op;
-use crate::{Alignments, QueueLimits, RequestFlags, Suspected};
+use crate::{Alignments, ProbeOutcome, QueueConfig, RequestFlags, Suspected};
 
 #[test]
 fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_calls() {
     for op in [Op::Read, Op::Write] {
-        let mut bed = Bed::new(1, &limits(), 0);
+        let mut bed = Bed::new(1, &config(), 0);
         match op {
             Op::Read => bed.wants = 1 << 20,
             _ => bed.wants_of_writes = 1 << 20,
@@ -19,7 +19,7 @@ fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_call
         assert!((0..20).all(|number| bed.result(number) == Some(Err(libc::EINVAL))));
         assert!(bed.calls <= 20 * 6, "{}", bed.calls);
         // What was guessed in vain is taken back.
-        assert_eq!((bed.stats().probe_repairs, bed.queues[0].request_alignment), (0, 4));
+        assert_eq!((bed.stats().probe_repairs, bed.queues[0].alignments.request), (0, 4));
         let calls = bed.calls;
         bed.submit(0, op, 4, 4, RequestFlags::default());
         bed.end_all();
@@ -35,7 +35,7 @@ fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_call
 
 #[test]
 fn there_are_eight_repairs_and_no_more() {
-    let mut bed = Bed::new(1, &limits(), 0);
+    let mut bed = Bed::new(1, &config(), 0);
     bed.wants = 1 << 20;
     bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
     let mut asked = 0;
@@ -47,10 +47,10 @@ fn there_are_eight_repairs_and_no_more() {
         let Some(refusal) = bed.probes.pop() else { break };
         asked += 1;
         // Larger each time, and of no help.
-        let now = refusal.limits.alignments();
-        let larger = Alignments { mem: 2 * now.mem, guessed: false, ..now };
-        let holds = bed.repaired(Some(larger)).expect("it was asked");
-        assert_eq!(holds.mem, larger.mem);
+        let now = refusal.config.alignments;
+        let larger = Alignments { memory: 2 * now.memory, ..now };
+        let holds = bed.repaired(ProbeOutcome::Found(larger)).expect("it was asked");
+        assert_eq!(holds.memory, larger.memory);
     }
     assert_eq!((asked, bed.stats().probe_repairs), (8, 8));
     assert_eq!(bed.result(0), Some(Err(libc::EINVAL)));
@@ -59,7 +59,7 @@ fn there_are_eight_repairs_and_no_more() {
 
 #[test]
 fn what_has_begun_before_a_repair_is_not_taken_back() {
-    let mut bed = Bed::new(1, &QueueLimits { depth: 1, ..limits() }, 0);
+    let mut bed = Bed::new(1, &QueueConfig { depth: 1, ..config() }, 0);
     bed.wants = 16;
     bed.submit(0, Op::Write, 4, 4, RequestFlags::default());
     bed.submit(0, Op::Write, 0, 16, RequestFlags::default());
@@ -83,7 +83,7 @@ fn what_has_begun_before_a_repair_is_not_taken_back() {
 
 #[test]
 fn a_request_that_would_not_wait_is_not_refused_by_a_repair() {
-    let mut bed = Bed::new(2, &limits(), 0);
+    let mut bed = Bed::new(2, &config(), 0);
     bed.wants = 16;
     let no_wait = RequestFlags { no_wait: true, ..RequestFlags::default() };
     (0..4).for_each(|number| bed.submit(number % 2, Op::Write, 4 * u64::from(number), 4, no_wait));
@@ -95,7 +95,7 @@ fn a_request_that_would_not_wait_is_not_refused_by_a_repair() {
 #[test]
 fn other_errors_are_not_asked_about() {
     for errno in [libc::EIO, libc::ENOSPC] {
-        let mut bed = Bed::new(1, &limits(), 0);
+        let mut bed = Bed::new(1, &config(), 0);
         bed.submit(0, Op::Write, 4, 4, RequestFlags::default());
         let io = bed.flights.pop().expect("a write");
         bed.machine.io_done(io, Err(errno), &mut bed.actions);
@@ -107,8 +107,8 @@ fn other_errors_are_not_asked_about() {
 
 #[test]
 fn eio_is_asked_about_once_where_it_may_be_about_alignment() {
-    let limits = QueueLimits { suspected: Suspected::InvalidOrError, ..limits() };
-    let mut bed = Bed::new(1, &limits, 0);
+    let config = QueueConfig { suspected: Suspected::InvalidOrError, ..config() };
+    let mut bed = Bed::new(1, &config, 0);
     for probes in [1, 0, 0] {
         bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
         let io = bed.flights.pop().expect("a read");
@@ -131,7 +131,7 @@ fn eio_is_asked_about_once_where_it_may_be_about_alignment() {
 
 #[test]
 fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
-    let mut bed = Bed::new(1, &QueueLimits { suspected: Suspected::Nothing, ..limits() }, 0);
+    let mut bed = Bed::new(1, &QueueConfig { suspected: Suspected::Nothing, ..config() }, 0);
     bed.machine.plug(0, 0);
     bed.submit(0, Op::Write, 1, 2, RequestFlags::default());
     bed.submit(0, Op::Write, 5, 2, RequestFlags::default());
@@ -146,7 +146,7 @@ fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
 
 #[test]
 fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
-    let mut bed = Bed::new(1, &limits(), 0);
+    let mut bed = Bed::new(1, &config(), 0);
     for batch in 0..2 {
         bed.machine.plug(0, 0);
         bed.submit(0, Op::Write, 8 * batch + 1, 2, RequestFlags::default());
@@ -169,15 +169,15 @@ fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
 
 #[test]
 fn an_answer_that_nobody_waits_for_changes_nothing() {
-    let mut bed = Bed::new(1, &limits(), 0);
-    assert_eq!(bed.machine.repaired(None, &mut bed.actions), None);
+    let mut bed = Bed::new(1, &config(), 0);
+    assert_eq!(bed.machine.repaired(ProbeOutcome::NothingHelps, &mut bed.actions), None);
     assert!(bed.actions.is_empty());
     bed.conclude();
 }
 
 #[test]
 fn storage_that_cannot_discard_is_asked_once() {
-    let mut bed = Bed::new(1, &QueueLimits { unmap: true, ..limits() }, 0);
+    let mut bed = Bed::new(1, &QueueConfig { unmap: true, ..config() }, 0);
     for number in 0..3 {
         bed.submit(0, Op::Discard, 4 * number, 4, RequestFlags::default());
         if let Some(io) = bed.flights.pop() {

@@ -5,16 +5,16 @@ use std::ops::Range;
 use super::ledger::{bit, Checked, Ledger, Set};
 use super::memory::Memory;
 use super::scenario::{inside, overlap, Scenario};
-use crate::io::{Copy, Io, Lane, Op};
-use crate::QueueLimits;
+use crate::io::{Io, Lane, MemoryCopy, Op};
+use crate::QueueConfig;
 
 /// A write with a promise that the storage can keep through a loss of power leaves no unit of it
 /// to chance: each unit that it covers lies in one I/O that is done at once.
 pub fn check_atomic(io: &Io, scenario: &Scenario, number: usize) -> Checked {
     let plan = &scenario.plans[number];
-    let (limits, unit) = (&scenario.limits[plan.queue], plan.asks.guest_block);
-    let kept = unit > limits.request_alignment
-        && unit <= limits.atomic_write_max.min(limits.max_transfer)
+    let (config, unit) = (&scenario.config[plan.queue], plan.asks.guest_block);
+    let kept = unit > config.alignments.request
+        && unit <= config.atomic_write_max.min(config.max_transfer)
         && plan.op == Op::Write
         && io.op == Op::Write
         && io.lane == Lane::Main
@@ -33,9 +33,9 @@ pub fn check_atomic(io: &Io, scenario: &Scenario, number: usize) -> Checked {
     let whole = |at: u64| plan.offset <= at && at + unit <= plan.offset + plan.bytes;
     let torn = |at: u64| !at.is_multiple_of(unit) && whole(at - at % unit);
     // The last block of a file goes another way, and with it a part of its unit.
-    let cut = limits.last_unit == 0 && torn(end);
+    let cut = config.last_unit == 0 && torn(end);
     // One block is done at once without being asked to.
-    let at_once = io.atomic || io.bytes == limits.request_alignment;
+    let at_once = io.atomic || io.bytes == config.alignments.request;
     if !at_once || torn(io.offset) || cut {
         return Err(format!("a unit of request {number} is torn: {io:x?}"));
     }
@@ -43,7 +43,7 @@ pub fn check_atomic(io: &Io, scenario: &Scenario, number: usize) -> Checked {
 }
 
 /// Shape: what the storage of the queue takes.
-pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
+pub fn check_shape(io: &Io, config: &QueueConfig, length: u64) -> Checked {
     let fail = |what: &str| Err(format!("{what}: {io:x?}"));
     if io.op == Op::Fill {
         return match io.segments.is_empty() || !io.copies.is_empty() {
@@ -53,8 +53,8 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     }
     if matches!(io.op, Op::Flush | Op::Truncate | Op::Length) {
         if io.op == Op::Truncate
-            && limits.last_unit == 0
-            && !io.offset.is_multiple_of(limits.request_alignment)
+            && config.last_unit == 0
+            && !io.offset.is_multiple_of(config.alignments.request)
         {
             return fail("misaligned on the disk");
         }
@@ -64,10 +64,10 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
         };
     }
     if matches!(io.op, Op::WriteZeroes | Op::Discard) {
-        return check_dataless(io, limits, length);
+        return check_dataless(io, config, length);
     }
     let natural = io.bytes.is_power_of_two() && io.offset.is_multiple_of(io.bytes);
-    let fits = io.op == Op::Write && io.segments.len() == 1 && io.bytes <= limits.atomic_write_max;
+    let fits = io.op == Op::Write && io.segments.len() == 1 && io.bytes <= config.atomic_write_max;
     if io.atomic && !(natural && fits) {
         return fail("nothing that can be written at once");
     }
@@ -75,10 +75,10 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     if io.bytes == 0 || sum as u64 != io.bytes || io.segments.iter().any(|s| s.bytes == 0) {
         return fail("segments do not add up");
     }
-    if io.segments.len() > limits.max_segments {
+    if io.segments.len() > config.max_segments {
         return fail("too many segments");
     }
-    if io.bytes > limits.max_transfer {
+    if io.bytes > config.max_transfer {
         return fail("too many bytes");
     }
     let end = io.offset + io.bytes;
@@ -86,14 +86,14 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
         return fail("passes the end");
     }
     match io.lane {
-        Lane::LastBlock if io.offset < limits.last_block => fail("last-block I/O too low"),
+        Lane::LastBlock if io.offset < config.last_block => fail("last-block I/O too low"),
         Lane::LastBlock => Ok(()),
-        Lane::Main if end > limits.last_block => fail("direct I/O in the last block"),
+        Lane::Main if end > config.last_block => fail("direct I/O in the last block"),
         Lane::Main => {
-            let whole = limits.request_alignment;
+            let whole = config.alignments.request;
             let odd = |segment: &crate::io::Segment| {
-                !segment.address.is_multiple_of(limits.mem_alignment)
-                    || !segment.bytes.is_multiple_of(limits.segment_alignment)
+                !segment.address.is_multiple_of(config.alignments.memory)
+                    || !segment.bytes.is_multiple_of(config.alignments.segment)
             };
             if !io.offset.is_multiple_of(whole) || !io.bytes.is_multiple_of(whole) {
                 return fail("misaligned on the disk");
@@ -107,12 +107,12 @@ pub fn check_shape(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
 }
 
 /// As `check_shape`, for I/O that moves no memory.
-fn check_dataless(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
+fn check_dataless(io: &Io, config: &QueueConfig, length: u64) -> Checked {
     let fail = |what: &str| Err(format!("{what}: {io:x?}"));
     let end = io.offset + io.bytes;
     let unit = match io.op {
-        Op::Discard => limits.discard_alignment,
-        _ => limits.request_alignment,
+        Op::Discard => config.discard_alignment,
+        _ => config.alignments.request,
     };
     if io.bytes == 0 || !io.segments.is_empty() || !io.copies.is_empty() {
         return fail("no range, or memory");
@@ -120,10 +120,10 @@ fn check_dataless(io: &Io, limits: &QueueLimits, length: u64) -> Checked {
     if !io.offset.is_multiple_of(unit) || !io.bytes.is_multiple_of(unit) {
         return fail("misaligned on the disk");
     }
-    if io.bytes > limits.dataless_max.max(unit) {
+    if io.bytes > config.dataless_max.max(unit) {
         return fail("too many bytes");
     }
-    match end > length.min(limits.last_block) || io.lane != Lane::Main {
+    match end > length.min(config.last_block) || io.lane != Lane::Main {
         true => fail("passes the end"),
         false => Ok(()),
     }
@@ -141,7 +141,7 @@ pub fn check_range(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize)
         (Op::Read, Op::Fill) => {
             let from = plan.offset.max(ledger.length);
             let filled = plan.offset + plan.bytes - from;
-            let resize = scenario.limits[plan.queue].resize;
+            let resize = scenario.config[plan.queue].resize;
             match io.bytes == filled && resize {
                 true => Ok(()),
                 false => Err(format!("read {number} fills other than {from}..: {io:x?}")),
@@ -189,12 +189,12 @@ fn check_reshaping(io: &Io, scenario: &Scenario, ledger: &Ledger, number: usize)
     let fits = match io.op {
         _ if plan.op == Op::Length || io.op == Op::Length => plan.op == io.op,
         Op::Truncate => [new, ledger.length].iter().any(|&length| {
-            let block = scenario.limits.iter().map(|limits| limits.request_alignment).max();
-            let exact = scenario.limits[plan.queue].last_unit > 0;
+            let block = scenario.config.iter().map(|config| config.alignments.request).max();
+            let exact = scenario.config[plan.queue].last_unit > 0;
             io.offset == if exact { length } else { length.next_multiple_of(block.unwrap_or(1)) }
         }),
         _ => {
-            let block = scenario.limits[plan.queue].request_alignment;
+            let block = scenario.config[plan.queue].alignments.request;
             io.offset >= plan.offset.min(ledger.length) & !(block - 1)
         }
     };
@@ -262,7 +262,7 @@ pub fn check_memory(
 
 fn check_copy(
     io: &Io,
-    copy: &Copy,
+    copy: &MemoryCopy,
     scenario: &Scenario,
     (sharers, zeroes): (Set, bool),
     memory: &Memory,

@@ -9,7 +9,7 @@ use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
 use crate::io::{Op, Segment, Segments};
 use crate::resize::follow;
-use crate::{QueueLimits, Request, RequestFlags};
+use crate::{QueueConfig, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
 pub const REQUESTS_MAX: usize = 32;
@@ -43,7 +43,7 @@ pub struct Plan {
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    pub limits: Vec<QueueLimits>,
+    pub config: Vec<QueueConfig>,
     /// Bytes of the object at first; what it may grow to.
     pub length: u64,
     pub capacity: u64,
@@ -81,12 +81,12 @@ pub enum Order {
 
 impl Scenario {
     /// A scenario without requests or faults; `add` puts the requests in.
-    pub fn empty(limits: Vec<QueueLimits>, length: u64, seed: u64) -> Self {
-        let unit = limits.iter().map(|limits| limits.request_alignment).min().unwrap_or(1);
-        let mut limits = limits;
-        follow(limits.iter_mut(), length);
+    pub fn empty(config: Vec<QueueConfig>, length: u64, seed: u64) -> Self {
+        let unit = config.iter().map(|config| config.alignments.request).min().unwrap_or(1);
+        let mut config = config;
+        follow(config.iter_mut(), length);
         Scenario {
-            limits,
+            config,
             length,
             capacity: length,
             followed: length,
@@ -161,8 +161,8 @@ impl Scenario {
             edges: [None, None],
             whole: 0..0,
         });
-        let limits = self.limits[queue].clone();
-        self.plans.last_mut().expect("just added").follow(&limits);
+        let config = self.config[queue].clone();
+        self.plans.last_mut().expect("just added").follow(&config);
     }
 
     /// The same when the object has this length.
@@ -172,9 +172,9 @@ impl Scenario {
         }
         let other = || {
             let mut other = Scenario { next: OnceCell::new(), followed: length, ..self.clone() };
-            follow(other.limits.iter_mut(), length);
+            follow(other.config.iter_mut(), length);
             for plan in &mut other.plans {
-                plan.follow(&other.limits[plan.queue]);
+                plan.follow(&other.config[plan.queue]);
             }
             Box::new(other)
         };
@@ -214,14 +214,14 @@ impl Scenario {
     /// Whether two writes may share one I/O.
     pub fn may_merge(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
-        let limits = &self.limits[a.queue];
-        let block = a.part_of_block(limits);
+        let config = &self.config[a.queue];
+        let block = a.part_of_block(config);
         a.queue == b.queue
             && (a.op, b.op) == (Op::Write, Op::Write)
-            && !limits.no_merge
+            && !config.no_merge
             && !(a.asks.serialising || b.asks.serialising)
             && block.is_some()
-            && block == b.part_of_block(limits)
+            && block == b.part_of_block(config)
     }
 
     /// Of two requests, whether the later one has to wait until the earlier one is over.
@@ -239,38 +239,38 @@ impl Scenario {
 
 impl Plan {
     /// What follows from the limits.
-    pub fn follow(&mut self, limits: &QueueLimits) {
+    pub fn follow(&mut self, config: &QueueConfig) {
         let range = self.offset..self.offset + self.bytes;
-        self.whole = whole(self.op, &range, limits, limits.last_block);
-        let discarded = whole(self.op, &range, limits, u64::MAX);
+        self.whole = whole(self.op, &range, config, config.last_block);
+        let discarded = whole(self.op, &range, config, u64::MAX);
         let changed = if self.op == Op::Discard { &discarded } else { &range };
-        let neat = range.start.is_multiple_of(limits.granule)
-            && range.end.is_multiple_of(limits.granule)
-            && range.end <= limits.last_block;
+        let neat = range.start.is_multiple_of(config.granule)
+            && range.end.is_multiple_of(config.granule)
+            && range.end <= config.last_block;
         self.exclusive = !changed.is_empty()
             && match self.op {
                 Op::Write => !neat,
                 Op::WriteZeroes | Op::Discard => true,
                 _ => false,
             };
-        self.tracked = if self.exclusive { pad(changed, limits.granule) } else { range.clone() };
+        self.tracked = if self.exclusive { pad(changed, config.granule) } else { range.clone() };
         if self.excludes() {
-            self.tracked = pad(&range, limits.granule.max(self.asks.guest_block));
+            self.tracked = pad(&range, config.granule.max(self.asks.guest_block));
             self.exclusive = true;
         }
-        self.padded = padded(&range, limits);
+        self.padded = padded(&range, config);
         self.edges = match self.op {
-            Op::Write | Op::WriteZeroes if self.bytes > 0 => edges(&range, limits),
+            Op::Write | Op::WriteZeroes if self.bytes > 0 => edges(&range, config),
             _ => [None, None],
         };
     }
 
     /// The block that it covers a part of, if it touches no other and none that is special.
-    pub fn part_of_block(&self, limits: &QueueLimits) -> Option<u64> {
-        let block = limits.request_alignment;
+    pub fn part_of_block(&self, config: &QueueConfig) -> Option<u64> {
+        let block = config.alignments.request;
         let at = self.offset & !(block - 1);
         let end = self.offset + self.bytes;
-        (self.bytes > 0 && self.bytes < block && end <= at + block && end <= limits.last_block)
+        (self.bytes > 0 && self.bytes < block && end <= at + block && end <= config.last_block)
             .then_some(at)
     }
 
@@ -324,18 +324,18 @@ pub fn pad(range: &Range<u64>, alignment: u64) -> Range<u64> {
 }
 
 /// Whole blocks below the last block, exact bytes from there on.
-fn padded(range: &Range<u64>, limits: &QueueLimits) -> Range<u64> {
-    let blocks = pad(range, limits.request_alignment);
-    let start = if range.start < limits.last_block { blocks.start } else { range.start };
-    let end = if range.end <= limits.last_block { blocks.end } else { range.end };
+fn padded(range: &Range<u64>, config: &QueueConfig) -> Range<u64> {
+    let blocks = pad(range, config.alignments.request);
+    let start = if range.start < config.last_block { blocks.start } else { range.start };
+    let end = if range.end <= config.last_block { blocks.end } else { range.end };
     start..end
 }
 
 /// See `Plan::whole`.
-fn whole(op: Op, range: &Range<u64>, limits: &QueueLimits, bound: u64) -> Range<u64> {
+fn whole(op: Op, range: &Range<u64>, config: &QueueConfig, bound: u64) -> Range<u64> {
     let unit = match op {
-        Op::WriteZeroes => limits.request_alignment,
-        Op::Discard if limits.unmap => limits.discard_alignment,
+        Op::WriteZeroes => config.alignments.request,
+        Op::Discard if config.unmap => config.discard_alignment,
         _ => return 0..0,
     };
     let start = range.start.next_multiple_of(unit);
@@ -343,9 +343,9 @@ fn whole(op: Op, range: &Range<u64>, limits: &QueueLimits, bound: u64) -> Range<
     start..(end - end % unit).max(start)
 }
 
-fn edges(range: &Range<u64>, limits: &QueueLimits) -> [Option<Range<u64>>; 2] {
-    let block = limits.request_alignment;
-    let end = range.end.min(limits.last_block);
+fn edges(range: &Range<u64>, config: &QueueConfig) -> [Option<Range<u64>>; 2] {
+    let block = config.alignments.request;
+    let end = range.end.min(config.last_block);
     if range.start >= end {
         return [None, None];
     }

@@ -12,12 +12,12 @@ impl<S: Subject> World<'_, S> {
     /// Whether two requests may share one I/O.
     pub(super) fn may_share(&self, a: usize, b: usize) -> bool {
         let (first, second) = (&self.scenario.plans[a], &self.scenario.plans[b]);
-        let limits = &self.scenario.limits[first.queue];
-        let block = first.part_of_block(limits);
+        let config = &self.scenario.config[first.queue];
+        let block = first.part_of_block(config);
         let reads = (first.op, second.op) == (Op::Read, Op::Read)
             && first.queue == second.queue
             && block.is_some()
-            && block == second.part_of_block(limits);
+            && block == second.part_of_block(config);
         let share = |number: usize| self.ledger.entries[number].shares;
         let reads = reads && share(a) && share(b);
         (reads && self.mates(a) & bit(b) != 0) || self.may_merge(a, b)
@@ -93,8 +93,8 @@ impl<S: Subject> World<'_, S> {
             return Ok(0);
         }
         let plan = &self.scenario.plans[leader];
-        let limits = &self.scenario.limits[plan.queue];
-        let block = plan.part_of_block(limits).filter(|_| !limits.no_merge);
+        let config = &self.scenario.config[plan.queue];
+        let block = plan.part_of_block(config).filter(|_| !config.no_merge);
         let line = block.map_or(0, |_| self.line(leader));
         self.counts.unclear |= block.is_some() && self.somebody_failed_just_now();
         self.ledger.entries[leader].line = Some(line);
@@ -104,7 +104,7 @@ impl<S: Subject> World<'_, S> {
             return Ok(line);
         }
         let covered = block
-            .is_some_and(|block| self.covers(bit(leader) | line, block, limits.request_alignment));
+            .is_some_and(|block| self.covers(bit(leader) | line, block, config.alignments.request));
         let others = u64::from(line.count_ones());
         let seen = &mut self.counts.seen[plan.queue];
         seen.merged += others;

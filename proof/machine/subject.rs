@@ -56,9 +56,9 @@ pub struct RealMachine {
 
 impl RealMachine {
     pub fn new(pool: Pool, scenario: &Scenario) -> Self {
-        let limits = &scenario.limits;
+        let config = &scenario.config;
         let mut machine = Machine::new(pool, scenario.length);
-        let queues = (0..limits.len()).map(|q| machine.add_queue(q, limits[q].clone())).collect();
+        let queues = (0..config.len()).map(|q| machine.add_queue(q, config[q].clone())).collect();
         RealMachine { machine, queues }
     }
 }

@@ -94,13 +94,13 @@ impl<'a, S: Subject> World<'a, S> {
             gone: Vec::new(),
             actions: Vec::new(),
             thread: 0,
-            plugs: vec![[0; THREADS]; scenario.limits.len()],
-            held: vec![Default::default(); scenario.limits.len()],
+            plugs: vec![[0; THREADS]; scenario.config.len()],
+            held: vec![Default::default(); scenario.config.len()],
             batches: 0,
             latecomer: None,
             rng: Rng::new(scenario.seed ^ 2),
             now: 0,
-            counts: Counts::new(scenario.limits.len()),
+            counts: Counts::new(scenario.config.len()),
             refused: Default::default(),
             trace,
         }
@@ -158,7 +158,7 @@ impl<'a, S: Subject> World<'a, S> {
         if let Some(joint) = flight.joint {
             return self.end_part(joint, outcome);
         }
-        let block = self.scenario.limits[flight.queue].request_alignment;
+        let block = self.scenario.config[flight.queue].alignments.request;
         self.first_written |= flight.io.op == Op::Write && flight.io.offset < block;
         if flight.io.op == Op::Truncate {
             self.first_written &= flight.io.offset > 0;
@@ -192,7 +192,7 @@ impl<'a, S: Subject> World<'a, S> {
         }
         self.counts.denied += u64::from(self.memory.borrow().denied);
         self.check_storage()?;
-        let stats = (0..self.scenario.limits.len()).map(|queue| self.subject.stats(queue));
+        let stats = (0..self.scenario.config.len()).map(|queue| self.subject.stats(queue));
         check_stats(self.scenario, &self.ledger, &mut self.counts, stats)?;
         self.subject.retire();
         Ok(())
@@ -200,7 +200,7 @@ impl<'a, S: Subject> World<'a, S> {
 
     fn note_outcome(&mut self, flight: &Flight, outcome: Outcome) {
         let edge = self.is_edge_read(flight);
-        let block = self.scenario.limits[flight.queue].request_alignment;
+        let block = self.scenario.config[flight.queue].alignments.request;
         let flush = flight.io.op == Op::Flush;
         let refused = is_refusal(&flight.io, outcome);
         if refused && flight.io.op == Op::WriteZeroes {
@@ -307,7 +307,7 @@ impl<'a, S: Subject> World<'a, S> {
 
     /// Takes an I/O that the machine asks for to the storage, and says whose it is.
     pub(super) fn issue(&mut self, queue: usize, io: Io, joint: Option<usize>) -> Checked<Set> {
-        rules::check_shape(&io, &self.scenario.limits[queue], self.storage)?;
+        rules::check_shape(&io, &self.scenario.config[queue], self.storage)?;
         let (leader, sharers) = self.owners(queue, &io)?;
         trace!(self, "  I/O of {:?}: {io:x?}", members(sharers).collect::<Vec<_>>());
         if self.flights.iter().any(|flight| flight.io.id == io.id) {

@@ -2,7 +2,7 @@
 //! where its order allows that: see `memory.rs`.
 
 use super::memory::History;
-use super::world::point;
+use super::scheduler::point;
 pub use std::sync::atomic::Ordering;
 
 macro_rules! atomic {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::memory::{History, Meeting};
+use super::scheduler::{self, block, in_simulation, point, wake_all, wake_one, Class, Key};
 use super::time::Instant;
-use super::world::{self, block, in_simulation, point, wake_all, wake_one, Class, Key};
 
 #[derive(Debug, Default)]
 pub struct Mutex<T> {
@@ -178,7 +178,7 @@ impl Condvar {
     }
 
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, time: Duration) -> TimedOut {
-        match world::now() {
+        match scheduler::now() {
             None => {
                 let real = guard.real.as_mut().expect("locked");
                 TimedOut(self.real.wait_for(real, time).timed_out())

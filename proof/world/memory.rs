@@ -22,7 +22,7 @@ use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::world::{trace, with, Key, World};
+use super::scheduler::{trace, with, Key, World};
 
 /// Stores that a place keeps.
 const KEPT: usize = 8;

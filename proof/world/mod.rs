@@ -10,15 +10,15 @@ mod choice;
 pub mod lock;
 pub mod memory;
 pub mod ring;
+mod scheduler;
 mod state;
 pub mod sync;
 pub mod system;
 pub mod thread;
 pub mod time;
-mod world;
 
 pub use choice::{Choice, Paths, Rng};
-pub use world::{
+pub use scheduler::{
     block, choose, fail, idle_hook, in_simulation, me, now, outside_limits, percent, point, steps,
     trace, wake_all, world, Class, Key, World,
 };

@@ -3,7 +3,7 @@
 
 use super::choice::Choice;
 use super::memory::View;
-use super::world::{Class, Key};
+use super::scheduler::{Class, Key};
 
 pub struct State {
     pub choice: Choice,

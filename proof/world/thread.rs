@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory;
-use super::world::{self, Class, Key, World};
+use super::scheduler::{self, Class, Key, World};
 
 const STACK_BYTES: usize = 256 << 10;
 
@@ -32,7 +32,7 @@ impl Thread {
 }
 
 pub fn current() -> Thread {
-    Thread(match world::me() {
+    Thread(match scheduler::me() {
         Some(me) => ThreadId::Simulated(me),
         None => ThreadId::Real(std::thread::current().id()),
     })
@@ -45,10 +45,10 @@ pub fn sleep(time: Duration) {
 }
 
 pub fn sleep_as(time: Duration, class: Class) {
-    match world::now() {
+    match scheduler::now() {
         Some(now) => {
             let until = now.saturating_add(time.as_nanos() as u64);
-            world::block(Key::Sleep, Some(until), class);
+            scheduler::block(Key::Sleep, Some(until), class);
         }
         None => std::thread::sleep(time),
     }
@@ -68,7 +68,7 @@ impl<T> JoinHandle<T> {
     pub fn join(self) -> std::thread::Result<T> {
         if let Some((world, thread)) = &self.simulated {
             while world.is_alive(*thread) {
-                world::block(Key::Join(*thread), None, Class::Library);
+                scheduler::block(Key::Join(*thread), None, Class::Library);
             }
             memory::acquire(&world.view_of(*thread));
         }
@@ -100,7 +100,7 @@ impl Builder {
         T: Send + 'static,
     {
         let builder = std::thread::Builder::new().name(self.name.clone());
-        let Some(world) = world::world() else {
+        let Some(world) = scheduler::world() else {
             let real = builder.spawn(body)?;
             let thread = Thread(ThreadId::Real(real.thread().id()));
             return Ok(JoinHandle { real, simulated: None, thread });
@@ -118,7 +118,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let world = world::world().expect("in a simulation");
+    let world = scheduler::world().expect("in a simulation");
     start(world, name.to_owned(), body).expect("a thread")
 }
 
@@ -133,6 +133,6 @@ where
     let real = builder.spawn(move || World::run_thread(&its, me, view, body))?;
     world.set_handle(me, real.thread().clone());
     let thread = Thread(ThreadId::Simulated(me));
-    world::point();
+    scheduler::point();
     Ok(JoinHandle { real, simulated: Some((world, me)), thread })
 }

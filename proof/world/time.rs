@@ -4,7 +4,7 @@ use std::ops::Add;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::world;
+use super::scheduler;
 
 /// As std's, of the simulation's clock on its threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,7 +12,7 @@ pub struct Instant(Duration);
 
 impl Instant {
     pub fn now() -> Instant {
-        if let Some(now) = world::now() {
+        if let Some(now) = scheduler::now() {
             return Instant(Duration::from_nanos(now));
         }
         static BEGIN: OnceLock<std::time::Instant> = OnceLock::new();

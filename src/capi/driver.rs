@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 use libc::iovec;
 
 use super::options::{check_alignment, invalid};
-use crate::driver::{AsyncIoFn, CDriver, SyncIoFn};
+use crate::driver::{Alignments, CDriver};
 use crate::sys::Error;
 
 /// How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called
@@ -175,47 +175,26 @@ pub fn check_driver(
     Ok(CDriver {
         opaque,
         name: if table.name.is_null() { c"driver".as_ptr() } else { table.name },
-        request_alignment,
-        mem_alignment: table.mem_alignment.max(1),
-        segment_alignment,
+        alignments: Alignments {
+            request: u64::from(request_alignment),
+            memory: table.mem_alignment.max(1) as usize,
+            segment: segment_alignment as usize,
+        },
         // What does not fill a block cannot be used.
         max_transfer: table.max_transfer - table.max_transfer % request_alignment,
         max_segments: table.max_segments,
         getlength,
-        preadv: table.preadv.map(with_segments),
-        pwritev: table.pwritev.map(with_segments),
+        preadv: table.preadv,
+        pwritev: table.pwritev,
         flush: table.flush,
         pdiscard: table.pdiscard,
         pwrite_zeroes: table.pwrite_zeroes,
         truncate: table.truncate,
         close: table.close,
-        aio_preadv: table.aio_preadv.map(with_segments_later),
-        aio_pwritev: table.aio_pwritev.map(with_segments_later),
+        aio_preadv: table.aio_preadv,
+        aio_pwritev: table.aio_pwritev,
         aio_flush: table.aio_flush,
     })
-}
-
-type IoVecFn = unsafe extern "C" fn(*mut c_void, i64, i64, *const iovec, c_int, u32) -> c_int;
-
-type AioVecFn = unsafe extern "C" fn(
-    *mut c_void,
-    i64,
-    i64,
-    *const iovec,
-    c_int,
-    u32,
-    blkalign_driver_done_fn,
-    *mut c_void,
-) -> c_int;
-
-fn with_segments(function: IoVecFn) -> SyncIoFn {
-    // SAFETY: the two types differ in what one pointer points to, and that has the same layout.
-    unsafe { std::mem::transmute::<IoVecFn, SyncIoFn>(function) }
-}
-
-fn with_segments_later(function: AioVecFn) -> AsyncIoFn {
-    // SAFETY: as above.
-    unsafe { std::mem::transmute::<AioVecFn, AsyncIoFn>(function) }
 }
 
 #[cfg(test)]
@@ -255,10 +234,7 @@ mod tests {
     #[test]
     fn zeros_stand_for_one_and_for_no_limit() {
         let driver = check_driver(&table(), null_mut(), true).unwrap();
-        assert_eq!(
-            (driver.request_alignment, driver.mem_alignment, driver.segment_alignment),
-            (1, 1, 1)
-        );
+        assert_eq!(driver.alignments, Alignments { request: 1, memory: 1, segment: 1 });
         assert_eq!((driver.max_transfer, driver.max_segments), (0, 0));
         assert!(!driver.name.is_null());
     }

@@ -5,7 +5,7 @@ use super::constants::*;
 use super::extensible::copy_in;
 use super::types::blkalign_open_options;
 use super::vector::{check_range, REQUEST_END_MAX};
-use crate::driver::Op;
+use crate::driver::{Alignments, Op};
 use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
 use crate::sys::Error;
 
@@ -74,9 +74,11 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
         completion: completion(options.completion)?,
         workers: options.workers,
         queue_depth: options.queue_depth,
-        request_alignment: options.request_alignment,
-        mem_alignment: options.mem_alignment,
-        segment_alignment: options.segment_alignment,
+        alignments: Alignments {
+            request: u64::from(options.request_alignment),
+            memory: options.mem_alignment as usize,
+            segment: options.segment_alignment as usize,
+        },
         guest_block_size: options.guest_block_size,
         window_offset,
         window_length,
@@ -169,7 +171,9 @@ mod tests {
     fn null_means_all_defaults() {
         // SAFETY: NULL is allowed.
         let options = unsafe { read_options(std::ptr::null()) }.unwrap();
-        assert!(!options.writable && !options.direct && options.request_alignment == 0);
+        assert!(
+            !options.writable && !options.direct && options.alignments == Alignments::default()
+        );
     }
 
     #[test]

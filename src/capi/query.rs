@@ -170,7 +170,7 @@ fn buffer_alignment(handle: &Handle) -> usize {
     // SAFETY: sysconf only reads.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     let limits = handle.limits();
-    let needed = limits.mem_alignment.max(limits.request_alignment) as usize;
+    let needed = limits.alignments.memory.max(limits.alignments.request as usize);
     needed.max(usize::try_from(page).unwrap_or(4096))
 }
 
@@ -193,12 +193,13 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
     let limits = handle.limits();
     blkalign_limits {
         size: 0,
-        request_alignment: limits.request_alignment,
-        mem_alignment: limits.mem_alignment,
-        segment_alignment: limits.segment_alignment,
-        request_alignment_source: limits.request_alignment_source as u32,
-        mem_alignment_source: limits.mem_alignment_source as u32,
-        segment_alignment_source: limits.segment_alignment_source as u32,
+        // At most 1 MiB, all of them.
+        request_alignment: limits.alignments.request as u32,
+        mem_alignment: limits.alignments.memory as u32,
+        segment_alignment: limits.alignments.segment as u32,
+        request_alignment_source: limits.sources.request as u32,
+        mem_alignment_source: limits.sources.memory as u32,
+        segment_alignment_source: limits.sources.segment as u32,
         logical_block_size: limits.logical_block_size,
         physical_block_size: limits.physical_block_size,
         opt_transfer: limits.opt_transfer,

@@ -20,13 +20,14 @@ pub use generations::{Generation, Mark};
 /// SERIAL: callbacks of a handle that run before it is the turn of other handles.
 const RUN_MAX: usize = 64;
 
-/// How the callbacks of a handle come to run.
+/// How the callbacks of a handle come to run. The numbers are those of `BLKALIGN_COMPLETION_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+#[repr(u32)]
+pub enum CompletionMode {
     #[default]
-    Serial,
-    Concurrent,
-    Event,
+    Serial = 0,
+    Concurrent = 1,
+    Eventfd = 2,
 }
 
 /// Where an asynchronous request's result goes.

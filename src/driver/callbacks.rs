@@ -2,24 +2,24 @@
 
 use std::ffi::{c_char, c_int, c_void, CStr};
 
+use libc::iovec;
 use once_cell::sync::Lazy;
 
-use super::{Done, Driver, Io, Op, Segment};
+use super::{Alignments, Done, Driver, Io, Op};
 use crate::log;
-use crate::probe::{Limits, Source};
+use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
 use crate::sys::{caught, outside, uncancelled, Error};
 
 pub type DoneFn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
-pub type SyncIoFn =
-    unsafe extern "C" fn(*mut c_void, i64, i64, *const Segment, c_int, u32) -> c_int;
+pub type SyncIoFn = unsafe extern "C" fn(*mut c_void, i64, i64, *const iovec, c_int, u32) -> c_int;
 pub type AsyncIoFn = unsafe extern "C" fn(
     *mut c_void,
     i64,
     i64,
-    *const Segment,
+    *const iovec,
     c_int,
     u32,
     DoneFn,
@@ -31,9 +31,8 @@ pub type AsyncIoFn = unsafe extern "C" fn(
 pub struct CDriver {
     pub opaque: *mut c_void,
     pub name: *const c_char,
-    pub request_alignment: u32,
-    pub mem_alignment: u32,
-    pub segment_alignment: u32,
+    /// 0: 1.
+    pub alignments: Alignments,
     pub max_transfer: u32,
     pub max_segments: u32,
     pub getlength: unsafe extern "C" fn(*mut c_void) -> i64,
@@ -58,7 +57,7 @@ const REQ_NO_FALLBACK: u32 = 0x10;
 const ERRNO_MAX: i32 = 4095;
 
 /// offset, bytes, iov, iovcnt, flags
-type IoArguments = (i64, i64, *const Segment, c_int, u32);
+type IoArguments = (i64, i64, *const iovec, c_int, u32);
 
 /// A C caller's storage behind the `Driver` interface.
 pub struct CallbackDriver {
@@ -77,16 +76,14 @@ unsafe impl Sync for CallbackDriver {}
 
 impl CallbackDriver {
     pub fn new(table: CDriver) -> CallbackDriver {
-        let at_least_1 = |alignment: u32| alignment.max(1);
-        let segment_alignment = at_least_1(table.segment_alignment);
-        let request_alignment = at_least_1(table.request_alignment).max(segment_alignment);
+        let segment = table.alignments.segment.max(1);
         let limits = Limits {
-            request_alignment,
-            mem_alignment: at_least_1(table.mem_alignment),
-            segment_alignment,
-            request_alignment_source: Source::Driver,
-            mem_alignment_source: Source::Driver,
-            segment_alignment_source: Source::Driver,
+            alignments: Alignments {
+                request: table.alignments.request.max(segment as u64),
+                memory: table.alignments.memory.max(1),
+                segment,
+            },
+            sources: AlignmentSources::all(Source::Driver),
             max_transfer: table.max_transfer,
             max_segments: table.max_segments,
             ..Limits::default()
@@ -142,7 +139,7 @@ impl CallbackDriver {
             | flag(io.may_unmap, REQ_MAY_UNMAP)
             | flag(io.no_fallback, REQ_NO_FALLBACK);
         let count = io.segments.len() as c_int;
-        (io.offset as i64, io.bytes as i64, io.segments.as_ptr(), count, flags)
+        (io.offset as i64, io.bytes as i64, io.segments.as_ptr().cast(), count, flags)
     }
 
     /// Calls the asynchronous function for an I/O that is in `PENDING`; its return value. The

@@ -17,17 +17,17 @@ use std::os::fd::RawFd;
 use once_cell::sync::OnceCell;
 
 use crate::log;
-use crate::probe::{cache_unit, probe, Limits, Overrides};
+use crate::probe::{cache_unit, probe, Limits};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{file_size_limit, without_file_size_signal, Descriptor, Errno, Error};
 
-use super::file_change::Refused;
+use super::file_change::UnsupportedCalls;
 use super::file_open::{self, Identity, Opened, Spare};
 use super::image_lock::{self, ImageLock, Use};
 use super::way::Traveller;
-use super::{Driver, Io, Lane, Op, Segment};
+use super::{Alignments, Driver, Io, Lane, Op, Segment};
 
-/// What a handle's options say about its descriptors. Alignments: 0 = probe.
+/// What a handle's options say about its descriptors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileOptions {
     pub writable: bool,
@@ -37,9 +37,8 @@ pub struct FileOptions {
     pub create: bool,
     /// Writes may make it longer.
     pub resize: bool,
-    pub request_alignment: u32,
-    pub mem_alignment: u32,
-    pub segment_alignment: u32,
+    /// What the caller insists on, whatever the storage says; 0: probe.
+    pub alignments: Alignments,
 }
 
 pub struct FileDriver {
@@ -56,7 +55,7 @@ pub struct FileDriver {
     no_dsync: AtomicBool,
     /// It does not take RWF_ATOMIC, whatever it promised.
     no_atomic: AtomicBool,
-    pub(super) refused: Refused,
+    pub(super) refused: UnsupportedCalls,
     /// The path, or which descriptor it came from: for messages.
     name: String,
     /// Where it was opened by path.
@@ -102,15 +101,10 @@ impl FileDriver {
         options: &FileOptions,
         spares: &[Spare],
     ) -> Result<FileDriver, Error> {
-        let overrides = Overrides {
-            request_alignment: options.request_alignment,
-            mem_alignment: options.mem_alignment,
-            segment_alignment: options.segment_alignment,
-        };
         let is_device = matches!(opened.identity, Identity::Device { .. });
         let mut driver = FileDriver {
             cache_unit: cache_unit(&opened.descriptor, is_device),
-            limits: probe(&opened.descriptor, opened.way.is_direct(), &overrides),
+            limits: probe(&opened.descriptor, opened.way.is_direct(), options.alignments),
             main: opened.descriptor,
             last_block: OnceCell::new(),
             flush: None,
@@ -119,7 +113,7 @@ impl FileDriver {
             may_write: opened.may_write,
             no_dsync: AtomicBool::new(false),
             no_atomic: AtomicBool::new(false),
-            refused: Refused::default(),
+            refused: UnsupportedCalls::default(),
             name,
             path,
             _way: opened.way,
@@ -167,7 +161,7 @@ impl FileDriver {
                 self.limits.logical_block_size,
             );
         }
-        let partial = !length.is_multiple_of(u64::from(self.limits.request_alignment));
+        let partial = !length.is_multiple_of(self.limits.alignments.request);
         if partial && self.limits.direct {
             self.last_block()?;
         }
@@ -200,7 +194,7 @@ impl FileDriver {
             let _ = self.last_block.set(spare);
             return Ok(());
         }
-        let partial = self.length()? % u64::from(self.limits.request_alignment) != 0;
+        let partial = self.length()? % self.limits.alignments.request != 0;
         let needed = partial || options.resize;
         if needed || file_open::is_shortage(error.errno) || error.errno == libc::ESTALE {
             return Err(error);
@@ -211,7 +205,7 @@ impl FileDriver {
     /// Whether its length may become `length`: an error where its last block could not be written
     /// afterwards, or the first one of a file that grows from nothing.
     pub fn check_may_end_at(&self, length: u64) -> Result<(), Error> {
-        let partial = !length.is_multiple_of(u64::from(self.limits.request_alignment));
+        let partial = !length.is_multiple_of(self.limits.alignments.request);
         if partial || self.length()? == 0 {
             self.descriptor(Lane::LastBlock)?;
         }

@@ -13,9 +13,9 @@ use crate::sys::Errno;
 
 use super::{Driver, FileDriver, Io, Lane, Op, NOT_NOW};
 
-/// Which of the ways were refused. Relaxed: hints, and who misses one asks once more.
+/// Ways to zero or discard that this storage has said it does not know. Relaxed: hints, and who misses one asks once more.
 #[derive(Default)]
-pub struct Refused {
+pub struct UnsupportedCalls {
     punch: AtomicBool,
     zero_range: AtomicBool,
     zero_without_data: AtomicBool,

@@ -35,7 +35,7 @@ fn without_o_direct_opening_fails_in_words_unless_buffered_will_do() {
         assert!(error.to_string().contains("/simulated: the file system has no O_DIRECT"));
         let driver = open(path, &FileOptions { buffered_ok: true, ..DIRECT }).unwrap();
         assert!(!driver.limits().direct);
-        assert_eq!(driver.limits().request_alignment, 1);
+        assert_eq!(driver.limits().alignments.request, 1);
     });
     assert_eq!(table.open_descriptors.load(Ordering::Relaxed), 0);
 }

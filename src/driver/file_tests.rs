@@ -23,9 +23,7 @@ pub const DIRECT: FileOptions = FileOptions {
     buffered_ok: false,
     create: false,
     resize: false,
-    request_alignment: 0,
-    mem_alignment: 0,
-    segment_alignment: 0,
+    alignments: Alignments { request: 0, memory: 0, segment: 0 },
 };
 pub const BUFFERED: FileOptions = FileOptions { direct: false, ..DIRECT };
 
@@ -75,8 +73,8 @@ pub fn file_of(directory: &Path, bytes: usize) -> PathBuf {
 fn expect_4k_blocks(driver: &FileDriver) {
     let limits = driver.limits();
     assert!(limits.direct);
-    assert_eq!((limits.request_alignment, limits.mem_alignment), (4096, 512));
-    assert_eq!(limits.request_alignment_source, Source::Statx);
+    assert_eq!((limits.alignments.request, limits.alignments.memory), (4096, 512));
+    assert_eq!(limits.sources.request, Source::Statx);
     assert_eq!((limits.logical_block_size, limits.physical_block_size), (4096, 4096));
 }
 
@@ -141,8 +139,8 @@ fn tmpfs_takes_anything_or_has_no_direct_io_at_all() {
     match open(&path, &DIRECT) {
         Ok(driver) => {
             let limits = driver.limits();
-            assert_eq!((limits.request_alignment, limits.mem_alignment), (4096, 4096));
-            assert_eq!(limits.request_alignment_source, Source::Default);
+            assert_eq!((limits.alignments.request, limits.alignments.memory), (4096, 4096));
+            assert_eq!(limits.sources.request, Source::Default);
         }
         Err(error) => assert!(error.words.contains("no O_DIRECT"), "{error}"),
     }
@@ -166,9 +164,10 @@ fn a_file_of_this_machine_is_written_directly_where_it_has_data_and_where_it_has
 fn buffered_files_need_no_second_descriptor_whatever_the_override() {
     let directory = Directory::new().unwrap();
     let path = file_of(directory.path(), 4196);
-    let options = FileOptions { request_alignment: 4096, ..BUFFERED };
+    let alignments = Alignments { request: 4096, ..BUFFERED.alignments };
+    let options = FileOptions { alignments, ..BUFFERED };
     let driver = open(&path, &options).unwrap();
-    assert_eq!(driver.limits().request_alignment, 4096);
+    assert_eq!(driver.limits().alignments.request, 4096);
     assert_eq!(driver.raw_fd(Lane::Main), driver.raw_fd(Lane::LastBlock));
     assert_eq!(write(&driver, Lane::LastBlock, 4096, &[1; 100]), Ok(100));
     assert_eq!(driver.length(), Ok(4196));

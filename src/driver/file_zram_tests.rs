@@ -72,20 +72,20 @@ fn a_ram_disk_is_driven_in_whole_blocks() {
     let Some(disk) = or_skip(Zram::new(64 << 20)) else { return };
     let driver = open(disk.path(), &DIRECT).unwrap();
     let limits = driver.limits();
-    assert_eq!((limits.request_alignment, limits.logical_block_size), (BLOCK, BLOCK));
+    assert_eq!((limits.alignments.request, limits.logical_block_size), (u64::from(BLOCK), BLOCK));
     assert_eq!(driver.length(), Ok(64 << 20));
     expect_direct_io(&driver, 8192);
 }
 
 #[track_caller]
 fn expect_what_works(driver: &FileDriver, limits: &Limits) {
-    let (mem, segment) = (limits.mem_alignment as usize, limits.segment_alignment as usize);
+    let (mem, segment) = (limits.alignments.memory, limits.alignments.segment);
     assert!(vectors_work(driver, &lengths(segment), mem));
     if !vectors_work(driver, &[PAGE], 512) {
-        assert_eq!((mem, limits.mem_alignment_source), (PAGE, Source::Trial));
+        assert_eq!((mem, limits.sources.memory), (PAGE, Source::Trial));
     }
     if !vectors_work(driver, &[512, 512, 3072], 0) {
-        assert_eq!((segment, limits.segment_alignment_source), (PAGE, Source::Trial));
+        assert_eq!((segment, limits.sources.segment), (PAGE, Source::Trial));
     }
 }
 

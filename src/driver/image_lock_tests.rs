@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::image_lock::Use;
-use super::{FileDriver, FileOptions, ImageLock};
+use super::{Alignments, FileDriver, FileOptions, ImageLock};
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k};
 use crate::sys::{calls, with_calls, Calls, Descriptor, Errno, Error, Linux};
 
@@ -16,9 +16,7 @@ const OPTIONS: FileOptions = FileOptions {
     buffered_ok: false,
     create: false,
     resize: false,
-    request_alignment: 512,
-    mem_alignment: 512,
-    segment_alignment: 512,
+    alignments: Alignments { request: 512, memory: 512, segment: 512 },
 };
 
 const ALL: [Use; 3] = [Use::Read, Use::Write, Use::Resize];

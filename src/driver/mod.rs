@@ -19,10 +19,12 @@ mod image_lock;
 mod image_lock_tests;
 mod way;
 
-pub use blkalign_machine::{Copy, Io, IoId, Lane, Op, Segment, Segments, ENDS_EARLY, NOT_NOW};
+pub use blkalign_machine::{
+    Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
+};
 #[cfg(feature = "simulation")]
 pub use callbacks::{answers_pending, REQ_FUA};
-pub use callbacks::{AsyncIoFn, CDriver, CallbackDriver, SyncIoFn};
+pub use callbacks::{CDriver, CallbackDriver};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
 pub use image_lock::{ImageLock, Use};

@@ -1,9 +1,9 @@
 //! The bounces: the only place where the library itself touches a guest's memory.
 
-use crate::driver::{Copy, Segment};
+use crate::driver::{MemoryCopy, Segment};
 
 /// Runs the copies of one I/O.
-pub fn run_copies(copies: &[Copy]) {
+pub fn run_copies(copies: &[MemoryCopy]) {
     for copy in copies {
         // SAFETY: the request machine lays copies between scratch that the I/O holds until it is
         // done and memory that the caller promised to keep until the callback, which has not run;

@@ -5,7 +5,7 @@
 use std::alloc::{alloc, alloc_zeroed, dealloc, Layout};
 
 use super::copy::run_copies;
-use crate::driver::{Copy, Segment};
+use crate::driver::{MemoryCopy, Segment};
 use blkalign_machine::{Scratch, ScratchPool};
 
 /// Most bytes kept for reuse while requests are in flight, and when none is.
@@ -69,7 +69,7 @@ impl ScratchPool for ScratchCache {
         Some(Segment { address, bytes })
     }
 
-    fn copy(&mut self, copy: Copy) {
+    fn copy(&mut self, copy: MemoryCopy) {
         run_copies(&[copy]);
     }
 }

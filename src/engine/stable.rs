@@ -3,7 +3,7 @@
 use std::alloc::{alloc, dealloc, Layout};
 
 use super::copy::run_copies;
-use crate::driver::{Copy, Segment};
+use crate::driver::{MemoryCopy, Segment};
 
 /// The data of one write in memory of the library; given back when dropped.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl StableCopy {
         let copy = StableCopy { address, layout, shift };
         let mut to = copy.data().address;
         for segment in segments {
-            run_copies(&[Copy { from: segment.address, to, bytes: segment.bytes }]);
+            run_copies(&[MemoryCopy { from: segment.address, to, bytes: segment.bytes }]);
             to += segment.bytes;
         }
         Some(copy)

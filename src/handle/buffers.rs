@@ -51,11 +51,11 @@ impl Handle {
         self.buffers.add(region).map_err(|errno| {
             let words = format!(
                 "{}: {} bytes at {:#x} overlap a region that is registered",
-                self.queue.name, region.bytes, region.address
+                self.endpoint.name, region.bytes, region.address
             );
             Error::new(errno, words)
         })?;
-        if let Some(engine) = &self.queue.ring {
+        if let Some(engine) = &self.endpoint.ring {
             engine.ring.register_memory(region);
         }
         Ok(())
@@ -65,11 +65,11 @@ impl Handle {
         self.buffers.remove(region).map_err(|errno| {
             let words = format!(
                 "{}: no region of {} bytes at {:#x} is registered",
-                self.queue.name, region.bytes, region.address
+                self.endpoint.name, region.bytes, region.address
             );
             Error::new(errno, words)
         })?;
-        if let Some(engine) = &self.queue.ring {
+        if let Some(engine) = &self.endpoint.ring {
             engine.ring.unregister_memory(region);
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Handle {
             Some(segment) => {
                 let words = format!(
                     "{}: {} bytes at {:#x} do not lie in registered memory",
-                    self.queue.name, segment.bytes, segment.address
+                    self.endpoint.name, segment.bytes, segment.address
                 );
                 Err(Error::new(libc::EINVAL, words))
             }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::thread_key::thread_key;
 use super::Handle;
-use crate::completion::{Delivery, Mark, Mode};
+use crate::completion::{CompletionMode, Delivery, Mark};
 use crate::node::{dispatch, with_actions};
 use crate::sync::Instant;
 use crate::sys::Error;
@@ -20,13 +20,13 @@ const DRAIN_SLICE: Duration = Duration::from_millis(5);
 impl Handle {
     /// Holds back what this thread submits from here on; nests.
     pub fn plug(&self) {
-        self.queue.node.plug(self.queue.id(), thread_key());
+        self.endpoint.node.plug(self.endpoint.id(), thread_key());
     }
 
     /// The outermost one submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
         with_actions(|actions| {
-            self.queue.node.unplug(self.queue.id(), thread_key(), actions);
+            self.endpoint.node.unplug(self.endpoint.id(), thread_key(), actions);
             dispatch(actions);
         });
     }
@@ -42,31 +42,33 @@ impl Handle {
     pub fn drain_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
-        let completions = &self.queue.completions;
+        let completions = &self.endpoint.completions;
         let mark = completions.mark();
         with_actions(|actions| {
-            self.queue.node.submit_all_held(self.queue.id(), actions);
+            self.endpoint.node.submit_all_held(self.endpoint.id(), actions);
             dispatch(actions);
         });
-        let over = match self.queue.mode {
-            Mode::Event => {
+        let over = match self.endpoint.mode {
+            CompletionMode::Eventfd => {
                 // Who only looks runs all that is due; others look at the time now and then.
                 let most = if timeout == Some(Duration::ZERO) { usize::MAX } else { BATCH_MAX };
                 self.run_until_over(mark, until, most)
             }
-            Mode::Serial | Mode::Concurrent => completions.wait_over(mark, until),
+            CompletionMode::Serial | CompletionMode::Concurrent => {
+                completions.wait_over(mark, until)
+            }
         };
         if over {
             return Ok(());
         }
-        let words = format!("{}: drain: requests are in flight still", self.queue.name);
+        let words = format!("{}: drain: requests are in flight still", self.endpoint.name);
         Err(Error::new(libc::ETIMEDOUT, words))
     }
 
     /// Runs callbacks on this thread until all that came before the mark is over, at most `most`
     /// between two looks at the time. False: it is `until`.
     fn run_until_over(&self, mark: Mark, until: Option<Instant>, most: usize) -> bool {
-        let completions = &self.queue.completions;
+        let completions = &self.endpoint.completions;
         loop {
             if completions.is_over(mark) {
                 return true;
@@ -82,7 +84,7 @@ impl Handle {
             if ran == 0 {
                 // Another thread may run the last callback.
                 let slice = now + DRAIN_SLICE;
-                self.queue.sleep(Some(until.map_or(slice, |until| until.min(slice))));
+                self.endpoint.sleep(Some(until.map_or(slice, |until| until.min(slice))));
             }
         }
     }
@@ -90,8 +92,8 @@ impl Handle {
     /// A descriptor that is readable whenever `poll` may have something to do.
     pub fn event_fd(&self) -> Result<RawFd, Error> {
         self.check_event_mode()?;
-        let (fd, new) = self.queue.completions.events.descriptor()?;
-        let ring = self.queue.ring.as_ref().map(|engine| &engine.ring);
+        let (fd, new) = self.endpoint.completions.events.descriptor()?;
+        let ring = self.endpoint.ring.as_ref().map(|engine| &engine.ring);
         let (true, Some(ring)) = (new, ring.filter(|ring| !ring.is_spent())) else {
             return Ok(fd);
         };
@@ -100,12 +102,12 @@ impl Handle {
         // themselves; but for what the ring has already nobody would.
         if matches!(error.errno, libc::EPERM | libc::EACCES | libc::ENOSYS) && ring.is_idle() {
             ring.give_up(error.errno);
-            self.queue.hand_on_refused();
+            self.endpoint.hand_on_refused();
             if ring.is_spent() {
                 return Ok(fd);
             }
         }
-        self.queue.completions.events.forget_descriptor();
+        self.endpoint.completions.events.forget_descriptor();
         Err(error)
     }
 
@@ -115,14 +117,14 @@ impl Handle {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
         let waits = timeout.is_none();
-        self.queue.set_patient(waits);
+        self.endpoint.set_patient(waits);
         let ran = self.run_due(max, waits);
         if ran > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ran);
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            self.queue.sleep(until);
+            self.endpoint.sleep(until);
             let ran = self.run_due(max, waits);
             if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ran);
@@ -134,9 +136,9 @@ impl Handle {
     /// others go on submitting there is no end to these. What callbacks submit goes out as batches.
     /// `waits`: the caller will wait without end if none is.
     fn run_due(&self, max: usize, waits: bool) -> usize {
-        let events = &self.queue.completions.events;
+        let events = &self.endpoint.completions.events;
         events.begin_look();
-        let left = self.queue.reap_to_take(waits);
+        let left = self.endpoint.reap_to_take(waits);
         let max = max.min(events.count_due());
         let mut ran = 0;
         let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
@@ -147,11 +149,11 @@ impl Handle {
             }
             // Others may be asleep, and these callbacks may take long.
             if leaves {
-                self.queue.wake_sleeper();
+                self.endpoint.wake_sleeper();
             }
             ran += batch.len();
             self.plug();
-            batch.drain(..).for_each(|delivery| self.queue.completions.run(delivery));
+            batch.drain(..).for_each(|delivery| self.endpoint.completions.run(delivery));
             self.unplug();
         }
         events.end_look(left);
@@ -159,10 +161,10 @@ impl Handle {
     }
 
     fn check_event_mode(&self) -> Result<(), Error> {
-        if self.queue.mode == Mode::Event {
+        if self.endpoint.mode == CompletionMode::Eventfd {
             return Ok(());
         }
-        let words = format!("{}: not opened with BLKALIGN_COMPLETION_EVENTFD", self.queue.name);
+        let words = format!("{}: not opened with BLKALIGN_COMPLETION_EVENTFD", self.endpoint.name);
         Err(Error::new(libc::EINVAL, words))
     }
 }

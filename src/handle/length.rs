@@ -9,7 +9,7 @@ use blkalign_machine::RequestFlags;
 impl Handle {
     /// Of the object, or of the window; of a window that the object ends inside, the rest.
     pub fn length(&self) -> u64 {
-        let length = self.queue.node.length();
+        let length = self.endpoint.node.length();
         match self.window {
             None => length,
             Some(Window { offset, bytes }) => {
@@ -23,7 +23,7 @@ impl Handle {
     /// EDEADLK inside a callback; EINVAL: a driver's is no multiple of a request alignment.
     pub fn refresh_length(&self) -> Result<u64, Error> {
         self.check_may_wait("looking the length up anew")?;
-        self.catch_up(self.queue.driver.length()?)?;
+        self.catch_up(self.endpoint.driver.length()?)?;
         Ok(self.length())
     }
 
@@ -31,12 +31,12 @@ impl Handle {
     /// itself, in the order of requests: one of them may be changing the length, and then it has
     /// told the storage of it, or not yet.
     pub(super) fn catch_up(&self, seen: u64) -> Result<(), Error> {
-        if seen == self.queue.node.length() {
+        if seen == self.endpoint.node.length() {
             return Ok(());
         }
-        let block = u64::from(self.limits().request_alignment);
+        let block = self.limits().alignments.request;
         if matches!(self.storage, Storage::Callbacks(_)) && !seen.is_multiple_of(block) {
-            return Err(no_multiple(&self.queue.name, seen, block));
+            return Err(no_multiple(&self.endpoint.name, seen, block));
         }
         self.run_anywhere(Submission {
             op: Op::Length,
@@ -51,12 +51,12 @@ impl Handle {
     /// A window lies inside the object when it is opened.
     pub(super) fn check_window(&self) -> Result<(), Error> {
         let Some(Window { offset, bytes }) = self.window else { return Ok(()) };
-        let (bytes, length) = (bytes.unwrap_or(0), self.queue.node.length());
+        let (bytes, length) = (bytes.unwrap_or(0), self.endpoint.node.length());
         // Both are checked against the largest offset that there is; their sum does not overflow.
         if offset + bytes <= length {
             return Ok(());
         }
-        let name = &self.queue.name;
+        let name = &self.endpoint.name;
         let words = format!(
             "{name}: a window of {bytes} bytes at offset {offset} passes the end at {length}"
         );

@@ -6,8 +6,8 @@ use crate::probe::Limits;
 
 /// A handle has been opened.
 pub fn opened(handle: &Handle, options: &Options) {
-    let Handle { queue, limits, .. } = handle;
-    let name = &queue.name;
+    let Handle { endpoint, limits, .. } = handle;
+    let name = &endpoint.name;
     log::info!(
         "{name}: open for {}, {} bytes, engine {}, {}; {}",
         if handle.writable { "reading and writing" } else { "reading" },
@@ -17,9 +17,9 @@ pub fn opened(handle: &Handle, options: &Options) {
         alignments(limits),
     );
     let overrides = [
-        ("request_alignment", options.request_alignment),
-        ("mem_alignment", options.mem_alignment),
-        ("segment_alignment", options.segment_alignment),
+        ("request_alignment", options.alignments.request),
+        ("mem_alignment", options.alignments.memory as u64),
+        ("segment_alignment", options.alignments.segment as u64),
     ];
     for (what, bytes) in overrides.into_iter().filter(|(_, bytes)| *bytes != 0) {
         log::info!("{name}: {what} {bytes} is the options' word and overrides that of the storage");
@@ -31,26 +31,26 @@ pub fn opened(handle: &Handle, options: &Options) {
 fn alignments(limits: &Limits) -> String {
     format!(
         "request_alignment {} ({}), mem_alignment {} ({}), segment_alignment {} ({})",
-        limits.request_alignment,
-        limits.request_alignment_source,
-        limits.mem_alignment,
-        limits.mem_alignment_source,
-        limits.segment_alignment,
-        limits.segment_alignment_source,
+        limits.alignments.request,
+        limits.sources.request,
+        limits.alignments.memory,
+        limits.sources.memory,
+        limits.alignments.segment,
+        limits.sources.segment,
     )
 }
 
 /// Nothing is in flight any more; the handle is about to go.
 pub fn closing(handle: &Handle) {
-    let queue = &handle.queue;
-    queue.say_rest_left_out();
+    let endpoint = &handle.endpoint;
+    endpoint.say_rest_left_out();
     if !log::wants(log::Level::Info) {
         return;
     }
     let stats = handle.stats();
     log::info!(
         "{}: closed after {} reads, {} writes and {} flushes, {} of which failed",
-        queue.name,
+        endpoint.name,
         stats.reads,
         stats.writes,
         stats.flushes,

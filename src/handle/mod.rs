@@ -11,9 +11,9 @@ mod pools;
 mod run;
 mod thread_key;
 
-pub use crate::completion::{set_failure_hook, Callback};
+pub use crate::completion::{set_failure_hook, Callback, CompletionMode};
 use buffers::Buffers;
-pub use options::{CompletionMode, EngineKind, Options};
+pub use options::{EngineKind, Options};
 #[cfg(feature = "simulation")]
 pub use pools::shared_pools;
 
@@ -25,7 +25,7 @@ use smallvec::smallvec;
 use crate::completion::{inside_callback, Generation};
 use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
-use crate::node::{dispatch, with_actions, Owner, Queue, Work};
+use crate::node::{dispatch, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
@@ -50,7 +50,7 @@ pub struct Submission {
 const COPY_ALIGNMENT_MIN: usize = 64;
 
 pub struct Handle {
-    queue: Arc<Queue>,
+    endpoint: Arc<Endpoint>,
     storage: Storage,
     limits: Limits,
     writable: bool,
@@ -102,7 +102,7 @@ impl Handle {
                 return Err((self, error));
             }
             // Nobody uses the handle any more but callbacks, and what these have submitted.
-            if self.queue.completions.is_drained() {
+            if self.endpoint.completions.is_drained() {
                 break;
             }
         }
@@ -113,15 +113,15 @@ impl Handle {
 
     /// Nothing is in flight.
     fn take_apart(self) {
-        let Handle { queue, storage, lock, pool, .. } = self;
-        queue.node.remove_queue(queue.id());
-        if let Some(engine) = &queue.ring {
+        let Handle { endpoint, storage, lock, pool, .. } = self;
+        endpoint.node.remove_queue(endpoint.id());
+        if let Some(engine) = &endpoint.ring {
             engine.stop();
         }
         // A thread that ran the last callback may still be on its way out with its reference.
         // The storage, and a caller's `close`, are to be gone when this returns, and by this
         // thread.
-        queue.part();
+        endpoint.part();
         drop(storage);
         // Not before the last thread has let go of the file.
         drop(lock);
@@ -138,24 +138,24 @@ impl Handle {
         note_id: impl FnMut(u64),
     ) -> Result<u64, Error> {
         self.check(&submission)?;
-        self.queue.pool.ensure_thread()?;
+        self.endpoint.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
         let generation = self.take_in(&submission)?;
-        let owner = Owner::Callback(self.queue.clone(), callback, generation, copy);
+        let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy);
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
-            let Queue { node, .. } = &*self.queue;
-            let id = node.submit(self.queue.id(), thread_key(), request, actions, note_id);
+            let Endpoint { node, .. } = &*self.endpoint;
+            let id = node.submit(self.endpoint.id(), thread_key(), request, actions, note_id);
             // A drain that came since it was counted waits for it, and may have looked for what is
             // held back before it was. The core lock orders the two.
-            if self.queue.completions.is_waited_for(generation) {
-                node.submit_held(self.queue.id(), thread_key(), actions);
+            if self.endpoint.completions.is_waited_for(generation) {
+                node.submit_held(self.endpoint.id(), thread_key(), actions);
             }
             dispatch(actions);
             id
         });
         id.ok_or_else(|| {
-            self.queue.completions.request_over(generation);
+            self.endpoint.completions.request_over(generation);
             self.poisoned()
         })
     }
@@ -164,20 +164,20 @@ impl Handle {
     /// decided.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         let answer = with_actions(|actions| {
-            let answer = self.queue.node.cancel(self.queue.id(), id, actions);
+            let answer = self.endpoint.node.cancel(self.endpoint.id(), id, actions);
             dispatch(actions);
             answer
         });
         answer.map_err(|errno| {
             let why = if errno == libc::EBUSY { "is at the storage" } else { "is not in flight" };
-            Error::new(errno, format!("{}: cancel: request {id} {why}", self.queue.name))
+            Error::new(errno, format!("{}: cancel: request {id} {why}", self.endpoint.name))
         })
     }
 
     /// Takes back whatever has not reached the storage; how many requests that are.
     pub fn cancel_all(&self) -> usize {
         with_actions(|actions| {
-            let count = self.queue.node.cancel_all(self.queue.id(), actions);
+            let count = self.endpoint.node.cancel_all(self.endpoint.id(), actions);
             dispatch(actions);
             count
         })
@@ -192,12 +192,12 @@ impl Handle {
     /// As they are now: the storage may have come to refuse smaller alignments since open.
     pub fn limits(&self) -> Limits {
         let mut limits = self.limits.clone();
-        self.queue.alignments.overlay(&mut limits);
+        self.endpoint.alignments.overlay(&mut limits);
         limits
     }
 
     pub fn engine(&self) -> EngineKind {
-        if self.queue.ring_in_use().is_some() {
+        if self.endpoint.ring_in_use().is_some() {
             EngineKind::IoUring
         } else {
             EngineKind::Threads
@@ -207,28 +207,28 @@ impl Handle {
     /// Why threads do the I/O though io_uring was not ruled out; "" else. Stays as long as the
     /// handle.
     pub fn engine_reason(&self) -> &CStr {
-        self.queue.why_threads()
+        self.endpoint.why_threads()
     }
 
     pub fn stats(&self) -> Stats {
-        self.queue.node.stats(self.queue.id())
+        self.endpoint.node.stats(self.endpoint.id())
     }
 
     /// Jobs of its threads that move I/O.
     #[cfg(test)]
     pub fn work(&self) -> usize {
-        self.queue.pool.load()
+        self.endpoint.pool.load()
     }
 
     /// After a panic at the C door: every later request fails with EIO.
     pub fn poison(&self) {
-        self.queue.node.poison();
+        self.endpoint.node.poison();
     }
 
     /// What is wrong with the call itself, whatever the storage would say.
     fn check(&self, submission: &Submission) -> Result<(), Error> {
         let Submission { op, offset, bytes, .. } = *submission;
-        if self.queue.node.is_poisoned() {
+        if self.endpoint.node.is_poisoned() {
             return Err(self.poisoned());
         }
         if submission.flags.registered {
@@ -237,7 +237,7 @@ impl Handle {
         if matches!(op, Op::Flush | Op::Length) {
             return Ok(());
         }
-        let name = &self.queue.name;
+        let name = &self.endpoint.name;
         if op != Op::Read && !self.writable {
             let words = format!("{name}: the handle was opened for reading only");
             return Err(Error::new(libc::EPERM, words));
@@ -262,7 +262,7 @@ impl Handle {
     }
 
     fn check_truncate(&self, length: u64) -> Result<(), Error> {
-        let name = &self.queue.name;
+        let name = &self.endpoint.name;
         let refuse = |errno, why| Err(Error::new(errno, format!("{name}: truncate: {why}")));
         if self.window.is_some() {
             return refuse(libc::EINVAL, "the handle shows only a window");
@@ -281,7 +281,8 @@ impl Handle {
 
     fn check_may_wait(&self, what: &str) -> Result<(), Error> {
         if inside_callback() {
-            let words = format!("{}: {what} inside a callback would wait for it", self.queue.name);
+            let words =
+                format!("{}: {what} inside a callback would wait for it", self.endpoint.name);
             return Err(Error::new(libc::EDEADLK, words));
         }
         Ok(())
@@ -296,12 +297,12 @@ impl Handle {
             return Ok(None);
         }
         let limits = self.limits();
-        let block = u64::from(limits.request_alignment);
-        let shift = (offset + self.queue.window_offset) % block;
-        let alignment = (limits.mem_alignment as usize).max(COPY_ALIGNMENT_MIN);
+        let block = limits.alignments.request;
+        let shift = (offset + self.endpoint.window_offset) % block;
+        let alignment = limits.alignments.memory.max(COPY_ALIGNMENT_MIN);
         let copy = StableCopy::new(&submission.segments, bytes as usize, alignment, shift as usize);
         let copy = copy.ok_or_else(|| {
-            let words = format!("{}: copying the {bytes} bytes of a write", self.queue.name);
+            let words = format!("{}: copying the {bytes} bytes of a write", self.endpoint.name);
             Error::new(libc::ENOMEM, words)
         })?;
         submission.segments = smallvec![copy.data()];
@@ -326,20 +327,21 @@ impl Handle {
         let Submission { bytes, ref segments, flags, .. } = *submission;
         let vector = if segments.spilled() { size_of_val(segments.as_slice()) } else { 0 };
         let copied = if flags.copied { bytes as usize } else { 0 };
-        let completions = &self.queue.completions;
+        let completions = &self.endpoint.completions;
         let generation = completions.request_taken_in();
         let pending = completions.pending_with(generation);
         if self.headroom.allows(pending, vector + copied) {
             return Ok(generation);
         }
         completions.request_over(generation);
-        let words = format!("{}: a request with {} others in flight", self.queue.name, pending - 1);
+        let words =
+            format!("{}: a request with {} others in flight", self.endpoint.name, pending - 1);
         Err(Error::new(libc::ENOMEM, words))
     }
 
     fn poisoned(&self) -> Error {
         let words =
-            format!("{}: closed to I/O by an earlier fault of the library", self.queue.name);
+            format!("{}: closed to I/O by an earlier fault of the library", self.endpoint.name);
         Error::new(libc::EIO, words)
     }
 }

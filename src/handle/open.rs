@@ -8,15 +8,15 @@ use super::buffers::Buffers;
 use super::length::no_multiple;
 use super::messages;
 use super::pools::pool_for;
-use super::{CompletionMode, EngineKind, Handle, Options, Storage, Window};
-use crate::completion::Mode;
+use super::{EngineKind, Handle, Options, Storage, Window};
+use crate::completion::CompletionMode;
 use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
 use crate::engine::{Headroom, Ring, RingFiles};
-use crate::node::{node_of, Node, Queue, RingEngine};
-use crate::probe::Limits;
+use crate::node::{node_of, Endpoint, Node, RingEngine};
+use crate::probe::{Limits, Source};
 use crate::sync::atomic::AtomicBool;
 use crate::sys::Error;
-use blkalign_machine::{QueueLimits, Suspected};
+use blkalign_machine::{QueueConfig, Suspected};
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
 const TRANSFER_MAX: u64 = 1 << 30;
@@ -61,12 +61,12 @@ impl Handle {
         match &self.storage {
             Storage::File(driver) => {
                 let driver = driver.reopen(&options.file_options())?;
-                Handle::on_file(driver, self.queue.name.clone(), options)
+                Handle::on_file(driver, self.endpoint.name.clone(), options)
             }
             Storage::Callbacks(driver) => {
                 // The storage's own length, not the object's, which may end inside a block.
                 let length = driver.length()?;
-                Handle::on_callbacks(driver.clone(), self.queue.node.clone(), length, options)
+                Handle::on_callbacks(driver.clone(), self.endpoint.node.clone(), length, options)
             }
         }
     }
@@ -95,11 +95,11 @@ impl Handle {
         let name = driver.name().to_owned();
         let mut limits = driver.limits().clone();
         override_alignments(&mut limits, options);
-        let block = u64::from(limits.request_alignment);
+        let block = limits.alignments.request;
         if !length.is_multiple_of(block) {
             return Err(no_multiple(&name, length, block));
         }
-        if limits.max_transfer != 0 && limits.max_transfer < limits.request_alignment {
+        if limits.max_transfer != 0 && u64::from(limits.max_transfer) < block {
             let words = format!(
                 "{name}: the driver's max_transfer {} is below the request alignment {block}",
                 limits.max_transfer
@@ -132,28 +132,25 @@ impl Handle {
         options: &Options,
     ) -> Result<Handle, Error> {
         let pool = pool_for(options.workers);
-        let mode = match options.completion {
-            CompletionMode::Serial => Mode::Serial,
-            CompletionMode::Concurrent => Mode::Concurrent,
-            CompletionMode::Eventfd => Mode::Event,
-        };
+        let mode = options.completion;
         let (ring, why_threads) = ring_for(&storage, &name, mode, options)?;
         let cache_unit = match &storage {
             Storage::File(driver) => Some(driver.cache_unit()),
             Storage::Callbacks(_) => None,
         };
         let is_device = matches!(&storage, Storage::File(driver) if driver.is_device());
-        let mut queue_limits = queue_limits(&limits, cache_unit, options);
+        let mut queue_limits = queue_config(&limits, cache_unit, options);
         if cache_unit.is_some() && !is_device {
             queue_limits.dataless_max = DATALESS_MAX;
         }
         let (driver, threads) = (storage.driver(), pool.pool().clone());
-        let queue = Queue::new(node, driver, threads, ring, mode, name, options.window_offset);
-        let queue = Arc::new(queue);
-        why_threads.iter().for_each(|why| queue.say_threads_from_now_on(why));
-        queue.set_id(queue.node.add_queue(&queue, queue_limits));
+        let endpoint =
+            Endpoint::new(node, driver, threads, ring, mode, name, options.window_offset);
+        let endpoint = Arc::new(endpoint);
+        why_threads.iter().for_each(|why| endpoint.say_threads_from_now_on(why));
+        endpoint.set_id(endpoint.node.add_queue(&endpoint, queue_limits));
         Ok(Handle {
-            queue,
+            endpoint,
             storage,
             limits,
             writable: options.writable,
@@ -193,7 +190,7 @@ fn window_of(options: &Options) -> Option<Window> {
 fn ring_for(
     storage: &Storage,
     name: &str,
-    mode: Mode,
+    mode: CompletionMode,
     options: &Options,
 ) -> Result<(Option<RingEngine>, Option<Error>), Error> {
     let Storage::File(driver) = storage else { return Ok((None, None)) };
@@ -204,12 +201,12 @@ fn ring_for(
     let (flush, limited) = (driver.flush_fd(), options.writable && !driver.is_device());
     let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush, limited });
     let ring = files.and_then(|files| match mode {
-        Mode::Event => Ring::new_polled(files, depth),
-        Mode::Serial | Mode::Concurrent => Ring::new(files, depth),
+        CompletionMode::Eventfd => Ring::new_polled(files, depth),
+        CompletionMode::Serial | CompletionMode::Concurrent => Ring::new(files, depth),
     });
     match ring {
         Ok(ring) => {
-            let holds_back = mode == Mode::Event && !driver.knows_nowait();
+            let holds_back = mode == CompletionMode::Eventfd && !driver.knows_nowait();
             Ok((Some(RingEngine::new(ring, holds_back)), None))
         }
         Err(error) if options.engine == EngineKind::IoUring => {
@@ -220,19 +217,17 @@ fn ring_for(
 }
 
 /// `cache_unit`: what the page cache works in, for a file or device; None for a caller's driver.
-fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> QueueLimits {
-    let request_alignment = u64::from(limits.request_alignment);
-    let unit = cache_unit.unwrap_or(request_alignment).max(request_alignment);
+fn queue_config(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> QueueConfig {
+    let block = limits.alignments.request;
+    let unit = cache_unit.unwrap_or(block).max(block);
     let in_page_cache = cache_unit.is_some() && !limits.direct;
     let transfer = match limits.max_transfer {
         0 => TRANSFER_MAX,
         bytes => u64::from(bytes).min(TRANSFER_MAX),
     };
-    let max_transfer = (transfer & !(request_alignment - 1)).max(request_alignment);
-    QueueLimits {
-        request_alignment,
-        mem_alignment: limits.mem_alignment as usize,
-        segment_alignment: limits.segment_alignment as usize,
+    let max_transfer = (transfer & !(block - 1)).max(block);
+    QueueConfig {
+        alignments: limits.alignments,
         max_transfer,
         max_segments: match limits.max_segments {
             0 => SEGMENTS_MAX,
@@ -244,7 +239,7 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
         last_unit: if cache_unit.is_some() { unit } else { 0 },
         last_block: u64::MAX,
         // The page cache itself reads, modifies and writes whole units.
-        granule: if in_page_cache { unit } else { request_alignment },
+        granule: if in_page_cache { unit } else { block },
         // The kernel pins and maps one page more for each element.
         copy_edges: cache_unit.is_some(),
         suspected: match cache_unit {
@@ -257,11 +252,11 @@ fn queue_limits(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> 
         no_merge: options.no_merge,
         resize: options.resize,
         unmap: options.unmap,
-        discard_alignment: common_multiple(limits.discard_alignment, request_alignment),
+        discard_alignment: common_multiple(limits.discard_alignment, block),
         // A device's word about transfers is about data; a caller's driver was promised that no
         // call at all is longer.
         dataless_max: match cache_unit {
-            Some(_) => TRANSFER_MAX.max(request_alignment),
+            Some(_) => TRANSFER_MAX.max(block),
             None => max_transfer,
         },
         endless: ENDLESS,
@@ -280,32 +275,30 @@ fn common_multiple(piece: u32, block: u64) -> u64 {
 /// What the options say instead of a caller's driver; never less than its own word, which is what
 /// it was promised.
 fn override_alignments(limits: &mut Limits, options: &Options) {
-    use crate::probe::Source::Override;
-    let set = |ours: &mut u32, source: &mut _, wanted: u32| {
+    fn raise<T: PartialOrd>(ours: &mut T, source: &mut Source, wanted: T) {
         if wanted > *ours {
             *ours = wanted;
-            *source = Override;
+            *source = Source::Override;
         }
-    };
-    set(&mut limits.mem_alignment, &mut limits.mem_alignment_source, options.mem_alignment);
-    set(
-        &mut limits.segment_alignment,
-        &mut limits.segment_alignment_source,
-        options.segment_alignment,
-    );
-    let request = options.request_alignment.max(limits.segment_alignment);
-    set(&mut limits.request_alignment, &mut limits.request_alignment_source, request);
+    }
+    let Limits { alignments, sources, .. } = limits;
+    raise(&mut alignments.memory, &mut sources.memory, options.alignments.memory);
+    raise(&mut alignments.segment, &mut sources.segment, options.alignments.segment);
+    let request = options.alignments.request.max(alignments.segment as u64);
+    raise(&mut alignments.request, &mut sources.request, request);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Alignments;
 
     #[test]
     fn the_last_block_and_the_granule_are_whole_units_of_the_page_cache() {
         let of = |direct| {
-            let limits = Limits { request_alignment: 512, direct, ..Limits::default() };
-            let limits = queue_limits(&limits, Some(16384), &Options::default());
+            let alignments = Alignments { request: 512, ..Alignments::default() };
+            let limits = Limits { alignments, direct, ..Limits::default() };
+            let limits = queue_config(&limits, Some(16384), &Options::default());
             (limits.last_unit, limits.granule)
         };
         assert_eq!(of(true), (16384, 512));

@@ -1,6 +1,7 @@
 //! What a handle is opened with, and what of it this version can do.
 
-use crate::driver::{FileOptions, Use};
+use crate::completion::CompletionMode;
+use crate::driver::{Alignments, FileOptions, Use};
 use crate::sys::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,15 +11,6 @@ pub enum EngineKind {
     Auto = 0,
     Threads = 1,
     IoUring = 2,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u32)]
-pub enum CompletionMode {
-    #[default]
-    Serial = 0,
-    Concurrent = 1,
-    Eventfd = 2,
 }
 
 /// `blkalign_open_options`, already checked for form (size, unknown bits, powers of two).
@@ -39,9 +31,8 @@ pub struct Options {
     pub completion: CompletionMode,
     pub workers: u32,
     pub queue_depth: u32,
-    pub request_alignment: u32,
-    pub mem_alignment: u32,
-    pub segment_alignment: u32,
+    /// What the caller insists on; 0: what the storage says.
+    pub alignments: Alignments,
     pub guest_block_size: u32,
     pub window_offset: u64,
     pub window_length: u64,
@@ -94,9 +85,7 @@ impl Options {
             buffered_ok: self.buffered_ok,
             create: self.create,
             resize: self.resize,
-            request_alignment: self.request_alignment,
-            mem_alignment: self.mem_alignment,
-            segment_alignment: self.segment_alignment,
+            alignments: self.alignments,
         }
     }
 }

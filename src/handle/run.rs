@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::thread_key::thread_key;
 use super::{Handle, Submission};
 use crate::node::{dispatch, failure, perform, release, with_actions};
-use crate::node::{Action, Actions, Owner, Queue, Waiter};
+use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::Error;
 
 thread_local! {
@@ -42,12 +42,12 @@ impl Handle {
         let waiter = fresh_waiter();
         let generation = self.take_in(&submission)?;
         let result = self.run_taken_in(submission, &waiter);
-        release(copy, &self.queue);
-        self.queue.completions.request_over(generation);
+        release(copy, &self.endpoint);
+        self.endpoint.completions.request_over(generation);
         SPARE_WAITER.set(Some(waiter));
         match result {
             Some(result) => result.map_err(|errno| {
-                failure(&self.queue, op, offset + self.queue.window_offset, bytes, errno)
+                failure(&self.endpoint, op, offset + self.endpoint.window_offset, bytes, errno)
             }),
             None => Err(self.poisoned()),
         }
@@ -60,15 +60,15 @@ impl Handle {
     ) -> Option<Result<(), i32>> {
         let request = self.request(submission, Owner::Waiter(waiter.clone()));
         let taken_in = with_actions(|actions| {
-            let Queue { node, .. } = &*self.queue;
-            let id = node.submit_now(self.queue.id(), thread_key(), request, actions);
+            let Endpoint { node, .. } = &*self.endpoint;
+            let id = node.submit_now(self.endpoint.id(), thread_key(), request, actions);
             self.carry_out(actions, waiter);
             id
         });
         taken_in?;
         Some(match waiter.get() {
             Some(result) => result,
-            None => self.queue.node.while_waited_for(|| waiter.wait()),
+            None => self.endpoint.node.while_waited_for(|| waiter.wait()),
         })
     }
 
@@ -84,7 +84,7 @@ impl Handle {
             let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
             // What may go on beside it, such as the other edge, goes to the pool first.
             dispatch(actions);
-            perform(&self.queue, io, actions);
+            perform(&self.endpoint, io, actions);
             if waiter.get().is_some() || completes(actions, waiter) {
                 break;
             }
@@ -95,10 +95,10 @@ impl Handle {
     /// Whether this thread can carry `action` out as part of its own request.
     fn is_own(&self, action: &Action, slot: Option<u32>) -> bool {
         match action {
-            Action::Io(queue, io) => {
-                Arc::ptr_eq(queue, &self.queue)
+            Action::Io(endpoint, io) => {
+                Arc::ptr_eq(endpoint, &self.endpoint)
                     && Some(io.id.slot) == slot
-                    && !queue.driver.is_asynchronous(io.op)
+                    && !endpoint.driver.is_asynchronous(io.op)
             }
             Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => false,
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread::LocalKey;
 
 use super::job::{io_done, Work};
-use super::{with_actions, Action, Actions, Owner, Queue};
-use crate::completion::{outside_callback, Delivery, Mode};
+use super::{with_actions, Action, Actions, Endpoint, Owner};
+use crate::completion::{outside_callback, CompletionMode, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool, StableCopy};
 use crate::sys::Error;
@@ -45,7 +45,7 @@ pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<
 
 /// I/Os of one handle for its ring: one system call for all of them.
 struct RingBatch {
-    queue: Option<Arc<Queue>>,
+    endpoint: Option<Arc<Endpoint>>,
     ios: Vec<Io>,
 }
 
@@ -64,20 +64,20 @@ impl Drop for RingBatch {
 
 impl RingBatch {
     fn new() -> RingBatch {
-        RingBatch { queue: None, ios: Vec::new() }
+        RingBatch { endpoint: None, ios: Vec::new() }
     }
 
-    fn add(&mut self, queue: Arc<Queue>, mut io: Io) {
+    fn add(&mut self, endpoint: Arc<Endpoint>, mut io: Io) {
         if io.op == Op::Write {
-            io.atomic = io.atomic && queue.driver.takes_atomic(&io);
+            io.atomic = io.atomic && endpoint.driver.takes_atomic(&io);
             run_copies(&io.copies);
         }
-        if let (true, Some(engine)) = (io.registered, &queue.ring) {
+        if let (true, Some(engine)) = (io.registered, &endpoint.ring) {
             io.buffer = engine.ring.fixed_buffer(&io);
         }
-        if !self.queue.as_ref().is_some_and(|its| Arc::ptr_eq(its, &queue)) {
+        if !self.endpoint.as_ref().is_some_and(|its| Arc::ptr_eq(its, &endpoint)) {
             self.submit();
-            self.queue = Some(queue);
+            self.endpoint = Some(endpoint);
         }
         if self.ios.capacity() == 0 {
             self.ios = SPARE_IOS.take();
@@ -86,15 +86,15 @@ impl RingBatch {
     }
 
     fn submit(&mut self) {
-        let Some(queue) = self.queue.take() else { return };
-        let Some(engine) = &queue.ring else { unreachable!("added for its ring") };
-        if queue.mode != Mode::Event {
-            queue.ensure_reaper();
+        let Some(endpoint) = self.endpoint.take() else { return };
+        let Some(engine) = &endpoint.ring else { unreachable!("added for its ring") };
+        if endpoint.mode != CompletionMode::Eventfd {
+            endpoint.ensure_reaper();
         }
         engine.submit_or_hold_back(&mut self.ios);
-        queue.hand_on_refused();
-        if queue.is_polled() && queue.node.is_waited_for() {
-            queue.ensure_unpolled_progress();
+        endpoint.hand_on_refused();
+        if endpoint.is_polled() && endpoint.node.is_waited_for() {
+            endpoint.ensure_unpolled_progress();
         }
     }
 }
@@ -102,20 +102,22 @@ impl RingBatch {
 /// What a library thread has to do for `action`, if it needs one.
 fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)> {
     match action {
-        Action::Io(queue, io) => {
-            if queue.driver.is_asynchronous(io.op) {
-                start(queue, io);
+        Action::Io(endpoint, io) => {
+            if endpoint.driver.is_asynchronous(io.op) {
+                start(endpoint, io);
                 return None;
             }
-            if queue.ring_for(&io).is_some() {
-                batch.add(queue, io);
+            if endpoint.ring_for(&io).is_some() {
+                batch.add(endpoint, io);
                 return None;
             }
-            Some((queue.pool.clone(), Work::Io(queue, io)))
+            Some((endpoint.pool.clone(), Work::Io(endpoint, io)))
         }
-        Action::Probe(queue, refusal) => Some((queue.pool.clone(), Work::Probe(queue, refusal))),
-        Action::Stalled(queue, io) => {
-            queue.say_failed(&io, libc::EIO);
+        Action::Probe(endpoint, refused) => {
+            Some((endpoint.pool.clone(), Work::Probe(endpoint, refused)))
+        }
+        Action::Stalled(endpoint, io) => {
+            endpoint.say_failed(&io, libc::EIO);
             None
         }
         Action::Complete(completion) => deliver(completion),
@@ -129,42 +131,42 @@ fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
             waiter.set(result);
             None
         }
-        Owner::Callback(queue, callback, generation, copy) => {
-            let result = result.map_err(|errno| failure(&queue, op, offset, bytes, errno));
-            release(copy, &queue);
-            deliver_callback(queue, Delivery { callback, generation, result })
+        Owner::Callback(endpoint, callback, generation, copy) => {
+            let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
+            release(copy, &endpoint);
+            deliver_callback(endpoint, Delivery { callback, generation, result })
         }
     }
 }
 
 /// Gives the copy that a write was made from back; or not, after a fault of the library: then the
 /// request may be over while its I/O is not.
-pub fn release(copy: Option<StableCopy>, queue: &Queue) {
+pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
     match copy {
-        Some(copy) if queue.node.is_poisoned() => copy.abandon(),
+        Some(copy) if endpoint.node.is_poisoned() => copy.abandon(),
         copy => drop(copy),
     }
 }
 
-fn deliver_callback(queue: Arc<Queue>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
-    let pool = queue.pool.clone();
-    match queue.mode {
-        Mode::Concurrent => Some((pool, Work::Callback(queue, delivery))),
-        Mode::Serial => {
-            let first = queue.completions.push(delivery);
-            first.then(|| (pool, Work::Callbacks(queue)))
+fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
+    let pool = endpoint.pool.clone();
+    match endpoint.mode {
+        CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
+        CompletionMode::Serial => {
+            let first = endpoint.completions.push(delivery);
+            first.then(|| (pool, Work::Callbacks(endpoint)))
         }
-        Mode::Event => {
-            queue.push_due(delivery);
+        CompletionMode::Eventfd => {
+            endpoint.push_due(delivery);
             None
         }
     }
 }
 
 /// A request's failure in words; `offset` counts from the start of the object.
-pub fn failure(queue: &Queue, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
-    let name = &queue.name;
-    let offset = offset.saturating_sub(queue.window_offset);
+pub fn failure(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
+    let name = &endpoint.name;
+    let offset = offset.saturating_sub(endpoint.window_offset);
     let words = match op {
         Op::Read => format!("{name}: read of {bytes} bytes at offset {offset}"),
         Op::Write => format!("{name}: write of {bytes} bytes at offset {offset}"),
@@ -177,13 +179,13 @@ pub fn failure(queue: &Queue, op: Op, offset: u64, bytes: u64, errno: i32) -> Er
         Op::Flush => format!("{name}: flush"),
         Op::Fill => format!("{name}: filling memory"),
     };
-    let words = if op == Op::Read { words } else { words + queue.driver.why(errno) };
+    let words = if op == Op::Read { words } else { words + endpoint.driver.why(errno) };
     Error::new(errno, words)
 }
 
 thread_local! {
     /// I/Os that this thread still has to start.
-    static TO_START: RefCell<VecDeque<(Arc<Queue>, Io)>> = const { RefCell::new(VecDeque::new()) };
+    static TO_START: RefCell<VecDeque<(Arc<Endpoint>, Io)>> = const { RefCell::new(VecDeque::new()) };
     /// How many drivers this thread is starting an I/O of, one inside the other.
     static STARTING: Cell<u32> = const { Cell::new(0) };
     /// A result is being taken in while a driver starts an I/O: what follows is started later.
@@ -208,20 +210,20 @@ impl<T: Copy + 'static> Drop for Marked<T> {
 /// Starts an I/O of an asynchronous driver. A driver may finish it before `start` returns, which
 /// asks for the next I/O, and so on: the list turns that recursion into a loop. A driver may
 /// also use another handle from within, and wait for it: that I/O is started at once.
-fn start(queue: Arc<Queue>, io: Io) {
-    TO_START.with_borrow_mut(|list| list.push_back((queue, io)));
+fn start(endpoint: Arc<Endpoint>, io: Io) {
+    TO_START.with_borrow_mut(|list| list.push_back((endpoint, io)));
     if LATER.get() {
         return;
     }
-    while let Some((queue, io)) = TO_START.with_borrow_mut(VecDeque::pop_front) {
+    while let Some((endpoint, io)) = TO_START.with_borrow_mut(VecDeque::pop_front) {
         if io.op == Op::Write {
             run_copies(&io.copies);
         }
-        let driver = queue.driver.clone();
+        let driver = endpoint.driver.clone();
         let done = Box::new(move |io: Io, result| {
             let _later = Marked::new(&LATER, STARTING.get() > 0);
             with_actions(|actions| {
-                io_done(&queue, io, result, actions);
+                io_done(&endpoint, io, result, actions);
                 dispatch(actions);
             });
         });

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
 use super::repair::probe_again;
-use super::{with_actions, Actions, Queue};
+use super::{with_actions, Actions, Endpoint};
 use crate::completion::{outside_callback, Delivery};
 use crate::driver::{Io, Op};
 use crate::engine::{fill, run_copies, Job, Kind, Pool};
 use crate::log;
 use crate::sys::caught;
-use blkalign_machine::Refusal;
+use blkalign_machine::RefusedIo;
 
 pub enum Work {
-    Io(Arc<Queue>, Io),
+    Io(Arc<Endpoint>, Io),
     /// Trying what alignments the storage takes.
-    Probe(Arc<Queue>, Box<Refusal>),
+    Probe(Arc<Endpoint>, Box<RefusedIo>),
     /// SERIAL: the callbacks of a handle that are due.
-    Callbacks(Arc<Queue>),
+    Callbacks(Arc<Endpoint>),
     /// CONCURRENT: one of them.
-    Callback(Arc<Queue>, Delivery),
+    Callback(Arc<Endpoint>, Delivery),
     /// Taking a ring's results in.
-    Reap(Arc<Queue>),
+    Reap(Arc<Endpoint>),
     /// EVENTFD: the same, while synchronous calls or requests of other handles wait.
-    ReapUnpolled(Arc<Queue>),
+    ReapUnpolled(Arc<Endpoint>),
 }
 
 impl Job for Work {
@@ -38,61 +38,61 @@ impl Job for Work {
     /// I/O hangs with its object, a callback with its handle.
     fn owner(&self) -> usize {
         match self {
-            Work::Io(queue, _) | Work::Probe(queue, _) => Arc::as_ptr(&queue.node).addr(),
-            Work::Callbacks(queue) | Work::Callback(queue, _) => Arc::as_ptr(queue).addr(),
-            Work::Reap(queue) | Work::ReapUnpolled(queue) => Arc::as_ptr(queue).addr(),
+            Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),
+            Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
+            Work::Reap(endpoint) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
         }
     }
 
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
         match self {
-            Work::Io(queue, io) => {
+            Work::Io(endpoint, io) => {
                 return with_actions(|actions| {
-                    perform(&queue, io, actions);
+                    perform(&endpoint, io, actions);
                     dispatch_keeping_one(actions, pool)
                 });
             }
-            Work::Probe(queue, refusal) => {
+            Work::Probe(endpoint, refused) => {
                 return with_actions(|actions| {
-                    probe_again(&queue, &refusal, actions);
+                    probe_again(&endpoint, &refused, actions);
                     dispatch_keeping_one(actions, pool)
                 });
             }
-            Work::Callbacks(queue) => {
-                return queue.completions.run_serially().then_some(Work::Callbacks(queue));
+            Work::Callbacks(endpoint) => {
+                return endpoint.completions.run_serially().then_some(Work::Callbacks(endpoint));
             }
-            Work::Callback(queue, delivery) => queue.completions.run(delivery),
-            Work::Reap(queue) => queue.reap_until_idle(),
-            Work::ReapUnpolled(queue) => queue.reap_unpolled(),
+            Work::Callback(endpoint, delivery) => endpoint.completions.run(delivery),
+            Work::Reap(endpoint) => endpoint.reap_until_idle(),
+            Work::ReapUnpolled(endpoint) => endpoint.reap_unpolled(),
         }
         None
     }
 }
 
 /// Carries out one I/O on this thread and tells the machine.
-pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
+pub fn perform(endpoint: &Endpoint, io: Io, actions: &mut Actions) {
     if io.op == Op::Fill {
         fill(&io.segments);
         let bytes = io.bytes;
-        return queue.node.io_done([(io, Ok(bytes))], actions);
+        return endpoint.node.io_done([(io, Ok(bytes))], actions);
     }
     if io.op == Op::Write {
         run_copies(&io.copies);
     }
-    let result = caught(|| outside_callback(|| queue.driver.perform(&io)));
+    let result = caught(|| outside_callback(|| endpoint.driver.perform(&io)));
     let result = result.unwrap_or_else(|panic| {
-        log::error!("{}: {panic}; it takes no I/O any more", queue.name);
-        queue.node.poison();
+        log::error!("{}: {panic}; it takes no I/O any more", endpoint.name);
+        endpoint.node.poison();
         Err(libc::EIO)
     });
-    io_done(queue, io, result, actions);
+    io_done(endpoint, io, result, actions);
 }
 
 /// An I/O is over: brings a read's bounced bytes home, then tells the machine.
-pub fn io_done(queue: &Queue, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
-    let result = queue.heard(&io, result);
+pub fn io_done(endpoint: &Endpoint, io: Io, result: Result<u64, i32>, actions: &mut Actions) {
+    let result = endpoint.heard(&io, result);
     bring_home(&io, result);
-    queue.node.io_done([(io, result)], actions);
+    endpoint.node.io_done([(io, result)], actions);
 }
 
 /// Copies what a read has brought into scratch to the guest, if it brought all of it.

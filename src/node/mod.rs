@@ -6,9 +6,9 @@
 //! `dispatch`.
 
 mod dispatch;
+mod endpoint;
 mod held;
 mod job;
-mod queue;
 mod registry;
 mod repair;
 mod ring;
@@ -16,8 +16,8 @@ mod ring;
 mod tests;
 
 pub use dispatch::{dispatch, failure, release};
+pub use endpoint::{Endpoint, Owner, Waiter};
 pub use job::{perform, Work};
-pub use queue::{Owner, Queue, Waiter};
 pub use registry::node_of;
 #[cfg(any(test, feature = "simulation"))]
 pub use registry::open_nodes;
@@ -32,10 +32,10 @@ use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
-use blkalign_machine::{Alignments, Machine, PlugKey, QueueId, QueueLimits};
+use blkalign_machine::{Alignments, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
 use blkalign_machine::{Request, RequestId, Stats};
 
-pub type Action = blkalign_machine::Action<Arc<Queue>, Owner>;
+pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
 pub type Actions = Vec<Action>;
 
 thread_local! {
@@ -63,7 +63,7 @@ pub struct Node {
     sleeping_calls: AtomicUsize,
 }
 
-type NodeMachine = Machine<Arc<Queue>, Owner, ScratchCache>;
+type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
 
 struct Core {
     machine: NodeMachine,
@@ -91,8 +91,8 @@ impl Node {
         self.length.load(Ordering::Acquire)
     }
 
-    pub fn add_queue(&self, queue: &Arc<Queue>, limits: QueueLimits) -> QueueId {
-        self.core.lock().machine.add_queue(queue.clone(), limits)
+    pub fn add_queue(&self, endpoint: &Arc<Endpoint>, limits: QueueConfig) -> QueueId {
+        self.core.lock().machine.add_queue(endpoint.clone(), limits)
     }
 
     pub fn remove_queue(&self, queue: QueueId) {
@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// The handles that are open.
-    pub fn queues(&self) -> Vec<Arc<Queue>> {
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.core.lock().machine.owners().cloned().collect()
     }
 
@@ -210,17 +210,13 @@ impl Node {
         self.with_machine(actions, |machine, actions| machine.submit_all_held(queue, actions));
     }
 
-    /// Larger alignments that the storage takes, or None, for a queue whose I/O it refuses: those
-    /// that the queue has from now on. None: the machine takes nothing any more.
-    pub fn repaired(
-        &self,
-        larger: Option<Alignments>,
-        actions: &mut Actions,
-    ) -> Option<Alignments> {
+    /// What trials have shown for a queue whose I/O the storage refuses: the alignments that the
+    /// queue has from now on. None: the machine takes nothing any more.
+    pub fn repaired(&self, outcome: ProbeOutcome, actions: &mut Actions) -> Option<Alignments> {
         let mut now = None;
         self.with_machine(actions, |machine, actions| {
             let first = actions.len();
-            now = machine.repaired(larger, actions);
+            now = machine.repaired(outcome, actions);
             machine.join(first, actions);
         });
         now
@@ -267,21 +263,21 @@ impl Node {
             actions.extend(kept);
             let failed = core.machine.abandon();
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
-            let name = core.machine.owners().next().map(|queue| queue.name.clone());
+            let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
             drop(core);
             log::error!("{}: {panic}; it takes no I/O any more", name.unwrap_or_default());
             return;
         }
         self.length.store(core.machine.length(), Ordering::Release);
         let waits = core.machine.waits_across_queues();
-        let polled: Vec<Arc<Queue>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
-            core.machine.owners().filter(|queue| queue.is_polled()).cloned().collect()
+        let polled: Vec<Arc<Endpoint>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
+            core.machine.owners().filter(|endpoint| endpoint.is_polled()).cloned().collect()
         } else {
             Vec::new()
         };
         self.waits_across.store(waits, Ordering::SeqCst);
         drop(core);
-        polled.iter().for_each(Queue::ensure_unpolled_progress);
+        polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
 
     /// Whether a synchronous call, or a request of another handle, may wait for I/O whose results
@@ -293,10 +289,10 @@ impl Node {
     /// Runs `wait`, in which a synchronous call waits for what others do.
     pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
         self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
-        self.queues()
+        self.endpoints()
             .iter()
             .filter(|its| its.is_polled())
-            .for_each(Queue::ensure_unpolled_progress);
+            .for_each(Endpoint::ensure_unpolled_progress);
         let result = wait();
         self.sleeping_calls.fetch_sub(1, Ordering::SeqCst);
         result

@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use super::{Actions, Queue};
+use super::{Actions, Endpoint};
 use crate::completion::outside_callback;
 use crate::driver::{Io, IoId, Lane, Op, Segment, Segments};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::probe::{Limits, Source};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::mpsc;
 use crate::sys::caught;
-use blkalign_machine::{Alignments, Refusal, ScratchPool};
+use blkalign_machine::{Alignments, ProbeOutcome, RefusedIo, ScratchPool};
 
 /// The largest block that is tried, as at open.
 const TRIAL_MAX: u64 = 1 << 16;
@@ -25,35 +25,35 @@ const PAGE: u64 = 4096;
 
 /// The alignments of a queue, for whoever asks. All relaxed: facts on their own.
 #[derive(Default)]
-pub struct Present {
+pub struct CurrentAlignments {
     /// 0: as at open.
-    request: AtomicU32,
-    mem: AtomicU32,
-    segment: AtomicU32,
+    request: AtomicU64,
+    memory: AtomicUsize,
+    segment: AtomicUsize,
     /// Larger values were no help once.
     settled: AtomicBool,
 }
 
-impl Present {
+impl CurrentAlignments {
     fn set(&self, now: Alignments) {
-        self.request.store(u32::try_from(now.request).unwrap_or(0), Ordering::Relaxed);
-        self.mem.store(u32::try_from(now.mem).unwrap_or(0), Ordering::Relaxed);
-        self.segment.store(u32::try_from(now.segment).unwrap_or(0), Ordering::Relaxed);
+        self.request.store(now.request, Ordering::Relaxed);
+        self.memory.store(now.memory, Ordering::Relaxed);
+        self.segment.store(now.segment, Ordering::Relaxed);
     }
 
     /// Puts them over what was found at open.
     pub fn overlay(&self, limits: &mut Limits) {
-        let put = |now: &AtomicU32, value: &mut u32, source: &mut Source| {
-            let now = now.load(Ordering::Relaxed);
-            if now != 0 && now != *value {
+        fn put<T: PartialEq + Default>(now: T, value: &mut T, source: &mut Source) {
+            if now != T::default() && now != *value {
                 *value = now;
                 *source = Source::Trial;
             }
-        };
-        let Limits { request_alignment, mem_alignment, segment_alignment, .. } = limits;
-        put(&self.request, request_alignment, &mut limits.request_alignment_source);
-        put(&self.mem, mem_alignment, &mut limits.mem_alignment_source);
-        put(&self.segment, segment_alignment, &mut limits.segment_alignment_source);
+        }
+        let Limits { alignments, sources, .. } = limits;
+        let Alignments { request, memory, segment } = alignments;
+        put(self.request.load(Ordering::Relaxed), request, &mut sources.request);
+        put(self.memory.load(Ordering::Relaxed), memory, &mut sources.memory);
+        put(self.segment.load(Ordering::Relaxed), segment, &mut sources.segment);
     }
 
     /// Whether an I/O that failed so may be tried again with others.
@@ -66,38 +66,34 @@ impl Present {
 }
 
 /// Looks for alignments that the storage takes, and tells the machine.
-pub fn probe_again(queue: &Arc<Queue>, refusal: &Refusal, actions: &mut Actions) {
-    let found = caught(|| find_larger(refusal, &mut |shape| read(queue, refusal, shape)));
+pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut Actions) {
+    let found = caught(|| find_larger(refused, &mut |shape| read(endpoint, refused, shape)));
     let found = found.unwrap_or_else(|panic| {
-        log::error!("{}: {panic}; it takes no I/O any more", queue.name);
-        queue.node.poison();
-        None
+        log::error!("{}: {panic}; it takes no I/O any more", endpoint.name);
+        endpoint.node.poison();
+        ProbeOutcome::NothingHelps
     });
-    let before = refusal.limits.alignments();
-    let Some(now) = queue.node.repaired(found, actions) else { return };
-    let changed = |now: &Alignments| Alignments { guessed: false, ..*now } != before;
-    if changed(&now) {
-        queue.alignments.set(now);
+    let Some(now) = endpoint.node.repaired(found, actions) else { return };
+    let changed = now != refused.config.alignments;
+    if changed {
+        endpoint.alignments.set(now);
     }
-    let Refusal { op, offset, errno, .. } = refusal;
+    let RefusedIo { op, offset, errno, .. } = refused;
     let verb = if *op == Op::Read { "read" } else { "write" };
-    let name = &queue.name;
+    let name = &endpoint.name;
     let refused =
         format!("{name}: the storage refuses an aligned {verb} at {offset} (errno {errno})");
-    if found.is_some() && changed(&now) {
-        log::warning!(
-            "{refused}; {}{}",
-            words(now),
-            if found.is_some_and(|it| it.guessed) {
-                ": a guess, since it takes such reads"
-            } else {
-                ", which it takes"
-            }
-        );
+    let how = match found {
+        ProbeOutcome::NothingHelps => None,
+        ProbeOutcome::Found(_) => Some(", which it takes"),
+        ProbeOutcome::Guessed(_) => Some(": a guess, since it takes such reads"),
+    };
+    if let Some(how) = how.filter(|_| changed) {
+        log::warning!("{refused}; {}{how}", words(now));
         return;
     }
     if *errno == libc::EINVAL {
-        queue.alignments.settled.store(true, Ordering::Relaxed);
+        endpoint.alignments.settled.store(true, Ordering::Relaxed);
     }
     log::warning!("{refused}, and larger alignments do not help; {}", words(now));
 }
@@ -105,65 +101,78 @@ pub fn probe_again(queue: &Arc<Queue>, refusal: &Refusal, actions: &mut Actions)
 fn words(now: Alignments) -> String {
     format!(
         "request_alignment is {} now, mem_alignment {}, segment_alignment {}",
-        now.request, now.mem, now.segment
+        now.request, now.memory, now.segment
     )
 }
 
 /// The smallest alignments that the storage takes, none smaller than those that hold. `works`:
-/// carries out a trial. None: they are no matter of alignment.
-fn find_larger(refusal: &Refusal, works: &mut dyn FnMut(Alignments) -> bool) -> Option<Alignments> {
-    let now = refusal.limits.alignments();
-    if place(refusal, now.request) + now.request > refusal.storage {
-        return None;
+/// carries out a trial. `NothingHelps`: the refusal is no matter of alignment.
+fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -> ProbeOutcome {
+    let now = refused.config.alignments;
+    if place(refused, now.request) + now.request > refused.storage {
+        return ProbeOutcome::NothingHelps;
     }
     if works(now) {
         // Writes may need more than reads.
-        let wanted = Alignments { request: (2 * now.request).max(PAGE), guessed: true, ..now };
-        let writes = refusal.op == Op::Write && refusal.errno == libc::EINVAL;
-        return (writes && suits(refusal, wanted.request) && works(wanted)).then_some(wanted);
+        let wanted = Alignments { request: (2 * now.request).max(PAGE), ..now };
+        let writes = refused.op == Op::Write && refused.errno == libc::EINVAL;
+        return if writes && suits(refused, wanted.request) && works(wanted) {
+            ProbeOutcome::Guessed(wanted)
+        } else {
+            ProbeOutcome::NothingHelps
+        };
     }
+    match smallest_working(refused, now, works) {
+        // What fails and works by turns is no matter of alignment either.
+        Some(found) if found != now && !works(now) => ProbeOutcome::Found(found),
+        _ => ProbeOutcome::NothingHelps,
+    }
+}
+
+fn smallest_working(
+    refused: &RefusedIo,
+    now: Alignments,
+    works: &mut dyn FnMut(Alignments) -> bool,
+) -> Option<Alignments> {
     let smallest = |from: u64, to: u64, works: &mut dyn FnMut(u64) -> bool| {
         let sizes = std::iter::successors(Some(from), |size| Some(size * 2));
         sizes.take_while(|&size| size <= to).find(|&size| works(size))
     };
-    let page = now.mem.max(PAGE as usize);
+    let page = now.memory.max(PAGE as usize);
     let whole = |request: u64| Alignments {
         request,
-        mem: page.max(request as usize),
+        memory: page.max(request as usize),
         segment: request as usize,
-        guessed: false,
     };
     let request = smallest(now.request, TRIAL_MAX, &mut |request| {
-        suits(refusal, request) && works(whole(request))
+        suits(refused, request) && works(whole(request))
     })?;
     let whole = whole(request);
-    let mem = smallest(now.mem as u64, whole.mem as u64, &mut |mem| {
-        mem == whole.mem as u64 || works(Alignments { mem: mem as usize, ..whole })
+    let memory = smallest(now.memory as u64, whole.memory as u64, &mut |memory| {
+        memory == whole.memory as u64 || works(Alignments { memory: memory as usize, ..whole })
     })?;
-    let mem = mem as usize;
+    let memory = memory as usize;
     let segment = smallest(now.segment as u64, request, &mut |segment| {
-        segment == request || works(Alignments { mem, segment: segment as usize, ..whole })
+        segment == request || works(Alignments { memory, segment: segment as usize, ..whole })
     })?;
-    let found = Alignments { mem, segment: segment as usize, ..whole };
-    // What fails and works by turns is no matter of alignment either.
-    (found != now && !works(now)).then_some(found)
+    Some(Alignments { memory, segment: segment as usize, ..whole })
 }
 
 /// Whether the storage can be used in blocks of so many bytes, and has one at that place.
-fn suits(refusal: &Refusal, request: u64) -> bool {
-    let Refusal { limits, storage, .. } = refusal;
-    let end = place(refusal, request) + request;
+fn suits(refused: &RefusedIo, request: u64) -> bool {
+    let RefusedIo { config, storage, .. } = refused;
+    let end = place(refused, request) + request;
     request <= TRIAL_MAX
-        && request <= limits.max_transfer
+        && request <= config.max_transfer
         && end <= *storage
-        && (limits.last_unit > 0 || storage.is_multiple_of(request))
+        && (config.last_unit > 0 || storage.is_multiple_of(request))
 }
 
 /// Where to try blocks of so many bytes: where the I/O was refused; but if that made the object
 /// longer the storage has its old length back by now and may end before, so at its start.
-fn place(refusal: &Refusal, request: u64) -> u64 {
-    let Refusal { limits, offset, storage, .. } = refusal;
-    let now = limits.request_alignment;
+fn place(refused: &RefusedIo, request: u64) -> u64 {
+    let RefusedIo { config, offset, storage, .. } = refused;
+    let now = config.alignments.request;
     let is_there = offset / now * now + now <= *storage;
     if is_there {
         offset / request * request
@@ -184,50 +193,48 @@ fn elements(shape: Alignments, segments_max: usize) -> Vec<usize> {
 }
 
 /// Whether a read of this shape succeeds.
-fn read(queue: &Arc<Queue>, refusal: &Refusal, shape: Alignments) -> bool {
-    let lengths = elements(shape, refusal.limits.max_segments);
+fn read(endpoint: &Arc<Endpoint>, refused: &RefusedIo, shape: Alignments) -> bool {
+    let lengths = elements(shape, refused.config.max_segments);
     let mut cache = ScratchCache::default();
-    let room = shape.request as usize + 4 * shape.mem * lengths.len();
-    let Some(memory) = cache.take(room, 2 * shape.mem) else { return false };
+    let room = shape.request as usize + 4 * shape.memory * lengths.len();
+    let Some(memory) = cache.take(room, 2 * shape.memory) else { return false };
     let mut at = memory.address;
     let mut segments = Segments::new();
     for bytes in lengths {
-        at = at.next_multiple_of(2 * shape.mem) + shape.mem;
+        at = at.next_multiple_of(2 * shape.memory) + shape.memory;
         segments.push(Segment { address: at, bytes });
         at += bytes;
     }
-    let offset = place(refusal, shape.request);
+    let offset = place(refused, shape.request);
     let id = IoId { slot: u32::MAX, part: 0 };
     let io = Io { bytes: shape.request, segments, ..Io::new(id, Op::Read, offset) };
-    let result = carry_out(queue, io);
+    let result = carry_out(endpoint, io);
     cache.give(memory);
     result == Ok(shape.request)
 }
 
 /// Carries out one I/O to its end.
-fn carry_out(queue: &Arc<Queue>, io: Io) -> Result<u64, i32> {
-    if !queue.driver.is_asynchronous(io.op) {
-        return outside_callback(|| queue.driver.perform(&io));
+fn carry_out(endpoint: &Arc<Endpoint>, io: Io) -> Result<u64, i32> {
+    if !endpoint.driver.is_asynchronous(io.op) {
+        return outside_callback(|| endpoint.driver.perform(&io));
     }
     let (answer, answered) = mpsc::channel();
     let done = Box::new(move |_, result| {
         // The receiver waits for it.
         let _ = answer.send(result);
     });
-    outside_callback(|| queue.driver.start(io, done));
+    outside_callback(|| endpoint.driver.start(io, done));
     answered.recv().unwrap_or(Err(libc::EIO))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use blkalign_machine::{QueueLimits, Suspected};
+    use blkalign_machine::{QueueConfig, Suspected};
 
-    fn refusal(op: Op, errno: i32) -> Refusal {
-        let limits = QueueLimits {
-            request_alignment: 512,
-            mem_alignment: 4,
-            segment_alignment: 512,
+    fn refused(op: Op, errno: i32) -> RefusedIo {
+        let config = QueueConfig {
+            alignments: Alignments { request: 512, memory: 4, segment: 512 },
             max_transfer: 1 << 20,
             max_segments: 16,
             depth: 4,
@@ -245,29 +252,34 @@ mod tests {
             atomic_write_max: 0,
             endless: 0,
         };
-        Refusal { op, offset: 12800, errno, limits, storage: 1 << 20 }
+        RefusedIo { op, offset: 12800, errno, config, storage: 1 << 20 }
     }
 
     /// What is found, and by how many trials.
     fn found(
-        refusal: &Refusal,
+        refused: &RefusedIo,
         mut works: impl FnMut(Alignments) -> bool,
     ) -> (Option<(u64, usize, usize)>, u32) {
         let mut trials = 0;
-        let found = find_larger(refusal, &mut |shape| {
+        let found = find_larger(refused, &mut |shape| {
             trials += 1;
             works(shape)
         });
-        (found.map(|it| (it.request, it.mem, it.segment)), trials)
+        let larger = match found {
+            ProbeOutcome::NothingHelps => None,
+            ProbeOutcome::Found(larger) | ProbeOutcome::Guessed(larger) => Some(larger),
+        };
+        (larger.map(|it| (it.request, it.memory, it.segment)), trials)
     }
 
     #[test]
     fn the_smallest_that_works_is_found_for_each_alignment() {
-        let refusal = refusal(Op::Read, libc::EINVAL);
-        let of = |request: u64, mem: usize, segment: usize| {
-            let works =
-                |it: Alignments| it.request >= request && it.mem >= mem && it.segment >= segment;
-            found(&refusal, works).0
+        let refused = refused(Op::Read, libc::EINVAL);
+        let of = |request: u64, memory: usize, segment: usize| {
+            let works = |it: Alignments| {
+                it.request >= request && it.memory >= memory && it.segment >= segment
+            };
+            found(&refused, works).0
         };
         assert_eq!(of(4096, 4, 512), Some((4096, 4, 512)));
         assert_eq!(of(512, 512, 512), Some((512, 512, 512)));
@@ -278,16 +290,16 @@ mod tests {
 
     #[test]
     fn a_read_that_is_refused_where_such_reads_work_is_no_matter_of_alignment() {
-        assert_eq!(found(&refusal(Op::Read, libc::EINVAL), |_| true), (None, 1));
-        assert_eq!(found(&refusal(Op::Write, libc::EIO), |_| true), (None, 1));
+        assert_eq!(found(&refused(Op::Read, libc::EINVAL), |_| true), (None, 1));
+        assert_eq!(found(&refused(Op::Write, libc::EIO), |_| true), (None, 1));
     }
 
     #[test]
     fn a_write_that_is_refused_where_reads_work_doubles_its_block() {
-        let mut refusal = refusal(Op::Write, libc::EINVAL);
+        let mut refused = refused(Op::Write, libc::EINVAL);
         let mut guesses = Vec::new();
-        while let (Some((request, ..)), _) = found(&refusal, |_| true) {
-            refusal.limits.request_alignment = request;
+        while let (Some((request, ..)), _) = found(&refused, |_| true) {
+            refused.config.alignments.request = request;
             guesses.push(request);
         }
         assert_eq!(guesses, [4096, 8192, 16384, 32768, 65536]);
@@ -295,7 +307,7 @@ mod tests {
 
     #[test]
     fn storage_that_refuses_everything_is_asked_a_few_times() {
-        let (larger, trials) = found(&refusal(Op::Read, libc::EINVAL), |_| false);
+        let (larger, trials) = found(&refused(Op::Read, libc::EINVAL), |_| false);
         assert_eq!(larger, None);
         assert!(trials < 20, "{trials}");
     }
@@ -304,19 +316,19 @@ mod tests {
     fn what_fails_only_once_is_left_as_it_is() {
         let mut first = true;
         let works = |_| !std::mem::replace(&mut first, false);
-        assert_eq!(found(&refusal(Op::Read, libc::EIO), works).0, None);
+        assert_eq!(found(&refused(Op::Read, libc::EIO), works).0, None);
     }
 
     #[test]
     fn blocks_that_the_object_is_no_multiple_of_or_that_pass_its_end_are_not_tried() {
-        let mut short = refusal(Op::Read, libc::EINVAL);
+        let mut short = refused(Op::Read, libc::EINVAL);
         short.storage = 14336;
         let works = |it: Alignments| {
             assert!(it.request <= 2048);
             it.request >= 4096
         };
         assert_eq!(found(&short, works).0, None);
-        short.limits.last_unit = 4096;
+        short.config.last_unit = 4096;
         short.storage = 16000;
         assert_eq!(found(&short, |it| it.request >= 2048).0, Some((2048, 4, 512)));
         assert_eq!(found(&short, |it| it.request >= 4096).0, None);
@@ -325,7 +337,7 @@ mod tests {
     #[test]
     fn a_trial_reads_what_the_storage_has_though_the_object_was_longer() {
         // A write that made the object longer was refused, and has given the length back.
-        let mut shrunk = refusal(Op::Write, libc::EINVAL);
+        let mut shrunk = refused(Op::Write, libc::EINVAL);
         shrunk.storage = 8192;
         assert_eq!(found(&shrunk, |it| it.request >= 4096).0, Some((4096, 4, 512)));
         for request in [512, 4096, 8192] {
@@ -337,10 +349,7 @@ mod tests {
 
     #[test]
     fn a_trial_has_short_elements_at_both_ends() {
-        let of = |segment, most| {
-            let shape = Alignments { request: 4096, mem: 512, segment, guessed: false };
-            elements(shape, most)
-        };
+        let of = |segment, most| elements(Alignments { request: 4096, memory: 512, segment }, most);
         assert_eq!(of(512, 16), [512, 3072, 512]);
         assert_eq!(of(512, 2), [512, 3584]);
         assert_eq!(of(2048, 16), [2048, 2048]);

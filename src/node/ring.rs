@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::dispatch::dispatch;
 use super::held::Held;
 use super::job::{bring_home, perform, Work};
-use super::{with_actions, Action, Actions, Queue};
-use crate::completion::{Delivery, Mode};
+use super::{with_actions, Action, Actions, Endpoint};
+use crate::completion::{CompletionMode, Delivery};
 use crate::driver::{Io, Lane, Op};
 use crate::engine::Ring;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -105,7 +105,7 @@ thread_local! {
     static LOOKS_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-impl Queue {
+impl Endpoint {
     /// EVENTFD: takes in what the ring has done, waking nobody for what becomes due by it: the
     /// caller then takes that, and tells others of what it leaves. Else one of several threads
     /// that poll wakes all others with each result, and they find nothing. True: there may be more,
@@ -239,8 +239,8 @@ impl Queue {
 
     /// Carries out the I/O that is asked for, on this thread, as long as it is the only one.
     fn perform_only(self: &Arc<Self>, actions: &mut Actions) {
-        while let [Action::Io(queue, _)] = actions.as_slice() {
-            if !Arc::ptr_eq(queue, self) {
+        while let [Action::Io(endpoint, _)] = actions.as_slice() {
+            if !Arc::ptr_eq(endpoint, self) {
                 return;
             }
             let Some(Action::Io(_, io)) = actions.pop() else { return };
@@ -308,7 +308,7 @@ impl Queue {
 
     /// Whether only its caller's thread takes the results of its ring in.
     pub fn is_polled(&self) -> bool {
-        self.mode == Mode::Event && self.ring.is_some()
+        self.mode == CompletionMode::Eventfd && self.ring.is_some()
     }
 
     /// EVENTFD: somebody waits, maybe for I/O of this ring, whom its caller's polling does not

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use super::*;
-use crate::completion::{Callback, Mode};
+use crate::completion::{Callback, CompletionMode};
 use crate::driver::{Driver, Op, Segments};
 use crate::engine::PoolOwner;
 use crate::sys::Error;
@@ -23,10 +23,8 @@ impl Driver for Idle {
     }
 }
 
-const LIMITS: QueueLimits = QueueLimits {
-    request_alignment: 4096,
-    mem_alignment: 512,
-    segment_alignment: 512,
+const LIMITS: QueueConfig = QueueConfig {
+    alignments: Alignments { request: 4096, memory: 512, segment: 512 },
     max_transfer: 1 << 20,
     max_segments: 16,
     depth: 4,
@@ -51,7 +49,7 @@ extern "C" fn no_callback(_opaque: *mut c_void, _ret: c_int) {
 
 struct Bed {
     node: Arc<Node>,
-    queue: Arc<Queue>,
+    endpoint: Arc<Endpoint>,
     actions: Actions,
     /// The flush at the storage.
     flush: RequestId,
@@ -65,21 +63,28 @@ impl Bed {
         let pool = PoolOwner::new(1);
         let driver = Arc::new(Idle);
         let name = "test".to_owned();
-        let queue =
-            Queue::new(node.clone(), driver, pool.pool().clone(), None, Mode::Event, name, 0);
-        let queue = Arc::new(queue);
-        queue.set_id(node.add_queue(&queue, LIMITS));
-        let mut bed = Bed { node, queue, actions: Actions::new(), flush: 0, _pool: pool };
-        bed.flush = bed.submit(bed.queue.id(), Op::Flush, 0).expect("taken in");
+        let endpoint = Endpoint::new(
+            node.clone(),
+            driver,
+            pool.pool().clone(),
+            None,
+            CompletionMode::Eventfd,
+            name,
+            0,
+        );
+        let endpoint = Arc::new(endpoint);
+        endpoint.set_id(node.add_queue(&endpoint, LIMITS));
+        let mut bed = Bed { node, endpoint, actions: Actions::new(), flush: 0, _pool: pool };
+        bed.flush = bed.submit(bed.endpoint.id(), Op::Flush, 0).expect("taken in");
         assert_eq!(bed.completed(), []);
         bed
     }
 
     /// A request without memory, whatever `bytes` says: that is a fault of whoever makes one.
-    fn submit(&mut self, queue: QueueId, op: Op, bytes: u64) -> Option<RequestId> {
+    fn submit(&mut self, endpoint: QueueId, op: Op, bytes: u64) -> Option<RequestId> {
         let callback = Callback { function: no_callback, opaque: std::ptr::null_mut() };
-        let generation = self.queue.completions.request_taken_in();
-        let token = Owner::Callback(self.queue.clone(), callback, generation, None);
+        let generation = self.endpoint.completions.request_taken_in();
+        let token = Owner::Callback(self.endpoint.clone(), callback, generation, None);
         let segments = Segments::new();
         let request = Request {
             op,
@@ -90,7 +95,7 @@ impl Bed {
             segments,
             token,
         };
-        self.node.submit(queue, 0, request, &mut self.actions, |_| {})
+        self.node.submit(endpoint, 0, request, &mut self.actions, |_| {})
     }
 
     /// Those among the actions.
@@ -106,16 +111,16 @@ impl Bed {
 /// As a handle does when it closes: else queue and node keep each other for ever.
 impl Drop for Bed {
     fn drop(&mut self) {
-        self.node.remove_queue(self.queue.id());
+        self.node.remove_queue(self.endpoint.id());
     }
 }
 
 #[test]
 fn a_request_at_which_the_machine_panics_gets_one_result() {
     let mut bed = Bed::new();
-    let read = bed.submit(bed.queue.id(), Op::Read, 100).expect("it gets a completion");
+    let read = bed.submit(bed.endpoint.id(), Op::Read, 100).expect("it gets a completion");
     assert_eq!(bed.completed(), [(bed.flush, Err(libc::EIO)), (read, Err(libc::EIO))]);
-    assert_eq!(bed.submit(bed.queue.id(), Op::Flush, 0), None, "it takes no more");
+    assert_eq!(bed.submit(bed.endpoint.id(), Op::Flush, 0), None, "it takes no more");
     assert_eq!(bed.completed().len(), 2);
 }
 

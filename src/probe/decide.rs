@@ -8,15 +8,9 @@
 //! somebody else is writing there, addresses and elements are whole pages and blocks.
 
 use super::claims::{Claim, Claims, ALIGNMENT_MAX};
-use super::{Limits, Source};
+use blkalign_machine::Alignments;
 
-/// Alignments that the caller of open insists on; 0 = probe.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Overrides {
-    pub request_alignment: u32,
-    pub mem_alignment: u32,
-    pub segment_alignment: u32,
-}
+use super::{Limits, Source};
 
 /// What a trial reads, and into what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,35 +48,36 @@ const SECTOR: u32 = 512;
 const DEFAULT: u32 = 4096;
 
 /// Buffered I/O takes anything; overrides make it behave like a disk of larger blocks.
-pub fn buffered(overrides: &Overrides, limits: &mut Limits) {
+pub fn buffered(overrides: Alignments, limits: &mut Limits) {
     let anything = || Claim { bytes: 1, source: Source::Default };
-    set_request(limits, insisted(overrides.request_alignment).unwrap_or_else(anything));
-    set_mem(limits, insisted(overrides.mem_alignment).unwrap_or_else(anything));
-    set_segment(limits, insisted(overrides.segment_alignment).unwrap_or_else(anything));
+    set_request(limits, insisted(overrides.request).unwrap_or_else(anything));
+    set_mem(limits, insisted(overrides.memory as u64).unwrap_or_else(anything));
+    set_segment(limits, insisted(overrides.segment as u64).unwrap_or_else(anything));
     make_consistent(limits);
 }
 
 /// In this order: each answer depends on the ones before it. `page`: the kernel's.
 pub fn direct(
     claims: &Claims,
-    overrides: &Overrides,
+    overrides: Alignments,
     page: u32,
     trial: &mut dyn Trial,
     limits: &mut Limits,
 ) {
     let checks = refused(trial, Shape { bytes: 1, mem: page, segment: 1 });
-    let overridden = insisted(overrides.request_alignment);
+    let overridden = insisted(overrides.request);
     set_request(limits, overridden.unwrap_or_else(|| request(claims.request, checks, page, trial)));
-    let overridden = insisted(overrides.mem_alignment);
-    let block = limits.request_alignment.min(TRIAL_MAX);
+    let overridden = insisted(overrides.memory as u64);
+    let block = request_alignment(limits).min(TRIAL_MAX);
     set_mem(limits, overridden.unwrap_or_else(|| mem(claims, block, page, trial)));
-    let overridden = insisted(overrides.segment_alignment);
+    let overridden = insisted(overrides.segment as u64);
     set_segment(limits, overridden.unwrap_or_else(|| segment(limits, checks, trial)));
     make_consistent(limits);
 }
 
 /// What the caller of open insists on.
-fn insisted(bytes: u32) -> Option<Claim> {
+fn insisted(bytes: u64) -> Option<Claim> {
+    let bytes = u32::try_from(bytes).ok()?;
     let obeyed = bytes.is_power_of_two() && bytes <= ALIGNMENT_MAX;
     obeyed.then_some(Claim { bytes, source: Source::Override })
 }
@@ -90,10 +85,16 @@ fn insisted(bytes: u32) -> Option<Claim> {
 /// Elements of `segment_alignment` must be able to make up a request. Only an override can ask
 /// for more than the request alignment, so it is the override that raises it.
 fn make_consistent(limits: &mut Limits) {
-    if limits.request_alignment < limits.segment_alignment {
-        limits.request_alignment = limits.segment_alignment;
-        limits.request_alignment_source = limits.segment_alignment_source;
+    let segment = limits.alignments.segment as u64;
+    if limits.alignments.request < segment {
+        limits.alignments.request = segment;
+        limits.sources.request = limits.sources.segment;
     }
+}
+
+/// As a claim has it: at most ALIGNMENT_MAX.
+fn request_alignment(limits: &Limits) -> u32 {
+    limits.alignments.request as u32
 }
 
 /// Whether the storage refuses this. Then it checks what it is given.
@@ -163,7 +164,9 @@ fn mem(claims: &Claims, block: u32, page: u32, trial: &mut dyn Trial) -> Claim {
 
 /// `checks`: single bytes are refused, so that an element length which works means something.
 fn segment(limits: &Limits, checks: bool, trial: &mut dyn Trial) -> Claim {
-    let (request, mem) = (limits.request_alignment, limits.mem_alignment);
+    let request = request_alignment(limits);
+    // Claims are at most ALIGNMENT_MAX.
+    let mem = limits.alignments.memory as u32;
     let unknown = Claim { bytes: request, source: Source::Default };
     if !checks || request > TRIAL_MAX {
         return unknown;
@@ -180,18 +183,18 @@ fn verdict(claim: Option<Claim>, working: u32) -> Claim {
 }
 
 fn set_request(limits: &mut Limits, claim: Claim) {
-    limits.request_alignment = claim.bytes;
-    limits.request_alignment_source = claim.source;
+    limits.alignments.request = u64::from(claim.bytes);
+    limits.sources.request = claim.source;
 }
 
 fn set_mem(limits: &mut Limits, claim: Claim) {
-    limits.mem_alignment = claim.bytes;
-    limits.mem_alignment_source = claim.source;
+    limits.alignments.memory = claim.bytes as usize;
+    limits.sources.memory = claim.source;
 }
 
 fn set_segment(limits: &mut Limits, claim: Claim) {
-    limits.segment_alignment = claim.bytes;
-    limits.segment_alignment_source = claim.source;
+    limits.alignments.segment = claim.bytes as usize;
+    limits.sources.segment = claim.source;
 }
 
 #[cfg(test)]
@@ -207,15 +210,15 @@ mod tests {
     }
 
     /// Request, mem, segment, where statx says 4096 and 512.
-    fn decided(answer: impl Fn(Shape) -> Outcome) -> [(u32, Source); 3] {
+    fn decided(answer: impl Fn(Shape) -> Outcome) -> [(u64, Source); 3] {
         let claim = |bytes| Some(Claim { bytes, source: Source::Statx });
         let claims = Claims { request: claim(4096), mem: claim(512), ..Claims::default() };
         let mut limits = Limits::default();
-        direct(&claims, &Overrides::default(), 4096, &mut Answers(answer), &mut limits);
+        direct(&claims, Alignments::default(), 4096, &mut Answers(answer), &mut limits);
         [
-            (limits.request_alignment, limits.request_alignment_source),
-            (limits.mem_alignment, limits.mem_alignment_source),
-            (limits.segment_alignment, limits.segment_alignment_source),
+            (limits.alignments.request, limits.sources.request),
+            (limits.alignments.memory as u64, limits.sources.memory),
+            (limits.alignments.segment as u64, limits.sources.segment),
         ]
     }
 
@@ -227,7 +230,7 @@ mod tests {
         }
     }
 
-    const SAFE: [(u32, Source); 3] =
+    const SAFE: [(u64, Source); 3] =
         [(4096, Source::Statx), (4096, Source::Default), (4096, Source::Default)];
 
     #[test]

@@ -1,5 +1,7 @@
 //! The facts about one storage object as one handle uses it. Plain data.
 
+use blkalign_machine::Alignments;
+
 /// Who said what an alignment is. The numbers are those of `BLKALIGN_SOURCE_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u32)]
@@ -28,19 +30,28 @@ impl std::fmt::Display for Source {
     }
 }
 
+/// Who said what each of the three alignments is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AlignmentSources {
+    pub request: Source,
+    pub memory: Source,
+    pub segment: Source,
+}
+
+impl AlignmentSources {
+    /// One source for all three.
+    pub fn all(source: Source) -> AlignmentSources {
+        AlignmentSources { request: source, memory: source, segment: source }
+    }
+}
+
 /// All sizes in bytes. Alignments are powers of two, at least 1; elsewhere 0 means unknown or
 /// unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// What offset and total length of every I/O are padded to.
-    pub request_alignment: u32,
-    /// Addresses of memory that the storage takes.
-    pub mem_alignment: u32,
-    /// Lengths of single vector elements that the storage takes; never above `request_alignment`.
-    pub segment_alignment: u32,
-    pub request_alignment_source: Source,
-    pub mem_alignment_source: Source,
-    pub segment_alignment_source: Source,
+    /// What the storage takes; `segment` is never above `request`.
+    pub alignments: Alignments,
+    pub sources: AlignmentSources,
     pub logical_block_size: u32,
     pub physical_block_size: u32,
     pub opt_transfer: u32,

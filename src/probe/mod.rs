@@ -16,18 +16,20 @@ mod tests;
 mod trial;
 
 pub use cache::cache_unit;
-pub use decide::Overrides;
 pub use device::zeroes_without_data;
-pub use limits::{Limits, Source};
+pub use limits::{AlignmentSources, Limits, Source};
+
+use blkalign_machine::Alignments;
 
 use crate::sys::{page_bytes, Descriptor};
 
 /// The kernel takes no longer vectors (IOV_MAX).
 const SEGMENTS_MAX: u32 = 1024;
 
-/// What `descriptor` needs. `direct`: it was opened with O_DIRECT. Never fails: where nothing can
-/// be learnt, the limits are the conservative defaults and say so.
-pub fn probe(descriptor: &Descriptor, direct: bool, overrides: &Overrides) -> Limits {
+/// What `descriptor` needs. `direct`: it was opened with O_DIRECT. `overrides`: what the caller of
+/// open insists on, 0 = probe. Never fails: where nothing can be learnt, the limits are the
+/// conservative defaults and say so.
+pub fn probe(descriptor: &Descriptor, direct: bool, overrides: Alignments) -> Limits {
     let mut limits = Limits { direct, max_segments: SEGMENTS_MAX, ..Limits::default() };
     device::describe(descriptor, &mut limits);
     if direct {

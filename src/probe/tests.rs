@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::proof::disk::simulated::Storage;
 use crate::sys::{with_calls, Calls, Descriptor};
 
-use super::{probe, Limits, Overrides, Source};
+use super::{probe, Alignments, Limits, Source};
 use Source::{Blksszget, Default as Unknown, Dioinfo, Override, Statx, Trial};
 
 fn open(table: &'static dyn Calls) -> Descriptor {
@@ -14,28 +14,28 @@ fn open(table: &'static dyn Calls) -> Descriptor {
     Descriptor::open(table, &path, libc::O_RDONLY | libc::O_DIRECT).unwrap()
 }
 
-fn limits_of(storage: Storage, overrides: &Overrides) -> Limits {
+fn limits_of(storage: Storage, overrides: Alignments) -> Limits {
     let table = storage.table();
     let limits = with_calls(table, || probe(&open(table), true, overrides));
     assert_eq!(table.open_descriptors.load(Ordering::Relaxed), 0);
-    assert!(limits.segment_alignment <= limits.request_alignment);
+    assert!(limits.alignments.segment as u64 <= limits.alignments.request);
     limits
 }
 
-type Answer = [(u32, Source); 3];
+type Answer = [(u64, Source); 3];
 
 /// Request, mem, segment.
 fn answer(limits: &Limits) -> Answer {
     [
-        (limits.request_alignment, limits.request_alignment_source),
-        (limits.mem_alignment, limits.mem_alignment_source),
-        (limits.segment_alignment, limits.segment_alignment_source),
+        (limits.alignments.request, limits.sources.request),
+        (limits.alignments.memory as u64, limits.sources.memory),
+        (limits.alignments.segment as u64, limits.sources.segment),
     ]
 }
 
 #[track_caller]
 fn expect(storage: Storage, expected: Answer) {
-    assert_eq!(answer(&limits_of(storage, &Overrides::default())), expected);
+    assert_eq!(answer(&limits_of(storage, Alignments::default())), expected);
 }
 
 const NOTHING_KNOWN: Answer = [(4096, Unknown); 3];
@@ -150,12 +150,12 @@ fn storage_that_mends_its_ways_is_used_as_it_says() {
 
 #[test]
 fn overrides_do_not_hide_that_whole_pages_are_overwritten() {
-    let overrides = Overrides { request_alignment: 1 << 20, ..Overrides::default() };
+    let overrides = Alignments { request: 1 << 20, ..Alignments::default() };
     let expected = [(1 << 20, Override), (4096, Trial), (1 << 20, Unknown)];
-    assert_eq!(answer(&limits_of(zram(), &overrides)), expected);
-    let overrides = Overrides { mem_alignment: 512, ..Overrides::default() };
+    assert_eq!(answer(&limits_of(zram(), overrides)), expected);
+    let overrides = Alignments { memory: 512, ..Alignments::default() };
     let expected = [(4096, Statx), (512, Override), (4096, Unknown)];
-    assert_eq!(answer(&limits_of(zram(), &overrides)), expected);
+    assert_eq!(answer(&limits_of(zram(), overrides)), expected);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn opening_costs_a_handful_of_reads() {
     let cases = [(disk, 6), (zram(), 9), (Storage::easy(), 4), (hole, 4), (empty, 0)];
     for (storage, expected) in cases {
         let table = storage.table();
-        probe(&open(table), true, &Overrides::default());
+        probe(&open(table), true, Alignments::default());
         assert_eq!(table.reads.load(Ordering::Relaxed), expected);
     }
 }
@@ -249,27 +249,27 @@ fn claims_that_cannot_be_right_are_not_heard() {
 #[test]
 fn overrides_are_obeyed_and_the_rest_follows_them() {
     let storage = Storage { says_statx: Some((512, 512)), ..Storage::file(512) };
-    let overrides = Overrides { request_alignment: 4096, ..Overrides::default() };
+    let overrides = Alignments { request: 4096, ..Alignments::default() };
     let expected = [(4096, Override), (512, Statx), (512, Trial)];
-    assert_eq!(answer(&limits_of(storage.clone(), &overrides)), expected);
+    assert_eq!(answer(&limits_of(storage.clone(), overrides)), expected);
     // The storage refuses every trial at such addresses, so nothing is learnt about elements.
-    let overrides = Overrides { mem_alignment: 1, ..overrides };
+    let overrides = Alignments { memory: 1, ..overrides };
     let expected = [(4096, Override), (1, Override), (4096, Unknown)];
-    assert_eq!(answer(&limits_of(storage.clone(), &overrides)), expected);
-    let overrides = Overrides { segment_alignment: 8192, ..overrides };
+    assert_eq!(answer(&limits_of(storage.clone(), overrides)), expected);
+    let overrides = Alignments { segment: 8192, ..overrides };
     let expected = [(8192, Override), (1, Override), (8192, Override)];
-    assert_eq!(answer(&limits_of(storage, &overrides)), expected);
+    assert_eq!(answer(&limits_of(storage, overrides)), expected);
 }
 
 #[test]
 fn buffered_takes_anything_and_still_obeys_overrides() {
     let table = Storage::file(4096).table();
     let descriptor = open(table);
-    let limits = probe(&descriptor, false, &Overrides::default());
+    let limits = probe(&descriptor, false, Alignments::default());
     assert_eq!(answer(&limits), [(1, Unknown); 3]);
     assert!(!limits.direct);
-    let overrides = Overrides { request_alignment: 4096, ..Overrides::default() };
-    let limits = probe(&descriptor, false, &overrides);
+    let overrides = Alignments { request: 4096, ..Alignments::default() };
+    let limits = probe(&descriptor, false, overrides);
     assert_eq!(answer(&limits), [(4096, Override), (1, Unknown), (1, Unknown)]);
     assert_eq!(table.reads.load(Ordering::Relaxed), 0);
 }

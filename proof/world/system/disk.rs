@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::driver::{Copy, Segment};
+use crate::driver::{MemoryCopy, Segment};
 use crate::engine::{run_copies, StableCopy};
 use crate::proof::world::{choose, percent, point};
 
@@ -85,7 +85,7 @@ impl Disk {
                     let disk = self.content.data().address + low as usize;
                     let memory = segment.address + (low - at) as usize;
                     let (from, to) = if write { (memory, disk) } else { (disk, memory) };
-                    run_copies(&[Copy { from, to, bytes: (high - low) as usize }]);
+                    run_copies(&[MemoryCopy { from, to, bytes: (high - low) as usize }]);
                 }
                 at = end;
             }
@@ -98,7 +98,7 @@ impl Disk {
         for (from, to) in pieces(offset.min(end), end) {
             let zeros = vec![0u8; (to - from) as usize];
             let disk = self.content.data().address + from as usize;
-            run_copies(&[Copy { from: zeros.as_ptr().addr(), to: disk, bytes: zeros.len() }]);
+            run_copies(&[MemoryCopy { from: zeros.as_ptr().addr(), to: disk, bytes: zeros.len() }]);
         }
     }
 
@@ -112,7 +112,7 @@ impl Disk {
 pub fn read_memory(segment: Segment) -> Vec<u8> {
     let mut bytes = vec![0u8; segment.bytes];
     let to = bytes.as_mut_ptr().addr();
-    run_copies(&[Copy { from: segment.address, to, bytes: segment.bytes }]);
+    run_copies(&[MemoryCopy { from: segment.address, to, bytes: segment.bytes }]);
     bytes
 }
 

@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_void};
 
 use super::device::{device, Kind};
-use crate::driver::{CDriver, Segment, REQ_FUA};
+use libc::iovec;
+
+use crate::driver::{Alignments, CDriver, Segment, REQ_FUA};
 use crate::proof::world::{choose, percent, point, Class};
 
 type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
@@ -14,9 +16,11 @@ pub fn table(asynchronous: bool) -> CDriver {
     CDriver {
         opaque: std::ptr::null_mut(),
         name: std::ptr::null(),
-        request_alignment: shape.request as u32,
-        mem_alignment: shape.mem as u32,
-        segment_alignment: shape.segment as u32,
+        alignments: Alignments {
+            request: shape.request,
+            memory: shape.mem,
+            segment: shape.segment,
+        },
         max_transfer: [0, 8192, 65536][choose(3) as usize],
         max_segments: [0, 1, 3][choose(3) as usize],
         getlength,
@@ -51,9 +55,9 @@ unsafe extern "C" fn getlength(_: *mut c_void) -> i64 {
 
 /// # Safety
 /// There are so many.
-unsafe fn vector(iov: *const Segment, count: c_int) -> Vec<Segment> {
+unsafe fn vector(iov: *const iovec, count: c_int) -> Vec<Segment> {
     // SAFETY: the caller says so.
-    unsafe { std::slice::from_raw_parts(iov, count as usize) }.to_vec()
+    unsafe { std::slice::from_raw_parts(iov.cast::<Segment>(), count as usize) }.to_vec()
 }
 
 /// A driver moves all or nothing, and does not ask again.
@@ -110,7 +114,7 @@ unsafe extern "C" fn preadv(
     _: *mut c_void,
     offset: i64,
     _bytes: i64,
-    iov: *const Segment,
+    iov: *const iovec,
     count: c_int,
     flags: u32,
 ) -> c_int {
@@ -122,7 +126,7 @@ unsafe extern "C" fn pwritev(
     _: *mut c_void,
     offset: i64,
     _bytes: i64,
-    iov: *const Segment,
+    iov: *const iovec,
     count: c_int,
     flags: u32,
 ) -> c_int {
@@ -142,7 +146,7 @@ unsafe extern "C" fn aio_preadv(
     _: *mut c_void,
     offset: i64,
     _bytes: i64,
-    iov: *const Segment,
+    iov: *const iovec,
     count: c_int,
     flags: u32,
     done: Done,
@@ -156,7 +160,7 @@ unsafe extern "C" fn aio_pwritev(
     _: *mut c_void,
     offset: i64,
     _bytes: i64,
-    iov: *const Segment,
+    iov: *const iovec,
     count: c_int,
     flags: u32,
     done: Done,

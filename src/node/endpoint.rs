@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use once_cell::sync::OnceCell;
 
-use super::repair::Present;
+use super::repair::CurrentAlignments;
 use super::{failure, Node, RingEngine, Work};
-use crate::completion::{Callback, Completions, Generation, Mode};
+use crate::completion::{Callback, CompletionMode, Completions, Generation};
 use crate::driver::{Driver, Io, Op, ENDS_EARLY, NOT_NOW};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, Level, RateLimit};
@@ -15,21 +15,21 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Condvar, Mutex};
 use crate::sys::Error;
 
-pub struct Queue {
+pub struct Endpoint {
     /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
     pub ring: Option<RingEngine>,
     pub node: Arc<Node>,
     pub driver: Arc<dyn Driver>,
     pub pool: Pool<Work>,
     pub completions: Completions,
-    pub mode: Mode,
+    pub mode: CompletionMode,
     /// The name of the object in messages.
     pub name: String,
     /// Where the part of the object that the handle shows starts.
     pub window_offset: u64,
     id: AtomicU32,
     /// The alignments that hold now.
-    pub alignments: Present,
+    pub alignments: CurrentAlignments,
     /// Of messages about I/O that failed.
     failures: RateLimit,
     /// Why threads do the I/O though io_uring was wanted; empty: they do not, or were asked for.
@@ -48,18 +48,18 @@ impl Drop for TellsGone {
     }
 }
 
-impl Queue {
+impl Endpoint {
     pub fn new(
         node: Arc<Node>,
         driver: Arc<dyn Driver>,
         pool: Pool<Work>,
         ring: Option<RingEngine>,
-        mode: Mode,
+        mode: CompletionMode,
         name: String,
         window_offset: u64,
-    ) -> Queue {
+    ) -> Endpoint {
         let completions = Completions::default();
-        Queue {
+        Endpoint {
             node,
             driver,
             pool,
@@ -69,7 +69,7 @@ impl Queue {
             name,
             window_offset,
             id: AtomicU32::new(0),
-            alignments: Present::default(),
+            alignments: CurrentAlignments::default(),
             failures: RateLimit::default(),
             why_threads: OnceCell::new(),
             gone: TellsGone::default(),
@@ -199,7 +199,7 @@ fn has_another_way(io: &Io, errno: i32) -> bool {
 /// Who gets the result of a request.
 pub enum Owner {
     /// Where it is counted for `drain`, and the copy that a write is made from, if there is one.
-    Callback(Arc<Queue>, Callback, Generation, Option<StableCopy>),
+    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
 }
