@@ -41,13 +41,15 @@ ok "a number must fit" refused "-s: '9*' is not from 1 to"
 run -s 9000000T disk
 ok "a number must fit with its suffix" refused "is not from 1 to"
 run --order sideways disk
-ok "an unknown word shows the known ones" refused "seq random same zipf"
+ok "an unknown word shows the known ones" refused "seq random same zipf sectors"
 run -i native disk
 ok "an engine that is not there is refused" refused "auto threads io_uring"
 run -f qcow2 disk
 ok "only raw files" refused "only raw, not 'qcow2'"
-run --handles 2 disk
-ok "handles need threads" refused "2 handles, but only 1 threads"
+run --handles 2 --completion eventfd disk
+ok "handles need threads that poll" refused "2 handles, but only 1 threads"
+run --handles 9 -d 8 disk
+ok "handles need depth" refused "9 handles cannot share a depth of 8"
 run --threads 4 -d 2 disk
 ok "threads need depth" refused "4 threads cannot share a depth of 2"
 run --batch 33 -d 32 disk
@@ -59,6 +61,16 @@ ok "polling is for eventfd" refused "is for --completion eventfd"
 run --poll all --completion eventfd -w --flush-interval 9 disk
 ok "who polls for all cannot wait for its own" \
     refused "has no --flush-interval"
+run --refill callback --completion eventfd disk
+ok "who polls refills by itself" refused "is for --completion serial and con"
+run --refill nobody disk
+ok "a refill that is not there is refused" refused "callback thread"
+run --iovecs 1025 disk
+ok "a request has at most 1024 elements" refused "from 1 to 1024"
+run --iovecs 8 -s 7 disk
+ok "elements need bytes" refused "8 elements cannot share 7 bytes"
+run --order sectors -s 700 -S 4096 disk
+ok "sectors fill their block" refused "4096 bytes .* not some sectors of 700"
 run --help
 ok "help is no error" says 0 out "^Usage:"
 run --version
@@ -87,6 +99,7 @@ closing() {
 ok "the closing line is that of qemu-img" closing
 ok "the statistics explain it" says 0 out "^  storage  *[0-9]"
 ok "without a terminal there is no progress line" silent 0 err
+ok "so does processor time" says 0 out "^  processor [0-9.]* us for each"
 run -q -c 100 disk
 quiet() { closing && [ "$(wc -l <out)" -eq 1 ]; }
 ok "-q leaves the closing line alone" quiet
@@ -105,10 +118,41 @@ assert facts["count"] == facts["reads"] + facts["writes"] == 200
 assert facts["flushes"] == 4 and facts["seconds"] > 0
 assert facts["request_alignment"] == 4096
 assert facts["latency_ns"]["longest"] >= facts["latency_ns"]["50"] > 0
+assert facts["refill"] == "callback" and facts["iovecs"] == 1
+assert facts["user_seconds"] + facts["system_seconds"] > 0
+assert facts["processor_us_per_request"] > 0
 '
 else
     skip "JSON is valid, and it adds up" "no python3"
 fi
+# counts EXPECTED-WRITES EXPECTED-FLUSHES
+counts() { says 0 out "^  requests  0 reads, $1 writes, $2 flushes$"; }
+for completion in serial concurrent; do
+    for refill in callback thread; do
+        how="$completion, $refill"
+        # Shares of 334, 334 and 333: 6 times 50 each, and a rest.
+        for drain in '' --no-drain; do
+            # shellcheck disable=SC2086
+            run -w --completion $completion --refill $refill -c 1001 -d 16 \
+                -s 512 --threads 3 --flush-interval 50 $drain --latency disk
+            ok "requests and flushes are as many as asked for: $how $drain" \
+                counts 1001 18
+            # 10 times 100: the last batch has a flush behind it.
+            # shellcheck disable=SC2086
+            run -w --completion $completion --refill $refill -c 1000 -d 16 \
+                --batch 16 --flush-interval 100 $drain disk
+            ok "batches, which do not fit into the interval: $how $drain" \
+                counts 1000 10
+        done
+        run -w --completion $completion --refill $refill -c 1 -d 64 disk
+        ok "one request: $how" counts 1 0
+        run -w --completion $completion --refill $refill -c 777 -d 1 disk
+        ok "one at a time: $how" counts 777 0
+        run -w --completion $completion --refill $refill -c 2000 -d 64 \
+            --threads 2 --handles 32 -s 512 disk
+        ok "many handles for each thread: $how" counts 2000 0
+    done
+done
 
 # ---- what is written, and where ----
 
@@ -130,6 +174,25 @@ fresh 10000
 run -w --pattern=0xfe -o 4096 --order same -c 100 -s 7 disk
 ok "the same place again and again" \
     eval "exited 0 && byte 4095 0 && byte 4096 254 && byte 4103 0"
+
+# All 8 sectors of the one block at 4096, and nothing beside it.
+for threads in 1 8 3; do
+    fresh 16384
+    run -w --pattern=5 --order sectors -o 4096 -s 512 -S 4096 -c 96 -d 8 \
+        --threads $threads disk
+    one_block() {
+        exited 0 && byte 4095 0 && byte 4096 5 && byte 8191 5 && byte 8192 0 &&
+            [ "$(tr -d '\0' <disk | wc -c)" -eq 4096 ]
+    }
+    ok "sectors of one block, dealt out to $threads" one_block
+done
+fresh 16384
+run -w --pattern=5 --order sectors -s 512 -S 4096 -c 2 -d 2 --threads 2 disk
+ok "each thread begins with its own sector" \
+    eval "exited 0 && byte 511 5 && byte 512 5 && byte 1023 5 && byte 1024 0"
+run --order sectors -o 13k -s 512 -S 4096 disk
+ok "a block of sectors that passes the end is refused" says 1 err \
+    "4096 bytes at 13312 pass its end"
 
 # Two programs, one meaning.
 as_qemu() {
@@ -207,6 +270,33 @@ for completion in serial concurrent eventfd sync; do
         --flush-interval 100 disk
     ok "verified: $completion" says 0 out "verified"
 done
+for completion in serial concurrent eventfd sync; do
+    for iovecs in 3 16; do
+        head -c 262144 /dev/urandom >disk
+        run --verify --completion $completion --iovecs $iovecs --mix 40 \
+            -c 500 -d 8 -s 9000 -S 600 --order random --align 4096 disk
+        ok "verified: $completion, memory in $iovecs pieces" \
+            says 0 out "verified"
+    done
+done
+for completion in serial concurrent; do
+    for options in --batch\ 3 --no-drain "--handles 9" "--registered"; do
+        head -c 262144 /dev/urandom >disk
+        # shellcheck disable=SC2086
+        run --verify --completion $completion --refill thread --mix 40 \
+            -c 2000 -d 16 -s 700 -S 600 --align 4096 --order random \
+            --threads 3 --flush-interval 100 --latency $options disk
+        ok "verified: $completion, refill by a thread, $options" \
+            says 0 out "verified"
+        head -c 262144 /dev/urandom >disk
+        # shellcheck disable=SC2086
+        run --verify --completion $completion --refill callback --mix 40 \
+            -c 2000 -d 16 -s 700 -S 600 --align 4096 --order random \
+            --threads 3 --flush-interval 100 --latency $options disk
+        ok "verified: $completion, refill by callbacks, $options" \
+            says 0 out "verified"
+    done
+done
 for batch in 0 4; do
     head -c 262144 /dev/urandom >disk
     run --verify --completion eventfd --poll all --mix 40 -c 2001 -d 16 \
@@ -227,6 +317,7 @@ ok "verified: reading changes nothing" eval "exited 0 && cmp disk before"
 cat >damage.c <<'CODE'
 #include <blkalign.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,18 +330,43 @@ static int64_t moved(const char *what, int64_t offset)
                                                             : offset;
 }
 
+/* The 77th write, and the flush after 77 and more of them. */
+static int refuses(const char *what)
+{
+    static int calls;
+    const char *damage = getenv("DAMAGE");
+
+    if (damage && !strcmp(damage, "refuse"))
+        return !strcmp(what, "write") && ++calls >= 77;
+    return damage && !strcmp(damage, "refuse-flush") &&
+           !strcmp(what, "flush") && ++calls == 3;
+}
+
 #define MOVED(name, what) \
     int64_t name(blkalign_handle *h, int64_t offset, \
                  const struct iovec *iov, int iovcnt, uint32_t flags, \
                  blkalign_completion_fn cb, void *opaque) \
     { \
         __typeof__(&name) next; \
+        if (refuses(what)) \
+            return -EIO; \
         *(void **)&next = dlsym(RTLD_NEXT, #name); \
         return next(h, moved(what, offset), iov, iovcnt, flags, cb, \
                     opaque); \
     }
 MOVED(blkalign_aio_preadv, "read")
 MOVED(blkalign_aio_pwritev, "write")
+
+int64_t blkalign_aio_flush(blkalign_handle *h, blkalign_completion_fn cb,
+                           void *opaque)
+{
+    __typeof__(&blkalign_aio_flush) next;
+
+    if (refuses("flush"))
+        return -EIO;
+    *(void **)&next = dlsym(RTLD_NEXT, "blkalign_aio_flush");
+    return next(h, cb, opaque);
+}
 CODE
 root=$(cd "$(dirname "$bench")/../.." && pwd)
 if $CC -D_GNU_SOURCE -shared -fPIC -I"$root/include" damage.c -o damage.so \
@@ -267,6 +383,18 @@ if $CC -D_GNU_SOURCE -shared -fPIC -I"$root/include" damage.c -o damage.so \
     status=$?
     ok "verify finds a read that is wrong" says 1 err \
         "damage: the read of 512 bytes at 49152 got a wrong byte"
+    for refill in callback thread; do
+        DAMAGE=refuse LD_PRELOAD=./damage.so "$bench" -w --refill $refill \
+            -s 512 -c 500 -d 8 --batch 4 --flush-interval 40 disk >out 2>err
+        status=$?
+        ok "a request that is refused ends the run: $refill" says 1 err \
+            "disk: write at 38912: Input/output error"
+        DAMAGE=refuse-flush LD_PRELOAD=./damage.so "$bench" -w -c 500 -d 8 \
+            --refill $refill --flush-interval 40 disk >out 2>err
+        status=$?
+        ok "and a flush that is refused: $refill" says 1 err \
+            "disk: flush at 0: Input/output error"
+    done
 else
     skip "verify finds what was damaged" "no C compiler"
 fi

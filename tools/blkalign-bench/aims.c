@@ -68,6 +68,19 @@ static int64_t wrapped(const struct aims *aims, int64_t offset)
     return offset > aims->last ? 0 : offset;
 }
 
+/* The sectors of one block, dealt out to the submitters: of 8 sectors the
+ * second of 4 submitters has 1 and 5. */
+static void deal_sectors(struct aims *aims, const struct settings *settings,
+                         unsigned submitter)
+{
+    aims->sectors = (unsigned)(settings->step_bytes /
+                               settings->request_bytes);
+    aims->sector_stride = settings->poll == POLL_ALL ? 1 : settings->threads;
+    aims->first_sector = submitter % aims->sectors;
+    aims->sector = aims->first_sector;
+    aims->sector_bytes = settings->request_bytes;
+}
+
 void aims_init(struct aims *aims, const struct settings *settings,
                int64_t length, unsigned submitter)
 {
@@ -87,6 +100,8 @@ void aims_init(struct aims *aims, const struct settings *settings,
     /* --poll all: one sequence for all of them. */
     aims->stride = settings->poll == POLL_ALL ? step % length :
         step % length * settings->threads % length;
+    if (settings->order == ORDER_SECTORS)
+        deal_sectors(aims, settings, submitter);
     aims->offset = submitter ?
         wrapped(aims, aims->start + step % length * submitter) : aims->start;
     aims->positions = (uint64_t)((aims->last - aims->start) / step) + 1;
@@ -109,6 +124,12 @@ struct aim aims_next(struct aims *aims)
         break;
     case ORDER_SAME:
         aim.offset = aims->start;
+        break;
+    case ORDER_SECTORS:
+        aim.offset = aims->start + aims->sector * aims->sector_bytes;
+        aims->sector += aims->sector_stride;
+        if (aims->sector >= aims->sectors)
+            aims->sector = aims->first_sector;
         break;
     case ORDER_RANDOM:
         position = draw_below(aims, aims->positions);

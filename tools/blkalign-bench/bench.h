@@ -7,10 +7,11 @@
  *     submitter.c  the measured loop, asynchronous
  *     inbox.c      how completed requests come back to their submitter
  *     taking.c     the same for --poll all: go on with what one's poll finds
+ *     refilling.c  the same for --refill callback: callbacks go on themselves
  *     blocking.c   the measured loop, one blocking call after the other
  *     content.c    --verify: is every byte what it should be?
  *     nbd.c        an NBD URI in a file's place
- *     latency.c    how long requests took
+ *     measure.c    how long requests took, and processor time
  *     report.c     what is printed
  *
  * The measured loops allocate nothing, and ask no clock unless --latency.
@@ -20,6 +21,8 @@
 
 #ifndef BENCH_H
 #define BENCH_H
+
+#include "measure.h"
 
 #include <blkalign.h>
 
@@ -32,10 +35,14 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* ---- options.c ---- */
 
-enum order { ORDER_SEQ, ORDER_RANDOM, ORDER_SAME, ORDER_ZIPF };
+enum order { ORDER_SEQ, ORDER_RANDOM, ORDER_SAME, ORDER_ZIPF,
+             ORDER_SECTORS };
 
 /* Who polls a handle with eventfd. */
 enum poll { POLL_FIRST, POLL_ALL };
+
+/* Who submits the next request. */
+enum refill { REFILL_UNSAID, REFILL_CALLBACK, REFILL_THREAD };
 
 /* Beyond BLKALIGN_COMPLETION_*: blocking calls, no completions at all. */
 enum { COMPLETION_SYNC = 100 };
@@ -57,9 +64,11 @@ struct settings {
     unsigned batch;             /* requests; 0: what has completed */
     unsigned threads;
     unsigned handles;
+    unsigned iovecs;            /* elements of a request */
     unsigned read_percent;
     enum order order;
     enum poll poll;
+    enum refill refill;
     unsigned char pattern;
     bool drain_on_flush, verify, latency, json, quiet, force;
 };
@@ -68,6 +77,7 @@ struct settings {
 int parse_options(int argc, char **argv, struct settings *settings);
 const char *order_word(enum order order);
 const char *poll_word(enum poll poll);
+const char *refill_word(enum refill refill);
 const char *completion_word(uint32_t completion);
 const char *engine_word(uint32_t engine);
 
@@ -81,6 +91,10 @@ struct aims {
     bool mixed;
     int64_t offset;             /* ORDER_SEQ: of the next request */
     int64_t start, step, stride, length, last;
+    /* ORDER_SECTORS: the next one, one's own first, how far apart, their end;
+     * bytes of each. */
+    unsigned sector, first_sector, sector_stride, sectors;
+    int64_t sector_bytes;
     uint64_t positions, scatter;
 };
 
@@ -92,21 +106,6 @@ struct aim {
 void aims_init(struct aims *aims, const struct settings *settings,
                int64_t length, unsigned submitter);
 struct aim aims_next(struct aims *aims);
-
-/* ---- latency.c ---- */
-
-enum { LATENCY_FINE_BITS = 5, LATENCY_BUCKETS = 60 << LATENCY_FINE_BITS };
-
-struct latency {
-    uint64_t requests, longest_ns;
-    uint64_t buckets[LATENCY_BUCKETS];
-};
-
-uint64_t clock_ns(void);
-void latency_add(struct latency *latency, uint64_t ns);
-void latency_merge(struct latency *into, const struct latency *from);
-/* The time within which `share` (0 to 1) of the requests were done. */
-uint64_t latency_percentile(const struct latency *latency, double share);
 
 /* ---- content.c ---- */
 
@@ -140,13 +139,14 @@ bool nbd_reader_read(struct nbd_reader *reader, unsigned char *to,
                      int64_t offset, int64_t bytes);
 void nbd_reader_close(struct nbd_reader *reader);
 
-/* ---- submitter.c, inbox.c, taking.c, blocking.c ---- */
+/* ---- submitter.c, inbox.c, taking.c, refilling.c, blocking.c ---- */
 
 struct submitter;
 
 struct slot {
-    struct iovec iov;
+    struct iovec *iov;          /* settings->iovecs elements */
     struct submitter *owner;
+    blkalign_handle *handle;
     struct slot *next;          /* in a list of completed or free ones */
     int64_t offset;
     bool read;
@@ -155,7 +155,7 @@ struct slot {
 
 struct submitter {
     struct run *run;
-    blkalign_handle *handle;
+    blkalign_handle *handle;    /* its only one, or the first of several */
     blkalign_completion_fn read_or_write_done;
     struct aims aims;
     pthread_t thread;
@@ -163,11 +163,18 @@ struct submitter {
     /* The one that polls for its handle; and whether for others, too. */
     bool polls, shared;
 
+    unsigned char *memory;      /* of all requests */
+    struct iovec *iovecs;       /* of all slots */
     struct slot *slots, *free;
     struct slot flush;
     unsigned free_count, in_flight;
     int64_t unsent, until_flush;
     bool flushing;
+
+    /* --refill callback: guards what is above from `free` on, `aims`, `done`,
+     * `latency` and `over`. Nothing else is locked while it is held. */
+    pthread_mutex_t lock;
+    bool over;
 
     struct slot *inbox;         /* atomic unless only this thread polls */
     struct slot asleep;         /* in the inbox: wake me up */
@@ -186,6 +193,7 @@ struct run {
     struct submitter *submitters;
     struct content *content;    /* NULL: not asked for */
     pthread_barrier_t start;
+    struct processor processor; /* at the start; then what the run used */
     unsigned finished;          /* atomic: submitters */
     int64_t left;               /* atomic: requests, for --poll all */
     pthread_mutex_t sequence_lock; /* of submitter 0's, for --poll all */
@@ -209,12 +217,32 @@ void blocking_loop(struct submitter *submitter);
 void taking_choose(struct submitter *submitter);
 void taking_loop(struct submitter *submitter);
 
+/* --refill callback */
+void refilling_choose(struct submitter *submitter);
+void refilling_loop(struct submitter *submitter);
+
+/* The next place of the sequence. */
+void slot_draw(struct slot *slot, struct aims *aims);
+/* Just before it is submitted: stamps, and the clock. */
+void slot_prepare(struct slot *slot);
+/* Both. */
 void slot_aim(struct slot *slot, struct aims *aims);
 /* As one batch, the first free slots. */
 void submit_aimed(struct submitter *submitter, unsigned requests);
+/* The same for a list; returns how many were submitted, and leaves the others
+ * in `list`: if there are any the run has failed. */
+unsigned submit_list(struct slot **list, unsigned requests);
+/* How many of the free slots may be submitted now, as one batch. */
+unsigned submitter_may_send(const struct submitter *submitter);
+/* A flush that nobody waits for, until the end: --no-drain. */
+int64_t submit_flush_aside(struct submitter *submitter);
 /* In its callback. */
 void slot_settle(struct slot *slot, int ret);
 void slot_check(struct slot *slot);
+/* The two halves of it: of the bytes, and of the time. */
+void slot_check_content(struct slot *slot);
+void slot_count_latency(struct slot *slot);
+bool run_is_stopped(const struct run *run);
 /* Keeps the first failure, for main to tell, and stops the run. */
 void run_fail(struct run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -7,18 +7,27 @@
 
 #include "bench.h"
 
+static int call(struct slot *slot, int elements)
+{
+    struct iovec *iov = slot->iov;
+
+    if (elements == 1 && slot->read)
+        return blkalign_pread(slot->handle, slot->offset,
+                              (int64_t)iov->iov_len, iov->iov_base, 0);
+    if (elements == 1)
+        return blkalign_pwrite(slot->handle, slot->offset,
+                               (int64_t)iov->iov_len, iov->iov_base, 0);
+    if (slot->read)
+        return blkalign_preadv(slot->handle, slot->offset, iov, elements, 0);
+    return blkalign_pwritev(slot->handle, slot->offset, iov, elements, 0);
+}
+
 static bool one_call(struct submitter *submitter, struct slot *slot)
 {
-    int64_t bytes = (int64_t)slot->iov.iov_len;
     int result;
 
     slot_aim(slot, &submitter->aims);
-    if (slot->read)
-        result = blkalign_pread(submitter->handle, slot->offset, bytes,
-                                slot->iov.iov_base, 0);
-    else
-        result = blkalign_pwrite(submitter->handle, slot->offset, bytes,
-                                 slot->iov.iov_base, 0);
+    result = call(slot, (int)submitter->run->settings->iovecs);
     if (result < 0) {
         run_fail_request(submitter, slot->read ? "read" : "write",
                          slot->offset, result);
@@ -37,7 +46,7 @@ void blocking_loop(struct submitter *submitter)
     int result;
 
     for (; submitter->unsent > 0; submitter->unsent--) {
-        if (__atomic_load_n(&run->stop, __ATOMIC_RELAXED) ||
+        if (run_is_stopped(run) ||
             !one_call(submitter, submitter->slots))
             return;
         __atomic_store_n(&submitter->done, submitter->done + 1,

@@ -11,7 +11,7 @@ static const char usage_line[] =
     "Usage: blkalign-bench [-w] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] "
     "[OPTION]... FILE\n";
 
-/* In two parts: ISO C promises no longer strings. */
+/* In three parts: ISO C promises no longer strings. */
 static const char help_text_1[] =
     "Sends requests to a file or block device, or an NBD URI (nbd://, "
     "nbd+unix://,\n"
@@ -41,20 +41,30 @@ static const char help_text_1[] =
 static const char help_text_2[] =
     "\n"
     "Besides:\n"
-    "  --order WORD         seq; random or zipf, in multiples of STEP; same\n"
+    "  --order WORD         seq; random or zipf, in multiples of STEP; same;\n"
+    "                       sectors: those of SIZE bytes in the one block of\n"
+    "                       STEP bytes at OFFSET, dealt out to the threads\n"
     "                       (seq)\n"
     "  --completion WORD    serial, concurrent: callbacks on threads of the\n"
     "                       library; eventfd: each thread polls; sync: each\n"
     "                       thread makes blocking calls, DEPTH has no effect\n"
     "                       (serial)\n"
+    "  --refill WORD        serial, concurrent: callback, each callback\n"
+    "                       submits the next request of its thread; thread,\n"
+    "                       callbacks wake their thread, which submits\n"
+    "                       (callback)\n"
     "  --batch N            submit N at a time (0: all that completed, as a\n"
     "                       virtual machine's kick would; 1: one by one)\n"
     "  --threads N          threads that submit (1)\n"
-    "  --handles N          handles of FILE, dealt out to the threads (1)\n"
+    "  --handles N          handles of FILE, dealt out to the threads; more\n"
+    "                       than threads only with serial, concurrent (1)\n"
+    "  --iovecs N           memory of a request in N pieces (1)\n"
     "  --poll WORD          eventfd, more threads than handles: first,\n"
     "                       the first of a handle polls for the others\n"
     "                       and wakes them; all, each polls and goes on with\n"
-    "                       what it found done, whoever sent it (first)\n"
+    "                       what it found done, whoever sent it (first)\n";
+
+static const char help_text_3[] =
     "  --mix PERCENT        so many reads, the others writes\n"
     "  --verify             check every byte read and written; writes stamps\n"
     "                       instead of BYTE and is slower\n"
@@ -69,7 +79,8 @@ static const char help_text_2[] =
     "  --json               one object with all of it, and nothing else\n"
     "  --help, --version    show this, or the version\n"
     "\n"
-    "Start-up does not count as time.\n"
+    "Start-up does not count as time. Processor time is that of the process:\n"
+    "all threads, and the kernel's workers for its io_uring.\n"
     "\n"
     "Exit status: 0; 1: a request failed, or --verify found damage; 2: the\n"
     "usage is wrong.\n";

@@ -90,6 +90,10 @@ void inbox_choose(struct submitter *submitter)
         taking_choose(submitter);
         return;
     }
+    if (settings->refill == REFILL_CALLBACK) {
+        refilling_choose(submitter);
+        return;
+    }
     submitter->polls = eventfd && submitter->number < settings->handles;
     submitter->shared = !eventfd || settings->threads > settings->handles;
     submitter->read_or_write_done =

@@ -81,6 +81,8 @@ static bool open_handle(struct run *run, unsigned number)
 static bool open_handles(struct run *run)
 {
     const struct settings *settings = run->settings;
+    int64_t reach = settings->order == ORDER_SECTORS ?
+        settings->step_bytes : settings->request_bytes;
     unsigned i;
 
     for (i = 0; i < settings->handles; i++) {
@@ -92,10 +94,10 @@ static bool open_handles(struct run *run)
         complain("%s", blkalign_errmsg());
         return false;
     }
-    if (settings->request_bytes > run->length ||
-        settings->start_offset > run->length - settings->request_bytes) {
+    if (reach > run->length ||
+        settings->start_offset > run->length - reach) {
         complain("%s: %lld bytes at %lld pass its end, %lld", settings->path,
-                 (long long)settings->request_bytes,
+                 (long long)reach,
                  (long long)settings->start_offset, (long long)run->length);
         return false;
     }
@@ -199,6 +201,7 @@ static bool carry_out(struct run *run)
 {
     const struct settings *settings = run->settings;
     bool progress = !settings->quiet && !settings->json && isatty(2);
+    struct processor used;
     unsigned i;
 
     for (i = 0; i < settings->threads; i++) {
@@ -212,6 +215,9 @@ static bool carry_out(struct run *run)
     if (!start_threads(run))
         _exit(EXIT_FAILED);
     join_threads(run, progress);
+    used = processor_now();
+    run->processor.user = used.user - run->processor.user;
+    run->processor.system = used.system - run->processor.system;
     pthread_barrier_destroy(&run->start);
     for (i = 0; i < settings->handles; i++)
         blkalign_drain(run->handles[i]);
@@ -237,7 +243,7 @@ int main(int argc, char **argv)
 {
     struct settings settings = {
         .count = 75000, .depth = 64, .request_bytes = 4096, .threads = 1,
-        .handles = 1, .read_percent = 100, .drain_on_flush = true,
+        .handles = 1, .iovecs = 1, .read_percent = 100, .drain_on_flush = true,
     };
     struct run run = { .settings = &settings };
     blkalign_stats stats = BLKALIGN_STATS_INIT;

@@ -17,7 +17,7 @@
 
 #define REQUEST_BYTES_MAX (INT64_C(1) << 30)
 
-enum { DEPTH_MAX = 65536, THREADS_MAX = 256 };
+enum { DEPTH_MAX = 65536, THREADS_MAX = 256, IOVECS_MAX = 1024 };
 
 struct word {
     const char *word;
@@ -26,7 +26,8 @@ struct word {
 
 static const struct word orders[] = {
     { "seq", ORDER_SEQ }, { "random", ORDER_RANDOM },
-    { "same", ORDER_SAME }, { "zipf", ORDER_ZIPF }, { NULL, 0 },
+    { "same", ORDER_SAME }, { "zipf", ORDER_ZIPF },
+    { "sectors", ORDER_SECTORS }, { NULL, 0 },
 };
 
 static const struct word completions[] = {
@@ -38,6 +39,10 @@ static const struct word completions[] = {
 
 static const struct word polls[] = {
     { "first", POLL_FIRST }, { "all", POLL_ALL }, { NULL, 0 },
+};
+
+static const struct word refills[] = {
+    { "callback", REFILL_CALLBACK }, { "thread", REFILL_THREAD }, { NULL, 0 },
 };
 
 static const struct word engines[] = {
@@ -71,6 +76,11 @@ const char *order_word(enum order order)
 const char *poll_word(enum poll poll)
 {
     return word_for(polls, poll);
+}
+
+const char *refill_word(enum refill refill)
+{
+    return word_for(refills, refill);
 }
 
 const char *completion_word(uint32_t completion)
@@ -151,7 +161,8 @@ enum {
     LONG_FLUSH_INTERVAL = 256, LONG_PATTERN, LONG_NO_DRAIN, LONG_ORDER,
     LONG_COMPLETION, LONG_BATCH, LONG_THREADS, LONG_HANDLES, LONG_MIX,
     LONG_VERIFY, LONG_NO_MERGE, LONG_LATENCY, LONG_JSON, LONG_SEED,
-    LONG_ALIGN, LONG_REGISTERED, LONG_POLL, LONG_FORCE, LONG_VERSION
+    LONG_ALIGN, LONG_REGISTERED, LONG_POLL, LONG_REFILL, LONG_IOVECS,
+    LONG_FORCE, LONG_VERSION
 };
 
 static const struct option long_options[] = {
@@ -168,6 +179,8 @@ static const struct option long_options[] = {
     { "threads", required_argument, NULL, LONG_THREADS },
     { "handles", required_argument, NULL, LONG_HANDLES },
     { "poll", required_argument, NULL, LONG_POLL },
+    { "refill", required_argument, NULL, LONG_REFILL },
+    { "iovecs", required_argument, NULL, LONG_IOVECS },
     { "mix", required_argument, NULL, LONG_MIX },
     { "verify", no_argument, NULL, LONG_VERIFY },
     { "no-merge", no_argument, NULL, LONG_NO_MERGE },
@@ -205,6 +218,16 @@ static bool take_poll(struct settings *settings)
     if (!take_word("--poll", polls, &value))
         return false;
     settings->poll = (enum poll)value;
+    return true;
+}
+
+static bool take_refill(struct settings *settings)
+{
+    uint32_t value = 0;
+
+    if (!take_word("--refill", refills, &value))
+        return false;
+    settings->refill = (enum refill)value;
     return true;
 }
 
@@ -286,6 +309,10 @@ static bool take_own_option(int option, struct settings *settings)
         return take_unsigned("--handles", 1, THREADS_MAX, &settings->handles);
     case LONG_POLL:
         return take_poll(settings);
+    case LONG_REFILL:
+        return take_refill(settings);
+    case LONG_IOVECS:
+        return take_unsigned("--iovecs", 1, IOVECS_MAX, &settings->iovecs);
     case LONG_MIX:
         return take_unsigned("--mix", 0, 100, &settings->read_percent);
     case LONG_VERIFY:
@@ -314,12 +341,11 @@ static bool take_own_option(int option, struct settings *settings)
     }
 }
 
-/* What is right by itself may not go together. */
-static bool fits(struct settings *settings)
+/* What was not said follows from what was. */
+static void fill_in(struct settings *settings)
 {
     bool sync = settings->completion == COMPLETION_SYNC;
     bool eventfd = settings->completion == BLKALIGN_COMPLETION_EVENTFD;
-    bool poll_all = settings->poll == POLL_ALL;
 
     if (!settings->step_bytes)
         settings->step_bytes = settings->request_bytes;
@@ -328,18 +354,42 @@ static bool fits(struct settings *settings)
     /* With stamps of an earlier run a lost write would not show. */
     if (!settings->seed)
         settings->seed = settings->verify ? clock_ns() >> 10 : 1;
-    if (settings->flush_interval && settings->read_percent == 100)
-        complain("--flush-interval is for writes: -w or --mix");
-    else if (poll_all && !eventfd)
+    if (!settings->refill)
+        settings->refill = sync || eventfd ? REFILL_THREAD : REFILL_CALLBACK;
+}
+
+/* Who completes and who submits: false if that does not go together. */
+static bool modes_fit(const struct settings *settings)
+{
+    bool sync = settings->completion == COMPLETION_SYNC;
+    bool eventfd = settings->completion == BLKALIGN_COMPLETION_EVENTFD;
+    bool poll_all = settings->poll == POLL_ALL;
+
+    if (poll_all && !eventfd)
         complain("--poll all is for --completion eventfd");
     else if (poll_all && settings->flush_interval)
         complain("--poll all has no --flush-interval: its threads do not "
                  "wait for requests of their own");
-    else if (settings->handles > settings->threads)
+    else if (settings->refill == REFILL_CALLBACK && (sync || eventfd))
+        complain("--refill callback is for --completion serial and "
+                 "concurrent");
+    else if (settings->handles > settings->threads && (sync || eventfd))
         complain("%u handles, but only %u threads to use them",
                  settings->handles, settings->threads);
-    else if (!sync && settings->depth < settings->threads)
+    else
+        return true;
+    return false;
+}
+
+static bool shares_fit(const struct settings *settings)
+{
+    bool sync = settings->completion == COMPLETION_SYNC;
+
+    if (!sync && settings->depth < settings->threads)
         complain("%u threads cannot share a depth of %u", settings->threads,
+                 settings->depth);
+    else if (!sync && settings->depth < settings->handles)
+        complain("%u handles cannot share a depth of %u", settings->handles,
                  settings->depth);
     else if (settings->count < settings->threads)
         complain("%u threads cannot share %lld requests", settings->threads,
@@ -352,6 +402,25 @@ static bool fits(struct settings *settings)
     return false;
 }
 
+/* What is right by itself may not go together. */
+static bool fits(const struct settings *settings)
+{
+    if (settings->flush_interval && settings->read_percent == 100)
+        complain("--flush-interval is for writes: -w or --mix");
+    else if (settings->iovecs > settings->request_bytes)
+        complain("%u elements cannot share %lld bytes", settings->iovecs,
+                 (long long)settings->request_bytes);
+    else if (settings->order == ORDER_SECTORS &&
+             (settings->step_bytes % settings->request_bytes ||
+              settings->step_bytes / settings->request_bytes > UINT16_MAX))
+        complain("--order sectors: a block of %lld bytes (-S) is not some "
+                 "sectors of %lld (-s)", (long long)settings->step_bytes,
+                 (long long)settings->request_bytes);
+    else
+        return modes_fit(settings) && shares_fit(settings);
+    return false;
+}
+
 int parse_options(int argc, char **argv, struct settings *settings)
 {
     int option, taken;
@@ -360,7 +429,8 @@ int parse_options(int argc, char **argv, struct settings *settings)
     while ((option = getopt_long(argc, argv, ":hc:d:f:i:no:qs:S:t:wU",
                                  long_options, NULL)) != -1) {
         if (option == 'h') {
-            printf("%s%s%s", usage_line, help_text_1, help_text_2);
+            printf("%s%s%s%s", usage_line, help_text_1, help_text_2,
+                   help_text_3);
             return 0;
         }
         if (option == LONG_VERSION) {
@@ -385,5 +455,6 @@ int parse_options(int argc, char **argv, struct settings *settings)
         return EXIT_USAGE;
     }
     settings->path = argv[optind];
+    fill_in(settings);
     return fits(settings) ? -1 : EXIT_USAGE;
 }

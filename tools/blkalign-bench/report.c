@@ -18,9 +18,6 @@ struct figures {
     uint64_t storage;
 };
 
-static const double shares[] = { 0.5, 0.9, 0.99, 0.999 };
-static const char *const share_words[] = { "50", "90", "99", "99.9" };
-
 void complain(const char *format, ...)
 {
     char words[4096];
@@ -127,11 +124,18 @@ static void put_people(const struct run *run, const struct figures *figures,
            " writes: %.3f for each request\n", stats->storage_reads,
            stats->storage_writes,
            (double)figures->storage / (double)run->settings->count);
+    printf("  processor %.2f us for each request: %.2f of programs, %.2f of "
+           "the kernel\n",
+           (run->processor.user + run->processor.system) * 1e6 /
+           (double)run->settings->count,
+           run->processor.user * 1e6 / (double)run->settings->count,
+           run->processor.system * 1e6 / (double)run->settings->count);
     if (latency) {
         printf("  latency  ");
-        for (i = 0; i < sizeof shares / sizeof *shares; i++)
-            printf(" %s %%: %.1f us,", share_words[i],
-                   (double)latency_percentile(latency, shares[i]) / 1000);
+        for (i = 0; i < LATENCY_SHARES; i++)
+            printf(" %s %%: %.1f us,", latency_words[i],
+                   (double)latency_percentile(latency, latency_shares[i]) /
+                   1000);
         printf(" longest: %.1f us\n", (double)latency->longest_ns / 1000);
     }
     if (run->content)
@@ -164,6 +168,8 @@ static void json_settings(const struct settings *settings)
     json_word("order", order_word(settings->order));
     json_word("completion", completion_word(settings->completion));
     json_word("poll", poll_word(settings->poll));
+    json_word("refill", refill_word(settings->refill));
+    json_number("iovecs", settings->iovecs);
     printf(",\n  \"merging\": %s",
            settings->open_flags & BLKALIGN_O_NO_MERGE ? "false" : "true");
     printf(",\n  \"verified\": %s", settings->verify ? "true" : "false");
@@ -190,8 +196,6 @@ static void put_json(const struct run *run, const struct figures *figures,
                      const blkalign_limits *limits,
                      const struct latency *latency)
 {
-    unsigned i;
-
     puts("{");
     json_path(run->settings->path, "  ");
     json_word("version", blkalign_version());
@@ -203,13 +207,9 @@ static void put_json(const struct run *run, const struct figures *figures,
     printf(",\n  \"requests_per_second\": %.1f",
            figures->requests_per_second);
     json_stats(stats);
-    if (latency) {
-        printf(",\n  \"latency_ns\": {");
-        for (i = 0; i < sizeof shares / sizeof *shares; i++)
-            printf("\"%s\": %" PRIu64 ", ", share_words[i],
-                   latency_percentile(latency, shares[i]));
-        printf("\"longest\": %" PRIu64 "}", latency->longest_ns);
-    }
+    processor_json(&run->processor, (double)run->settings->count);
+    if (latency)
+        latency_json(latency);
     puts("\n}");
 }
 

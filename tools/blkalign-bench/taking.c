@@ -37,11 +37,6 @@ void taking_choose(struct submitter *submitter)
     submitter->read_or_write_done = done_taken;
 }
 
-static bool is_stopped(const struct run *run)
-{
-    return __atomic_load_n(&run->stop, __ATOMIC_RELAXED);
-}
-
 /* Aims as many free slots as there are requests for, up to `most`. */
 static unsigned take_requests(struct submitter *submitter, unsigned most)
 {
@@ -66,7 +61,7 @@ static void refill_taking(struct submitter *submitter)
     /* Free slots of which every thread has less than a batch are less than
      * the depth: some are in flight, and one thread will have enough. */
     while (submitter->free_count && submitter->free_count >= batch &&
-           !is_stopped(submitter->run)) {
+           !run_is_stopped(submitter->run)) {
         unsigned most = batch ? batch : submitter->free_count;
         unsigned requests = take_requests(submitter, most);
 
@@ -104,7 +99,7 @@ void taking_loop(struct submitter *submitter)
 
     taker = submitter;
     submitter->ended_ns = submitter->started_ns;
-    while (__atomic_load_n(&run->left, __ATOMIC_ACQUIRE) && !is_stopped(run)) {
+    while (__atomic_load_n(&run->left, __ATOMIC_ACQUIRE) && !run_is_stopped(run)) {
         refill_taking(submitter);
         result = blkalign_poll(submitter->handle, most, LOOK_UP_MS);
         if (result < 0 && result != -EINTR)

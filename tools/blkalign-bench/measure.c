@@ -1,13 +1,23 @@
 /*
- * How long requests took: a histogram whose buckets grow with the time, each
+ * What is measured besides the rate.
+ *
+ * How long requests took is a histogram whose buckets grow with the time, each
  * 1/32 of an octave wide, so that a percentile is right to 3 percent.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 
-#include "bench.h"
+#include "measure.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
+
+const double latency_shares[LATENCY_SHARES] = { 0.5, 0.9, 0.99, 0.999 };
+const char *const latency_words[LATENCY_SHARES] = {
+    "50", "90", "99", "99.9"
+};
 
 enum { FINE = 1 << LATENCY_FINE_BITS };
 
@@ -75,4 +85,40 @@ uint64_t latency_percentile(const struct latency *latency, double share)
         }
     }
     return latency->longest_ns;
+}
+
+void latency_json(const struct latency *latency)
+{
+    unsigned i;
+
+    printf(",\n  \"latency_ns\": {");
+    for (i = 0; i < LATENCY_SHARES; i++)
+        printf("\"%s\": %" PRIu64 ", ", latency_words[i],
+               latency_percentile(latency, latency_shares[i]));
+    printf("\"longest\": %" PRIu64 "}", latency->longest_ns);
+}
+
+static double seconds_of(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+struct processor processor_now(void)
+{
+    struct processor processor = { 0, 0 };
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        processor.user = seconds_of(usage.ru_utime);
+        processor.system = seconds_of(usage.ru_stime);
+    }
+    return processor;
+}
+
+void processor_json(const struct processor *used, double requests)
+{
+    printf(",\n  \"user_seconds\": %.6f", used->user);
+    printf(",\n  \"system_seconds\": %.6f", used->system);
+    printf(",\n  \"processor_us_per_request\": %.4f",
+           (used->user + used->system) * 1e6 / requests);
 }

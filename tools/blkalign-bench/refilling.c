@@ -1,0 +1,187 @@
+/*
+ * The measured loop of --refill callback: a program as its users write it.
+ * The callback of a request, on a thread of the library, records that it is
+ * done and submits what comes next, as that of a hypervisor fills the guest's
+ * used ring and sends what the guest has put into the other one. No thread
+ * wakes another. The submitter's own thread sends the first requests, then
+ * sleeps until the last callback of the run.
+ *
+ * Callbacks of one submitter may run side by side. Under its lock a callback
+ * takes an errand; it carries the errand out without the lock.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#include "bench.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+/* What is to be submitted; nothing, if `requests` and `flush` are 0. */
+struct errand {
+    struct slot *first;
+    unsigned requests;
+    bool flush;
+};
+
+static bool flush_is_due(const struct submitter *submitter)
+{
+    bool drain = submitter->run->settings->drain_on_flush;
+
+    return submitter->until_flush <= 0 && !submitter->flushing &&
+           !(drain && submitter->in_flight) &&
+           !run_is_stopped(submitter->run);
+}
+
+/* Under the lock, as the functions below up to carry_out(). */
+static struct errand take_requests(struct submitter *submitter,
+                                   unsigned requests)
+{
+    struct errand errand = { submitter->free, requests, false };
+
+    for (; requests; requests--) {
+        slot_draw(submitter->free, &submitter->aims);
+        submitter->free = submitter->free->next;
+    }
+    submitter->free_count -= errand.requests;
+    submitter->in_flight += errand.requests;
+    submitter->unsent -= errand.requests;
+    submitter->until_flush -= errand.requests;
+    return errand;
+}
+
+static struct errand take_flush(struct submitter *submitter)
+{
+    const struct settings *settings = submitter->run->settings;
+    struct errand errand = { NULL, 0, true };
+
+    if (settings->drain_on_flush) {
+        submitter->flushing = true;
+        submitter->in_flight++;
+    } else {
+        submitter->until_flush = settings->flush_interval;
+    }
+    return errand;
+}
+
+static struct errand take_errand(struct submitter *submitter)
+{
+    struct errand nothing = { NULL, 0, false };
+    unsigned requests;
+
+    if (run_is_stopped(submitter->run))
+        submitter->unsent = 0;
+    requests = submitter_may_send(submitter);
+    if (requests)
+        return take_requests(submitter, requests);
+    if (flush_is_due(submitter))
+        return take_flush(submitter);
+    if (!submitter->in_flight && submitter->unsent <= 0 && !submitter->over) {
+        submitter->over = true;
+        submitter->ended_ns = clock_ns();
+        sem_post(&submitter->wake);
+    }
+    return nothing;
+}
+
+static void never_sent(struct submitter *submitter, unsigned requests)
+{
+    pthread_mutex_lock(&submitter->lock);
+    submitter->in_flight -= requests;
+    pthread_mutex_unlock(&submitter->lock);
+}
+
+static void carry_out_flush(struct submitter *submitter)
+{
+    int64_t result;
+
+    if (!submitter->run->settings->drain_on_flush) {
+        submit_flush_aside(submitter);
+        return;
+    }
+    if (submitter->latency)
+        submitter->flush.started_ns = clock_ns();
+    result = blkalign_aio_flush(submitter->handle,
+                                submitter->read_or_write_done,
+                                &submitter->flush);
+    if (result < 0) {
+        run_fail_request(submitter, "flush", 0, (int)result);
+        never_sent(submitter, 1);
+    }
+}
+
+static void carry_out(struct submitter *submitter, struct errand errand)
+{
+    struct slot *slot = errand.first;
+    unsigned i, sent;
+
+    if (errand.flush) {
+        carry_out_flush(submitter);
+        return;
+    }
+    for (i = 0; i < errand.requests; i++, slot = slot->next)
+        slot_prepare(slot);
+    sent = submit_list(&errand.first, errand.requests);
+    if (sent < errand.requests)
+        never_sent(submitter, errand.requests - sent);
+}
+
+/* Until nothing may be submitted: the next callback goes on then. */
+static void carry_out_all(struct submitter *submitter, struct errand errand)
+{
+    while (errand.requests || errand.flush) {
+        carry_out(submitter, errand);
+        pthread_mutex_lock(&submitter->lock);
+        errand = take_errand(submitter);
+        pthread_mutex_unlock(&submitter->lock);
+    }
+}
+
+static void take_back(struct submitter *submitter, struct slot *slot)
+{
+    submitter->in_flight--;
+    if (slot == &submitter->flush) {
+        submitter->flushing = false;
+        submitter->until_flush = submitter->run->settings->flush_interval;
+        return;
+    }
+    slot_count_latency(slot);
+    slot->next = submitter->free;
+    submitter->free = slot;
+    submitter->free_count++;
+    __atomic_store_n(&submitter->done, submitter->done + 1,
+                     __ATOMIC_RELAXED);
+}
+
+static void done_refilling(void *opaque, int ret)
+{
+    struct slot *slot = opaque;
+    struct submitter *submitter = slot->owner;
+    struct errand errand;
+
+    slot_settle(slot, ret);
+    if (slot != &submitter->flush)
+        slot_check_content(slot);
+    pthread_mutex_lock(&submitter->lock);
+    take_back(submitter, slot);
+    errand = take_errand(submitter);
+    pthread_mutex_unlock(&submitter->lock);
+    carry_out_all(submitter, errand);
+}
+
+void refilling_choose(struct submitter *submitter)
+{
+    submitter->read_or_write_done = done_refilling;
+}
+
+void refilling_loop(struct submitter *submitter)
+{
+    struct errand errand;
+
+    pthread_mutex_lock(&submitter->lock);
+    errand = take_errand(submitter);
+    pthread_mutex_unlock(&submitter->lock);
+    carry_out_all(submitter, errand);
+    while (sem_wait(&submitter->wake) < 0 && errno == EINTR)
+        ;
+}
