@@ -513,8 +513,8 @@ check-mutants:
 coverage:
 	scripts/coverage
 
-## bench: speed beside qemu-img bench and fio, as root, some minutes
-bench: build/tools/blkalign-bench
+## bench: speed beside qemu-img bench and fio, as root, a quarter of an hour
+bench: build/tools/blkalign-bench build/bench/yardstick
 	BLKALIGN_BENCH=$< scripts/bench
 
 ## bench-nbd: the nbdkit plugin beside qemu-nbd and nbdkit's own, as root
@@ -526,8 +526,10 @@ bench-guest: vhost-user-blk
 	CC='$(CC)' BLKALIGN_BUILD=$(CURDIR)/build proof/guest/bench.sh
 
 ## bench-smoke: a moment of it, to show that it runs
-bench-smoke: build/tools/blkalign-bench
+bench-smoke: build/tools/blkalign-bench build/bench/yardstick
 	BLKALIGN_BENCH=$< scripts/bench --smoke
+
+include mk/bench-check.mk
 
 ## bench-tracker: what the request machine costs, with few and many in flight
 bench-tracker:

@@ -15,7 +15,11 @@ COLOURS = {
     "blkalign eventfd": ("#0b62c4", "#5aa9ff"),
     "blkalign serial": ("#6aa5e8", "#2f6db5"),
     "blkalign sync": ("#0b62c4", "#5aa9ff"),
-    "blkalign eventfd, 4 threads": ("#127a6b", "#3fc4ae"),
+    "blkalign concurrent": ("#9a8ae0", "#7d6bd6"),
+    "blkalign eventfd, all poll": ("#127a6b", "#3fc4ae"),
+    "blkalign serial, woken submitter": ("#a8c9ee", "#1f4a7a"),
+    "bare io_uring, waiting thread": ("#8a6d3b", "#c9a86a"),
+    "8 x fio, depth 4": ("#b0b7bf", "#5b646e"),
     "qemu-img bench": ("#c4560b", "#ff9d57"),
     "fio": ("#6e7781", "#9aa4af"),
 }
@@ -74,15 +78,16 @@ def lanes(row, y, scale):
     out = ""
     for column, facts in row["columns"].items():
         middle = y + LANE / 2
-        if "median" in facts:
-            end = scale.x(facts["median"])
-            low, high = scale.x(facts["min"]), scale.x(facts["max"])
+        if "rate" in facts:
+            rate = facts["rate"]
+            end = scale.x(rate["median"])
+            low, high = scale.x(rate["min"]), scale.x(rate["max"])
             out += (f'<rect x="{LEFT}" y="{y + 1.5}" height="{LANE - 3}" width="{end - LEFT:.1f}" '
                     f'class="{class_of(column)}"><title>{escape(column)}: '
-                    f"{facts['median']:.0f} a second</title></rect>\n")
+                    f"{rate['median']:.0f} a second</title></rect>\n")
             out += (f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" '
                     'class="whisker" stroke-width="1"/>\n')
-            out += text(max(end, high) + 5, middle + 4, rate_words(facts["median"]), "small")
+            out += text(max(end, high) + 5, middle + 4, rate_words(rate["median"]), "small")
         else:
             out += text(LEFT + 5, middle + 4, f"{column}: {facts['failed']}"[:90], "small")
         y += LANE
@@ -133,7 +138,7 @@ def panels(report, y, scale):
 
 def svg(report):
     rates = [value for row in report["rows"] for facts in row["columns"].values()
-             for value in (facts.get("min"), facts.get("max")) if value]
+             if "rate" in facts for value in (facts["rate"]["min"], facts["rate"]["max"])]
     columns = dict.fromkeys(c for row in report["rows"] for c in row["columns"])
     machine, versions = report["machine"], report["versions"]
     named = ", ".join(f"{name} {version or 'absent'}" for name, version in versions.items())

@@ -2,7 +2,8 @@
 
     python3 bench/compare.py [--smoke] --out PATH NAME=DISK...
 
-Writes PATH.json, PATH.md and PATH.svg, and prints what PATH.md says. It OVERWRITES the disks.
+Writes PATH.json, PATH.md and PATH.svg, and prints what PATH.md says. It OVERWRITES the disks. ROWS
+in the environment names the rows that are measured, instead of all.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import sys
 
 import chart
 import table
-from rows import COLUMNS, rows
+from rows import COLUMNS, chosen, rows
 from tools import Failed, is_there, version_of
 
+# Of a measurement: see tools.py.
+MEASURES = ["rate", "processor", "p50", "p99", "p99.9"]
 PEERS = {"blkalign": None, "qemu-img": "qemu-img", "fio": "fio"}
 
 
@@ -54,7 +57,7 @@ class Cell:
 
     def __init__(self, tool, disk, seconds):
         self.tool, self.disk, self.seconds = tool, disk, seconds
-        self.count, self.rates, self.last, self.failed = None, [], None, None
+        self.count, self.measured, self.last, self.failed = None, [], None, None
         if not is_there(tool.needs):
             self.failed = "absent"
 
@@ -81,17 +84,21 @@ class Cell:
     def measure(self):
         def run():
             self.last = self.tool.run(self.disk, self.count, self.seconds)
-            self.rates.append(self.last["rate"])
+            self.measured.append(self.last)
 
         self.attempt(run)
 
     def facts(self):
-        if self.failed or not self.rates:
+        if self.failed or not self.measured:
             return {"failed": self.failed}
-        facts = {
-            "rates": self.rates, "median": statistics.median(self.rates),
-            "min": min(self.rates), "max": max(self.rates),
-        }
+        facts = {}
+        for measure in MEASURES:
+            values = [each[measure] for each in self.measured if measure in each]
+            if values:
+                facts[measure] = {
+                    "rounds": values, "median": statistics.median(values),
+                    "min": min(values), "max": max(values),
+                }
         for name in ("engine", "stats"):
             if self.last.get(name):
                 facts[name] = self.last[name]
@@ -102,27 +109,30 @@ def goal_facts(goal, row, disk, results):
     """The ratio of the medians; its spread is that of the rounds, taken one by one."""
     facts = {
         "column": goal.column, "factor": goal.factor_on(disk), "of": goal.of,
-        "of_row": goal.row or row.name,
+        "of_row": goal.row or row.name, "measure": goal.measure,
     }
-    ours = results.get((disk, row.name, goal.column), {})
-    theirs = results.get((disk, facts["of_row"], goal.of), {})
-    if "rates" in ours and "rates" in theirs:
-        ratios = [a / b for a, b in zip(ours["rates"], theirs["rates"])]
+    ours = results.get((disk, row.name, goal.column), {}).get(goal.measure)
+    theirs = results.get((disk, facts["of_row"], goal.of), {}).get(goal.measure)
+    if ours and theirs and theirs["median"] and all(theirs["rounds"]):
+        ratios = [a / b for a, b in zip(ours["rounds"], theirs["rounds"])]
         facts["ratio"] = ours["median"] / theirs["median"]
         facts["ratio_min"], facts["ratio_max"] = min(ratios), max(ratios)
-        facts["met"] = facts["ratio"] >= facts["factor"]
+        if goal.measure == "rate":
+            facts["met"] = facts["ratio"] >= facts["factor"]
+        else:
+            facts["met"] = facts["ratio"] <= facts["factor"]
     return facts
 
 
 def measure_disk(name, disk, rounds, seconds, smoke):
     """All rows on one disk: the rounds go through all of it again and again."""
-    chosen = [
-        row for row in rows(length_of(disk))
+    todo = [
+        row for row in chosen(rows(length_of(disk)), os.environ.get("ROWS", ""))
         if (name in row.disks or name == "file") and (row.smoke or not smoke)
     ]
     cells = {
         (row.name, column): Cell(row.tools[column], disk, seconds)
-        for row in chosen for column in COLUMNS if column in row.tools
+        for row in todo for column in COLUMNS if column in row.tools
     }
     for at, cell in enumerate(cells.values()):
         say(f"{name}: getting ready, {at} of {len(cells)}")
@@ -137,10 +147,11 @@ def measure_disk(name, disk, rounds, seconds, smoke):
         {
             "disk": name, "name": row.name, "title": row.title,
             "columns": {c: results[name, row.name, c] for c in COLUMNS if c in row.tools},
-            "goals": [goal_facts(goal, row, name, results) for goal in row.goals],
+            "goals": [goal_facts(goal, row, name, results) for goal in row.goals
+                      if goal.factor_on(name) is not None],
             "commands": {c: command_of(cells[row.name, c]) for c in row.tools},
         }
-        for row in chosen
+        for row in todo
     ]
 
 

@@ -9,6 +9,11 @@ def spread(facts):
     return f"{thousands(facts['min'])} .. {thousands(facts['max'])}"
 
 
+def microseconds(facts):
+    """Of a measure that may not have been taken."""
+    return f"{facts['median']:.3g}" if facts else "-"
+
+
 def of_each(facts):
     """Our statistics, for each request: what explains the figure."""
     stats = facts.get("stats")
@@ -38,12 +43,27 @@ def figures(report):
     lines = []
     for row in report["rows"]:
         for column, facts in row["columns"].items():
-            if "median" in facts:
-                cells = [thousands(facts["median"]), spread(facts), of_each(facts)]
+            if "rate" in facts:
+                rate = facts["rate"]
+                cells = [thousands(rate["median"]), spread(rate),
+                         microseconds(facts.get("processor")), of_each(facts)]
             else:
-                cells = ["-", "-", facts["failed"]]
+                cells = ["-", "-", "-", facts["failed"]]
             lines.append([row["disk"], row["title"], column, *cells])
-    return lined_up(["disk", "work", "tool", "thousand/s", "min .. max", "for each request"], lines)
+    return lined_up(["disk", "work", "tool", "thousand/s", "min .. max", "processor us",
+                     "for each request"], lines)
+
+
+def latencies(report):
+    """Empty where nobody asked for them."""
+    lines = [
+        [row["disk"], row["title"], column,
+         *(microseconds(facts.get(share)) for share in ("p50", "p99", "p99.9"))]
+        for row in report["rows"] for column, facts in row["columns"].items() if "p50" in facts
+    ]
+    if not lines:
+        return ""
+    return "\n" + lined_up(["disk", "work", "tool", "p50 us", "p99 us", "p99.9 us"], lines)
 
 
 def goals(report):
@@ -60,9 +80,11 @@ def goals(report):
                          "met" if goal["met"] else "MISSED"]
             else:
                 cells = ["-", "-", "not measured"]
-            cells.insert(2, f"{goal['factor']}x")
-            lines.append([row["disk"], row["title"], of, *cells])
-    return lined_up(["disk", "work", "against", "ratio", "min .. max", "goal", ""], lines)
+            bound = ">=" if goal["measure"] == "rate" else "<="
+            cells.insert(2, f"{bound} {goal['factor']}x")
+            lines.append([row["disk"], row["title"], goal["column"], goal["measure"], of, *cells])
+    return lined_up(["disk", "work", "tool", "measure", "against", "ratio", "min .. max", "goal",
+                     ""], lines)
 
 
 def markdown(report):
@@ -79,4 +101,4 @@ def markdown(report):
         text += "The machine was busy with other things before: judge with care.\n\n"
     if report["smoke"]:
         text += "This only shows that it runs: the figures mean nothing.\n\n"
-    return text + figures(report) + "\n" + goals(report)
+    return text + figures(report) + latencies(report) + "\n" + goals(report)

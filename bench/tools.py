@@ -1,11 +1,18 @@
 """The tools that are compared: how each is told what to do, and what it answers.
 
-A measurement is a dict with "rate" (requests a second) and, for ours, "stats".
+A measurement is a dict with "rate" (requests a second), "processor" (microseconds of user and
+system time for each request), where asked for "p50", "p99" and "p99.9" (microseconds), and, for
+ours, "stats".
+
+Processor time is that of the process with all its threads and the kernel's workers for its
+io_uring. Ours and the yardstick take it while they measure. Of others it is that of the whole run,
+less that of a run of one request or one millisecond: what starting costs.
 """
 
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,6 +20,7 @@ import subprocess
 # What scripts/bench fills the disks with: 'Z'.
 PATTERN = 0x5A
 
+YARDSTICK = os.environ.get("YARDSTICK", "build/bench/yardstick")
 OURS = os.environ.get("BLKALIGN_BENCH", "build/tools/blkalign-bench")
 BATCHED = [
     "--ioengine=io_uring", "--iodepth=32", "--iodepth_batch_submit=16",
@@ -28,9 +36,12 @@ class Failed(Exception):
     """The tool is there, and did not do it."""
 
 
-def output_of(command):
+def output_of(command, library=None):
+    """`library`: the directory of the libblkalign.so.0 that is to be loaded."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": library} if library else None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, env=environment)
     except FileNotFoundError:
         raise Failed("not there") from None
     except subprocess.TimeoutExpired:
@@ -43,10 +54,39 @@ def output_of(command):
     return done.stdout
 
 
+def spent_by_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class WholeRun:
+    """A tool that does not tell its processor time: it is seen from outside."""
+
+    startup = 0.0
+
+    def timed(self, command):
+        """What it said, and the seconds that it cost beyond its start."""
+        before = spent_by_children()
+        said = output_of(command)
+        return said, max(spent_by_children() - before - self.startup, 0.0)
+
+    def take_startup(self, command):
+        self.startup = 0.0
+        self.startup = min(self.timed(command)[1] for _ in range(2))
+
+
+def percentiles_of(nanoseconds):
+    """From the member "latency_ns" of blkalign-bench."""
+    if not nanoseconds:
+        return {}
+    return {f"p{share}": nanoseconds[share] / 1000 for share in ("50", "99", "99.9")}
+
+
 class Ours:
     """blkalign-bench with a row's arguments."""
 
     needs = OURS
+    library = None
 
     def __init__(self, *arguments, completion="eventfd"):
         self.arguments = [*arguments, "--completion", completion]
@@ -58,16 +98,39 @@ class Ours:
         ]
 
     def run(self, disk, count, _seconds):
-        facts = json.loads(output_of(self.command(disk, count)))
+        facts = json.loads(output_of(self.command(disk, count), self.library))
         return {
             "rate": facts["requests_per_second"],
             "seconds": facts["seconds"],
+            "processor": facts["processor_us_per_request"],
+            **percentiles_of(facts.get("latency_ns")),
             "engine": facts["engine"],
             "stats": {name: facts[name] / count for name in STATS},
         }
 
 
-class Qemu:
+class Bare:
+    """bench/yardstick.c: io_uring by system calls alone, with a waiting thread."""
+
+    needs = YARDSTICK
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def command(self, disk, count):
+        return [YARDSTICK, f"--pattern={PATTERN}", "-c", str(count), *self.arguments, disk]
+
+    def run(self, disk, count, _seconds):
+        facts = json.loads(output_of(self.command(disk, count)))
+        return {
+            "rate": facts["requests_per_second"],
+            "seconds": facts["seconds"],
+            "processor": facts["processor_us_per_request"],
+            **percentiles_of(facts.get("latency_ns")),
+        }
+
+
+class Qemu(WholeRun):
     """qemu-img bench; the AIO engine that is faster here is chosen by `prepare`."""
 
     needs = "qemu-img"
@@ -90,6 +153,7 @@ class Qemu:
         if not any(rates.values()):
             raise self.why
         self.engine = max(rates, key=rates.get)
+        self.take_startup(self.command(disk, 1))
 
     def command(self, disk, count):
         return [
@@ -98,21 +162,30 @@ class Qemu:
         ]
 
     def run(self, disk, count, _seconds):
-        said = output_of(self.command(disk, count))
+        said, spent = self.timed(self.command(disk, count))
         seconds = float(re.search(r"Run completed in ([0-9.]+) seconds", said)[1])
         # It tells milliseconds.
         seconds = max(seconds, 0.001)
-        return {"rate": count / seconds, "seconds": seconds, "engine": self.engine}
+        return {
+            "rate": count / seconds, "seconds": seconds, "engine": self.engine,
+            "processor": spent * 1e6 / count,
+        }
 
 
-class Fio:
+class Fio(WholeRun):
     """fio on whole blocks; `share` 0.5 counts a read with a write as one."""
 
     needs = "fio"
+    percentiles = [
+        "--clat_percentiles=0", "--lat_percentiles=1", "--percentile_list=50:99:99.9",
+    ]
 
-    def __init__(self, *arguments, share=1.0):
-        self.arguments = arguments
-        self.share = share
+    def __init__(self, *arguments, share=1.0, latency=False):
+        self.arguments = [*arguments, *(self.percentiles if latency else [])]
+        self.share, self.latency = share, latency
+
+    def prepare(self, disk):
+        self.take_startup(self.command(disk, 0.001))
 
     def command(self, disk, seconds):
         return [
@@ -122,12 +195,21 @@ class Fio:
         ]
 
     def run(self, disk, _count, seconds):
-        said = output_of(self.command(disk, seconds))
+        said, spent = self.timed(self.command(disk, seconds))
         job = json.loads(said[said.index("{"):])["jobs"][0]
         if job.get("error"):
             raise Failed(os.strerror(job["error"]))
         rate = (job["read"]["iops"] + job["write"]["iops"]) * self.share
-        return {"rate": rate, "seconds": job["job_runtime"] / 1000}
+        done = (job["read"]["total_ios"] + job["write"]["total_ios"]) * self.share
+        facts = {
+            "rate": rate, "seconds": job["job_runtime"] / 1000,
+            "processor": spent * 1e6 / max(done, 1),
+        }
+        if self.latency:
+            way = max(job["read"], job["write"], key=lambda way: way["total_ios"])
+            shares = way["lat_ns"]["percentile"]
+            facts.update({f"p{float(share):g}": ns / 1000 for share, ns in shares.items()})
+        return facts
 
 
 def is_there(needs):

@@ -99,7 +99,8 @@ void taking_loop(struct submitter *submitter)
 
     taker = submitter;
     submitter->ended_ns = submitter->started_ns;
-    while (__atomic_load_n(&run->left, __ATOMIC_ACQUIRE) && !run_is_stopped(run)) {
+    while (__atomic_load_n(&run->left, __ATOMIC_ACQUIRE) &&
+           !run_is_stopped(run)) {
         refill_taking(submitter);
         result = blkalign_poll(submitter->handle, most, LOOK_UP_MS);
         if (result < 0 && result != -EINTR)

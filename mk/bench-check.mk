@@ -1,0 +1,11 @@
+# What compares the speed of two builds, and shows how cost grows.
+
+# A bare io_uring loop: what callbacks on threads are measured against.
+YARDSTICK_SOURCES := bench/yardstick.c tools/blkalign-bench/measure.c \
+                     $(wildcard tools/common/*.c)
+
+build/bench/yardstick: $(YARDSTICK_SOURCES) tools/blkalign-bench/measure.h \
+                       $(wildcard tools/common/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_CFLAGS) -Itools/blkalign-bench $(YARDSTICK_SOURCES) -o $@ \
+	    $(LDFLAGS) -lpthread
