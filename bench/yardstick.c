@@ -218,7 +218,7 @@ struct bench {
     int file;
     unsigned char *memory;
     int64_t offset, last;       /* of the next request; of the last possible */
-    int64_t unsent, left;       /* the submitting thread's; the waiting one's */
+    int64_t unsent, left;       /* of who submits; of the waiting thread */
     uint64_t *started_ns;       /* of each slot */
     struct latency latency;
     /* Slots that the waiting thread gives back, never more than the depth:
