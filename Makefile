@@ -528,6 +528,7 @@ bench-guest: vhost-user-blk
 ## bench-smoke: a moment of it, to show that it runs
 bench-smoke: build/tools/blkalign-bench build/bench/yardstick
 	BLKALIGN_BENCH=$< scripts/bench --smoke
+	BLKALIGN_BENCH=$< scripts/bench --growth --smoke
 
 include mk/bench-check.mk
 

@@ -46,7 +46,7 @@ def css():
 
 
 def class_of(column):
-    return "".join(letter if letter.isalnum() else "-" for letter in column)
+    return "of-" + "".join(letter if letter.isalnum() else "-" for letter in column)
 
 
 def text(x, y, words, style="", anchor="start"):

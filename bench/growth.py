@@ -73,8 +73,9 @@ class Point:
 def measure(disk, path, rounds, seconds, smoke):
     points = [
         Point(series, work, column, amount, disk, path, seconds)
-        for series in SERIES for work in series.works for column in series.columns
-        for amount in series.amounts
+        for series in SERIES for work in series.works
+        for column in (series.columns[:1] if smoke else series.columns)
+        for amount in (series.amounts[::len(series.amounts) - 1] if smoke else series.amounts)
     ]
     for at, point in enumerate(points):
         say(f"{disk}: getting ready, {at} of {len(points)}")
@@ -137,7 +138,8 @@ def line_of(points, amounts, colour, top, most):
 
 def panel(series, disk, points, top):
     """All lines of a series on one disk, on an axis from 0."""
-    most = max([2.0, *(math.ceil(point["growth"]) for point in points if "growth" in point)])
+    most = max([2.0, *(point["growth"] for point in points if "growth" in point)])
+    most = most if most == 2 else 4 * math.ceil(most / 4)
     step = (WIDTH - LEFT - 260) / (len(series.amounts) - 1)
     out = text(20, top - 12, f"{disk}: {series.title}", "disk")
     for at in range(5):

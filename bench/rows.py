@@ -1,5 +1,7 @@
 """What is measured, and what is to be reached. `docs/PERFORMANCE.md` says why these rows."""
 
+import sys
+
 from tools import BATCHED, Bare, Fio, Ours, Qemu
 
 # The columns, in the order of the table.
@@ -182,6 +184,7 @@ def chosen(all_rows, words):
     names = words.replace(",", " ").split()
     unknown = set(names) - {row.name for row in all_rows}
     if unknown:
-        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; there are: "
-                         f"{', '.join(row.name for row in all_rows)}")
+        print(f"no such row: {', '.join(sorted(unknown))}; there are: "
+              f"{', '.join(row.name for row in all_rows)}", file=sys.stderr)
+        sys.exit(2)
     return [row for row in all_rows if not names or row.name in names]

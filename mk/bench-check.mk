@@ -10,7 +10,7 @@ build/bench/yardstick: $(YARDSTICK_SOURCES) tools/blkalign-bench/measure.h \
 	$(CC) $(TOOL_CFLAGS) -Itools/blkalign-bench $(YARDSTICK_SOURCES) -o $@ \
 	    $(LDFLAGS) -lpthread
 
-.PHONY: bench-check bench-growth bench-growth-smoke
+.PHONY: bench-check bench-growth
 
 ## bench-check: which rows moved since REV (last tag, or HEAD~1), as root
 bench-check: build/tools/blkalign-bench
@@ -19,6 +19,3 @@ bench-check: build/tools/blkalign-bench
 ## bench-growth: cost with few and many requests, handles, pieces; as root
 bench-growth: build/tools/blkalign-bench
 	BLKALIGN_BENCH=$< scripts/bench --growth
-
-bench-growth-smoke: build/tools/blkalign-bench
-	BLKALIGN_BENCH=$< scripts/bench --growth --smoke
