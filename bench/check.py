@@ -2,17 +2,17 @@
 
     python3 bench/check.py --out PATH OLD NEW NAME=DISK...
 
-OLD and NEW are directories with libblkalign.so.0. Both are measured by one blkalign-bench, that of the
-tree. Prints a table, and writes it to PATH.md and PATH.json. It OVERWRITES the disks.
+OLD and NEW are directories with libblkalign.so.0. Both are measured by one blkalign-bench, that of
+the tree. Prints a table, and writes it to PATH.md and PATH.json. It OVERWRITES the disks.
 
-A row's ratio is NEW's median rate divided by OLD's. Its spread is that of the rounds' ratios without
-the least and the greatest. It has moved if the ratio is off 1 by more than TOLERANCE and the whole
-spread lies on that side of 1. What has moved is measured again, and counts only if it moves the same
-way once more. Two equal builds pass for different the first time in 4 of 100 rows with 9 rounds, and
-twice in 1 of 1000; with 5 rounds in 37 of 100, and twice in 7 of 100.
+A row's ratio is NEW's median rate divided by OLD's. Its spread is that of the rounds' ratios
+without the least and the greatest. It has moved if the ratio is off 1 by more than TOLERANCE and
+the whole spread lies on that side of 1. What has moved is measured again, and counts only if it
+moves the same way once more. Two equal builds pass for different the first time in 4 of 100 rows
+with 9 rounds, and twice in 1 of 1000; with 5 rounds in 37 of 100, and twice in 7 of 100.
 
-Exit status: 0: no row has become slower; 1: one has, or could not be measured with NEW alone; 2: the
-usage is wrong, or the comparison cannot be made.
+Exit status: 0: no row has become slower; 1: one has, or could not be measured with NEW alone; 2:
+the usage is wrong, or the comparison cannot be made.
 """
 
 import argparse

@@ -79,12 +79,5 @@ BLKALIGN_BENCH=$PWD/fake ROWS=none PYTHONDONTWRITEBYTECODE=1 \
     python3 "$root/bench/check.py" --out result old new file=disk >out 2>err
 status=$?
 ok "a row that is not there is named" says 2 err "no such row: none"
-"$root/scripts/bench-check" no-such-revision >out 2>err
-status=$?
-if git -C "$root" rev-parse --quiet --verify HEAD >/dev/null 2>&1; then
-    ok "a revision that is not there is named" says 2 err "no-such-revision"
-else
-    skip "a revision that is not there is named" "no git repository"
-fi
 
 echo "1..$number"
