@@ -122,8 +122,8 @@ lint:
 	$(call lint_c,$(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    capi-tests/tsan_fence.c $(wildcard examples/*.c proof/guest/*.c),\
 	    -Icapi-tests -Itools/common $(NBD_CFLAGS))
-	$(foreach name,$(INTEGRATIONS),$(call \
-	    lint_c,$(sources_$(name)),$(cflags_$(name))))
+	$(foreach name,$(INTEGRATIONS),$(if $(sources_$(name)),$(call \
+	    lint_c,$(sources_$(name)),$(cflags_$(name)))))
 
 ## clean: remove build/
 clean:
