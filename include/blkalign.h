@@ -65,12 +65,12 @@
       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /**
- * Version of this header: 0.1.0. This is its first number;
+ * Version of this header: 0.2.0. This is its first number;
  * blkalign_version() tells the version of the library in use.
  */
 #define BLKALIGN_VERSION_MAJOR 0
 /** The second number of the version. */
-#define BLKALIGN_VERSION_MINOR 1
+#define BLKALIGN_VERSION_MINOR 2
 /** The third number of the version. */
 #define BLKALIGN_VERSION_PATCH 0
 

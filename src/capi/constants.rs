@@ -1,11 +1,11 @@
 //! The numbers of `<blkalign.h>`: flags, modes, operations, sources. cbindgen turns this file into
 //! the header's `#define`s; it holds nothing else, and a number never changes once released.
 
-/// Version of this header: 0.1.0. This is its first number;
+/// Version of this header: 0.2.0. This is its first number;
 /// blkalign_version() tells the version of the library in use.
 pub const BLKALIGN_VERSION_MAJOR: u32 = 0;
 /// The second number of the version.
-pub const BLKALIGN_VERSION_MINOR: u32 = 1;
+pub const BLKALIGN_VERSION_MINOR: u32 = 2;
 /// The third number of the version.
 pub const BLKALIGN_VERSION_PATCH: u32 = 0;
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use blkalign::capi::{BLKALIGN_ENGINE_AUTO, BLKALIGN_ENGINE_IO_URING, BLKALIGN_ENGINE_THREADS};
+use lexopt::Arg::{Long, Short, Value};
 use virtio_bindings::virtio_blk::VIRTIO_BLK_ID_BYTES;
 
 pub const USAGE: &str = "\
@@ -89,7 +90,7 @@ pub enum Command {
 
 /// What follows the program's name. An error is words for the user.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let mut arguments = arguments.flat_map(split_value).peekable();
+    let mut parser = lexopt::Parser::from_args(arguments);
     let mut endpoint = None;
     let mut file = None;
     let mut options = Options {
@@ -108,16 +109,16 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         spin_max: Duration::from_micros(64),
         verbose: false,
     };
-    while let Some(name) = arguments.next() {
-        let name = name.to_string_lossy().into_owned();
-        if name == "--read-only" {
-            let auto = arguments.next_if(|value| value == "auto");
-            options.read_only = if auto.is_some() { ReadOnly::Auto } else { ReadOnly::On };
-            continue;
-        }
-        let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
+    while let Some(argument) = parser.next().map_err(words)? {
+        let name = match argument {
+            Short('h') => return Ok(Command::Help),
+            Short(letter) => format!("-{letter}"),
+            Long(name) => format!("--{name}"),
+            Value(word) => return Err(format!("{}: no option takes it", word.display())),
+        };
+        let mut value = || parser.value().map_err(words);
         match name.as_str() {
-            "--help" | "-h" => return Ok(Command::Help),
+            "--help" => return Ok(Command::Help),
             "--version" => return Ok(Command::Version),
             "--socket" => set_endpoint(&mut endpoint, Endpoint::Path(value()?.into()))?,
             "--fd" => {
@@ -125,6 +126,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
                 set_endpoint(&mut endpoint, Endpoint::Fd(fd as RawFd))?;
             }
             "--file" => file = Some(value()?.into()),
+            "--read-only" => options.read_only = read_only(&mut parser)?,
             "--serial" => options.serial = serial(&value()?)?,
             "--sector-size" => options.sector_size = sector_size(value()?)?,
             "--queues" => options.queues = number(&name, value()?, 1, 64)? as u16,
@@ -147,16 +149,26 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     Ok(Command::Serve(Box::new(options)))
 }
 
-/// `--name=value` is two arguments.
-fn split_value(argument: OsString) -> Vec<OsString> {
-    let bytes = argument.as_bytes();
-    let equals = bytes.iter().position(|&byte| byte == b'=');
-    match equals {
-        Some(at) if bytes.starts_with(b"--") => {
-            let part = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
-            vec![part(&bytes[..at]), part(&bytes[at + 1..])]
+/// What the parser has against an argument.
+fn words(error: lexopt::Error) -> String {
+    match error {
+        lexopt::Error::MissingValue { option: Some(option) } => format!("{option} wants a value"),
+        lexopt::Error::UnexpectedValue { option, value } => {
+            format!("{option} takes no value, so not {}", value.display())
         }
-        _ => vec![argument],
+        other => other.to_string(),
+    }
+}
+
+/// The value may be missing: of the words that follow, only `auto` belongs to the option.
+fn read_only(parser: &mut lexopt::Parser) -> Result<ReadOnly, String> {
+    let next_word = |parser: &mut lexopt::Parser| {
+        parser.try_raw_args().and_then(|mut words| words.next_if(|word| word == "auto"))
+    };
+    match parser.optional_value().or_else(|| next_word(parser)) {
+        None => Ok(ReadOnly::On),
+        Some(value) if value == "auto" => Ok(ReadOnly::Auto),
+        Some(_) => Err("--read-only is auto, or has no value".into()),
     }
 }
 

@@ -356,6 +356,11 @@ fn faults_of_the_command_line_are_told_in_words() {
     says(&["--serial", "more than twenty bytes long"], "at most 20 bytes");
     says(&["--lock"], "--lock wants a value");
     says(&["--colour"], "there is no such option");
+    says(&["-c"], "-c: there is no such option");
+    says(&["--socket", socket, "file"], "file: no option takes it");
+    says(&["--verbose=yes"], "--verbose takes no value, so not yes");
+    says(&["--read-only", "bogus"], "bogus: no option takes it");
+    says(&["--read-only=bogus"], "--read-only is auto, or has no value");
     says(&["--socket", "/a", "--fd", "3"], "once");
     says(&["--fd", "0", "--file", path], "descriptor 0:");
     // A second daemon that would write as well.
