@@ -303,7 +303,7 @@ int main(void)
     }
     if (!bed.why_not[0]) {
         no_locks(ENOLCK, ENOLCK, "byte 100: the system or the file server");
-        no_locks(EINVAL, ENOTSUP, "locks of open file descriptions (OFD)");
+        no_locks(EINVAL, ENOTSUP, "open file description locks (OFD)");
         bed_remove(&bed);
     }
     not_for_drivers();

@@ -93,7 +93,7 @@ static void what_a_hook_may_be(void)
 {
     is_int(blkalign_set_log(NULL, NULL, 0), 0, "no hook");
     is_int(blkalign_set_log(hear, &heard, 0), -EINVAL, "level 0");
-    ok(strstr(blkalign_errmsg(), "0 is no level") != NULL, "%s",
+    ok(strstr(blkalign_errmsg(), "0 is not a log level") != NULL, "%s",
        blkalign_errmsg());
     is_int(blkalign_set_log(hear, &heard, 5), -EINVAL, "level 5");
     is_int(blkalign_set_log(hear, &heard, -1), -EINVAL, "level -1");
@@ -120,10 +120,10 @@ static void opens_and_closes(const struct bed *bed)
                    told(3, "request_alignment 4096 (override)",
                         "engine threads"),
                level >= 3, "level %d: of the open, at level 3", level);
-        is_int(told(3, bed->path, "request_alignment 4096 is the options'"),
+        is_int(told(3, bed->path, "request_alignment 4096 comes from"),
                level >= 3, "level %d: of the override", level);
         is_int(told(3, bed->path, "image locks") == 2, level >= 3,
-               "level %d: of the locks, taken and given back", level);
+               "level %d: of the locks, taken and released", level);
         is_int(told(3, bed->path, "closed"), level >= 3,
                "level %d: of the close", level);
         ok(heard.level_max <= level && heard.level_max > 0,
@@ -174,7 +174,7 @@ static void failures_of_storage(void)
            "ten failed I/Os are told, as the storage saw them");
     is_int(blkalign_flush(handle), -ENOSPC, "a flush that fails");
     is_int(blkalign_flush(handle), -ENOSPC, "and once more");
-    is_int(told(1, "flushes of it fail from now on", ""), 1,
+    is_int(told(1, "all its flushes fail from now on", ""), 1,
            "that it will go on failing is told once");
     blkalign_close(handle);
     is_int(told(1, "15 more I/Os failed", ""), 1,

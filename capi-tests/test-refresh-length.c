@@ -280,7 +280,7 @@ static char warning[300];
 static void hear(void *opaque, int level, const char *message)
 {
     (void)opaque;
-    if (level == BLKALIGN_LOG_WARNING && strstr(message, "whole block"))
+    if (level == BLKALIGN_LOG_WARNING && strstr(message, "a part of a block"))
         snprintf(warning, sizeof warning, "%s", message);
 }
 

@@ -79,5 +79,5 @@ pub extern "C-unwind" fn blkalign_set_log(
 fn level_of(number: c_int) -> Result<Level, Error> {
     let levels = [Level::Error, Level::Warning, Level::Info, Level::Debug];
     let level = levels.into_iter().find(|level| *level as c_int == number);
-    level.ok_or_else(|| invalid(format!("{number} is no level of messages; see BLKALIGN_LOG_*")))
+    level.ok_or_else(|| invalid(format!("{number} is not a log level; see BLKALIGN_LOG_*")))
 }

@@ -59,7 +59,7 @@ impl Handle {
         if over {
             return Ok(());
         }
-        let words = format!("{}: drain: requests are in flight still", self.queue.name);
+        let words = format!("{}: drain: requests are still in flight", self.queue.name);
         Err(Error::new(libc::ETIMEDOUT, words))
     }
 

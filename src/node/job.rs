@@ -81,7 +81,7 @@ pub fn perform(queue: &Queue, io: Io, actions: &mut Actions) {
     }
     let result = caught(|| outside_callback(|| queue.driver.perform(&io)));
     let result = result.unwrap_or_else(|panic| {
-        log::error!("{}: {panic}; it takes no I/O any more", queue.name);
+        log::error!("{}: {panic}; the object takes no further I/O", queue.name);
         queue.node.poison();
         Err(libc::EIO)
     });

@@ -69,7 +69,7 @@ impl Present {
 pub fn probe_again(queue: &Arc<Queue>, refusal: &Refusal, actions: &mut Actions) {
     let found = caught(|| find_larger(refusal, &mut |shape| read(queue, refusal, shape)));
     let found = found.unwrap_or_else(|panic| {
-        log::error!("{}: {panic}; it takes no I/O any more", queue.name);
+        log::error!("{}: {panic}; the object takes no further I/O", queue.name);
         queue.node.poison();
         None
     });
@@ -89,9 +89,9 @@ pub fn probe_again(queue: &Arc<Queue>, refusal: &Refusal, actions: &mut Actions)
             "{refused}; {}{}",
             words(now),
             if found.is_some_and(|it| it.guessed) {
-                ": a guess, since it takes such reads"
+                ": a guess, because the storage accepts reads of the old alignment"
             } else {
-                ", which it takes"
+                ", which the storage accepts"
             }
         );
         return;
@@ -104,7 +104,7 @@ pub fn probe_again(queue: &Arc<Queue>, refusal: &Refusal, actions: &mut Actions)
 
 fn words(now: Alignments) -> String {
     format!(
-        "request_alignment is {} now, mem_alignment {}, segment_alignment {}",
+        "request_alignment is now {}, mem_alignment {}, segment_alignment {}",
         now.request, now.mem, now.segment
     )
 }
