@@ -33,7 +33,7 @@ ok "two FILEs are wrong usage" refused "only one FILE"
 run --wrong disk
 ok "an unknown option is named" refused "no such option: --wrong"
 run disk -c
-ok "a missing argument is named" refused "^blkalign-bench: -c wants an"
+ok "a missing argument is named" refused "^blkalign-bench: -c needs an"
 run -c 1x disk
 ok "a number must be one" refused "-c: '1x' is not a number"
 run -s 99999999999999999999 disk

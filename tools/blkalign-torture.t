@@ -37,7 +37,7 @@ head -c 262144 /dev/urandom >file
 cp file before
 run file
 refused_and_same() {
-    refused "this overwrites file: say --destroy-data" && cmp file before
+    refused "this overwrites file: confirm with --destroy-data" && cmp file before
 }
 ok "without --destroy-data nothing is touched" refused_and_same
 run --destroy-data

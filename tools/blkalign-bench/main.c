@@ -74,7 +74,7 @@ static bool open_handle(struct run *run, unsigned number)
         return true;
     complain("%s", blkalign_errmsg());
     if (result == -EINVAL && options.flags & BLKALIGN_O_DIRECT)
-        complain("hint: -t writeback does without O_DIRECT");
+        complain("hint: -t writeback works without O_DIRECT");
     return false;
 }
 
@@ -109,7 +109,7 @@ static bool may_write(const struct settings *settings)
     if (settings->read_percent == 100 || settings->force ||
         !care_in_use(settings->path, why, sizeof why))
         return true;
-    complain("%s %s: --force writes all the same", settings->path, why);
+    complain("%s %s: --force writes anyway", settings->path, why);
     return false;
 }
 

@@ -368,7 +368,7 @@ int parse_options(int argc, char **argv, struct settings *settings)
             return 0;
         }
         if (option == '?' || option == ':') {
-            complain(option == ':' ? "%s wants an argument"
+            complain(option == ':' ? "%s needs an argument"
                                    : "no such option: %s", argv[optind - 1]);
             fputs(usage_line, stderr);
             return EXIT_USAGE;

@@ -118,7 +118,7 @@ static bool may_write(const char *path, const struct settings *settings)
     if (!path || settings->adapter->own_memory || settings->force ||
         !care_in_use(path, why, sizeof why))
         return true;
-    complain("%s %s: --force overwrites it all the same", path, why);
+    complain("%s %s: --force overwrites it anyway", path, why);
     return false;
 }
 
