@@ -203,7 +203,7 @@ static int gather(const char *path, bool buffered, struct facts *facts)
     return result;
 }
 
-/* The library's words name the path already, as a rule. */
+/* As a rule the library's words name the path already. */
 static void complain(const char *path, const char *words)
 {
     size_t length = strlen(path);
@@ -291,7 +291,7 @@ static int parse(int argc, char **argv, struct choices *choices)
     return i;
 }
 
-/* Output that did not arrive, on a full disk for example, is a failure. */
+/* A failure to write the output, as on a full disk, is a failure. */
 static int finish(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

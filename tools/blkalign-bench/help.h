@@ -11,7 +11,7 @@ static const char usage_line[] =
     "Usage: blkalign-bench [-w] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] "
     "[OPTION]... FILE\n";
 
-/* In two parts: ISO C promises no longer strings. */
+/* In two parts: ISO C guarantees no longer strings. */
 static const char help_text_1[] =
     "Sends requests to a file or block device, or an NBD URI (nbd://, "
     "nbd+unix://,\n"
@@ -48,7 +48,8 @@ static const char help_text_2[] =
     "                       thread makes blocking calls, DEPTH has no effect\n"
     "                       (serial)\n"
     "  --batch N            submit N at a time (0: as many as completed, as\n"
-    "                       after a kick of a virtual machine; 1: no batches)\n"
+    "                       after a kick of a virtual machine; 1: one by\n"
+    "                       one)\n"
     "  --threads N          threads that submit (1)\n"
     "  --handles N          handles of FILE, which the threads share (1)\n"
     "  --poll WORD          eventfd, more threads than handles: first, the\n"
@@ -57,8 +58,8 @@ static const char help_text_2[] =
     "                       submits the next requests for those that it\n"
     "                       found completed (first)\n"
     "  --mix PERCENT        share of reads; the others are writes\n"
-    "  --verify             check every byte that is read and written; writes\n"
-    "                       stamps instead of BYTE, and is slower\n"
+    "  --verify             check every byte read and written; writes stamps\n"
+    "                       instead of BYTE, and is slower\n"
     "  --force              write although FILE is mounted, behind a loop\n"
     "                       device, or an image that a guest has open\n"
     "  --no-merge           BLKALIGN_O_NO_MERGE\n"

@@ -13,14 +13,14 @@ static const char usage_line[] =
     "       blkalign-torture --list\n";
 
 static const char help_text_1[] =
-    "Tests whether a block back end keeps its users' data, and prints TAP and\n"
-    "a summary in words. It OVERWRITES the TARGET.\n"
+    "Tests whether a block back end keeps its users' data, and prints TAP\n"
+    "and a summary in words. It OVERWRITES the TARGET.\n"
     "\n"
     "  --destroy-data       confirms that the TARGET may be overwritten\n"
     "  --force              also if the TARGET is mounted, behind a loop\n"
     "                       device, or an image that a guest has open\n"
-    "  -a, --adapter NAME   how to reach the TARGET (nbd for an URI, else the\n"
-    "                       first adapter below)\n"
+    "  -a, --adapter NAME   how to reach the TARGET (nbd for an URI, else\n"
+    "                       the first adapter below)\n"
     "  -o OPTION[,OPTION]   options of the adapter\n"
     "  --case NAME          run this case only; may be repeated\n"
     "  --list               show the cases, and the faults of broken:FAULT\n"

@@ -32,7 +32,7 @@ void complain(const char *format, ...)
     putc('\n', stderr);
 }
 
-/* ---- one option's argument; each says what is wrong ---- */
+/* ---- one option's argument; each function prints what is wrong ---- */
 
 static bool take_number(const char *option, uint64_t least, uint64_t most,
                         uint64_t *value)
@@ -222,7 +222,7 @@ static const struct adapter *adapter_for(const char *target)
     return adapters[0];
 }
 
-/* What is right by itself may not go together. */
+/* Options that are right by themselves may exclude each other. */
 static bool fits(struct settings *settings, int left)
 {
     if (!settings->adapter)
