@@ -1,6 +1,6 @@
 /*
- * blkalign_set_log: which messages come, with what, on whichever thread; and
- * that a hook which was taken away is never called again.
+ * blkalign_set_log: which messages come, with what words, on whichever thread;
+ * and that a hook is never called again after it was removed.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -19,7 +19,7 @@
 #define BYTES 65536
 #define KEPT 300
 
-/* What one hook was told; itself the opaque. */
+/* What one hook received; the struct itself is the opaque. */
 struct heard {
     pthread_mutex_t lock;
     int count, wrong, level_max;
@@ -184,7 +184,8 @@ static void failures_of_storage(void)
     sim_free(sim);
 }
 
-/* What the library does in another way, or may leave, did not fail. */
+/* An I/O that the library does by another method, or may leave out, is no
+ * failure. */
 static void what_storage_does_not_know(void)
 {
     struct sim_options disk = sim_disk_4k(BYTES, SIM_SYNC);
@@ -210,7 +211,7 @@ static void what_storage_does_not_know(void)
     sim_free(sim);
 }
 
-/* One hook that may be called; the other must not. */
+/* One hook may be called; the other must not. */
 struct life {
     int alive, called_dead;
 };
@@ -228,7 +229,7 @@ static void live(void *opaque, int level, const char *message)
     for (i = 0; i < 3; i++) {
         if (!__atomic_load_n(&life->alive, __ATOMIC_SEQ_CST))
             __atomic_add_fetch(&life->called_dead, 1, __ATOMIC_SEQ_CST);
-        /* Long enough for somebody else to think that it is over. */
+        /* Long enough that another thread could take the call for finished. */
         usleep(20);
     }
 }
