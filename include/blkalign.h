@@ -346,7 +346,7 @@ typedef void (*blkalign_driver_done_fn)(void *token, int ret);
 typedef struct blkalign_driver {
     /** sizeof(blkalign_driver), as BLKALIGN_DRIVER_INIT sets it. */
     size_t size;
-    /** The name of the storage in messages. NULL: no name. */
+    /** The name of the storage in messages. NULL: "driver". */
     const char *name;
     /**
      * Alignment of offset and length of every call, in bytes: a power of two
@@ -398,7 +398,7 @@ typedef struct blkalign_driver {
     /**
      * Synchronous: takes note that the range is not needed any more and may
      * read as anything. Returns 0 or -errno. -ENOTSUP: the driver cannot
-     * discard; the caller's discard succeeds all the same.
+     * discard; the caller's discard succeeds nevertheless.
      */
     int (*pdiscard)(void *opaque, int64_t offset, int64_t bytes);
     /**

@@ -40,7 +40,7 @@ pub type blkalign_driver_done_fn = extern "C-unwind" fn(token: *mut c_void, ret:
 pub struct blkalign_driver {
     /// sizeof(blkalign_driver), as BLKALIGN_DRIVER_INIT sets it.
     pub size: usize,
-    /// The name of the storage in messages. NULL: no name.
+    /// The name of the storage in messages. NULL: "driver".
     pub name: *const c_char,
     /// Alignment of offset and length of every call, in bytes: a power of two
     /// of at most 1 MiB. 0: 1.
@@ -91,7 +91,7 @@ pub struct blkalign_driver {
     pub flush: Option<unsafe extern "C" fn(opaque: *mut c_void) -> c_int>,
     /// Synchronous: takes note that the range is not needed any more and may
     /// read as anything. Returns 0 or -errno. -ENOTSUP: the driver cannot
-    /// discard; the caller's discard succeeds all the same.
+    /// discard; the caller's discard succeeds nevertheless.
     pub pdiscard:
         Option<unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64) -> c_int>,
     /// Synchronous: makes the range zeros and returns 0, or returns -errno.
