@@ -5,14 +5,14 @@
 OLD and NEW are directories with libblkalign.so.0. Both are measured by one blkalign-bench, that of
 the tree. Prints a table, and writes it to PATH.md and PATH.json. It OVERWRITES the disks.
 
-A row's ratio is NEW's median rate divided by OLD's. Its spread is that of the rounds' ratios
-without the least and the greatest. It has moved if the ratio is off 1 by more than TOLERANCE and
-the whole spread lies on that side of 1. What has moved is measured again, and counts only if it
-moves the same way once more. Two equal builds pass for different the first time in 4 of 100 rows
-with 9 rounds, and twice in 1 of 1000; with 5 rounds in 37 of 100, and twice in 7 of 100.
+A row's ratio is NEW's median rate divided by OLD's. Its spread is that of the ratios of single
+rounds, without the least and the greatest. A row has moved if its ratio differs from 1 by more than
+TOLERANCE and the whole spread lies on the same side of 1. A row that has moved is measured again,
+and counts only if it moves the same way a second time. With two equal builds and 9 rounds, 4 of 100
+rows seem to move the first time, and 1 of 1000 both times; with 5 rounds 37 of 100 and 7 of 100.
 
-Exit status: 0: no row has become slower; 1: one has, or could not be measured with NEW alone; 2:
-the usage is wrong, or the comparison cannot be made.
+Exit status: 0: no row has become slower; 1: one has, or fails with NEW but not with OLD; 2: the
+usage is wrong, or no comparison is possible.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from compare import length_of, machine, say
 from rows import chosen, rows
 from tools import Failed, Ours
 
-# What callers wait for, and what is likely to move; ROWS in the environment names others.
+# The rows that matter most to callers or are likely to move; ROWS in the environment names others.
 USUAL = ("read4096 write4096 read512 write512 seqwrite512 samewrite512 randwrite512 fourwrite512 "
          "fourhandleswrite512 syncread512 syncwrite512 latency1read")
 OLD, NEW = 0, 1
@@ -55,7 +55,7 @@ class Pair:
             return None
 
     def calibrate(self, seconds):
-        """By the slower of the two, so that no round takes too long."""
+        """Counts requests by the slower library, so that no round takes too long."""
         for part in (seconds / 10, seconds):
             done = [self.run(which) for which in (OLD, NEW)]
             if self.failed:
@@ -78,7 +78,7 @@ class Pair:
                     "verdict": "broken" if self.failed[0] == NEW else "no old"}
         old, new = (statistics.median(rates) for rates in self.rates)
         ratios = sorted(b / a for a, b in zip(*self.rates))
-        # Of fewer than five rounds nothing can be left out.
+        # With fewer than five rounds all ratios count.
         kept = ratios[1:-1] if len(ratios) >= 5 else ratios
         spent = [statistics.median(each) for each in self.processor]
         return {
@@ -109,7 +109,7 @@ def take_rounds(pairs, rounds, words):
 
 
 def measure(pairs, rounds, seconds, tolerance):
-    """The facts of each pair, in their order; what has moved has done so twice."""
+    """The facts of the pairs, in order. A verdict stands only if it came twice."""
     for at, pair in enumerate(pairs):
         say(f"getting ready, {at} of {len(pairs)}")
         pair.calibrate(seconds)

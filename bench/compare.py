@@ -3,7 +3,7 @@
     python3 bench/compare.py [--smoke] --out PATH NAME=DISK...
 
 Writes PATH.json, PATH.md and PATH.svg, and prints what PATH.md says. It OVERWRITES the disks. ROWS
-in the environment names the rows that are measured, instead of all.
+in the environment names the rows that are measured; without it all rows are.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import table
 from rows import COLUMNS, chosen, rows
 from tools import Failed, is_there, version_of
 
-# Of a measurement: see tools.py.
+# What a measurement may have: see tools.py.
 MEASURES = ["rate", "processor", "p50", "p99", "p99.9"]
 PEERS = {"blkalign": None, "qemu-img": "qemu-img", "fio": "fio"}
 

@@ -1,4 +1,4 @@
-"""How the cost of a request grows with what there is of something; see scripts/bench --growth.
+"""How the cost of a request grows with requests, handles or pieces; see scripts/bench --growth.
 
     python3 bench/growth.py [--smoke] --out PATH NAME=DISK...
 
@@ -20,12 +20,12 @@ from tools import Ours
 
 SIZES = {"4096 read": ["-s", "4096", "-S", "4096", "--order", "random"],
          "512 write": ["-w", "-s", "512", "-S", "4096", "--order", "random"]}
-# As many pieces as an iovec may have, each of a block: nothing is bounced for its length.
+# With 1024 pieces, the most that an iovec may have, each is still one block: none is bounced.
 LARGE = {"4 MiB read": ["-s", "4M", "-d", "4"], "4 MiB write": ["-w", "-s", "4M", "-d", "4"]}
 
 
 class Series:
-    """One thing of which there is more and more: `option` of blkalign-bench says how much."""
+    """One number that grows; the option `option` of blkalign-bench sets it."""
 
     def __init__(self, name, title, option, amounts, works, columns, arguments=()):
         self.name, self.title, self.option, self.amounts = name, title, option, amounts
@@ -59,7 +59,7 @@ class Point:
             if smoke:
                 self.cell.count = 20
         elif self.cell.count and not smoke:
-            # The first requests, for which handles get what they need, are to be a small part.
+            # Handles allocate memory for their first requests, which should be a small part.
             self.cell.count = max(self.cell.count, 16 * self.amount)
 
     def facts(self):
@@ -92,7 +92,7 @@ def measure(disk, path, rounds, seconds, smoke):
         if "processor" in each and first.get("processor", {}).get("median"):
             each["growth"] = each["processor"]["median"] / first["processor"]["median"]
         if "rate" in each and "rate" in first:
-            # Of the time for a request, from the rounds taken one by one.
+            # Time for a request: the median of the ratios of single rounds.
             each["slower"] = statistics.median(
                 a / b for a, b in zip(first["rate"]["rounds"], each["rate"]["rounds"]))
     return facts
@@ -123,7 +123,7 @@ def markdown(report):
 
 
 def line_of(points, amounts, colour, top, most):
-    """One work in one mode: processor time over what it is with the fewest."""
+    """One work in one mode: processor time, divided by that with the smallest number."""
     step = (WIDTH - LEFT - 260) / (len(amounts) - 1)
     places = [
         (LEFT + amounts.index(point["amount"]) * step,
@@ -160,7 +160,8 @@ def panel(series, disk, points, top):
 
 
 def svg(report):
-    body, top = text(20, 28, "Processor time for a request, over that with the fewest", "title"), 90
+    title = "Processor time for a request, divided by that with the fewest"
+    body, top = text(20, 28, title, "title"), 90
     for disk in dict.fromkeys(point["disk"] for point in report["points"]):
         for series in SERIES:
             points = [each for each in report["points"]

@@ -1,4 +1,4 @@
-"""What is measured, and what is to be reached. `docs/PERFORMANCE.md` says why these rows."""
+"""What is measured, and the goals. `docs/PERFORMANCE.md` explains the rows."""
 
 import sys
 
@@ -7,9 +7,9 @@ from tools import BATCHED, Bare, Fio, Ours, Qemu
 # The columns, in the order of the table.
 EVENTFD, SERIAL, CONCURRENT = "blkalign eventfd", "blkalign serial", "blkalign concurrent"
 SYNC, QEMU, FIO = "blkalign sync", "qemu-img bench", "fio"
-# Each thread polls, and goes on with what it finds; else the first polls for all.
+# Each thread polls, and continues with what its poll completed. In EVENTFD the first polls for all.
 ALL_POLL = "blkalign eventfd, all poll"
-# The submitter is woken by callbacks, as the bare loop's is by its waiting thread.
+# Callbacks wake the thread that submits, as the waiting thread of the bare loop does.
 WOKEN, BARE = "blkalign serial, woken submitter", "bare io_uring, waiting thread"
 # Eight writes of 512 bytes become one of 4096, so 32 in flight are four.
 BOUND = "8 x fio, depth 4"
@@ -21,9 +21,10 @@ MODES = {EVENTFD: "eventfd", SERIAL: "serial", CONCURRENT: "concurrent"}
 
 class Goal:
     """
-    `column` of this row is to reach `factor` times `of`: a column, perhaps of another row. Where
-    `factor` is a dict it holds on the disks that the dict names. `measure` is "rate", which is to
-    be so large at least; or "processor", "p50", "p99" or "p99.9", so large at most.
+    `column` of this row is to reach `factor` times `of`, a column of this row or of `row`. If
+    `factor` is a dict, the goal holds on the disks that the dict names. `measure` is "rate", for
+    which `factor` is the least ratio; or "processor", "p50", "p99" or "p99.9", for which it is the
+    greatest.
     """
 
     def __init__(self, factor, of, column=EVENTFD, row=None, measure="rate"):
@@ -31,7 +32,7 @@ class Goal:
         self.measure = measure
 
     def factor_on(self, disk):
-        """None: it is no goal there."""
+        """None: there is no such goal on this disk."""
         return self.factor.get(disk) if isinstance(self.factor, dict) else self.factor
 
 
@@ -55,7 +56,7 @@ def at_depth_32(*ours, qemu=None, fio=None):
 
 
 def callbacks():
-    """What holds in every asynchronous row: callbacks on threads beside the event loop."""
+    """Goals of every asynchronous row: callbacks on threads against the event loop."""
     return [
         Goal({"zram": 0.8}, EVENTFD, column=SERIAL),
         Goal({"zram": 1.3}, EVENTFD, column=SERIAL, measure="processor"),
@@ -64,7 +65,7 @@ def callbacks():
 
 
 def callbacks_and_qemu():
-    """Of whole blocks."""
+    """Goals of the rows with whole blocks."""
     factors = {"loop": 1, "zram": 2}
     return [Goal(factors, QEMU, column=SERIAL), Goal(factors, QEMU, column=CONCURRENT)]
 
@@ -155,7 +156,7 @@ def blocking():
 
 
 def latency(kind, ours):
-    """From submit to callback; fio's is from submit to completion, too."""
+    """From submit to callback; with fio from submit to completion."""
     one, many = ["-d", "1", "--latency", *ours], ["-d", "32", "--latency", *ours]
     lone = Fio("--ioengine=io_uring", "--iodepth=1", f"--rw={kind}", latency=True)
     return [
@@ -180,7 +181,7 @@ def rows(disk_bytes):
 
 
 def chosen(all_rows, words):
-    """Those that `words`, their names with spaces or commas, tell; all of them if it is empty."""
+    """The rows whose names are in `words`, with spaces or commas; all rows if `words` is empty."""
     names = words.replace(",", " ").split()
     unknown = set(names) - {row.name for row in all_rows}
     if unknown:

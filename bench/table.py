@@ -10,7 +10,7 @@ def spread(facts):
 
 
 def microseconds(facts):
-    """Of a measure that may not have been taken."""
+    """The median; facts is None if this was not measured."""
     return f"{facts['median']:.3g}" if facts else "-"
 
 
@@ -55,7 +55,7 @@ def figures(report):
 
 
 def latencies(report):
-    """Empty where nobody asked for them."""
+    """Empty if no row measured latency."""
     lines = [
         [row["disk"], row["title"], column,
          *(microseconds(facts.get(share)) for share in ("p50", "p99", "p99.9"))]

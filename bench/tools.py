@@ -1,12 +1,12 @@
-"""The tools that are compared: how each is told what to do, and what it answers.
+"""The tools that are compared: the command of each, and how its output is read.
 
-A measurement is a dict with "rate" (requests a second), "processor" (microseconds of user and
-system time for each request), where asked for "p50", "p99" and "p99.9" (microseconds), and, for
-ours, "stats".
+A measurement is a dict with "rate" (requests a second) and "processor" (microseconds of user and
+system time for each request). A row with latency also has "p50", "p99" and "p99.9" (microseconds),
+and one of blkalign-bench has "stats".
 
-Processor time is that of the process with all its threads and the kernel's workers for its
-io_uring. Ours and the yardstick take it while they measure. Of others it is that of the whole run,
-less that of a run of one request or one millisecond: what starting costs.
+Processor time is that of the process, of all its threads and of the kernel's workers for its
+io_uring. blkalign-bench and the yardstick print it for the measured time. For the other tools it is
+that of the whole run, minus the cost of starting: that of a run of one request or one millisecond.
 """
 
 import json
@@ -33,7 +33,7 @@ STATS = [
 
 
 class Failed(Exception):
-    """The tool is there, and did not do it."""
+    """The tool exists, but its run failed."""
 
 
 def output_of(command, library=None):
@@ -60,12 +60,12 @@ def spent_by_children():
 
 
 class WholeRun:
-    """A tool that does not tell its processor time: it is seen from outside."""
+    """A tool that does not print its processor time, which is measured from outside."""
 
     startup = 0.0
 
     def timed(self, command):
-        """What it said, and the seconds that it cost beyond its start."""
+        """Its output, and its seconds of processor time without those of starting."""
         before = spent_by_children()
         said = output_of(command)
         return said, max(spent_by_children() - before - self.startup, 0.0)
@@ -110,7 +110,7 @@ class Ours:
 
 
 class Bare:
-    """bench/yardstick.c: io_uring by system calls alone, with a waiting thread."""
+    """bench/yardstick.c: io_uring by bare system calls, with a waiting thread."""
 
     needs = YARDSTICK
 
@@ -164,7 +164,7 @@ class Qemu(WholeRun):
     def run(self, disk, count, _seconds):
         said, spent = self.timed(self.command(disk, count))
         seconds = float(re.search(r"Run completed in ([0-9.]+) seconds", said)[1])
-        # It tells milliseconds.
+        # qemu-img prints milliseconds.
         seconds = max(seconds, 0.001)
         return {
             "rate": count / seconds, "seconds": seconds, "engine": self.engine,

@@ -2,14 +2,15 @@
  * The yardstick for callbacks on threads: a bare io_uring loop with a waiting
  * thread, by system calls alone, without a library.
  *
- * One thread submits. Another one sleeps in io_uring_enter until something is
- * done, notes the time (this is where a library would call back), and tells
- * the first one by a futex, once for all that it found. With --refill callback
- * the waiting thread submits what comes next itself, with the very call that
- * waits, and the first thread only starts it: no loop has less to do.
+ * One thread submits. Another thread sleeps in io_uring_enter until a request
+ * has completed. It notes the time, where a library would call back, and wakes
+ * the first thread by a futex, once for all completions that it found. With
+ * --refill callback the waiting thread submits the next requests itself, by
+ * the same system call that waits, and the first thread only starts it: no
+ * loop has less to do.
  *
- * Divisions: usage, the ring, slots, the two threads, main. What it prints is
- * one JSON object, whose members mean the same as those of blkalign-bench.
+ * The program prints one JSON object, whose members mean the same as those of
+ * blkalign-bench. Divisions: usage, the ring, slots, the two threads, main.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -203,8 +204,8 @@ static void ring_enter(const struct ring *ring, unsigned submit, bool wait)
                         wait ? IORING_ENTER_GETEVENTS : 0, NULL, 0);
         if (taken > 0)
             submit -= (unsigned)taken;
-        /* Interrupted after it has submitted, it has waited too little: who
-         * waits calls again when it finds nothing. */
+        /* A call that is interrupted after it has submitted does not wait.
+         * That does no harm: a thread that finds no completion calls again. */
         if (taken < 0 && errno != EINTR && errno != EAGAIN && errno != EBUSY)
             fail("io_uring_enter: %s", strerror(errno));
     } while (submit);
@@ -218,18 +219,19 @@ struct bench {
     int file;
     unsigned char *memory;
     int64_t offset, last;       /* of the next request; of the last possible */
-    int64_t unsent, left;       /* of who submits; of the waiting thread */
+    int64_t unsent;             /* of the thread that submits */
+    int64_t left;               /* of the waiting thread */
     uint64_t *started_ns;       /* of each slot */
     struct latency latency;
-    /* Slots that the waiting thread gives back, never more than the depth:
-     * the submitting thread sleeps on `given`. */
+    /* Slots that the waiting thread gives back, never more than the depth.
+     * The submitting thread sleeps on `given`. */
     unsigned *back;
     unsigned given, taken;
     unsigned asleep;
     uint64_t begin_ns, end_ns;
 };
 
-/* Entered into the ring, not yet submitted. */
+/* Enters a request into the ring, without submitting it. */
 static void prepare(struct bench *bench, unsigned slot)
 {
     const struct settings *settings = bench->settings;
@@ -256,7 +258,7 @@ static void prepare(struct bench *bench, unsigned slot)
     __atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
 }
 
-/* Takes what is done, at most `most`, into `slots`. */
+/* Takes up to `most` completed requests into `slots`. */
 static unsigned reap(struct bench *bench, unsigned *slots, unsigned most)
 {
     struct ring *ring = &bench->ring;
@@ -357,14 +359,14 @@ static void bench_open(struct bench *bench)
 
     if (settings->write && !settings->force &&
         care_in_use(settings->path, why, sizeof why))
-        fail("%s %s: --force writes all the same", settings->path, why);
+        fail("%s %s: --force writes anyway", settings->path, why);
     bench->file = open(settings->path, O_DIRECT | O_CLOEXEC |
                        (settings->write ? O_RDWR : O_RDONLY));
     if (bench->file < 0)
         fail("%s: %s", settings->path, strerror(errno));
     length = lseek(bench->file, 0, SEEK_END);
     if (length < settings->request_bytes)
-        fail("%s: it is shorter than a request", settings->path);
+        fail("%s: shorter than a request", settings->path);
     bench->last = length - settings->request_bytes;
     bench->unsent = bench->left = settings->count;
     bench->back = calloc(settings->depth, sizeof *bench->back);

@@ -1,6 +1,7 @@
 #!/bin/bash
-# scripts/setup asks for what is missing, and takes nothing else for it. It
-# sees a system of our making: only the programs that are named here.
+# scripts/setup asks for what is missing, and takes nothing else for it; as root
+# it says what it installs, and how, before it does. It sees a system of our
+# making: only the programs that are named here.
 
 . "$(dirname "$0")/common.sh"
 
@@ -65,4 +66,46 @@ check "without dpkg libclang-cpp is not libclang, either" needs 'libclang1-14'
 fake ldconfig <<<'#!/bin/sh
 echo "        libclang-14.so.1 (libc6,x86-64) => /usr/lib/libclang-14.so.1"'
 check "without dpkg libclang is what ld.so finds" does_not_need 'libclang'
+
+# As root, on a system that has all that is needed again, and little else.
+ln -s "$(command -v nm || echo /bin/true)" "$system/nm"
+fake id <<<'#!/bin/sh
+echo 0'
+fake apt-get <<END
+#!/bin/sh
+echo "ran: apt-get \$*" >>"$work/order"
+END
+# The packages of one line each, so that lines can be compared.
+packages_in() {
+    sed -n "s/.* --no-install-recommends //; ${2}p" "$1" | tr ' ' '\n' | sort
+}
+says_what_and_how_before() {
+    : >"$work/order"
+    PATH=$system /bin/bash "$root/scripts/setup" >>"$work/order" 2>&1 || return
+    cat "$work/order"
+    # One line, the first; what is run after it is what it says.
+    head -n 1 "$work/order" | grep -q \
+        '^setup: .* apt-get install .*--no-install-recommends .*fio' || return
+    [ "$(grep -c '^setup:' "$work/order")" -eq 1 ] || return
+    grep '^ran: apt-get install ' "$work/order" >"$work/ran"
+    diff <(packages_in "$work/order" 1) <(packages_in "$work/ran" '1,$')
+}
+check "as root it says what it installs, and how, before it does" \
+    says_what_and_how_before
+rm "$system/nm"
+check "what is needed is in that line, too" says_what_and_how_before
+
+# A program for each that setup may look for, and a pkg-config that has all.
+sed -n 's/^    [a-z+0-9-]\+  *\([a-z].*\)/\1/p' "$root/scripts/setup" |
+    tr ' ' '\n' | grep -v ':' | while read -r program; do
+        [ -e "$system/$program" ] || ln -s /bin/true "$system/$program"
+    done
+ln -sf /bin/true "$system/pkg-config"
+does_nothing() {
+    : >"$work/order"
+    PATH=$system /bin/bash "$root/scripts/setup" >>"$work/order" 2>&1 || return
+    cat "$work/order"
+    [ ! -s "$work/order" ]
+}
+check "where all is there it says nothing and runs nothing" does_nothing
 done_testing

@@ -15,9 +15,9 @@ nm -D --defined-only "$library" | awk '{ print $3 }' | sort >"$work/exported"
 check "the header declares functions" test "$(wc -l <"$work/declared")" -ge 20
 check "exported symbols are the header's functions" \
     diff "$work/declared" "$work/exported"
-sed -n 's/^ \(.*\)@Base .*/\1/p' "$root/debian/libblkalign0.symbols" |
+sed -n 's/^ \(.*\)@Base .*/\1/p' "$root/packaging/debian/libblkalign0.symbols" |
     sort >"$work/packaged"
-check "debian/libblkalign0.symbols lists them" \
+check "packaging/debian/libblkalign0.symbols lists them" \
     diff "$work/packaged" "$work/exported"
 
 soname() {

@@ -1,6 +1,6 @@
-# What compares the speed of two builds, and shows how cost grows.
+# Speed of two builds, how cost grows, and the yardstick of `make bench`.
 
-# A bare io_uring loop: what callbacks on threads are measured against.
+# A bare io_uring loop, the yardstick for callbacks on threads.
 YARDSTICK_SOURCES := bench/yardstick.c tools/blkalign-bench/measure.c \
                      $(wildcard tools/common/*.c)
 
@@ -12,10 +12,10 @@ build/bench/yardstick: $(YARDSTICK_SOURCES) tools/blkalign-bench/measure.h \
 
 .PHONY: bench-check bench-growth
 
-## bench-check: which rows moved since REV (last tag, or HEAD~1), as root
+## bench-check: which rows moved since REV (last tag or HEAD~1), as root
 bench-check: build/tools/blkalign-bench
 	BLKALIGN_BENCH=$< scripts/bench-check $(REV)
 
-## bench-growth: cost with few and many requests, handles, pieces; as root
+## bench-growth: cost with few and many requests, handles, pieces, as root
 bench-growth: build/tools/blkalign-bench
 	BLKALIGN_BENCH=$< scripts/bench --growth

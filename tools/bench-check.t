@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests of bench/check.py, in TAP, for prove(1): what does it say of two
-# builds? In blkalign-bench's place stands a script that tells any speed.
+# Tests of bench/check.py, in TAP, for prove(1): what it says about two builds.
+# A script takes the place of blkalign-bench and prints any speed.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -19,8 +19,9 @@ mkdir old new empty
 touch old/libblkalign.so.0 new/libblkalign.so.0
 head -c 65536 /dev/zero >disk
 
-# Each library's directory has a file of rates, of which the script tells one
-# after the other, again and again: the first two are for getting ready.
+# The directory of each library has a file of rates. The script prints one rate
+# for each call, and begins again at the end of the file. The first two calls
+# serve to find the number of requests.
 cat >fake <<'CODE'
 #!/bin/sh
 library=${LD_LIBRARY_PATH##*/}
@@ -38,7 +39,7 @@ JSON
 CODE
 chmod +x fake
 
-# compare OLD-RATES NEW-RATES: of one row in one mode
+# compare OLD-RATES NEW-RATES: compares two builds with these rates
 compare() {
     rm -f order
     printf '%s\n' $1 >old/rates
@@ -49,7 +50,7 @@ compare() {
     status=$?
 }
 
-# Three modes take turns, so rates of 3 times 2 calls, then of rounds.
+# There are three modes: 3 times 2 calls come before the first round.
 compare 1000 1000
 ok "two builds of one speed have not moved" says 0 out "^No row moved"
 ok "they take turns, and who is first changes" eval \

@@ -19,7 +19,7 @@ trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 PATH=$PATH:/usr/sbin:/sbin
 cd "$directory" || exit 1
-# byte OFFSET VALUE: of the file `disk`
+# byte OFFSET VALUE: that byte of the file `disk` has this value
 byte() { [ "$(od -An -tu1 -j "$1" -N 1 disk | tr -d ' ')" = "$2" ]; }
 
 head -c 1048576 /dev/zero >disk
@@ -33,7 +33,7 @@ ok "two FILEs are wrong usage" refused "only one FILE"
 run --wrong disk
 ok "an unknown option is named" refused "no such option: --wrong"
 run disk -c
-ok "a missing argument is named" refused "^blkalign-bench: -c wants an"
+ok "a missing argument is named" refused "^blkalign-bench: -c needs an"
 run -c 1x disk
 ok "a number must be one" refused "-c: '1x' is not a number"
 run -s 99999999999999999999 disk
@@ -130,14 +130,14 @@ counts() { says 0 out "^  requests  0 reads, $1 writes, $2 flushes$"; }
 for completion in serial concurrent; do
     for refill in callback thread; do
         how="$completion, $refill"
-        # Shares of 334, 334 and 333: 6 times 50 each, and a rest.
+        # The threads have 334, 334 and 333 requests: 6 times 50 each, and a rest.
         for drain in '' --no-drain; do
             # shellcheck disable=SC2086
             run -w --completion $completion --refill $refill -c 1001 -d 16 \
                 -s 512 --threads 3 --flush-interval 50 $drain --latency disk
             ok "requests and flushes are as many as asked for: $how $drain" \
                 counts 1001 18
-            # 10 times 100: the last batch has a flush behind it.
+            # 10 times 100: a flush follows the last batch.
             # shellcheck disable=SC2086
             run -w --completion $completion --refill $refill -c 1000 -d 16 \
                 --batch 16 --flush-interval 100 $drain disk
@@ -175,7 +175,7 @@ run -w --pattern=0xfe -o 4096 --order same -c 100 -s 7 disk
 ok "the same place again and again" \
     eval "exited 0 && byte 4095 0 && byte 4096 254 && byte 4103 0"
 
-# All 8 sectors of the one block at 4096, and nothing beside it.
+# All 8 sectors of the one block at 4096, and no byte outside that block.
 for threads in 1 8 3; do
     fresh 16384
     run -w --pattern=5 --order sectors -o 4096 -s 512 -S 4096 -c 96 -d 8 \
@@ -194,7 +194,7 @@ run --order sectors -o 13k -s 512 -S 4096 disk
 ok "a block of sectors that passes the end is refused" says 1 err \
     "4096 bytes at 13312 pass its end"
 
-# Two programs, one meaning.
+# Both programs give the options the same meaning.
 as_qemu() {
     qemu-img bench -f raw -w "$@" theirs >out 2>err &&
         "$bench" -f raw -w "$@" disk >>out 2>>err && cmp disk theirs >>out
@@ -219,7 +219,7 @@ for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
     fresh 1048576
     eval '"$bench" -w -o 64k -c 10 disk' ">out 2>err $closed"
     status=$?
-    # Standard output that is not there is output that is lost.
+    # Without standard output the output is lost, which is a failure.
     case " $closed" in *' >&-'*) lost=1 ;; *) lost=0 ;; esac
     ok "started with $closed it writes no words into the file" \
         eval "zeros_alone && exited $lost"
@@ -313,7 +313,7 @@ cp disk before
 run --verify -c 500 -s 512 --order zipf disk
 ok "verified: reading changes nothing" eval "exited 0 && cmp disk before"
 
-# A library that writes one byte further now and then, or reads there.
+# A library that now and then writes or reads one byte further.
 cat >damage.c <<'CODE'
 #include <blkalign.h>
 #include <dlfcn.h>
@@ -330,7 +330,7 @@ static int64_t moved(const char *what, int64_t offset)
                                                             : offset;
 }
 
-/* The 77th write, and the flush after 77 and more of them. */
+/* Refuses all writes from the 77th on; or the third flush. */
 static int refuses(const char *what)
 {
     static int calls;
@@ -371,11 +371,19 @@ CODE
 root=$(cd "$(dirname "$bench")/../.." && pwd)
 if $CC -D_GNU_SOURCE -shared -fPIC -I"$root/include" damage.c -o damage.so \
     -ldl 2>err; then
+    # The 77th write goes to 12 * 4096 for the second time: 76 % 64 == 12. Moved
+    # by one byte, it puts the stamp of byte 49663 into byte 49664. A run without
+    # damage shows this stamp; byte 49664 starts with another value, because a
+    # random one would equal the stamp, and show no damage, in one run of 256.
     head -c 262144 /dev/urandom >disk
-    DAMAGE=write LD_PRELOAD=./damage.so "$bench" --verify -w -s 512 -S 4096 \
-        -c 500 --align 4096 disk >out 2>err
+    run --verify -w --seed 5 -s 512 -S 4096 -c 500 --align 4096 disk
+    stamp=$(od -An -tu1 -j 49663 -N 1 disk)
+    # shellcheck disable=SC2059
+    printf "\\$(printf %03o $((255 - stamp)))" |
+        dd of=disk bs=1 seek=49664 conv=notrunc status=none
+    DAMAGE=write LD_PRELOAD=./damage.so "$bench" --verify -w --seed 5 -s 512 \
+        -S 4096 -c 500 --align 4096 disk >out 2>err
     status=$?
-    # The 77th goes to 12 * 4096 the second time: 76 % 64 == 12.
     ok "verify finds a neighbour that was damaged" says 1 err \
         "disk: damage: 1 bytes are wrong, the first at 49664, where the run did not write"
     DAMAGE=read LD_PRELOAD=./damage.so "$bench" --verify -s 512 -S 4096 \

@@ -95,7 +95,8 @@ exec 9>"$target/lock" && flock 9       # of several tests one does it
 if ! { [ -x "$target/qemu" ] && [ -x "$target/busybox" ] &&
        [ -e "$target/vmlinuz" ]; }; then
     command -v apt-get >/dev/null || refuse 'no apt-get to bring a kernel'
-    echo "# bringing QEMU, a kernel and busybox to $target" >&2
+    echo "# bringing QEMU, a kernel and busybox to $target by apt-get" \
+        'download; nothing is installed' >&2
 fi
 [ -x "$target/busybox" ] || fetch_busybox || refuse 'no busybox-static'
 [ -x "$target/qemu" ] || { fetch_qemu || { rm -f "$target/qemu"; false; }; } ||

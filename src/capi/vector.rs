@@ -17,8 +17,8 @@ pub fn check_range(offset: i64, bytes: i64) -> Result<(u64, u64), Error> {
     let fits = |value: i64| (0..=REQUEST_END_MAX).contains(&value);
     if !fits(offset) || !fits(bytes) || bytes > REQUEST_END_MAX - offset {
         let words = format!(
-            "offset {offset} and length {bytes} are not both within 0 and {REQUEST_END_MAX}, \
-             together"
+            "offset {offset}, length {bytes}: these and their sum must be between 0 and \
+             {REQUEST_END_MAX}"
         );
         return Err(invalid(words));
     }
@@ -39,7 +39,8 @@ pub fn one_buffer(buffer: *const c_void, bytes: u64) -> Result<Segments, Error> 
 /// # Safety
 /// `iov` is NULL or points to `iovcnt` elements.
 pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, i64), Error> {
-    let count = usize::try_from(iovcnt).map_err(|_| invalid(format!("iovcnt is {iovcnt}")))?;
+    let count =
+        usize::try_from(iovcnt).map_err(|_| invalid(format!("iovcnt {iovcnt} is negative")))?;
     let mut segments = Segments::new();
     if count == 0 {
         return Ok((segments, 0));

@@ -175,7 +175,7 @@ pub fn failure(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64, errno: i32)
         }
         Op::Discard => format!("{name}: discard of {bytes} bytes at offset {offset}"),
         Op::Truncate => format!("{name}: changing the length to {offset} bytes"),
-        Op::Length => format!("{name}: looking its length up anew"),
+        Op::Length => format!("{name}: looking up its length"),
         Op::Flush => format!("{name}: flush"),
         Op::Fill => format!("{name}: filling memory"),
     };

@@ -156,17 +156,19 @@ impl Endpoint {
         if self.alignments.may_change(io, errno) {
             log::debug!("{error}; other alignments may help");
         } else if io.op == Op::Flush {
-            log::error!("{error}; flushes of it fail from now on, until its last handle is closed");
+            log::error!(
+                "{error}; all its flushes fail from now on, until its last handle is closed"
+            );
         } else if another_way {
-            log::debug!("{error}; there is another way");
+            log::debug!("{error}; another method is tried");
         } else if !io.joined.is_empty() {
-            log::debug!("{error}; its {} parts are tried one by one", io.joined.len());
+            log::debug!("{error}; its {} parts are tried one at a time", io.joined.len());
         } else if let Some(left_out) = self.failures.allows() {
             self.say_left_out(left_out);
             match ends {
                 Some(length) => log::error!(
                     "{error}; the storage ends at {length}: others have made it shorter, and \
-                     blkalign_refresh_length() would take that over"
+                     blkalign_refresh_length() would learn that"
                 ),
                 None => log::error!("{error}"),
             }

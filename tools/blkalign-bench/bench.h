@@ -7,7 +7,7 @@
  *     submitter.c  the measured loop, asynchronous
  *     inbox.c      how completed requests come back to their submitter
  *     taking.c     the same for --poll all: go on with what one's poll finds
- *     refilling.c  the same for --refill callback: callbacks go on themselves
+ *     refilling.c  the same for --refill callback: callbacks submit
  *     blocking.c   the measured loop, one blocking call after the other
  *     content.c    --verify: is every byte what it should be?
  *     nbd.c        an NBD URI in a file's place
@@ -38,10 +38,10 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum order { ORDER_SEQ, ORDER_RANDOM, ORDER_SAME, ORDER_ZIPF,
              ORDER_SECTORS };
 
-/* Who polls a handle with eventfd. */
+/* Which threads poll a handle with eventfd. */
 enum poll { POLL_FIRST, POLL_ALL };
 
-/* Who submits the next request. */
+/* Which thread submits the next request. UNSAID: no option has set it. */
 enum refill { REFILL_UNSAID, REFILL_CALLBACK, REFILL_THREAD };
 
 /* Beyond BLKALIGN_COMPLETION_*: blocking calls, no completions at all. */
@@ -91,8 +91,8 @@ struct aims {
     bool mixed;
     int64_t offset;             /* ORDER_SEQ: of the next request */
     int64_t start, step, stride, length, last;
-    /* ORDER_SECTORS: the next one, one's own first, how far apart, their end;
-     * bytes of each. */
+    /* ORDER_SECTORS: number of the next sector, of the first one of this
+     * submitter, from one to the next, of all in the block; bytes of each. */
     unsigned sector, first_sector, sector_stride, sectors;
     int64_t sector_bytes;
     uint64_t positions, scatter;
@@ -112,15 +112,17 @@ struct aim aims_next(struct aims *aims);
 struct content;
 struct run;
 
-/* Before the run; false: it failed, and said so. */
+/* Before the run. False: it failed and printed why. */
 bool content_open(struct run *run);
 void content_stamp(const struct content *content, unsigned char *to,
                    int64_t offset, int64_t bytes);
-/* Returns -1 if what was read is right, or where it is wrong. */
+/* Returns -1 if the bytes that were read are right, else the wrong position.
+ * */
 int64_t content_damage(const struct content *content,
                        const unsigned char *got, int64_t offset,
                        int64_t bytes);
-/* After the run: the whole region; false: damage, and it said so. */
+/* After the run: checks the whole region. False: damage, and it printed that.
+ * */
 bool content_check(struct run *run);
 void content_close(struct content *content);
 
@@ -129,11 +131,11 @@ void content_close(struct content *content);
 struct nbd_reader;
 
 bool is_nbd_uri(const char *path);
-/* False: it failed, and said so; also if built without libnbd. */
+/* False: it failed and printed why; also if built without libnbd. */
 bool nbd_open(const char *uri, const blkalign_open_options *options,
               blkalign_handle **handle);
-/* A connection that the library does not know of. NULL, false: it failed,
- * and said so. */
+/* A connection that the library does not know of. NULL or false: it failed and
+ * printed why. */
 struct nbd_reader *nbd_reader_open(const char *uri);
 bool nbd_reader_read(struct nbd_reader *reader, unsigned char *to,
                      int64_t offset, int64_t bytes);
@@ -155,12 +157,12 @@ struct slot {
 
 struct submitter {
     struct run *run;
-    blkalign_handle *handle;    /* its only one, or the first of several */
+    blkalign_handle *handle;    /* the only one, or the first of several */
     blkalign_completion_fn read_or_write_done;
     struct aims aims;
     pthread_t thread;
     unsigned number, slot_count;
-    /* The one that polls for its handle; and whether for others, too. */
+    /* The submitter that polls for its handle; and whether for others, too. */
     bool polls, shared;
 
     unsigned char *memory;      /* of all requests */
@@ -171,8 +173,9 @@ struct submitter {
     int64_t unsent, until_flush;
     bool flushing;
 
-    /* --refill callback: guards what is above from `free` on, `aims`, `done`,
-     * `latency` and `over`. Nothing else is locked while it is held. */
+    /* --refill callback: this lock guards the members from `free` to here,
+     * `aims`, `done`, `latency` and `over`. No thread takes another lock while
+     * it holds this one. */
     pthread_mutex_t lock;
     bool over;
 
@@ -207,8 +210,8 @@ void submitter_close(struct submitter *submitter);
 void *submitter_run(void *submitter);
 
 void inbox_choose(struct submitter *submitter);
-/* Waits for completed requests: a list of at least one, or NULL if there is
- * nothing to wait for any more, or the wait is to be repeated. */
+/* Waits for completed requests. Returns a list of at least one, or NULL if
+ * nothing is left to wait for, or if the wait is to be repeated. */
 struct slot *inbox_wait(struct submitter *submitter);
 
 void blocking_loop(struct submitter *submitter);
@@ -221,29 +224,31 @@ void taking_loop(struct submitter *submitter);
 void refilling_choose(struct submitter *submitter);
 void refilling_loop(struct submitter *submitter);
 
-/* The next place of the sequence. */
+/* Gives the slot the next request of the sequence. */
 void slot_draw(struct slot *slot, struct aims *aims);
-/* Just before it is submitted: stamps, and the clock. */
+/* To be called just before the slot is submitted: writes the stamps and notes
+ * the time. */
 void slot_prepare(struct slot *slot);
-/* Both. */
+/* Does both. */
 void slot_aim(struct slot *slot, struct aims *aims);
-/* As one batch, the first free slots. */
+/* Submits the first free slots as one batch. */
 void submit_aimed(struct submitter *submitter, unsigned requests);
-/* The same for a list; returns how many were submitted, and leaves the others
- * in `list`: if there are any the run has failed. */
+/* Submits the slots of a list as one batch. Returns how many it submitted, and
+ * leaves the others in `list`; if any are left, the run has failed. */
 unsigned submit_list(struct slot **list, unsigned requests);
-/* How many of the free slots may be submitted now, as one batch. */
+/* The number of free slots that may be submitted now, as one batch. */
 unsigned submitter_may_send(const struct submitter *submitter);
-/* A flush that nobody waits for, until the end: --no-drain. */
+/* Submits a flush for which no thread waits until the end: --no-drain. */
 int64_t submit_flush_aside(struct submitter *submitter);
-/* In its callback. */
+/* Called in the callback of a slot. */
 void slot_settle(struct slot *slot, int ret);
+/* Checks the bytes of a completed slot and counts its latency: the two
+ * functions after this one. */
 void slot_check(struct slot *slot);
-/* The two halves of it: of the bytes, and of the time. */
 void slot_check_content(struct slot *slot);
 void slot_count_latency(struct slot *slot);
 bool run_is_stopped(const struct run *run);
-/* Keeps the first failure, for main to tell, and stops the run. */
+/* Keeps the first failure, which main prints, and stops the run. */
 void run_fail(struct run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void run_fail_request(struct submitter *submitter, const char *what,

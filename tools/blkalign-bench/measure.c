@@ -1,8 +1,8 @@
 /*
- * What is measured besides the rate.
+ * What is measured besides the rate: latency and processor time.
  *
- * How long requests took is a histogram whose buckets grow with the time, each
- * 1/32 of an octave wide, so that a percentile is right to 3 percent.
+ * Latency is kept as a histogram whose buckets grow with the time: each is
+ * 1/32 of an octave wide, so a percentile is right to 3 percent.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -1,6 +1,6 @@
 /*
  * What is measured besides the rate: how long requests took, and the
- * processor time of this process. bench/yardstick.c uses it, too.
+ * processor time of this process. For blkalign-bench and bench/yardstick.c.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -22,23 +22,23 @@ void latency_add(struct latency *latency, uint64_t ns);
 void latency_merge(struct latency *into, const struct latency *from);
 /* The time within which `share` (0 to 1) of the requests were done. */
 uint64_t latency_percentile(const struct latency *latency, double share);
-/* The member "latency_ns" of a JSON object, a comma before it. */
+/* Prints the member "latency_ns" of a JSON object, with a comma before it. */
 void latency_json(const struct latency *latency);
 
-/* The shares that are told, and the words for them. */
+/* The shares that are printed, and the words for them. */
 enum { LATENCY_SHARES = 4 };
 extern const double latency_shares[LATENCY_SHARES];
 extern const char *const latency_words[LATENCY_SHARES];
 
-/* Seconds of all threads of the process, the kernel's workers for its
- * io_uring included. */
+/* In seconds: of all threads of the process, and of the kernel's workers for
+ * its io_uring. */
 struct processor {
     double user, system;
 };
 
 struct processor processor_now(void);
-/* The members "user_seconds", "system_seconds" and
- * "processor_us_per_request", a comma before them. */
+/* Prints the members "user_seconds", "system_seconds" and
+ * "processor_us_per_request", with a comma before them. */
 void processor_json(const struct processor *used, double requests);
 
 #endif

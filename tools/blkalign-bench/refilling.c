@@ -1,13 +1,15 @@
 /*
- * The measured loop of --refill callback: a program as its users write it.
- * The callback of a request, on a thread of the library, records that it is
- * done and submits what comes next, as that of a hypervisor fills the guest's
- * used ring and sends what the guest has put into the other one. No thread
- * wakes another. The submitter's own thread sends the first requests, then
- * sleeps until the last callback of the run.
+ * The measured loop of --refill callback: works as programs do that use the
+ * library. The callback of a request runs on a thread of the library. It
+ * records that the request is done and submits the next one, as the callback
+ * of a hypervisor fills the guest's used ring and submits what the guest has
+ * put into its available ring. No thread wakes another. The submitter's own
+ * thread submits the first requests, then sleeps until the last callback of
+ * the run.
  *
- * Callbacks of one submitter may run side by side. Under its lock a callback
- * takes an errand; it carries the errand out without the lock.
+ * Callbacks of one submitter may run at the same time. A callback takes an
+ * errand (requests or a flush to submit) under the lock of the submitter, and
+ * carries the errand out without the lock.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -17,7 +19,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-/* What is to be submitted; nothing, if `requests` and `flush` are 0. */
+/* What is to be submitted. Nothing, if `requests` and `flush` are 0. */
 struct errand {
     struct slot *first;
     unsigned requests;
@@ -33,7 +35,7 @@ static bool flush_is_due(const struct submitter *submitter)
            !run_is_stopped(submitter->run);
 }
 
-/* Under the lock, as the functions below up to carry_out(). */
+/* This function and the next two are called under the lock. */
 static struct errand take_requests(struct submitter *submitter,
                                    unsigned requests)
 {
@@ -84,6 +86,7 @@ static struct errand take_errand(struct submitter *submitter)
     return nothing;
 }
 
+/* Takes requests that were not submitted off the count. */
 static void never_sent(struct submitter *submitter, unsigned requests)
 {
     pthread_mutex_lock(&submitter->lock);
@@ -126,7 +129,7 @@ static void carry_out(struct submitter *submitter, struct errand errand)
         never_sent(submitter, errand.requests - sent);
 }
 
-/* Until nothing may be submitted: the next callback goes on then. */
+/* Goes on until nothing may be submitted now; the next callback continues. */
 static void carry_out_all(struct submitter *submitter, struct errand errand)
 {
     while (errand.requests || errand.flush) {
@@ -137,6 +140,7 @@ static void carry_out_all(struct submitter *submitter, struct errand errand)
     }
 }
 
+/* Called under the lock. */
 static void take_back(struct submitter *submitter, struct slot *slot)
 {
     submitter->in_flight--;

@@ -1,6 +1,7 @@
 /*
- * A submitter: a thread that keeps its share of the depth in flight. What has
- * completed is refilled as one batch, as the kick of a virtqueue would.
+ * A submitter: a thread that keeps its share of the depth in flight. It
+ * replaces completed requests by new ones as one batch, as after the kick of a
+ * virtqueue.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -84,7 +85,8 @@ static bool submit_one(struct slot *slot)
 {
     struct submitter *submitter = slot->owner;
     const struct settings *settings = submitter->run->settings;
-    /* Its callback may run before the call returns, and use the slot again. */
+    /* The callback of this slot may run before the call returns, and use the
+     * slot for another request. */
     int64_t offset = slot->offset, result;
     bool read = slot->read;
 
@@ -104,7 +106,8 @@ static bool submit_one(struct slot *slot)
     return false;
 }
 
-/* A batch is for one handle: each run of slots of the same one. */
+/* A plug is for one handle: neighbours in the list that have the same handle
+ * go out as one batch. */
 unsigned submit_list(struct slot **list, unsigned requests)
 {
     blkalign_handle *plugged = NULL;
@@ -222,7 +225,7 @@ static void flush_if_due(struct submitter *submitter)
     }
 }
 
-/* Takes back what has completed. */
+/* Takes back the slots of completed requests. */
 static void collect(struct submitter *submitter)
 {
     struct slot *slot, *next;
@@ -257,7 +260,7 @@ static void asynchronous_loop(struct submitter *submitter)
     }
 }
 
-/* The callbacks of the others that use this handle run in our poll. */
+/* The callbacks of other submitters of this handle run in our poll. */
 static void poll_for_others(struct submitter *submitter)
 {
     struct run *run = submitter->run;
@@ -291,16 +294,17 @@ void *submitter_run(void *opaque)
     return NULL;
 }
 
-/* An equal share of `whole`, the first ones taking what is left over. */
+/* An equal share of `whole`; the first shares are larger by one if needed. */
 static int64_t share(int64_t whole, unsigned parts, unsigned part)
 {
     return whole / parts + (part < whole % parts);
 }
 
 /*
- * What the submitter's slot `number` works on: with 4 handles and 2 submitters
- * the first half of the slots of the second one goes to handle 1, the other to
- * handle 3. With fewer handles than submitters all slots go to the same one.
+ * The handle of the submitter's slot `number`. For example with 4 handles and
+ * 2 submitters the first half of the slots of submitter 1 has handle 1, the
+ * second half handle 3. With fewer handles than submitters all slots of a
+ * submitter have the same handle.
  */
 static blkalign_handle *handle_of(const struct submitter *submitter,
                                   unsigned number)
@@ -316,8 +320,8 @@ static blkalign_handle *handle_of(const struct submitter *submitter,
                                    own * settings->threads];
 }
 
-/* Elements lie in memory in reverse, so that no two can be taken for one; the
- * first takes what is left over by rounding to sectors. */
+/* Elements lie in memory in reverse order, so that no two can be merged into
+ * one. All but the first are whole sectors; the first has the rest. */
 static void lay_out(struct slot *slot, unsigned char *memory,
                     const struct settings *settings)
 {
@@ -337,7 +341,7 @@ static void lay_out(struct slot *slot, unsigned char *memory,
     slot->iov[0].iov_len = bytes;
 }
 
-/* Memory stays registered until the handle is closed. */
+/* The memory stays registered until the handle is closed. */
 static bool register_memory(struct submitter *submitter, size_t bytes)
 {
     blkalign_handle *last = NULL;
@@ -356,7 +360,7 @@ static bool register_memory(struct submitter *submitter, size_t bytes)
     return true;
 }
 
-/* Each request has memory as a guest would: aligned, its own. */
+/* Each request has memory of its own, aligned, as a guest has. */
 static bool make_slots(struct submitter *submitter)
 {
     const struct settings *settings = submitter->run->settings;
@@ -396,7 +400,8 @@ static bool make_slots(struct submitter *submitter)
            register_memory(submitter, room * submitter->slot_count);
 }
 
-/* Held for less time than it takes to go to sleep: who waits spins first. */
+/* A thread that waits for this lock spins before it sleeps: the lock is held
+ * for less time than falling asleep takes. */
 static void make_lock(pthread_mutex_t *lock)
 {
     pthread_mutexattr_t kind;

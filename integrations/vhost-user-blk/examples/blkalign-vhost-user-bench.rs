@@ -20,6 +20,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lexopt::Arg::{Long, Value};
+use lexopt::ValueExt;
+
 use guest::{Guest, Request, Wishes, IN, OK, OUT};
 use memory::Memory;
 use random::Random;
@@ -38,10 +41,10 @@ struct Options {
     verbose: bool,
 }
 
-fn parse() -> Option<Options> {
-    let mut arguments = std::env::args().skip(1);
+fn parse() -> Result<Options, lexopt::Error> {
+    let mut socket = None;
     let mut options = Options {
-        socket: arguments.next()?.into(),
+        socket: PathBuf::new(),
         write: false,
         bytes: 512,
         depth: 32,
@@ -49,27 +52,36 @@ fn parse() -> Option<Options> {
         time: Duration::from_secs(2),
         verbose: false,
     };
-    while let Some(name) = arguments.next() {
-        match name.as_str() {
-            "--write" => options.write = true,
-            "--verbose" => options.verbose = true,
-            "--size" => options.bytes = arguments.next()?.parse().ok()?,
-            "--depth" => options.depth = arguments.next()?.parse().ok()?,
-            "--order" => options.order = arguments.next()?,
-            "--seconds" => {
-                options.time = Duration::from_secs_f64(arguments.next()?.parse().ok()?);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(path) if socket.is_none() => socket = Some(path.into()),
+            Long("write") => options.write = true,
+            Long("verbose") => options.verbose = true,
+            Long("size") => options.bytes = parser.value()?.parse()?,
+            Long("depth") => options.depth = parser.value()?.parse()?,
+            Long("order") => options.order = parser.value()?.string()?,
+            Long("seconds") => {
+                options.time = Duration::from_secs_f64(parser.value()?.parse()?);
             }
-            _ => return None,
+            _ => return Err(argument.unexpected()),
         }
     }
-    (options.depth <= 128).then_some(options)
+    options.socket = socket.ok_or("there is no SOCKET")?;
+    if options.depth > 128 {
+        return Err("--depth is at most 128".into());
+    }
+    Ok(options)
 }
 
 fn main() -> ExitCode {
-    let Some(options) = parse() else {
-        // Where that cannot be said the exit status says it.
-        let _ = writeln!(std::io::stderr(), "{USAGE}");
-        return ExitCode::from(2);
+    let options = match parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Where that cannot be said the exit status says it.
+            let _ = writeln!(std::io::stderr(), "{error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
     };
     // A table of 512 descriptors is room for 128 chains of three.
     let room = 0x10_0000 + options.depth * slot_bytes(&options);
