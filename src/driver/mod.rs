@@ -2,21 +2,8 @@
 
 mod callbacks;
 mod file;
-#[cfg(test)]
-mod file_atomic_tests;
-mod file_change;
-#[cfg(test)]
-mod file_change_tests;
-mod file_open;
-#[cfg(test)]
-mod file_open_tests;
-#[cfg(test)]
-mod file_tests;
-#[cfg(test)]
-mod file_zram_tests;
+mod identity;
 mod image_lock;
-#[cfg(test)]
-mod image_lock_tests;
 mod way;
 
 pub use blkalign_machine::{
@@ -26,7 +13,7 @@ pub use blkalign_machine::{
 pub use callbacks::{answers_pending, REQ_FUA};
 pub use callbacks::{CDriver, CallbackDriver};
 pub use file::{FileDriver, FileOptions};
-pub use file_open::Identity;
+pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
 #[cfg(feature = "simulation")]
 pub use way::{open_ways, Traveller, Wish};

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use once_cell::sync::Lazy;
 
-use super::file_open::Identity;
+use super::identity::Identity;
 use crate::sync::Mutex;
 
 /// Counts who goes a way; there is none without a traveller.

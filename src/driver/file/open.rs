@@ -5,22 +5,23 @@ use std::cell::Cell;
 use std::ffi::{c_int, CStr};
 use std::os::fd::RawFd;
 
+use crate::driver::identity::{identify, Identity};
+use crate::driver::way::{Traveller, Wish};
+use crate::driver::Alignments;
 use crate::sys::{calls, Calls, Descriptor, Errno, Error};
 
-use super::file::FileOptions;
-use super::way::{Traveller, Wish};
-
-/// Which storage object a descriptor is open on; equal for all descriptors of one object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Identity {
-    File {
-        dev: u64,
-        ino: u64,
-    },
-    /// By device number: the same disk may have several nodes in the file system.
-    Device {
-        rdev: u64,
-    },
+/// What a handle's options say about its descriptors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    pub writable: bool,
+    pub direct: bool,
+    /// Buffered I/O will do where the file system has no O_DIRECT.
+    pub buffered_ok: bool,
+    pub create: bool,
+    /// Writes may make it longer.
+    pub resize: bool,
+    /// What the caller insists on, whatever the storage says; 0: probe.
+    pub alignments: Alignments,
 }
 
 pub struct Opened {
@@ -271,23 +272,3 @@ fn opened_alone(
 /// A descriptor can't be opened again, and as it is it will not do.
 const NO_SPARE: &str =
     " once more through /proc/self/fd, and as it is it will not do (O_DIRECT, O_APPEND)";
-
-/// Refuses what is neither a regular file nor a block device.
-pub fn identify(descriptor: &Descriptor, name: &str) -> Result<Identity, Error> {
-    let stat = descriptor
-        .fstat()
-        .map_err(|errno| Error::new(errno, format!("{name}: cannot be examined")))?;
-    let refuse = |errno, what| {
-        let why = "neither a regular file nor a block device";
-        Err(Error::new(errno, format!("{name}: {what}{why}")))
-    };
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG => Ok(Identity::File { dev: stat.st_dev, ino: stat.st_ino }),
-        libc::S_IFBLK => Ok(Identity::Device { rdev: stat.st_rdev }),
-        libc::S_IFDIR => refuse(libc::EISDIR, ""),
-        libc::S_IFIFO => refuse(libc::EINVAL, "a pipe, "),
-        libc::S_IFSOCK => refuse(libc::EINVAL, "a socket, "),
-        libc::S_IFCHR => refuse(libc::EINVAL, "a character device, "),
-        _ => refuse(libc::EINVAL, ""),
-    }
-}

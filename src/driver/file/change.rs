@@ -7,11 +7,11 @@
 
 use std::ffi::c_int;
 
+use super::FileDriver;
+use crate::driver::{Driver, Io, Lane, Op, NOT_NOW};
 use crate::probe::zeroes_without_data;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Errno;
-
-use super::{Driver, FileDriver, Io, Lane, Op, NOT_NOW};
 
 /// Ways to zero or discard that this storage has said it does not know. Relaxed: hints, and who misses one asks once more.
 #[derive(Default)]

@@ -11,35 +11,35 @@
 //! could not be written back; on `main` a durable write may be the one that is told of an earlier
 //! write's failure, and the flush after it would report success.
 
+#[cfg(test)]
+mod atomic_tests;
+mod change;
+#[cfg(test)]
+mod change_tests;
+mod open;
+#[cfg(test)]
+mod open_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod zram_tests;
+
 use std::ffi::{c_int, CStr, CString};
 use std::os::fd::RawFd;
 
 use once_cell::sync::OnceCell;
 
+use super::identity::{identify, Identity};
+use super::image_lock::{self, ImageLock, Use};
+use super::way::Traveller;
+use super::{Driver, Io, Lane, Op, Segment};
 use crate::log;
 use crate::probe::{cache_unit, probe, Limits};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{file_size_limit, without_file_size_signal, Descriptor, Errno, Error};
-
-use super::file_change::UnsupportedCalls;
-use super::file_open::{self, Identity, Opened, Spare};
-use super::image_lock::{self, ImageLock, Use};
-use super::way::Traveller;
-use super::{Alignments, Driver, Io, Lane, Op, Segment};
-
-/// What a handle's options say about its descriptors.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileOptions {
-    pub writable: bool,
-    pub direct: bool,
-    /// Buffered I/O will do where the file system has no O_DIRECT.
-    pub buffered_ok: bool,
-    pub create: bool,
-    /// Writes may make it longer.
-    pub resize: bool,
-    /// What the caller insists on, whatever the storage says; 0: probe.
-    pub alignments: Alignments,
-}
+use change::UnsupportedCalls;
+pub use open::FileOptions;
+use open::{is_shortage, Opened, Spare};
 
 pub struct FileDriver {
     pub(super) main: Descriptor,
@@ -66,14 +66,14 @@ pub struct FileDriver {
 
 impl FileDriver {
     pub fn open(path: &CStr, options: &FileOptions) -> Result<FileDriver, Error> {
-        let opened = file_open::by_path(path, options)?;
+        let opened = open::by_path(path, options)?;
         let name = path.to_string_lossy().into_owned();
         FileDriver::new(opened, name, Some(path.to_owned()), options, &[])
     }
 
     /// `fd` stays the caller's.
     pub fn open_fd(fd: RawFd, options: &FileOptions) -> Result<FileDriver, Error> {
-        let opened = file_open::by_fd(fd, options)?;
+        let opened = open::by_fd(fd, options)?;
         FileDriver::new(opened, format!("fd {fd}"), None, options, &[])
     }
 
@@ -87,7 +87,7 @@ impl FileDriver {
         let all = [Some(&self.main), self.last_block.get(), self.flush.as_ref()];
         let spares: Vec<Spare> = all.into_iter().flatten().map(Spare::of).collect();
         let path = self.path.as_deref();
-        let mut opened = file_open::again(&self.main, path, &self.name, options, &spares)?;
+        let mut opened = open::again(&self.main, path, &self.name, options, &spares)?;
         opened.may_write = self.may_write;
         self.check_same(opened.identity)?;
         FileDriver::new(opened, self.name.clone(), self.path.clone(), options, &spares)
@@ -196,7 +196,7 @@ impl FileDriver {
         }
         let partial = self.length()? % self.limits.alignments.request != 0;
         let needed = partial || options.resize;
-        if needed || file_open::is_shortage(error.errno) || error.errno == libc::ESTALE {
+        if needed || is_shortage(error.errno) || error.errno == libc::ESTALE {
             return Err(error);
         }
         Ok(())
@@ -213,17 +213,17 @@ impl FileDriver {
     }
 
     fn reopen_with(&self, flags: c_int) -> Result<Descriptor, Errno> {
-        file_open::reopen(&self.main, self.path.as_deref(), self.identity, flags)
+        open::reopen(&self.main, self.path.as_deref(), self.identity, flags)
     }
 
     /// None where it can't be opened again: then flushes share `main`.
     fn open_flush(&self) -> Result<Option<Descriptor>, Error> {
         match self.reopen_with(libc::O_RDWR) {
             Ok(descriptor) => {
-                self.check_same(file_open::identify(&descriptor, &self.name)?)?;
+                self.check_same(identify(&descriptor, &self.name)?)?;
                 Ok(Some(descriptor))
             }
-            Err(errno) if file_open::is_shortage(errno) => {
+            Err(errno) if is_shortage(errno) => {
                 let words = format!("{}: cannot open it once more for flushes", self.name);
                 Err(Error::new(errno, words))
             }
@@ -285,7 +285,7 @@ impl FileDriver {
             let access = if self.writable { libc::O_RDWR } else { libc::O_RDONLY };
             let descriptor = self.reopen_with(access).map_err(|errno| {
                 let name = &self.name;
-                let through = if file_open::is_shortage(errno) {
+                let through = if is_shortage(errno) {
                     ""
                 } else {
                     " (once more, through /proc/self/fd or by its path)"
@@ -293,7 +293,7 @@ impl FileDriver {
                 let words = format!("{name}: cannot open its last block for buffered I/O{through}");
                 Error::new(errno, words)
             })?;
-            self.check_same(file_open::identify(&descriptor, &self.name)?)?;
+            self.check_same(identify(&descriptor, &self.name)?)?;
             // Readahead would bring large folios into the page cache, which reach over the blocks
             // before. A write to the last bytes then dirties a folio whose older part belongs to
             // direct I/O, and each direct write there has to write back and throw away all of it.

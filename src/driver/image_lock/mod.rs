@@ -28,13 +28,16 @@
 //! Each `FileLocks` has a lock that guards what is taken and for how many; it is held during the
 //! system calls for that, which do not wait. That of the map is taken alone.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
-use super::file_open::{identify, Identity};
+use super::identity::{identify, Identity};
 use crate::log;
 use crate::sys::{Descriptor, Errno, Error};
 
