@@ -95,7 +95,7 @@ fn read(handle: &Handle, memory: &StableCopy) -> u64 {
 }
 
 fn submit(handle: &Handle, submission: Submission) -> u64 {
-    let callback = Callback { function: note, opaque: std::ptr::null_mut() };
+    let callback = Callback { function: note, opaque: std::ptr::null_mut(), on_failure: |_| {} };
     handle
         .submit(submission, callback, |_| {})
         .unwrap_or_else(|error| fail(&format!("submit: {error}")))

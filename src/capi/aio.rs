@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 use libc::iovec;
 
 use super::constants::*;
+use super::errmsg;
 use super::extensible::copy_in;
 use super::guard::guard_handle;
 use super::options::{check_alignment, check_request_flags, invalid};
@@ -228,7 +229,7 @@ fn as_c(id: u64) -> i64 {
 
 fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback, Error> {
     let function = cb.ok_or_else(|| invalid("cb is NULL"))?;
-    Ok(Callback { function, opaque })
+    Ok(Callback { function, opaque, on_failure: errmsg::remember })
 }
 
 /// A request of a kind that names no memory.

@@ -1,15 +1,13 @@
 //! Functions that give and take handles: open, open_fd, open_driver, dup, close.
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
-use std::sync::Once;
 
 use super::driver::{blkalign_driver, check_driver};
-use super::errmsg;
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle, guard_open, log_failed_open};
 use super::options::{invalid, read_options};
 use super::types::{blkalign_handle, blkalign_open_options};
-use crate::handle::{set_failure_hook, Handle};
+use crate::handle::Handle;
 use crate::sys::Error;
 
 /// Opens a file or block device.
@@ -57,7 +55,6 @@ pub unsafe extern "C-unwind" fn blkalign_open(
         }
         // SAFETY: NULL, or a struct as long as it says, as the header demands.
         let options = unsafe { read_options(opts)? };
-        connect_errmsg();
         // SAFETY: a C string, as the header demands.
         let path = unsafe { copy_string(path) };
         let handle = Handle::open(&path, &options)?;
@@ -91,7 +88,6 @@ pub unsafe extern "C-unwind" fn blkalign_open_fd(
         check_out(out)?;
         // SAFETY: NULL, or a struct as long as it says, as the header demands.
         let options = unsafe { read_options(opts)? };
-        connect_errmsg();
         let handle = Handle::open_fd(fd, &options)?;
         // SAFETY: not NULL.
         unsafe { give(handle, out) }
@@ -128,7 +124,6 @@ pub unsafe extern "C-unwind" fn blkalign_open_driver(
         // SAFETY: not NULL, and as long as it says, as the header demands.
         let table = unsafe { copy_in(driver)? };
         let driver = check_driver(&table, driver_opaque, options.writable)?;
-        connect_errmsg();
         let handle = Handle::open_driver(driver, &options)?;
         // SAFETY: not NULL.
         unsafe { give(handle, out) }
@@ -207,10 +202,4 @@ unsafe fn give(handle: Handle, out: *mut *mut blkalign_handle) -> Result<i64, Er
     // SAFETY: the caller of this function vouches for `out`.
     unsafe { out.write(Box::into_raw(Box::new(handle)).cast()) };
     Ok(0)
-}
-
-/// Failures that only a callback hears of get words on its thread, too.
-fn connect_errmsg() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| set_failure_hook(errmsg::remember));
 }

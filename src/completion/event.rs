@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use super::Delivery;
+use super::{Delivery, Left};
 use crate::sync::{Condvar, Instant, Mutex};
 use crate::sys::{Error, EventFd};
 
@@ -38,17 +38,18 @@ impl Events {
         }
     }
 
-    /// Appends up to `max` of what is due to `taken`, oldest first. True: it leaves some.
-    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) -> bool {
+    /// Appends up to `max` of what is due to `taken`, oldest first. Other threads are told of what
+    /// it leaves.
+    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) -> Left {
         let mut state = self.state.lock();
         let count = state.due.len().min(max);
         taken.extend(state.due.drain(..count));
-        let leaves = !state.due.is_empty();
-        if leaves {
-            state.signal();
-            self.changed.notify_all();
+        if state.due.is_empty() {
+            return Left::Nothing;
         }
-        leaves
+        state.signal();
+        self.changed.notify_all();
+        Left::Something
     }
 
     pub fn anything_due(&self) -> bool {
@@ -107,11 +108,11 @@ impl Events {
         }
     }
 
-    /// After a look that may have left something: it stays readable. `left`: there may be more where
-    /// the look has taken from.
-    pub fn end_look(&self, left: bool) {
+    /// After a look that may have left something: then the descriptor stays readable. `left`: whether
+    /// there may be more where the look has taken results in.
+    pub fn end_look(&self, left: Left) {
         let state = self.state.lock();
-        if left || !state.due.is_empty() {
+        if left == Left::Something || !state.due.is_empty() {
             state.signal();
         }
     }
@@ -133,7 +134,8 @@ mod tests {
     extern "C" fn nothing(_opaque: *mut std::ffi::c_void, _ret: std::ffi::c_int) {}
 
     fn push(events: &Events, looks: bool) {
-        let callback = Callback { function: nothing, opaque: std::ptr::null_mut() };
+        let callback =
+            Callback { function: nothing, opaque: std::ptr::null_mut(), on_failure: |_| {} };
         let generation = crate::completion::Completions::default().request_taken_in();
         events.push(Delivery { callback, generation, result: Ok(()) }, looks);
     }
@@ -151,17 +153,17 @@ mod tests {
         push(&events, true);
         push(&events, true);
         assert!(!is_readable(&events), "for each of them that would be a system call");
-        assert!(events.take(1, &mut taken));
+        assert_eq!(events.take(1, &mut taken), Left::Something);
         assert!(is_readable(&events), "another thread may take what is left");
         events.begin_look();
-        assert!(!events.take(1, &mut taken));
-        events.end_look(false);
+        assert_eq!(events.take(1, &mut taken), Left::Nothing);
+        events.end_look(Left::Nothing);
         assert!(!is_readable(&events));
-        events.end_look(true);
+        events.end_look(Left::Something);
         assert!(is_readable(&events), "there is more in the ring");
         events.begin_look();
         push(&events, true);
-        events.end_look(false);
+        events.end_look(Left::Nothing);
         assert!(is_readable(&events));
         events.begin_look();
         push(&events, false);

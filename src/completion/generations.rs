@@ -34,6 +34,14 @@ pub struct Generation(u8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(u64);
 
+/// What ended with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Request,
+    /// Also the closed generation that the request was counted in.
+    Generation,
+}
+
 pub struct Generations {
     /// The one that takes requests in. Written under the lock.
     current: AtomicUsize,
@@ -78,19 +86,18 @@ impl Generations {
         }
     }
 
-    /// A request is over. True: it was the last of a closed generation, and whoever waits for that
-    /// has been told.
-    pub fn leave(&self, Generation(at): Generation) -> bool {
+    /// A request is over. If a closed generation ends with it, whoever waits for that is told.
+    pub fn leave(&self, Generation(at): Generation) -> Ended {
         let at = usize::from(at);
         // What this thread did, a callback say, is seen by whoever sees the count.
         let last = self.counts[at].fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || self.current.load(Ordering::SeqCst) == at {
-            return false;
+            return Ended::Request;
         }
         // The lock orders this with a drain that has looked and is about to wait.
         drop(self.closed.lock());
         self.ended.notify_all();
-        true
+        Ended::Generation
     }
 
     /// About how many requests there are, at least those of this generation. Relaxed: a hint.
@@ -113,7 +120,7 @@ impl Generations {
     /// What comes from here on is not in what was before.
     pub fn mark(&self) -> Mark {
         let mut closed = self.closed.lock();
-        if self.is_empty(self.current.load(Ordering::SeqCst)) || self.close(&mut closed) {
+        if self.is_empty(self.current.load(Ordering::SeqCst)) || self.try_close(&mut closed) {
             return Mark(closed.number);
         }
         // No place is free. Whoever closes the current one next, it has what was before.
@@ -124,7 +131,8 @@ impl Generations {
         self.look(mark, &mut self.closed.lock())
     }
 
-    /// Returns when what was before the mark is over. False: it is `until`, and it is not.
+    /// Waits until what was before the mark is over, but not beyond `until`. Returns whether it is
+    /// over.
     pub fn wait(&self, mark: Mark, until: Option<Instant>) -> bool {
         let mut closed = self.closed.lock();
         while !self.look(mark, &mut closed) {
@@ -142,15 +150,16 @@ impl Generations {
 
     fn look(&self, Mark(mark): Mark, closed: &mut Closed) -> bool {
         self.sweep(closed);
-        if mark > closed.number && self.close(closed) {
+        if mark > closed.number && self.try_close(closed) {
             self.ended.notify_all();
             self.sweep(closed);
         }
         mark <= closed.number && closed.left.first().is_none_or(|&(number, _)| number > mark)
     }
 
-    /// False: no place is free.
-    fn close(&self, closed: &mut Closed) -> bool {
+    /// Closes the current generation, if there is a place for the next one. Returns whether there
+    /// was.
+    fn try_close(&self, closed: &mut Closed) -> bool {
         let current = self.current.load(Ordering::SeqCst);
         let taken = |at: &usize| *at == current || closed.left.iter().any(|(_, its)| its == at);
         let Some(free) = (0..PLACES).find(|at| !taken(at)) else { return false };
@@ -199,11 +208,11 @@ mod tests {
         let between = all.enter();
         let second = all.mark();
         let after = all.enter();
-        assert!(!all.leave(before[0]) && !all.are_over(first));
-        assert!(all.leave(before[1]) && all.are_over(first));
+        assert!(all.leave(before[0]) == Ended::Request && !all.are_over(first));
+        assert!(all.leave(before[1]) == Ended::Generation && all.are_over(first));
         assert!(!all.are_over(second) && !all.are_empty());
-        assert!(all.leave(between) && all.are_over(second));
-        assert!(!all.leave(after) && all.are_empty(), "nobody waits for it");
+        assert!(all.leave(between) == Ended::Generation && all.are_over(second));
+        assert!(all.leave(after) == Ended::Request && all.are_empty(), "nobody waits for it");
     }
 
     #[test]
@@ -233,7 +242,8 @@ mod tests {
         assert_ne!(after, late);
         all.leave(late);
         assert!(!all.are_over(marks[0]), "others came before it");
-        hung.iter().filter(|its| its.0 != hung[5].0).for_each(|its| assert!(all.leave(its.0)));
+        let others = hung.iter().filter(|its| its.0 != hung[5].0);
+        others.for_each(|its| assert_eq!(all.leave(its.0), Ended::Generation));
         assert!(hung.iter().chain(&marks.map(|mark| (late, mark))).all(|its| all.are_over(its.1)));
         all.leave(after);
         assert!(all.are_empty());

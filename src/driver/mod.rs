@@ -44,13 +44,13 @@ pub trait Driver: Send + Sync {
         false
     }
 
-    /// What is meant where this I/O fails with `errno`.
-    fn meant(&self, _io: &Io, errno: i32) -> i32 {
+    /// The errno that tells what is wrong, where the storage fails this I/O with `errno`.
+    fn true_errno(&self, _io: &Io, errno: i32) -> i32 {
         errno
     }
 
     /// What may have led to `errno`, to be added to the words of a failure; or "".
-    fn why(&self, _errno: i32) -> &'static str {
+    fn possible_cause(&self, _errno: i32) -> &'static str {
         ""
     }
 

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use super::thread_key::thread_key;
 use super::Handle;
-use crate::completion::{CompletionMode, Delivery, Mark};
-use crate::node::{dispatch, with_actions};
+use crate::completion::{CompletionMode, Delivery, Left, Mark};
+use crate::node::{dispatch, sleep, take_in_for_poll, with_actions};
 use crate::sync::Instant;
 use crate::sys::Error;
 
@@ -66,7 +66,7 @@ impl Handle {
     }
 
     /// Runs callbacks on this thread until all that came before the mark is over, at most `most`
-    /// between two looks at the time. False: it is `until`.
+    /// between two looks at the time, but not beyond `until`. Returns whether it is over.
     fn run_until_over(&self, mark: Mark, until: Option<Instant>, most: usize) -> bool {
         let completions = &self.endpoint.completions;
         loop {
@@ -84,7 +84,7 @@ impl Handle {
             if ran == 0 {
                 // Another thread may run the last callback.
                 let slice = now + DRAIN_SLICE;
-                self.endpoint.sleep(Some(until.map_or(slice, |until| until.min(slice))));
+                sleep(&self.endpoint, Some(until.map_or(slice, |until| until.min(slice))));
             }
         }
     }
@@ -124,7 +124,7 @@ impl Handle {
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            self.endpoint.sleep(until);
+            sleep(&self.endpoint, until);
             let ran = self.run_due(max, waits);
             if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ran);
@@ -138,17 +138,17 @@ impl Handle {
     fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.endpoint.completions.events;
         events.begin_look();
-        let left = self.endpoint.reap_to_take(waits);
+        let left = take_in_for_poll(&self.endpoint, waits);
         let max = max.min(events.count_due());
         let mut ran = 0;
         let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {
-            let leaves = events.take(BATCH_MAX.min(max - ran), &mut batch);
+            let left = events.take(BATCH_MAX.min(max - ran), &mut batch);
             if batch.is_empty() {
                 break;
             }
             // Others may be asleep, and these callbacks may take long.
-            if leaves {
+            if left == Left::Something {
                 self.endpoint.wake_sleeper();
             }
             ran += batch.len();

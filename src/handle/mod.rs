@@ -11,7 +11,7 @@ mod pools;
 mod run;
 mod thread_key;
 
-pub use crate::completion::{set_failure_hook, Callback, CompletionMode};
+pub use crate::completion::{Callback, CompletionMode};
 use buffers::Buffers;
 pub use options::{EngineKind, Options};
 #[cfg(feature = "simulation")]
@@ -121,7 +121,7 @@ impl Handle {
         // A thread that ran the last callback may still be on its way out with its reference.
         // The storage, and a caller's `close`, are to be gone when this returns, and by this
         // thread.
-        endpoint.part();
+        endpoint.release_and_wait();
         drop(storage);
         // Not before the last thread has let go of the file.
         drop(lock);

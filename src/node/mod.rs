@@ -5,23 +5,33 @@
 //! but for memory, and no caller's code runs: what the machine wants done is done afterwards, by
 //! `dispatch`.
 
+mod alignments;
+mod answers;
+mod deferred;
+mod deliver;
 mod dispatch;
 mod endpoint;
-mod held;
-mod job;
+mod jobs;
+mod perform;
+mod reap;
 mod registry;
 mod repair;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod waiter;
 
-pub use dispatch::{dispatch, failure, release};
-pub use endpoint::{Endpoint, Owner, Waiter};
-pub use job::{perform, Work};
+pub use answers::{failure, tell_rest_left_out};
+pub use deliver::release;
+pub use dispatch::dispatch;
+pub use endpoint::{Endpoint, Owner, Work};
+pub use perform::perform;
+pub use reap::{sleep, take_in_for_poll};
 pub use registry::node_of;
 #[cfg(any(test, feature = "simulation"))]
 pub use registry::open_nodes;
 pub use ring::RingEngine;
+pub use waiter::Waiter;
 
 use std::cell::RefCell;
 use std::sync::Arc;

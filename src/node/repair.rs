@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use super::{Actions, Endpoint};
 use crate::completion::outside_callback;
-use crate::driver::{Io, IoId, Lane, Op, Segment, Segments};
+use crate::driver::{Io, IoId, Op, Segment, Segments};
 use crate::engine::ScratchCache;
 use crate::log;
-use crate::probe::{Limits, Source};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::mpsc;
 use crate::sys::caught;
 use blkalign_machine::{Alignments, ProbeOutcome, RefusedIo, ScratchPool};
@@ -22,48 +20,6 @@ use blkalign_machine::{Alignments, ProbeOutcome, RefusedIo, ScratchPool};
 const TRIAL_MAX: u64 = 1 << 16;
 /// Memory at multiples of it suits whatever is known; and it is the first block to be guessed.
 const PAGE: u64 = 4096;
-
-/// The alignments of a queue, for whoever asks. All relaxed: facts on their own.
-#[derive(Default)]
-pub struct CurrentAlignments {
-    /// 0: as at open.
-    request: AtomicU64,
-    memory: AtomicUsize,
-    segment: AtomicUsize,
-    /// Larger values were no help once.
-    settled: AtomicBool,
-}
-
-impl CurrentAlignments {
-    fn set(&self, now: Alignments) {
-        self.request.store(now.request, Ordering::Relaxed);
-        self.memory.store(now.memory, Ordering::Relaxed);
-        self.segment.store(now.segment, Ordering::Relaxed);
-    }
-
-    /// Puts them over what was found at open.
-    pub fn overlay(&self, limits: &mut Limits) {
-        fn put<T: PartialEq + Default>(now: T, value: &mut T, source: &mut Source) {
-            if now != T::default() && now != *value {
-                *value = now;
-                *source = Source::Trial;
-            }
-        }
-        let Limits { alignments, sources, .. } = limits;
-        let Alignments { request, memory, segment } = alignments;
-        put(self.request.load(Ordering::Relaxed), request, &mut sources.request);
-        put(self.memory.load(Ordering::Relaxed), memory, &mut sources.memory);
-        put(self.segment.load(Ordering::Relaxed), segment, &mut sources.segment);
-    }
-
-    /// Whether an I/O that failed so may be tried again with others.
-    pub fn may_change(&self, io: &Io, errno: i32) -> bool {
-        errno == libc::EINVAL
-            && io.lane == Lane::Main
-            && matches!(io.op, Op::Read | Op::Write)
-            && !self.settled.load(Ordering::Relaxed)
-    }
-}
 
 /// Looks for alignments that the storage takes, and tells the machine.
 pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut Actions) {
@@ -93,7 +49,7 @@ pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut 
         return;
     }
     if *errno == libc::EINVAL {
-        endpoint.alignments.settled.store(true, Ordering::Relaxed);
+        endpoint.alignments.settle();
     }
     log::warning!("{refused}, and larger alignments do not help; {}", words(now));
 }

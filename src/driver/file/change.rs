@@ -29,7 +29,7 @@ const PUNCH: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 const ZERO: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
 
 impl FileDriver {
-    pub(super) fn change(&self, io: &Io) -> Result<u64, Errno> {
+    pub fn change(&self, io: &Io) -> Result<u64, Errno> {
         match io.op {
             Op::WriteZeroes => self.write_zeroes(io)?,
             Op::Discard => self.discard(io)?,

@@ -47,15 +47,15 @@ pub struct FileDriver {
     /// For flushes; None: `main` is.
     flush: Option<Descriptor>,
     identity: Identity,
-    pub(super) limits: Limits,
-    pub(super) cache_unit: u64,
+    limits: Limits,
+    cache_unit: u64,
     writable: bool,
     may_write: bool,
     /// The kernel or the file system below does not know RWF_DSYNC: fdatasync stands in for it.
     no_dsync: AtomicBool,
     /// It does not take RWF_ATOMIC, whatever it promised.
     no_atomic: AtomicBool,
-    pub(super) refused: UnsupportedCalls,
+    refused: UnsupportedCalls,
     /// The path, or which descriptor it came from: for messages.
     name: String,
     /// Where it was opened by path.
@@ -273,7 +273,7 @@ impl FileDriver {
         result != Err(libc::EOPNOTSUPP)
     }
 
-    pub(super) fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
+    fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
         match lane {
             Lane::LastBlock if self.limits.direct => self.last_block(),
             _ => Ok(&self.main),
@@ -395,7 +395,7 @@ impl Driver for FileDriver {
 
     /// Linux cuts a write off at RLIMIT_FSIZE; where what is left is no whole blocks O_DIRECT refuses
     /// it as if it were misaligned. Larger alignments do not help there.
-    fn meant(&self, io: &Io, errno: i32) -> i32 {
+    fn true_errno(&self, io: &Io, errno: i32) -> i32 {
         let cut_off = || file_size_limit().is_some_and(|limit| io.offset + io.bytes > limit);
         match errno {
             libc::EINVAL if io.op == Op::Write && !self.is_device() && cut_off() => libc::EFBIG,
@@ -403,7 +403,7 @@ impl Driver for FileDriver {
         }
     }
 
-    fn why(&self, errno: i32) -> &'static str {
+    fn possible_cause(&self, errno: i32) -> &'static str {
         match errno {
             libc::EFBIG => " (beyond RLIMIT_FSIZE, or what the file system can hold)",
             libc::EPERM if self.is_device() && self.main.is_read_only_device() == Ok(true) => {
