@@ -149,12 +149,12 @@ build/blkalign.pc: pkgconfig/blkalign.pc.in build/cargo FORCE
 	    -e "s|@libs_private@|$$(sed 's/-lgcc_s//; s/-lc$$//' $(NATIVE_LIBS))|" \
 	    -e 's| *$$||' pkgconfig/blkalign.pc.in >$@
 
-## header: include/blkalign.h anew from src/capi
+## header: include/blkalign.h anew from src/header, src/capi
 header:
 	$(CARGO) run --locked --quiet -p abi-test --bin header \
 	    --target-dir $(TARGET)
 
-## man: the manual pages of section 3 anew from src/capi
+## man: the manual pages of section 3 anew from src/header, src/capi
 man:
 	$(CARGO) run --locked --quiet -p abi-test --bin man \
 	    --target-dir $(TARGET)

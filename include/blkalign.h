@@ -37,7 +37,7 @@
  * and blkalign_close(), for a driver's functions and for the log's hook; they
  * must not enable cancellation. Threads of the library cannot be cancelled.
  *
- * This file is generated from src/capi by `make header`.
+ * This file is generated from src/header and src/capi by `make header`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

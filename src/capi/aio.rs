@@ -5,15 +5,15 @@ use std::ffi::{c_int, c_void};
 
 use libc::iovec;
 
-use super::constants::*;
+use super::checks::{check_alignment, check_range, invalid};
 use super::errmsg;
 use super::extensible::copy_in;
 use super::guard::guard_handle;
-use super::options::{check_alignment, check_request_flags, invalid};
-use super::types::{blkalign_completion_fn, blkalign_handle, blkalign_request};
-use super::vector::{check_range, copy_iovec};
+use super::options::check_request_flags;
+use super::vector::copy_iovec;
 use crate::driver::{Op, Segments};
 use crate::handle::{Callback, Handle, RequestFlags, Submission};
+use crate::header::*;
 use crate::sys::Error;
 
 /// Starts reading at `offset` into the elements of `iov`; else as

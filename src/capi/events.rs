@@ -3,10 +3,10 @@
 use std::ffi::c_int;
 use std::time::Duration;
 
+use super::checks::invalid;
 use super::guard::guard_handle;
-use super::options::invalid;
-use super::types::blkalign_handle;
 use crate::handle::Handle;
+use crate::header::blkalign_handle;
 
 /// Holds back the asynchronous requests of this handle that this thread submits
 /// from here on, until blkalign_unplug() submits them as one batch: one system

@@ -9,8 +9,8 @@
 use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
-use super::driver::blkalign_driver;
-use super::types::{blkalign_limits, blkalign_open_options, blkalign_request, blkalign_stats};
+use crate::header::{blkalign_driver, blkalign_limits, blkalign_open_options};
+use crate::header::{blkalign_request, blkalign_stats};
 use crate::sys::Error;
 
 /// No struct of any version is longer: a greater `size` is memory that nobody initialised.

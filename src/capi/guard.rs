@@ -7,8 +7,8 @@
 //! of an exported function: it is "C-unwind", and has nothing to drop.
 
 use super::errmsg;
-use super::types::blkalign_handle;
 use crate::handle::Handle;
+use crate::header::blkalign_handle;
 use crate::log;
 use crate::sys::{caught, uncancelled, Error};
 

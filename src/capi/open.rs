@@ -2,12 +2,13 @@
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 
-use super::driver::{blkalign_driver, check_driver};
+use super::check_driver::check_driver;
+use super::checks::invalid;
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle, guard_open, log_failed_open};
-use super::options::{invalid, read_options};
-use super::types::{blkalign_handle, blkalign_open_options};
+use super::options::read_options;
 use crate::handle::Handle;
+use crate::header::{blkalign_driver, blkalign_handle, blkalign_open_options};
 use crate::sys::Error;
 
 /// Opens a file or block device.
@@ -123,8 +124,8 @@ pub unsafe extern "C-unwind" fn blkalign_open_driver(
         let options = unsafe { read_options(opts)? };
         // SAFETY: not NULL, and as long as it says, as the header demands.
         let table = unsafe { copy_in(driver)? };
-        let driver = check_driver(&table, driver_opaque, options.writable)?;
-        let handle = Handle::open_driver(driver, &options)?;
+        let table = check_driver(&table, options.writable)?;
+        let handle = Handle::open_driver(table, driver_opaque, &options)?;
         // SAFETY: not NULL.
         unsafe { give(handle, out) }
     }) as c_int

@@ -2,12 +2,13 @@
 
 use std::ffi::{c_char, c_int, c_void, CStr};
 
+use super::checks::invalid;
 use super::errmsg;
 use super::extensible::copy_out;
 use super::guard::guard_handle;
-use super::options::invalid;
-use super::types::{blkalign_handle, blkalign_limits, blkalign_stats};
+use super::numbers::{engine_number, source_number};
 use crate::handle::Handle;
+use crate::header::{blkalign_handle, blkalign_limits, blkalign_stats};
 use crate::sys::{uncancelled, Error};
 
 const VERSION: &CStr =
@@ -197,9 +198,9 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
         request_alignment: limits.alignments.request as u32,
         mem_alignment: limits.alignments.memory as u32,
         segment_alignment: limits.alignments.segment as u32,
-        request_alignment_source: limits.sources.request as u32,
-        mem_alignment_source: limits.sources.memory as u32,
-        segment_alignment_source: limits.sources.segment as u32,
+        request_alignment_source: source_number(limits.sources.request),
+        mem_alignment_source: source_number(limits.sources.memory),
+        segment_alignment_source: source_number(limits.sources.segment),
         logical_block_size: limits.logical_block_size,
         physical_block_size: limits.physical_block_size,
         opt_transfer: limits.opt_transfer,
@@ -209,7 +210,7 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
         write_zeroes_alignment: limits.write_zeroes_alignment,
         atomic_write_unit_max: limits.atomic_write_unit_max,
         direct: u32::from(limits.direct),
-        engine: handle.engine() as u32,
+        engine: engine_number(handle.engine()),
     }
 }
 

@@ -1,57 +1,18 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::{c_int, c_void, CStr};
 
 use libc::iovec;
 use once_cell::sync::Lazy;
 
 use super::{Alignments, Done, Driver, Io, Op};
+use crate::header::BLKALIGN_REQ_NO_FALLBACK;
+use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
 use crate::log;
 use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
 use crate::sys::{caught, outside, uncancelled, Error};
-
-pub type DoneFn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
-
-pub type SyncIoFn = unsafe extern "C" fn(*mut c_void, i64, i64, *const iovec, c_int, u32) -> c_int;
-pub type AsyncIoFn = unsafe extern "C" fn(
-    *mut c_void,
-    i64,
-    i64,
-    *const iovec,
-    c_int,
-    u32,
-    DoneFn,
-    *mut c_void,
-) -> c_int;
-
-/// The driver as the C door hands it over: sizes and NULLs already checked for form.
-#[derive(Clone)]
-pub struct CDriver {
-    pub opaque: *mut c_void,
-    pub name: *const c_char,
-    /// 0: 1.
-    pub alignments: Alignments,
-    pub max_transfer: u32,
-    pub max_segments: u32,
-    pub getlength: unsafe extern "C" fn(*mut c_void) -> i64,
-    pub preadv: Option<SyncIoFn>,
-    pub pwritev: Option<SyncIoFn>,
-    pub flush: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
-    pub pdiscard: Option<unsafe extern "C" fn(*mut c_void, i64, i64) -> c_int>,
-    pub pwrite_zeroes: Option<unsafe extern "C" fn(*mut c_void, i64, i64, u32) -> c_int>,
-    pub truncate: Option<unsafe extern "C" fn(*mut c_void, i64) -> c_int>,
-    pub close: Option<unsafe extern "C" fn(*mut c_void)>,
-    pub aio_preadv: Option<AsyncIoFn>,
-    pub aio_pwritev: Option<AsyncIoFn>,
-    pub aio_flush: Option<unsafe extern "C" fn(*mut c_void, DoneFn, *mut c_void) -> c_int>,
-}
-
-/// The flags of `blkalign_request.flags` that drivers see.
-pub const REQ_FUA: u32 = 0x01;
-const REQ_MAY_UNMAP: u32 = 0x08;
-const REQ_NO_FALLBACK: u32 = 0x10;
 
 /// Of Linux (MAX_ERRNO).
 const ERRNO_MAX: i32 = 4095;
@@ -61,7 +22,9 @@ type IoArguments = (i64, i64, *const iovec, c_int, u32);
 
 /// A C caller's storage behind the `Driver` interface.
 pub struct CallbackDriver {
-    table: CDriver,
+    table: blkalign_driver,
+    /// What the caller wants each function to be called with.
+    opaque: *mut c_void,
     name: String,
     limits: Limits,
     /// From here on the last owner calls the caller's `close`.
@@ -75,13 +38,13 @@ unsafe impl Send for CallbackDriver {}
 unsafe impl Sync for CallbackDriver {}
 
 impl CallbackDriver {
-    pub fn new(table: CDriver) -> CallbackDriver {
-        let segment = table.alignments.segment.max(1);
+    /// `table`: checked for form by the C door, which has put 1 in the place of alignments of 0.
+    pub fn new(table: blkalign_driver, opaque: *mut c_void) -> CallbackDriver {
         let limits = Limits {
             alignments: Alignments {
-                request: table.alignments.request.max(segment as u64),
-                memory: table.alignments.memory.max(1),
-                segment,
+                request: u64::from(table.request_alignment),
+                memory: table.mem_alignment as usize,
+                segment: table.segment_alignment as usize,
             },
             sources: AlignmentSources::all(Source::Driver),
             max_transfer: table.max_transfer,
@@ -94,7 +57,7 @@ impl CallbackDriver {
             // SAFETY: the caller's `name` is NULL or a C string, and open has not returned.
             unsafe { CStr::from_ptr(table.name) }.to_string_lossy().into_owned()
         };
-        CallbackDriver { table, name, limits, opened: AtomicBool::new(false) }
+        CallbackDriver { table, opaque, name, limits, opened: AtomicBool::new(false) }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -117,7 +80,8 @@ impl CallbackDriver {
     /// What needs no memory: zeros, discard, truncate. ENOTSUP where the caller has no function.
     fn change(&self, io: &Io) -> Result<u64, i32> {
         let (offset, bytes, _, _, flags) = Self::io_arguments(io);
-        let CDriver { opaque, pwrite_zeroes, pdiscard, truncate, .. } = self.table;
+        let blkalign_driver { pwrite_zeroes, pdiscard, truncate, .. } = self.table;
+        let opaque = self.opaque;
         let ret = match io.op {
             // SAFETY: the caller's function, called as its contract says.
             Op::WriteZeroes => pwrite_zeroes.map(|f| unsafe { f(opaque, offset, bytes, flags) }),
@@ -135,9 +99,9 @@ impl CallbackDriver {
 
     fn io_arguments(io: &Io) -> IoArguments {
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
-        let flags = flag(io.fua, REQ_FUA)
-            | flag(io.may_unmap, REQ_MAY_UNMAP)
-            | flag(io.no_fallback, REQ_NO_FALLBACK);
+        let flags = flag(io.fua, BLKALIGN_REQ_FUA)
+            | flag(io.may_unmap, BLKALIGN_REQ_MAY_UNMAP)
+            | flag(io.no_fallback, BLKALIGN_REQ_NO_FALLBACK);
         let count = io.segments.len() as c_int;
         (io.offset as i64, io.bytes as i64, io.segments.as_ptr().cast(), count, flags)
     }
@@ -146,7 +110,7 @@ impl CallbackDriver {
     /// I/O may be over, and gone, before this returns.
     fn call_asynchronous(&self, op: Op, arguments: IoArguments, token: *mut c_void) -> c_int {
         let (offset, bytes, segments, count, flags) = arguments;
-        let opaque = self.table.opaque;
+        let opaque = self.opaque;
         let function = match op {
             Op::Read => self.table.aio_preadv,
             Op::Write => self.table.aio_pwritev,
@@ -189,7 +153,7 @@ impl Driver for CallbackDriver {
             clear_scratch(io);
         }
         let (offset, bytes, segments, count, flags) = Self::io_arguments(io);
-        let opaque = self.table.opaque;
+        let opaque = self.opaque;
         let function = match io.op {
             Op::Read => self.table.preadv,
             Op::Write => self.table.pwritev,
@@ -231,8 +195,9 @@ impl Driver for CallbackDriver {
     }
 
     fn length(&self) -> Result<u64, Error> {
+        let getlength = self.table.getlength.expect("checked at the C door");
         // SAFETY: the caller's function, called as its contract says.
-        let length = outside(|| unsafe { (self.table.getlength)(self.table.opaque) });
+        let length = outside(|| unsafe { getlength(self.opaque) });
         u64::try_from(length).map_err(|_| {
             let errno = errno_of(length.unsigned_abs());
             Error::new(errno, format!("{}: the driver's getlength", self.name))
@@ -244,7 +209,7 @@ impl Drop for CallbackDriver {
     fn drop(&mut self) {
         if let (true, Some(close)) = (*self.opened.get_mut(), self.table.close) {
             // SAFETY: the caller's function; nothing is in flight and no handle is left.
-            outside(|| unsafe { close(self.table.opaque) });
+            outside(|| unsafe { close(self.opaque) });
         }
     }
 }

@@ -10,8 +10,8 @@ pub use blkalign_machine::{
     Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
 };
 #[cfg(feature = "simulation")]
-pub use callbacks::{answers_pending, REQ_FUA};
-pub use callbacks::{CDriver, CallbackDriver};
+pub use callbacks::answers_pending;
+pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};

@@ -1,6 +1,6 @@
 //! Opening: finds or makes the storage, its node and its threads, and puts a handle over them.
 
-use std::ffi::CStr;
+use std::ffi::{c_void, CStr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use super::messages;
 use super::pools::pool_for;
 use super::{EngineKind, Handle, Options, Storage, Window};
 use crate::completion::CompletionMode;
-use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
+use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Lane};
 use crate::engine::{Headroom, Ring, RingFiles};
+use crate::header::blkalign_driver;
 use crate::node::{node_of, Endpoint, Node, RingEngine};
 use crate::probe::{Limits, Source};
 use crate::sync::atomic::AtomicBool;
@@ -44,9 +45,14 @@ impl Handle {
         Handle::on_file(driver, format!("fd {fd}"), options)
     }
 
-    pub fn open_driver(driver: CDriver, options: &Options) -> Result<Handle, Error> {
+    /// `table`: a caller's own storage, checked for form; each of its functions gets `opaque`.
+    pub fn open_driver(
+        table: blkalign_driver,
+        opaque: *mut c_void,
+        options: &Options,
+    ) -> Result<Handle, Error> {
         options.check()?;
-        let driver = Arc::new(CallbackDriver::new(driver));
+        let driver = Arc::new(CallbackDriver::new(table, opaque));
         // Asked once: what is checked is what counts.
         let length = driver.length()?;
         let node = Arc::new(Node::new(length));
