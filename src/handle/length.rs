@@ -1,7 +1,9 @@
 //! The length that a handle shows: its object's, or its window's part of that. It is the node's, and
 //! others may have changed the storage's own since.
 
-use super::{Handle, Storage, Submission, Window};
+use super::storage::Storage;
+use super::window::Window;
+use super::{Handle, Submission};
 use crate::driver::{Op, Segments};
 use crate::sys::Error;
 use blkalign_machine::RequestFlags;
@@ -10,13 +12,7 @@ impl Handle {
     /// Of the object, or of the window; of a window that the object ends inside, the rest.
     pub fn length(&self) -> u64 {
         let length = self.endpoint.node.length();
-        match self.window {
-            None => length,
-            Some(Window { offset, bytes }) => {
-                let there = length.saturating_sub(offset);
-                bytes.map_or(there, |bytes| bytes.min(there))
-            }
-        }
+        self.window.map_or(length, |window| window.length_on(length))
     }
 
     /// As `length`, once all handles of the object have taken over what the storage says now.

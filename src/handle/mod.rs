@@ -2,6 +2,7 @@
 //! checked here against what the handle may do, and handed to the node.
 
 mod buffers;
+mod config;
 mod events;
 mod length;
 mod messages;
@@ -9,7 +10,9 @@ mod open;
 mod options;
 mod pools;
 mod run;
+mod storage;
 mod thread_key;
+mod window;
 
 pub use crate::completion::{Callback, CompletionMode};
 use buffers::Buffers;
@@ -23,7 +26,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::completion::{inside_callback, Generation};
-use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments};
+use crate::driver::{ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
@@ -31,7 +34,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{Request, Stats};
+use storage::Storage;
 use thread_key::thread_key;
+use window::Window;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without
 /// empty elements and adding up to `bytes`.
@@ -70,28 +75,6 @@ pub struct Handle {
     stable_writes: bool,
     /// Dropped last: its threads may have the rest in their hands.
     pool: Arc<PoolOwner<Work>>,
-}
-
-/// A part of an object; no `bytes`: to the end, whatever it is.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    offset: u64,
-    bytes: Option<u64>,
-}
-
-/// What is underneath, for opening it once more.
-enum Storage {
-    File(Arc<FileDriver>),
-    Callbacks(Arc<CallbackDriver>),
-}
-
-impl Storage {
-    fn driver(&self) -> Arc<dyn Driver> {
-        match self {
-            Storage::File(driver) => driver.clone(),
-            Storage::Callbacks(driver) => driver.clone(),
-        }
-    }
 }
 
 impl Handle {
