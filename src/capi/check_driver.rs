@@ -4,9 +4,9 @@ use super::checks::{check_alignment, invalid};
 use crate::header::blkalign_driver;
 use crate::sys::Error;
 
-/// Checks a table for form; `writable` tells whether it needs a way to write. Returns the table with
-/// what its zeros and NULLs stand for: alignments are at least 1, `getlength` and `name` are there,
-/// and `max_transfer` is whole blocks.
+/// Checks a table for form; `writable` tells whether it needs a way to write. Returns the table
+/// with what its zeros and NULLs stand for: alignments are at least 1, `getlength` and `name` are
+/// there, and `max_transfer` is whole blocks.
 pub fn check_driver(table: &blkalign_driver, writable: bool) -> Result<blkalign_driver, Error> {
     check_alignment("blkalign_driver: request_alignment", table.request_alignment)?;
     check_alignment("blkalign_driver: mem_alignment", table.mem_alignment)?;

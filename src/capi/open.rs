@@ -179,7 +179,8 @@ pub unsafe extern "C-unwind" fn blkalign_close(h: *mut blkalign_handle) -> c_int
     }) as c_int
 }
 
-/// The string as it is now: it is used more than once, and another thread may write to it meanwhile.
+/// The string as it is now: it is used more than once, and another thread may write to it
+/// meanwhile.
 ///
 /// # Safety
 /// `string` is a C string.

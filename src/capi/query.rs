@@ -45,7 +45,7 @@ pub unsafe extern "C-unwind" fn blkalign_engine_reason(h: *mut blkalign_handle) 
     let body = |handle: &Handle| Ok(handle.engine_reason().as_ptr() as i64);
     // SAFETY: an open handle, as the header demands.
     match unsafe { guard_handle(h, body) } {
-        // Only a fault of the library; the words of a failure last as long as that.
+        // Only a fault of the library leads here.
         error if error < 0 => c"".as_ptr(),
         address => address as usize as *const c_char,
     }
@@ -184,7 +184,7 @@ fn allocate(alignment: usize, bytes: usize) -> Result<i64, Error> {
         let words = format!("no memory for a buffer of {bytes} bytes at {alignment}");
         return Err(Error::new(errno, words));
     }
-    // What it held before may be another guest's.
+    // What the memory held before may be another guest's.
     // SAFETY: so many bytes were just allocated.
     unsafe { std::ptr::write_bytes(address.cast::<u8>(), 0, bytes) };
     Ok(address as i64)
@@ -194,7 +194,7 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
     let limits = handle.limits();
     blkalign_limits {
         size: 0,
-        // At most 1 MiB, all of them.
+        // Alignments are at most 1 MiB.
         request_alignment: limits.alignments.request as u32,
         mem_alignment: limits.alignments.memory as u32,
         segment_alignment: limits.alignments.segment as u32,

@@ -35,7 +35,8 @@ pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, 
         .map_err(|_| Error::new(libc::ENOMEM, format!("no memory for {count} segments")))?;
     let mut total = 0i64;
     for index in 0..count {
-        // Copied first, then checked: the array may be a guest's, who writes to it meanwhile.
+        // Copied first, then checked: the array may lie in a guest's memory, and the guest may
+        // write to it meanwhile.
         // SAFETY: the caller of this function vouches for `iovcnt` elements.
         let element = unsafe { iov.add(index).read_volatile() };
         push(&mut segments, element.iov_base as usize, element.iov_len)?;
@@ -54,7 +55,7 @@ fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Err
     if address == 0 {
         return Err(invalid(format!("NULL in place of a buffer of {bytes} bytes")));
     }
-    // Nobody's memory, and the top bit of an address is the request machine's own mark.
+    // No program has memory there, and the request machine marks addresses by their top bit.
     if address > isize::MAX as usize || address.checked_add(bytes).is_none() {
         let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
         return Err(invalid(words));

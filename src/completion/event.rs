@@ -1,9 +1,9 @@
-//! EVENTFD completion: what is due is kept until the caller's own thread asks for it.
+//! EVENTFD completion: callbacks that are due are kept until the caller's own thread asks for them.
 //!
-//! The lock guards the list of what is due and the descriptor; nothing else is taken while it is
-//! held. The descriptor exists from the moment somebody asks for it: a caller who only ever
-//! polls pays nothing for it. Once it exists it is readable whenever something may be due that no
-//! look is about to take; a look that finds nothing is harmless.
+//! The lock guards the list of what is due and the descriptor; nothing else is taken while the lock
+//! is held. The descriptor exists from the moment somebody asks for it, so a caller who only ever
+//! polls pays nothing for it. Once the descriptor exists it is readable whenever something may be
+//! due that no look is about to take. A look that finds nothing is harmless.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -22,13 +22,13 @@ pub struct Events {
 struct State {
     due: VecDeque<Delivery>,
     fd: Option<EventFd>,
-    /// Raised by `notify`: waiters look at the world again.
+    /// How often `notify` was called. A waiter that sees the count change looks again.
     notices: u64,
 }
 
 impl Events {
-    /// `looks`: this thread is about to take what is due, and tells others of what it leaves;
-    /// else whoever sleeps is woken.
+    /// `looks`: this thread is about to take what is due, and tells others of what it leaves. Else
+    /// a thread that sleeps is woken.
     pub fn push(&self, delivery: Delivery, looks: bool) {
         let mut state = self.state.lock();
         state.due.push_back(delivery);
@@ -82,14 +82,15 @@ impl Events {
         }
     }
 
-    /// The descriptor, and whether it is new: then its owner has to see to further sources.
+    /// The descriptor, and whether it is new. If so its owner has to connect further sources, the
+    /// ring's results, to it.
     pub fn descriptor(&self) -> Result<(RawFd, bool), Error> {
         let mut state = self.state.lock();
         if let Some(fd) = &state.fd {
             return Ok((fd.raw(), false));
         }
         let fd = EventFd::new()?;
-        // Something may be due already; a needless look is harmless.
+        // Something may be due already. A look for nothing is harmless.
         fd.signal();
         let raw = fd.raw();
         state.fd = Some(fd);
@@ -101,15 +102,16 @@ impl Events {
         self.state.lock().fd = None;
     }
 
-    /// Before looking for what is due: what comes from here on makes the descriptor readable.
+    /// Before looking for what is due. What becomes due from here on makes the descriptor readable
+    /// again, so the descriptor is cleared first, and only then does the caller look.
     pub fn begin_look(&self) {
         if let Some(fd) = &self.state.lock().fd {
             fd.clear();
         }
     }
 
-    /// After a look that may have left something: then the descriptor stays readable. `left`: whether
-    /// there may be more where the look has taken results in.
+    /// After a look that may have left something: then the descriptor stays readable. `left`:
+    /// whether there may be more where the look has taken results in.
     pub fn end_look(&self, left: Left) {
         let state = self.state.lock();
         if left == Left::Something || !state.due.is_empty() {

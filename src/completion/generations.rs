@@ -1,8 +1,10 @@
-//! What a drain waits for: the requests that were taken in before it, however many more come.
+//! What a drain waits for: the requests that were taken in before the drain, however many more
+//! come.
 //!
-//! Requests are counted by *generation*. There is one that takes requests in; a drain closes it, if
-//! it has any, opens another, and waits for those that are closed. So what comes later is counted
-//! elsewhere, and a generation that is closed only gets smaller:
+//! Requests are counted by *generation*. One generation, the current one, takes requests in. A
+//! drain closes the current generation, if that has any requests, opens another, and waits for
+//! those that are closed. So requests that come later are counted elsewhere, and a closed
+//! generation only gets smaller:
 //!
 //! ```text
 //!   counts   [ 3 ][ 0 ][ 7 ][ 1 ] ...           a drain: closes 2 ---> current = 3
@@ -10,27 +12,28 @@
 //!            closed free closed current
 //! ```
 //!
-//! Taking a request in is: look which generation is current, count there, look again. If it was
-//! closed in between, the drain may have seen it empty, so the request is counted anew in the one
-//! that is current now. Of a request that looks again and a drain that closes and looks one sees the
-//! other: SeqCst, all of it. A request that ends takes the lock only if it was the last of a closed
+//! Taking a request in is: look which generation is current, count there, look again. If that
+//! generation was closed in between, the drain may have seen it empty. Then the request is counted
+//! anew, in the generation that is current now. A request counts itself and then looks what is
+//! closed; a drain closes and then looks at the counts. All of that is SeqCst, so one of the two
+//! sees the other. A request that ends takes the lock only if it was the last of a closed
 //! generation.
 //!
-//! The lock guards which generations are closed; nothing else is taken while it is held.
+//! The lock guards which generations are closed; nothing else is taken while the lock is held.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Instant, Mutex};
 
-/// How many generations there are. Where all are in use a drain waits until one has ended before it
-/// can close the current one, and so for some of the requests that come meanwhile.
+/// How many generations there are. If all of them are in use a drain cannot close the current one
+/// until another has ended, and so waits also for some of the requests that come until then.
 const PLACES: usize = 64;
 
 /// The generation that a request is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u8);
 
-/// A moment: what was taken in before it is in the generations that were closed until then. The
-/// number of the last of them, counted from 1.
+/// A moment. Requests that were taken in before it are in the generations that were closed until
+/// then. The number is that of the last of these, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(u64);
 
@@ -43,21 +46,22 @@ pub enum Ended {
 }
 
 pub struct Generations {
-    /// The one that takes requests in. Written under the lock.
+    /// The generation that takes requests in. Written under the lock.
     current: AtomicUsize,
     counts: [AtomicUsize; PLACES],
-    /// What closed generations had when it was last looked; a hint, never too little for long.
+    /// How many requests closed generations had when somebody last looked. A hint: it is not too
+    /// small for long.
     behind: AtomicUsize,
     closed: Mutex<Closed>,
-    /// A closed one has ended, or one that a drain wanted to close is closed.
+    /// A closed generation has ended, or the one that a drain wanted to close is closed.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct Closed {
-    /// How many have ever been closed.
+    /// How many generations have ever been closed.
     number: u64,
-    /// Those that have requests left, oldest first: which one in that order, and its place.
+    /// The closed generations that have requests left, oldest first: number and place of each.
     left: Vec<(u64, usize)>,
 }
 
@@ -89,7 +93,7 @@ impl Generations {
     /// A request is over. If a closed generation ends with it, whoever waits for that is told.
     pub fn leave(&self, Generation(at): Generation) -> Ended {
         let at = usize::from(at);
-        // What this thread did, a callback say, is seen by whoever sees the count.
+        // Whoever sees the count also sees what this thread did before, in a callback say.
         let last = self.counts[at].fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || self.current.load(Ordering::SeqCst) == at {
             return Ended::Request;
@@ -123,7 +127,8 @@ impl Generations {
         if self.is_empty(self.current.load(Ordering::SeqCst)) || self.try_close(&mut closed) {
             return Mark(closed.number);
         }
-        // No place is free. Whoever closes the current one next, it has what was before.
+        // No place is free. Whoever closes the current generation next closes it with all that was
+        // taken in before this moment.
         Mark(closed.number + 1)
     }
 
@@ -170,8 +175,9 @@ impl Generations {
         true
     }
 
-    /// Forgets those that have ended. Tells whoever waits for them, too: the request that was the
-    /// last of one looks afterwards whether it is closed, and by then the place may be current again.
+    /// Forgets the closed generations that have ended, and tells whoever waits for them. The last
+    /// request of a generation tells them as well, but not always: it looks after it has counted
+    /// itself out, and by then its place may be that of the current generation again.
     fn sweep(&self, closed: &mut Closed) {
         let before = closed.left.len();
         closed.left.retain(|&(_, at)| !self.is_empty(at));

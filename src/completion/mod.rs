@@ -1,8 +1,10 @@
-//! Where callbacks run: one at a time per handle, or in parallel, on library threads; or on the
-//! caller's own when it asks. Always exactly once, with the thread marked so that calls that
-//! would wait are refused.
+//! Where callbacks run: on library threads, one at a time per handle or in parallel; or on the
+//! caller's own thread, when that thread asks. Each callback runs exactly once. The thread is
+//! marked meanwhile, so that calls that would wait are refused. Knows nothing of C but how a
+//! callback is called: what becomes of a failure's words is up to whoever submits
+//! (`Callback::on_failure`).
 //!
-//! The lock guards the queue of one handle's callbacks; it is never held while one runs.
+//! The lock guards the queue of one handle's callbacks. It is never held while a callback runs.
 
 mod event;
 mod generations;
@@ -17,7 +19,7 @@ use event::Events;
 use generations::{Ended, Generations};
 pub use generations::{Generation, Mark};
 
-/// SERIAL: callbacks of a handle that run before it is the turn of other handles.
+/// SERIAL: how many callbacks of a handle run before it is the turn of other handles.
 const RUN_MAX: usize = 64;
 
 /// How the callbacks of a handle come to run.
@@ -80,7 +82,7 @@ pub struct Completions {
 #[derive(Default)]
 struct Due {
     deliveries: VecDeque<Delivery>,
-    /// A library thread is running them, or a job that will is under way.
+    /// A library thread runs the deliveries, or a job that will run them is under way.
     running: bool,
 }
 
@@ -90,13 +92,14 @@ impl Completions {
         self.pending.enter()
     }
 
-    /// About how many requests are pending: those of this generation, and those that drains waited
-    /// for when one of them last looked. A hint.
+    /// About how many requests are pending: those of this generation, and those that drains were
+    /// waiting for when a drain last looked. A hint.
     pub fn pending_with(&self, generation: Generation) -> usize {
         self.pending.with(generation)
     }
 
-    /// Whether a drain has come since a request was counted that is not over.
+    /// Whether a drain has come since a request was counted in this generation. The request is not
+    /// over.
     pub fn is_waited_for(&self, generation: Generation) -> bool {
         self.pending.is_closed(generation)
     }
