@@ -7,11 +7,12 @@ use blkalign_machine::{QueueConfig, Suspected};
 
 /// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
 const TRANSFER_MAX: u64 = 1 << 30;
-/// Most bytes of a file in one I/O that moves none: to punch a hole costs by what lies there, not by
-/// how long it is. Of a device: `TRANSFER_MAX`, since the disk may take long over each of them.
+/// Most bytes of a file in one I/O that moves no data. Punching a hole costs by what lies there,
+/// not by how long the hole is. Of a device it is `TRANSFER_MAX`, since a disk may take long over
+/// each I/O.
 const DATALESS_MAX: u64 = 1 << 62;
-/// A zero write or a discard that has more than this left to ask for may take without end: a cancel
-/// stops it half way.
+/// A zero write or a discard that has more than this left to ask for may seem to take for ever. A
+/// cancel stops such a one half way.
 const ENDLESS: u64 = 16 << 30;
 /// Most elements in one vector: IOV_MAX.
 const SEGMENTS_MAX: usize = 1024;
@@ -45,16 +46,17 @@ fn config_for(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> Qu
             segments => (segments as usize).min(SEGMENTS_MAX),
         },
         depth: options.depth(),
-        // A whole unit, so that no direct write has a part of one that the page cache may be
-        // writing back beside it: the two would undo each other.
+        // A whole unit. Else a direct write might touch a part of a unit that the page cache is
+        // just writing back, and the two would undo each other.
         last_unit: if cache_unit.is_some() { unit } else { 0 },
         last_block: u64::MAX,
-        // The page cache itself reads, modifies and writes whole units.
+        // The page cache itself reads, modifies and writes whole units, so buffered handles exclude
+        // each other by these.
         granule: if in_page_cache { unit } else { block },
         // The kernel pins and maps one page more for each element.
         copy_edges: cache_unit.is_some(),
         suspected: match cache_unit {
-            // A driver has errors of its own, and is not to be asked for more than it has to do.
+            // A driver has errors of its own, and is not to get trial reads because of them.
             None => Suspected::Invalid,
             Some(_) if limits.direct => Suspected::InvalidOrError,
             Some(_) => Suspected::Nothing,
@@ -64,7 +66,7 @@ fn config_for(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> Qu
         resize: options.resize,
         unmap: options.unmap,
         discard_alignment: common_multiple(limits.discard_alignment, block),
-        // A device's word about transfers is about data; a caller's driver was promised that no
+        // What a device says about transfers is about data. A caller's driver was promised that no
         // call at all is longer.
         dataless_max: match cache_unit {
             Some(_) => TRANSFER_MAX.max(block),
@@ -83,8 +85,8 @@ fn common_multiple(piece: u32, block: u64) -> u64 {
     piece / common * block
 }
 
-/// What the options say instead of a caller's driver; never less than its own word, which is what
-/// it was promised.
+/// Puts the alignments of the options over those of a caller's driver. None becomes less than the
+/// driver's own word, since the driver was promised that.
 pub fn override_alignments(limits: &mut Limits, options: &Options) {
     fn raise<T: PartialOrd>(ours: &mut T, source: &mut Source, wanted: T) {
         if wanted > *ours {

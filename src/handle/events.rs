@@ -23,7 +23,7 @@ impl Handle {
         self.endpoint.node.plug(self.endpoint.id(), thread_key());
     }
 
-    /// The outermost one submits what this thread's plug held back, as one batch.
+    /// The outermost `unplug` submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
         with_actions(|actions| {
             self.endpoint.node.unplug(self.endpoint.id(), thread_key(), actions);
@@ -37,8 +37,8 @@ impl Handle {
         self.drain_within(None)
     }
 
-    /// As `drain`; ETIMEDOUT when it takes longer. None: there is no limit. With none at all it
-    /// only looks.
+    /// As `drain`, but ETIMEDOUT when it takes longer. None: there is no limit. Of zero: it only
+    /// looks.
     pub fn drain_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
@@ -50,7 +50,7 @@ impl Handle {
         });
         let over = match self.endpoint.mode {
             CompletionMode::Eventfd => {
-                // Who only looks runs all that is due; others look at the time now and then.
+                // A drain that only looks runs all that is due. Others look at the time in between.
                 let most = if timeout == Some(Duration::ZERO) { usize::MAX } else { BATCH_MAX };
                 self.run_until_over(mark, until, most)
             }
@@ -98,8 +98,9 @@ impl Handle {
             return Ok(fd);
         };
         let Err(error) = ring.register_eventfd(fd) else { return Ok(fd) };
-        // A filter that has come since the ring was made. Then threads do, who signal by
-        // themselves; but for what the ring has already nobody would.
+        // A filter of system calls has come since the ring was made. From now on threads do the
+        // I/O, and their results signal the descriptor. But nobody would signal it for I/O that is
+        // in the ring already, so that has to be none.
         if matches!(error.errno, libc::EPERM | libc::EACCES | libc::ENOSYS) && ring.is_idle() {
             ring.give_up(error.errno);
             self.endpoint.hand_on_refused();
@@ -147,7 +148,7 @@ impl Handle {
             if batch.is_empty() {
                 break;
             }
-            // Others may be asleep, and these callbacks may take long.
+            // Other threads may be asleep, and could run what is left while these callbacks run.
             if left == Left::Something {
                 self.endpoint.wake_sleeper();
             }

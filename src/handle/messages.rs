@@ -41,7 +41,7 @@ fn alignments(limits: &Limits) -> String {
     )
 }
 
-/// Nothing is in flight any more; the handle is about to go.
+/// Nothing is in flight any more, and the handle is about to go.
 pub fn closing(handle: &Handle) {
     let endpoint = &handle.endpoint;
     tell_rest_left_out(endpoint);

@@ -44,7 +44,7 @@ impl Handle {
     ) -> Result<Handle, Error> {
         options.check()?;
         let driver = Arc::new(CallbackDriver::new(table, opaque));
-        // Asked once: what is checked is what counts.
+        // Asked once, so that the length that is checked is the one that counts.
         let length = driver.length()?;
         let node = Arc::new(Node::new(length));
         let handle = Handle::on_callbacks(driver.clone(), node, length, options)?;
@@ -69,7 +69,7 @@ impl Handle {
     }
 
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
-        // Before the length is looked at, which others may change until then.
+        // Before the length is looked at: without the lock others may change it.
         let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
         let length = driver.length()?;
         let node = node_of(driver.identity(), length);
@@ -155,9 +155,9 @@ impl Handle {
         })
     }
 
-    /// Ready for its caller, if it can be: it knows the storage's length, and its window lies
-    /// inside. `length`: what the storage has said; others have the object open, and it may have
-    /// another length since.
+    /// Makes the handle ready for its caller: it takes over the storage's length, and checks that
+    /// its window lies inside. `length`: what the storage has said at open. Other handles may have
+    /// changed it since.
     fn showing(self, length: u64, options: &Options) -> Result<Handle, Error> {
         if let Err(error) = self.catch_up(length).and_then(|()| self.check_window()) {
             self.take_apart();
@@ -168,8 +168,8 @@ impl Handle {
     }
 }
 
-/// The io_uring engine, unless threads were asked for. Where the system refuses it: why, if threads
-/// are allowed instead, else that error.
+/// The io_uring engine, unless threads were asked for. Where the system refuses it and threads may
+/// take its place: the reason. Where they may not: that reason as the error.
 fn ring_for(
     storage: &Storage,
     name: &str,

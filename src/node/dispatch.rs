@@ -29,8 +29,8 @@ pub fn dispatch(actions: &mut Actions) {
     batch.submit();
 }
 
-/// As `dispatch`, on a thread of `pool`: gives one piece of work back that this thread should
-/// go on with, which saves waking another.
+/// As `dispatch`, on a thread of `pool`. Returns one piece of work that this thread should go on
+/// with, which saves waking another thread.
 pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<Work> {
     let mut kept = None;
     let mut batch = RingBatch::new();
@@ -57,7 +57,7 @@ thread_local! {
 
 impl Drop for RingBatch {
     fn drop(&mut self) {
-        // Kept for the next time, as the list of actions is.
+        // The list is kept for the next time, as the list of actions is.
         if self.ios.capacity() > 0 {
             SPARE_IOS.set(std::mem::take(&mut self.ios));
         }
@@ -129,13 +129,13 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
 thread_local! {
     /// I/Os that this thread still has to start.
     static TO_START: RefCell<VecDeque<(Arc<Endpoint>, Io)>> = const { RefCell::new(VecDeque::new()) };
-    /// How many drivers this thread is starting an I/O of, one inside the other.
+    /// How many drivers this thread is starting an I/O of: one inside the `start` of another.
     static STARTING: Cell<u32> = const { Cell::new(0) };
-    /// A result is being taken in while a driver starts an I/O: what follows is started later.
+    /// A result is being taken in while a driver starts an I/O. I/O that follows is started later.
     static LATER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Sets a thread's mark until dropped.
+/// Sets a mark of this thread until dropped.
 struct Marked<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
 
 impl<T: Copy> Marked<T> {
@@ -150,9 +150,10 @@ impl<T: Copy + 'static> Drop for Marked<T> {
     }
 }
 
-/// Starts an I/O of an asynchronous driver. A driver may finish it before `start` returns, which
-/// asks for the next I/O, and so on: the list turns that recursion into a loop. A driver may
-/// also use another handle from within, and wait for it: that I/O is started at once.
+/// Starts an I/O of an asynchronous driver. A driver may finish the I/O before its `start` returns;
+/// then the machine asks for the next I/O from within, and so on. The list turns that recursion
+/// into a loop. A driver may also use another handle from within its `start`, and wait for that
+/// handle: I/O of that handle is started at once.
 fn start(endpoint: Arc<Endpoint>, io: Io) {
     TO_START.with_borrow_mut(|list| list.push_back((endpoint, io)));
     if LATER.get() {

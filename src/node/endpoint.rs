@@ -131,7 +131,8 @@ impl Endpoint {
         }
     }
 
-    /// In words, for as long as the endpoint lives; "" if io_uring does the I/O or nobody wanted it.
+    /// In words, for as long as the endpoint lives; "" if io_uring does the I/O or nobody wanted
+    /// it.
     pub fn why_threads(&self) -> &CStr {
         self.why_threads.get().map_or(c"", |words| words)
     }

@@ -1,5 +1,6 @@
-//! What library threads do. The pool knows only that there are jobs: this is where the rooms of the
-//! node meet, each job calling down to what it needs, and then dispatching what the machine asks for.
+//! What library threads do. The pool knows only that there are jobs, and the files below make
+//! `Work` without knowing who does it. Here each kind of work calls down to what it needs, and then
+//! dispatches what the machine asks for.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! Storage that has come to refuse what it took: which larger alignments it takes now, found by
-//! trial reads around the place of the refusal, through the handle's own driver. Nothing else is at
-//! the storage meanwhile. `machine/src/repair.rs` has the rest.
+//! Storage that has come to refuse what it took before: which larger alignments does it take now?
+//! Trial reads around the place of the refusal tell, through the handle's own driver. The machine
+//! sees to it that nothing else is at the storage meanwhile (`machine/src/repair.rs`).
 //!
 //! A trial is exactly as long as the request alignment that it tries, and its memory lies at an odd
-//! multiple of the memory alignment, so that nothing larger is tried by chance.
+//! multiple of the memory alignment. So no larger alignment is tried by chance.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use blkalign_machine::{Alignments, ProbeOutcome, RefusedIo, ScratchPool};
 
 /// The largest block that is tried, as at open.
 const TRIAL_MAX: u64 = 1 << 16;
-/// Memory at multiples of it suits whatever is known; and it is the first block to be guessed.
+/// Memory at multiples of a page suits all storage that is known. A page is also the first block
+/// to be guessed.
 const PAGE: u64 = 4096;
 
 /// Looks for alignments that the storage takes, and tells the machine.
@@ -61,8 +62,8 @@ fn words(now: Alignments) -> String {
     )
 }
 
-/// The smallest alignments that the storage takes, none smaller than those that hold. `works`:
-/// carries out a trial. `NothingHelps`: the refusal is no matter of alignment.
+/// The smallest alignments that the storage takes, none of them smaller than those that hold now.
+/// `works` carries out a trial. `NothingHelps`: the refusal has nothing to do with alignments.
 fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -> ProbeOutcome {
     let now = refused.config.alignments;
     if place(refused, now.request) + now.request > refused.storage {
@@ -79,7 +80,7 @@ fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -
         };
     }
     match smallest_working(refused, now, works) {
-        // What fails and works by turns is no matter of alignment either.
+        // Storage that refuses and takes the same read by turns does not do so for its alignment.
         Some(found) if found != now && !works(now) => ProbeOutcome::Found(found),
         _ => ProbeOutcome::NothingHelps,
     }
@@ -124,8 +125,9 @@ fn suits(refused: &RefusedIo, request: u64) -> bool {
         && (config.last_unit > 0 || storage.is_multiple_of(request))
 }
 
-/// Where to try blocks of so many bytes: where the I/O was refused; but if that made the object
-/// longer the storage has its old length back by now and may end before, so at its start.
+/// Where to try blocks of so many bytes: where the I/O was refused. But a refused I/O that was to
+/// make the object longer has given the old length back by now, and the storage may end before that
+/// place. Then trials are made at the start of the storage.
 fn place(refused: &RefusedIo, request: u64) -> u64 {
     let RefusedIo { config, offset, storage, .. } = refused;
     let now = config.alignments.request;
@@ -176,7 +178,7 @@ fn carry_out(endpoint: &Arc<Endpoint>, io: Io) -> Result<u64, i32> {
     }
     let (answer, answered) = mpsc::channel();
     let done = Box::new(move |_, result| {
-        // The receiver waits for it.
+        // Sending cannot fail: the receiver waits for the result.
         let _ = answer.send(result);
     });
     outside_callback(|| endpoint.driver.start(io, done));

@@ -77,7 +77,8 @@ impl RingEngine {
         self.inside.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether so many I/Os, whose results this thread has, are all that there are. Relaxed: a hint.
+    /// Whether so many I/Os, whose results this thread has, are all that there are. Relaxed: a
+    /// hint.
     pub fn has_only(&self, count: usize) -> bool {
         self.inside.load(Ordering::Relaxed) == count
     }
