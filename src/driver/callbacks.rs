@@ -20,14 +20,14 @@ const ERRNO_MAX: i32 = 4095;
 /// offset, bytes, iov, iovcnt, flags
 type IoArguments = (i64, i64, *const iovec, c_int, u32);
 
-/// A C caller's storage behind the `Driver` interface.
+/// A C caller's storage behind the `Driver` trait.
 pub struct CallbackDriver {
     table: blkalign_driver,
     /// What the caller wants each function to be called with.
     opaque: *mut c_void,
     name: String,
     limits: Limits,
-    /// From here on the last owner calls the caller's `close`.
+    /// An open has succeeded: when the last owner goes the caller's `close` is called.
     opened: AtomicBool,
 }
 
@@ -68,7 +68,7 @@ impl CallbackDriver {
         self.table.pwritev.is_some() || self.table.aio_pwritev.is_some()
     }
 
-    /// The handle is open: `close` is owed to the caller.
+    /// The handle is open: from now on `close` is owed to the caller.
     pub fn set_opened(&self) {
         self.opened.store(true, Ordering::Relaxed);
     }
@@ -77,7 +77,8 @@ impl CallbackDriver {
         &self.name
     }
 
-    /// What needs no memory: zeros, discard, truncate. ENOTSUP where the caller has no function.
+    /// I/O that needs no memory: zeros, discard, truncate. ENOTSUP where the caller has no
+    /// function.
     fn change(&self, io: &Io) -> Result<u64, i32> {
         let (offset, bytes, _, _, flags) = Self::io_arguments(io);
         let blkalign_driver { pwrite_zeroes, pdiscard, truncate, .. } = self.table;
@@ -106,8 +107,8 @@ impl CallbackDriver {
         (io.offset as i64, io.bytes as i64, io.segments.as_ptr().cast(), count, flags)
     }
 
-    /// Calls the asynchronous function for an I/O that is in `PENDING`; its return value. The
-    /// I/O may be over, and gone, before this returns.
+    /// Calls the asynchronous function for an I/O that is in `PENDING`, and returns what that
+    /// returns. The I/O may be over, and gone, by then.
     fn call_asynchronous(&self, op: Op, arguments: IoArguments, token: *mut c_void) -> c_int {
         let (offset, bytes, segments, count, flags) = arguments;
         let opaque = self.opaque;
@@ -130,8 +131,9 @@ impl CallbackDriver {
     }
 }
 
-/// A driver in C that says 0 may have filled nothing, and nobody can see that: what it leaves out is
-/// to be zeros, not what scratch holds from requests before. The guest's own memory is the guest's.
+/// Zeroes the scratch that a read will fill. A driver in C that says 0 may have filled nothing, and
+/// nobody can see that. What it leaves out is to be zeros, not what scratch holds from earlier
+/// requests. The guest's own memory is left alone: what stays there is the guest's own.
 fn clear_scratch(io: &Io) {
     if !io.joined.is_empty() {
         return io.joined.iter().for_each(clear_scratch);
@@ -143,7 +145,7 @@ fn clear_scratch(io: &Io) {
     if io.into_scratch {
         io.segments.iter().for_each(|segment| clear(segment.address, segment.bytes));
     }
-    // Of the rest of scratch nothing goes anywhere.
+    // Nothing is read from the rest of scratch.
     io.copies.iter().for_each(|copy| clear(copy.from, copy.bytes));
 }
 
@@ -214,7 +216,8 @@ impl Drop for CallbackDriver {
     }
 }
 
-/// What the kernel takes for an errno, or EIO: others might have a meaning of the library's own.
+/// The number, if the kernel takes such a number for an errno; else EIO. Other numbers might mean
+/// something inside the library.
 fn errno_of(number: u64) -> i32 {
     match i32::try_from(number) {
         Ok(errno @ 1..=ERRNO_MAX) => errno,
@@ -222,7 +225,7 @@ fn errno_of(number: u64) -> i32 {
     }
 }
 
-/// A driver's answer: 0 for all of it, or -errno. Anything else is no answer that can be trusted.
+/// A driver's answer: 0 for all of the I/O, or -errno. A positive answer cannot be trusted: EIO.
 fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
     match ret {
         0 => Ok(io.bytes),
@@ -278,7 +281,8 @@ impl PendingTable {
 /// What a driver calls when an I/O is done.
 extern "C-unwind" fn driver_done(token: *mut c_void, ret: c_int) {
     uncancelled(|| {
-        // A panic must not travel into the caller's code; the machine's own are caught further down.
+        // A panic must not travel into the caller's code. Those of the machine are caught further
+        // down.
         if let Err(panic) = caught(|| finish(token, ret)) {
             log::error!("a driver's answer: {panic}");
         }

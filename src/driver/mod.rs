@@ -20,11 +20,11 @@ pub use way::{open_ways, Traveller, Wish};
 
 use crate::sys::Error;
 
-/// Storage that takes aligned I/O. One object per handle: it owns what is the handle's own
-/// (descriptors with their flags); what all handles of a file share is the node's.
+/// Storage that takes aligned I/O. There is one for each handle of a file, which owns what only
+/// that handle has (descriptors with their flags). What all handles of a file share is in the node.
 pub trait Driver: Send + Sync {
     /// Carries out `io` on this thread and returns the bytes moved (0 for a flush), or a positive
-    /// errno. Short results and EINTR are the request machine's business: report them as they are.
+    /// errno. Short results and EINTR are for the request machine: they are returned as they are.
     /// Does not run `io.copies`.
     fn perform(&self, io: &Io) -> Result<u64, i32>;
 
