@@ -10,6 +10,7 @@ use super::numbers::{engine_number, source_number};
 use crate::handle::Handle;
 use crate::header::{blkalign_handle, blkalign_limits, blkalign_stats};
 use crate::sys::{uncancelled, Error};
+use blkalign_machine::Stats;
 
 const VERSION: &CStr =
     match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -214,28 +215,49 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
     }
 }
 
+/// Both structs are named field by field, so the compiler tells if a counter is missing in one.
 fn stats_of(handle: &Handle) -> blkalign_stats {
-    let stats = handle.stats();
+    let Stats {
+        reads,
+        writes,
+        write_zeroes,
+        discards,
+        flushes,
+        bytes_read,
+        bytes_written,
+        zero_copy,
+        bounced,
+        rmw,
+        rmw_reads,
+        rmw_reads_skipped,
+        merged,
+        waits,
+        storage_reads,
+        storage_writes,
+        errors,
+        in_flight,
+        probe_repairs,
+    } = handle.stats();
     blkalign_stats {
         size: 0,
-        reads: stats.reads,
-        writes: stats.writes,
-        write_zeroes: stats.write_zeroes,
-        discards: stats.discards,
-        flushes: stats.flushes,
-        bytes_read: stats.bytes_read,
-        bytes_written: stats.bytes_written,
-        zero_copy: stats.zero_copy,
-        bounced: stats.bounced,
-        rmw: stats.rmw,
-        rmw_reads: stats.rmw_reads,
-        rmw_reads_skipped: stats.rmw_reads_skipped,
-        merged: stats.merged,
-        waits: stats.waits,
-        storage_reads: stats.storage_reads,
-        storage_writes: stats.storage_writes,
-        errors: stats.errors,
-        in_flight: stats.in_flight,
-        probe_repairs: stats.probe_repairs,
+        reads,
+        writes,
+        write_zeroes,
+        discards,
+        flushes,
+        bytes_read,
+        bytes_written,
+        zero_copy,
+        bounced,
+        rmw,
+        rmw_reads,
+        rmw_reads_skipped,
+        merged,
+        waits,
+        storage_reads,
+        storage_writes,
+        errors,
+        in_flight,
+        probe_repairs,
     }
 }
