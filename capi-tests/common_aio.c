@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Guards every struct answer; one is enough for tests. */
+/* Guards every struct answer; one lock suffices for tests. */
 static pthread_mutex_t answers_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t answers_came = PTHREAD_COND_INITIALIZER;
 
@@ -35,8 +35,9 @@ int answer_calls(struct answer *answer)
     return calls;
 }
 
-/* Of several threads that poll one handle each may run the callback that
- * another waits for: hence the short slices.  0: it is of another mode. */
+/* If several threads poll one handle, one thread may run the callback that
+ * another thread waits for; hence the short slices. Returns 0 if the handle
+ * has another completion mode. */
 static int polled(struct answer *answer, int ms)
 {
     int64_t end = now_ms() + ms;
@@ -78,7 +79,7 @@ int answer_came(struct answer *answer, int ms)
 
 int answer_wait(struct answer *answer)
 {
-    /* Long enough for a disk that others keep busy. */
+    /* Long enough for a disk that other programs keep busy. */
     if (!answer_came(answer, 40000))
         return INT_MIN;
     return answer->ret;

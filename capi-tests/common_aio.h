@@ -1,4 +1,4 @@
-/* Asynchronous requests as a test needs them: submit, wait, count. */
+/* Asynchronous requests for tests: submit, wait, count. */
 #ifndef COMMON_AIO_H
 #define COMMON_AIO_H
 
@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
-/* What one callback should bring, and what came. */
+/* What a callback received, and what the submitting call returned. */
 struct answer {
     int calls;                  /* how often the callback ran */
     int ret;                    /* of the latest */
@@ -17,15 +17,15 @@ struct answer {
 
 /* The callback for a struct answer. */
 void answer_done(void *opaque, int ret);
-/* Waits up to `ms` for a callback; whether one came.  Polls the handle
- * meanwhile: where that is not of EVENTFD mode it just waits. */
+/* Waits up to `ms` for a callback and polls the handle meanwhile; returns
+ * whether a callback came. Without EVENTFD mode it only waits. */
 int answer_came(struct answer *answer, int ms);
-/* Waits forty seconds; the callback's ret, or INT_MIN if none came. */
+/* Waits forty seconds; returns the callback's ret, or INT_MIN if none came. */
 int answer_wait(struct answer *answer);
 int answer_calls(struct answer *answer);
 
-/* One-element requests; a submission that fails becomes a callback that
- * already came with that error. */
+/* Requests with one element. A submission that fails counts as a callback that
+ * has come with that error. */
 void aio_write(blkalign_handle *handle, int64_t offset, const void *buf,
                size_t bytes, uint32_t flags, struct answer *answer);
 void aio_read(blkalign_handle *handle, int64_t offset, void *buf,
@@ -35,8 +35,8 @@ void aio_zeroes(blkalign_handle *handle, int64_t offset, int64_t bytes,
                 uint32_t flags, struct answer *answer);
 void aio_discard(blkalign_handle *handle, int64_t offset, int64_t bytes,
                  struct answer *answer);
-/* Any other: fills in callback, opaque and, for a read or write of `buf`,
- * the vector. */
+/* Any other request: fills in callback, opaque and, for a read or write of
+ * `buf`, the vector. */
 void aio_any(blkalign_handle *handle, blkalign_request *request, void *buf,
              struct answer *answer);
 

@@ -96,8 +96,8 @@ static int backing_file(int64_t bytes)
     return fd;
 }
 
-/* Ties the file to a free loop device; another program may take that one
- * first, so it tries again. */
+/* Ties the file to a free loop device. Another program may take that device
+ * first, so this is tried again. */
 static int configure_loop(struct bed *bed, int control,
                           const struct loop_config *config)
 {
@@ -172,7 +172,7 @@ static int make_file(struct bed *bed, int64_t bytes)
     return 0;
 }
 
-/* The stripe, and largeio, make st_blksize 256 KiB. */
+/* The stripe and largeio make st_blksize 256 KiB. */
 static int make_xfs_of(struct bed *bed, char *block)
 {
     char *argv[] = { "mkfs.xfs", "-q", "-f", "-b", block, "-d",
@@ -338,7 +338,7 @@ void bed_remove(struct bed *bed)
     if (bed->dir[0])
         rmdir(bed->dir);
     if (bed->kind == BED_ZRAM && bed->path[0]) {
-        /* Frees its memory; the janitor removes the device itself. */
+        /* Frees the device's memory; the janitor removes the device itself. */
         snprintf(reset, sizeof(reset), "/sys/block/%s/reset",
                  bed->path + strlen("/dev/"));
         write_text(reset, "1");

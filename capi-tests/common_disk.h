@@ -18,7 +18,7 @@ enum bed_kind {
     BED_ZRAM,           /* a RAM disk with 4096-byte sectors */
     BED_SIM_SYNC, BED_SIM_ASYNC, BED_SIM_AT_ONCE,
     BED_KINDS,
-    /* Those that only some tests ask for. */
+    /* Beds that only some tests ask for. */
     BED_BTRFS = BED_KINDS, /* a file on btrfs on such a disk */
     BED_TMPFS,          /* a file on tmpfs, through the page cache */
     BED_RAMFS,          /* the same on ramfs: no O_DIRECT, no fallocate */
@@ -41,23 +41,24 @@ struct bed {
     int mounted;
 };
 
-/* Makes a bed of `bytes` (multiple of 4096), all zeros; 0, or -1 with
- * bed->why_not when this machine has none or we may not. */
+/* Makes a bed of `bytes` bytes (a multiple of 4096), all zeros. Returns 0, or
+ * -1 with bed->why_not if that is impossible or not allowed on this machine.
+ * */
 int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes);
 /* After the last close. */
 void bed_remove(struct bed *bed);
 
-/* Loop disks: makes it so long, as losetup --set-capacity does. */
+/* For loop disks: sets the length, as losetup --set-capacity does. */
 void bed_resize_disk(struct bed *bed, int64_t bytes);
 
 int bed_is_file(const struct bed *bed);
 int bed_is_buffered(const struct bed *bed);
 
-/* Opens it for reading and writing, O_DIRECT, with these options otherwise
- * (NULL: mode_options(0)).  Ends the program where that fails. */
+/* Opens the bed for reading and writing with O_DIRECT, and otherwise with
+ * these options (NULL: mode_options(0)). Ends the program if that fails. */
 blkalign_handle *bed_open(struct bed *bed,
                           const blkalign_open_options *options);
-/* A second handle: by the path again, or by dup on a simulated disk. */
+/* A second handle: by the path, or by dup on a simulated disk. */
 blkalign_handle *bed_open_again(struct bed *bed, blkalign_handle *first,
                                 const blkalign_open_options *options);
 

@@ -5,7 +5,7 @@
 #include "common_aio.h"
 #include "common_disk.h"
 
-/* The ways to get one: file and driver of each kind. */
+/* The ways to get such a handle: a file, and a driver of each kind. */
 enum event_kind {
     EVENT_THREADS, EVENT_RING, EVENT_SYNC, EVENT_ASYNC, EVENT_AT_ONCE,
     EVENT_KINDS
@@ -19,16 +19,16 @@ struct event_bed {
     int fd;
 };
 
-/* A disk of 64 blocks; ends the program where that fails. */
+/* A disk of 64 blocks; ends the program if that fails. */
 void event_begin(struct event_bed *event, enum event_kind kind);
-/* Closes and removes it. */
+/* Closes the handle and removes the disk. */
 void event_end(struct event_bed *event);
 blkalign_open_options event_options(const struct event_bed *event);
 
 /* Whether the descriptor becomes readable within `ms`. */
 int readable(int fd, int ms);
-/* Polls with these numbers until `want` ran or ten seconds are over; how
- * many ran. */
+/* Polls with these numbers until `want` callbacks have run or ten seconds are
+ * over; returns how many ran. */
 int collect(blkalign_handle *handle, int max, int timeout_ms, int want);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-/* Mostly short ones, some of several blocks. */
+/* Mostly short extents, some of several blocks. */
 void extents_cut(struct extents *extents, int cells, int owners,
                  uint64_t *random)
 {

@@ -20,10 +20,10 @@ struct extents {
     struct extent each[CELLS_MAX];
 };
 
-/* The first `cells` cells among `owners` threads. */
+/* Divides the first `cells` cells among `owners` threads. */
 void extents_cut(struct extents *extents, int cells, int owners,
                  uint64_t *random);
-/* One that is not busy; NULL if some tries found none. */
+/* An extent that is not busy; NULL if some tries found none. */
 struct extent *extents_pick(struct extents *extents, int owner,
                             uint64_t *random);
 

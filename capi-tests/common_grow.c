@@ -30,7 +30,7 @@ static void wrong(struct growing *growing, const char *what, int64_t seen)
              (long long)growing->length, blkalign_errmsg());
 }
 
-/* Length and every byte of it, and zeros behind. */
+/* Checks the length and every byte, and that zeros follow. */
 void grow_look(struct growing *growing)
 {
     int64_t i;
@@ -116,7 +116,7 @@ void grow_open(struct growing *growing, struct bed *bed,
         bail("open %s: %d %s", growing->path, ret, blkalign_errmsg());
 }
 
-/* A simulated disk of nothing, that can grow. */
+/* An empty simulated disk that can grow. */
 void grow_sim(struct bed *bed, enum sim_mode mode, uint32_t block)
 {
     struct sim_options disk = sim_disk_4k(0, mode);

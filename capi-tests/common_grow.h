@@ -1,13 +1,13 @@
 /*
- * An object that is to grow and shrink, and what it must hold: every step
- * is followed by a look at its length and at each byte.
+ * An object that grows and shrinks, and its model. After every step the length
+ * and each byte are compared with the model.
  */
 #ifndef COMMON_GROW_H
 #define COMMON_GROW_H
 
 #include "common_disk.h"
 
-/* No test makes it longer. */
+/* No test makes the object longer than this. */
 #define GROW_ROOM (64 * 4096)
 
 /* What the object must hold; zeros past its length. */
@@ -27,8 +27,7 @@ void grow_sim(struct bed *bed, enum sim_mode mode, uint32_t block);
 /* Opens growing->path, or the bed's simulated disk, with RESIZE. */
 void grow_open(struct growing *growing, struct bed *bed, uint32_t flags);
 
-/* What differs from the model counts in growing->wrong; the first time is
- * told. */
+/* Counts differences from the model in growing->wrong; prints the first. */
 void grow_look(struct growing *growing);
 void grow_write(struct growing *growing, int64_t offset, int64_t bytes,
                 uint64_t seed);

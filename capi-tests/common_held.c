@@ -23,7 +23,7 @@ struct held_io {
 struct held {
     int64_t bytes;
     uint32_t alignment;
-    /* Guards everything below; never held while done() runs. */
+    /* Guards everything below; not held while done() runs. */
     pthread_mutex_t lock;
     pthread_cond_t arrived;
     uint8_t *memory;
@@ -128,7 +128,7 @@ static int held_aio_flush(void *opaque, blkalign_driver_done_fn done,
     return arrive(opaque, HELD_FLUSH, 0, 0, NULL, 0, done, token);
 }
 
-/* Functions that wait: a thread of the library stands still in them. */
+/* Functions that block: a thread of the library waits inside them. */
 struct standstill {
     pthread_mutex_t lock;
     pthread_cond_t done;
@@ -236,7 +236,8 @@ uint8_t *held_bytes(struct held *held)
     return held->memory;
 }
 
-/* Waits for an arrival until now_ms() reaches `end`; whether one came. */
+/* Waits for an arrival until now_ms() reaches `end`; returns whether one came.
+ * */
 static int wait_arrival(struct held *held, int64_t end)
 {
     struct timespec until;

@@ -1,4 +1,4 @@
-/* Engine and completion mode of now: see common_mode.h. */
+/* The present engine and completion mode: see common_mode.h. */
 #include "common_mode.h"
 
 #include "common_aio.h"
@@ -12,8 +12,8 @@ struct mode {
     const char *words;
 };
 
-/* Neighbours differ in both, so that two in a row see much.  AUTO is io_uring,
- * but where the system has none. */
+/* Neighbours differ in both, so that two in a row cover much. AUTO means
+ * io_uring, except where the system has none. */
 static const struct mode modes[MODES] = {
     { BLKALIGN_ENGINE_THREADS, BLKALIGN_COMPLETION_SERIAL,
       "threads, serial" },
@@ -29,11 +29,11 @@ static const struct mode modes[MODES] = {
       "io_uring, concurrent" },
 };
 
-/* Changed by the main thread alone, while it has no other. */
+/* Changed by the main thread only, while no other thread runs. */
 static unsigned now;
 
-/* Whether the environment lets this one pass: its words begin with the
- * engine and end with the completion. */
+/* Whether the environment allows this pair: its words begin with the engine
+ * and end with the completion. */
 static int is_wanted(const struct mode *mode)
 {
     const char *engine = getenv("BLKALIGN_TEST_ENGINE");

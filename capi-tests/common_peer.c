@@ -33,7 +33,7 @@ static int read_all(int fd, void *to, size_t bytes)
     return read(fd, to, bytes) == (ssize_t)bytes;
 }
 
-/* In the child, until its parent is gone. */
+/* Runs in the child, until its parent is gone. */
 static void peer_serve(int from, int to)
 {
     blkalign_handle *handles[HANDLES];

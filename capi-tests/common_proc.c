@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls `count` for each descriptor but that of the listing itself. */
+/* Calls `count` for each descriptor except that of the listing itself. */
 static int each_descriptor(int (*count)(int fd))
 {
     DIR *dir = opendir("/proc/self/fd");

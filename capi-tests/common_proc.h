@@ -13,13 +13,13 @@ struct proc_thread {
 int proc_descriptors(void);
 /* Open descriptors from 3 on that an exec would pass on. */
 int proc_inheritable(void);
-/* Fills at most `max`; how many threads there are. */
+/* Lists at most `max` threads; returns how many threads there are. */
 int proc_threads(struct proc_thread *threads, int max);
-/* Waits up to `seconds` until this thread sleeps and goes on to; whether it
- * does.  Short naps in between are fine. */
+/* Waits up to `seconds` until this thread sleeps and keeps sleeping, except
+ * for short breaks; returns whether that happened. */
 int proc_asleep(int id, int seconds);
-/* Waits up to `seconds` until there are no more than these; the last
- * number seen. */
+/* Waits up to `seconds` until there are no more than this many; returns the
+ * last number. */
 int proc_threads_settle(int threads, int seconds);
 
 #endif

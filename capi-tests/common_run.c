@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* So many times longer than usual a program may take under valgrind. */
+/* How many times longer than usual a program may take under valgrind. */
 #define VALGRIND_SLOWNESS 10
 
 extern char **environ;
@@ -31,8 +31,9 @@ static int janitor_pipe = -1;
 static pid_t janitor_pid;
 static pid_t program_pid;
 
-/* Reads lines until the pipe ends, then undoes them in reverse.  A device
- * may stay busy for a moment after its user died, hence the attempts. */
+/* The janitor reads lines until the pipe ends, then undoes them in reverse
+ * order. A device may stay busy for a moment after its user died, hence the
+ * repeated attempts. */
 static const char janitor_script[] =
     "trap '' INT TERM HUP QUIT ALRM\n"
     "list=\n"
@@ -70,7 +71,7 @@ static void janitor_start(void)
         bail("pipe: %s", strerror(errno));
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, ends[0], 0);
-    /* Holding on to stdout would keep prove(1) waiting for us. */
+    /* An open stdout would keep prove(1) waiting for the janitor. */
     posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
     if (posix_spawn(&janitor_pid, "/bin/sh", &files, NULL, argv, environ))
@@ -125,8 +126,9 @@ static void watchdog_start(unsigned seconds)
         bail("no timer for the watchdog: %s", strerror(errno));
 }
 
-/* valgrind lets no thread run while another is inside io_uring_enter, so
- * under it there are no rings.  prctl, since it does not know seccomp(2). */
+/* valgrind lets no thread run while another is inside io_uring_enter, so rings
+ * are forbidden under valgrind. By prctl, since valgrind does not know
+ * seccomp(2). */
 static void refuse_rings(void)
 {
     struct sock_filter filter[] = {
@@ -152,8 +154,8 @@ void run_begin(unsigned seconds)
     }
     janitor_start();
     watchdog_start(seconds);
-    /* Mounts made from here on vanish with the program; where this is not
-     * allowed neither is mounting. */
+    /* Mounts made from here on disappear with the program. Where that is not
+     * allowed, mounting is not allowed either. */
     if (unshare(CLONE_NEWNS) == 0)
         mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL);
 }
@@ -176,7 +178,7 @@ void sleep_ms(int64_t ms)
         ;
 }
 
-/* splitmix64: any state, zero too, is a good one. */
+/* splitmix64: any state is good, zero too. */
 uint64_t random_next(uint64_t *state)
 {
     uint64_t mixed = *state += UINT64_C(0x9e3779b97f4a7c15);

@@ -1,4 +1,4 @@
-/* The stage for tests with the holding disk: see common_scene.h. */
+/* The scene for tests with the holding disk: see common_scene.h. */
 #include "common_scene.h"
 
 #include "common_mode.h"

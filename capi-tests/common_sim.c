@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Called with the lock held; only the first violation keeps its words. */
+/* Call with the lock held. Only the first violation keeps its words. */
 static void violation(struct sim *sim, const char *words, int64_t value)
 {
     if (sim->counts.violations++ == 0)
@@ -50,14 +50,14 @@ static void check_vector(struct sim *sim, const struct sim_io *io)
         violation(sim, "vector's total differs from bytes", total);
 }
 
-/* Of the flags each kind of I/O may have just these. */
+/* The flags that each kind of I/O may have. */
 static const uint32_t flags_allowed[SIM_OPS] = {
     0, BLKALIGN_REQ_FUA, 0,
     BLKALIGN_REQ_FUA | BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK,
     0, 0
 };
 
-/* What a disk of these alignments would refuse. */
+/* Checks for what a disk of these alignments would refuse. */
 static void check_io(struct sim *sim, const struct sim_io *io,
                      uint32_t flags)
 {
@@ -92,7 +92,7 @@ static void check_truncate(struct sim *sim, const struct sim_io *io)
         violation(sim, "misaligned new length", io->offset);
 }
 
-/* The error that was ordered for this I/O, or 0. */
+/* The error that the test ordered for this I/O, or 0. */
 static int injected(struct sim *sim, const struct sim_io *io)
 {
     struct sim_fault *fault = &sim->faults[io->op];
@@ -150,8 +150,8 @@ static void linger(struct sim *sim)
         usleep((useconds_t)us);
 }
 
-/* Called with the lock held, which it lets go between pieces of
- * `torn_bytes` counted from the start of the I/O. */
+/* Call with the lock held. The lock is released between pieces of
+ * `torn_bytes`, counted from the start of the I/O. */
 static void move_element(struct sim *sim, const struct sim_io *io,
                          uint8_t *at, uint8_t *guest, size_t bytes)
 {
@@ -199,7 +199,7 @@ static void move_bytes(struct sim *sim, const struct sim_io *io)
     pthread_mutex_unlock(&sim->lock);
 }
 
-/* Half of the delay before the bytes move, half after. */
+/* Half of the delay comes before the bytes move, half after. */
 int sim_carry_out(struct sim *sim, const struct sim_io *io)
 {
     linger(sim);

@@ -1,6 +1,6 @@
 /*
- * A simulated disk as a C driver: memory that refuses what a real disk of
- * the same alignments refuses, and writes down every such violation.
+ * A simulated disk as a C driver: memory that refuses what a real disk of the
+ * same alignments refuses, and records each such violation.
  */
 #ifndef COMMON_SIM_H
 #define COMMON_SIM_H
@@ -19,7 +19,7 @@ enum sim_op {
     SIM_OPS
 };
 
-/* What a discarded byte reads as, so that one too many shows. */
+/* The value of a discarded byte, so that a byte discarded in error shows. */
 #define SIM_DISCARDED 0xdd
 
 struct sim_options {
@@ -55,7 +55,7 @@ struct sim_options sim_disk_4k(int64_t bytes, enum sim_mode mode);
 struct sim *sim_new(const struct sim_options *options);
 /* The opaque of the driver is the struct sim itself. */
 blkalign_driver sim_driver(const struct sim *sim);
-/* Opens it with `options`; ends the program where that fails. */
+/* Opens the disk with `options`; ends the program if that fails. */
 blkalign_handle *sim_open(struct sim *sim,
                           const blkalign_open_options *options);
 /* After close: waits for the threads of the simulation. */
@@ -64,22 +64,23 @@ void sim_free(struct sim *sim);
 /* The disk's memory, for looking at and preparing while it is idle. */
 uint8_t *sim_bytes(struct sim *sim);
 
-/* The nth (1 = next) I/O of this kind answers -error. */
+/* The nth (1 = next) I/O of this kind fails with -error. */
 void sim_fail_nth(struct sim *sim, enum sim_op op, unsigned nth, int error);
-/* Every I/O of this kind touching the range answers -error; 0 ends it. */
+/* Every I/O of this kind that touches the range fails with -error; 0 ends
+ * that. */
 void sim_fail_range(struct sim *sim, enum sim_op op, int64_t offset,
                     int64_t bytes, int error);
-/* An asynchronous disk returns an injected error from its function
- * instead of calling done. */
+/* An asynchronous disk returns an injected error from the starting function,
+ * and does not call done. */
 void sim_refuse_at_call(struct sim *sim, int on);
-/* From now on reads and writes that are no multiples of `alignment` answer
- * -EINVAL, without that being a violation; 0 ends it. */
+/* From now on reads and writes that are no multiples of `alignment` fail with
+ * -EINVAL, and that is no violation; 0 ends this. */
 void sim_demand(struct sim *sim, uint32_t alignment);
-/* Count elements that lie in this memory. */
+/* Counts elements that lie in this memory. */
 void sim_watch(struct sim *sim, const void *memory, size_t bytes);
 
 struct sim_counts sim_counts(struct sim *sim);
-/* Words for the first violation, "" if none. */
+/* Words for the first violation, "" if there was none. */
 const char *sim_violation(struct sim *sim);
 
 #endif

@@ -1,4 +1,4 @@
-/* How a library reaches the simulated disk: see common_sim.h. */
+/* The simulated disk as a blkalign_driver: see common_sim.h. */
 #include "common_sim_inside.h"
 
 #include "tap.h"

@@ -1,6 +1,6 @@
 /*
- * What the two halves of the simulated disk share: common_sim.c (what the
- * disk does) and common_sim_driver.c (how a library reaches it).
+ * What the two halves of the simulated disk share: common_sim.c (what the disk
+ * does) and common_sim_driver.c (the disk as a driver).
  */
 #ifndef COMMON_SIM_INSIDE_H
 #define COMMON_SIM_INSIDE_H
@@ -47,9 +47,10 @@ struct sim {
     pthread_t threads[16];
 };
 
-/* Checks and counts an I/O; the errno it must answer, or 0. */
+/* Checks and counts an I/O; returns the errno with which it must fail, or 0.
+ * */
 int sim_admit(struct sim *sim, const struct sim_io *io, uint32_t flags);
-/* Takes its time, moves the bytes; returns the answer. */
+/* Waits for the delay and moves the bytes; returns the result. */
 int sim_carry_out(struct sim *sim, const struct sim_io *io);
 void *sim_thread(void *opaque);
 

@@ -1,6 +1,6 @@
 /*
- * A handle on a simulated disk whose bytes have a copy, to be held against it
- * in the end.
+ * A handle on a simulated disk, and a copy of the disk's bytes that is
+ * compared with the disk in the end.
  */
 #ifndef COMMON_STAGE_H
 #define COMMON_STAGE_H
@@ -15,16 +15,18 @@ struct stage {
     size_t bytes;
 };
 
-/* A simulated disk, and a handle on it in the mode of now. */
+/* A simulated disk, and a handle on it in the present mode. */
 blkalign_handle *sim_begin(struct sim **sim, const struct sim_options *disk,
                            uint32_t flags);
-/* Closes; nothing that the disk refuses may have been asked of it. */
+/* Closes the handle; asserts that no misaligned I/O reached the disk. */
 void sim_end(struct sim *sim, blkalign_handle *handle, const char *words);
 
-/* Fills `model`, the caller's, and the disk with the same pattern. */
+/* Fills `model`, which belongs to the caller, and the disk with the same
+ * pattern. */
 void stage_begin(struct stage *stage, const struct sim_options *disk,
                  uint32_t flags, uint8_t *model);
-/* Closes; disk and model must be equal, and nothing misaligned was asked. */
+/* Closes the handle; asserts that disk and model are equal, and that no
+ * misaligned I/O reached the disk. */
 void stage_end(struct stage *stage, const char *words);
 
 #endif

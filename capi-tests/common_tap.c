@@ -25,7 +25,7 @@ static void result(int good, const char *reason, const char *sentence,
         printf(" # SKIP %s", reason);
     printf("\n");
     fflush(stdout);
-    /* prove(1) swallows what goes to stdout. */
+    /* prove(1) hides what goes to stdout. */
     if (!good)
         fprintf(stderr, "# failed: %d - %s%s%s\n", tap_count, tap_sentence,
                 *tap_remark ? "; before that: " : "", tap_remark);

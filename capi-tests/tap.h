@@ -1,8 +1,7 @@
 /*
- * TAP for C tests: numbered results on stdout, remarks behind '#'.
- *
- * Every function may be called from any thread.  The plan comes last, so a
- * program that ends early is a failure for prove(1).
+ * TAP for C tests: numbered results on stdout, remarks behind '#'. Any thread
+ * may call any function. The plan comes last, so prove(1) takes a program that
+ * ends early for a failure.
  */
 #ifndef TAP_H
 #define TAP_H
@@ -14,21 +13,21 @@
 /* Prints one result; returns `good`, for "if (!ok(...)) return". */
 int ok(int good, const char *sentence, ...) TAP_FORMAT(2);
 
-/* ok() that shows both numbers when they differ. */
+/* ok() that prints both numbers if they differ. */
 int is_int(int64_t got, int64_t want, const char *sentence, ...)
     TAP_FORMAT(3);
 
-/* One result that could not be tried here, and why. */
+/* One result that could not be tested here, and why. */
 void skip(const char *reason, const char *sentence, ...) TAP_FORMAT(2);
 
-/* A remark for whoever reads the log. */
+/* A remark for the reader of the log. */
 void diag(const char *remark, ...) TAP_FORMAT(1);
 
-/* The whole program cannot be tried here: says why and ends with 0. */
+/* The whole program cannot run here: prints why and ends with 0. */
 void skip_all(const char *reason, ...)
     TAP_FORMAT(1) __attribute__((noreturn));
 
-/* Nothing further makes sense: says why and ends with 255. */
+/* The program cannot continue: prints why and ends with 255. */
 void bail(const char *reason, ...) TAP_FORMAT(1) __attribute__((noreturn));
 
 /* Prints the plan; the value to return from main. */
@@ -37,7 +36,7 @@ int done_testing(void);
 /* How many results failed so far. */
 int tap_failures(void);
 
-/* The last sentence printed, for the watchdog's dying words. */
+/* The last sentence printed, for the watchdog's message. */
 const char *tap_last(void);
 
 #endif

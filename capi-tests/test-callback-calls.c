@@ -1,6 +1,6 @@
 /*
- * What may be called inside a callback: aio_* and queries work there, what
- * waits says -EDEADLK, whichever handle it is for; chains of requests that
+ * What a callback may call: aio_* and queries work there, functions that wait
+ * return -EDEADLK, whichever handle they are for; chains of requests that
  * start each other come to their end.
  */
 #include "common_aio.h"
@@ -81,7 +81,7 @@ struct chain {
     uint8_t buf[512];
 };
 
-/* This thread is inside a submitting call. */
+/* This thread is inside a submitting call at the moment. */
 static __thread int submitting;
 
 static void chain_link(void *opaque, int ret)
@@ -104,7 +104,8 @@ static void chain_link(void *opaque, int ret)
         id = blkalign_aio_preadv(chain->handle, offset, &element, 1, 0,
                                  chain_link, chain);
     submitting = 0;
-    /* With an id the chain may already be elsewhere. */
+    /* After the submitting call returned an id, the chain may continue on
+     * another thread. */
     if (id <= 0)
         answer_done(&chain->end, id ? (int)id : -EINVAL);
 }
@@ -133,8 +134,8 @@ static void chains(uint32_t completion, const char *words)
     is_int(blkalign_close(h), 0, "%s: close", words);
 }
 
-/* Drain takes what callbacks submit while it waits, or returns before;
- * either way nothing is lost and nothing hangs. */
+/* A drain may wait for requests that callbacks submit meanwhile, or return
+ * before; either way nothing is lost and nothing hangs. */
 static void drain_beside_a_chain(void)
 {
     static struct chain chain;

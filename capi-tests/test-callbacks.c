@@ -15,8 +15,9 @@
 #define DISK_BYTES INT64_C(1048576)
 #define REQUESTS 200
 
-/* What the callbacks of one run saw; atomics, since they may be parallel.
- * Plain reads are for after drain and close: there nothing is left. */
+/* What the callbacks of one run saw. Atomics, since callbacks may run in
+ * parallel; plain reads come after drain and close, when no callback is left.
+ * */
 struct crowd {
     int inside, most_inside, calls, in_submit, on_submitter, wrong;
     int linger_ms;
@@ -121,8 +122,8 @@ static void run_mode(enum sim_mode mode, uint32_t completion,
     sim_free(sim);
 }
 
-/* Two callbacks that wait for each other can only both return when they
- * run in parallel. */
+/* Two callbacks that wait for each other can return only if they run in
+ * parallel. */
 struct meeting {
     pthread_mutex_t lock;
     pthread_cond_t arrived;

@@ -1,8 +1,9 @@
 /*
- * Cancel has three answers, and each request one callback.  A disk that
- * holds its I/O makes every moment to cancel certain: held back by a plug,
- * waiting, queued behind others, part of another's write, at the storage,
- * and done.
+ * Cancel has three answers, and each request has one callback.
+ *
+ * A disk that holds its I/O makes each moment of a cancel certain: held back
+ * by a plug, waiting, queued behind others, part of another's write, at the
+ * storage, and done.
  */
 #include "common_mode.h"
 #include "common_run.h"
@@ -15,12 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Soon: not when the one before it ends, which is held for ever. */
+/* "Soon" means: not when the request before it ends, which is held for ever.
+ * */
 #define SOON_MS 3000
 
 static uint8_t *junk;
 
-/* A write that is to be cancelled: it leaves no bytes. */
+/* A write that is to be cancelled: none of its bytes may appear. */
 static void doomed(struct scene *scene, int64_t offset, size_t bytes,
                    struct answer *answer)
 {
@@ -88,8 +90,8 @@ static void waiting(uint32_t flags)
     finish(&scene, &answer, words);
 }
 
-/* As the middle of a chain of three, each in the same bytes: the order of
- * those left must stay. */
+/* The middle of a chain of three, all with the same bytes: the order of the
+ * other two must stay. */
 static void in_a_chain(void)
 {
     const char *words = "in the middle of a chain";
@@ -149,7 +151,7 @@ static void queued(void)
     held_free(held);
 }
 
-/* Members leave, as long as their leader has written nothing. */
+/* Members leave as long as their leader has written nothing. */
 static void part_of_a_merged_write(void)
 {
     const char *words = "a member, while its leader reads the edge";
@@ -204,7 +206,8 @@ static void at_the_storage(void)
     finish(&scene, &read, words);
 }
 
-/* Decided but not called back: in EVENTFD mode that can be held still. */
+/* The result is decided but the callback has not run: EVENTFD mode makes that
+ * moment last. */
 static void decided(void)
 {
     const char *words = "decided, its callback not run yet";
@@ -249,8 +252,8 @@ static void garbage(void)
     scene_end(&scene, "garbage");
 }
 
-/* In a callback cancel is fine; ids that were used again are not mistaken
- * for new ones. */
+/* A cancel inside a callback works; an old id is not taken for a newer request
+ * in the same place. */
 static void ids_do_not_come_back(void)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
@@ -274,7 +277,7 @@ static void ids_do_not_come_back(void)
     held_free(held);
 }
 
-/* A callback that knows its request by the id alone. */
+/* A callback that knows its request only by the id. */
 struct named {
     struct answer answer;
     int64_t id, seen;           /* `seen` by the callback */
@@ -334,7 +337,8 @@ static void an_id_is_there_before_the_callback(void)
     held_free(held);
 }
 
-/* All that has not reached the disk, whatever it is doing; and quickly. */
+/* Cancels everything that has not reached the disk, in whatever state; and
+ * does so quickly. */
 static void all_at_once(void)
 {
     enum { MANY = 4096 };
@@ -378,7 +382,7 @@ static void all_at_once(void)
     held_free(held);
 }
 
-/* Other kinds of requests that wait. */
+/* Waiting requests of other kinds. */
 static void every_kind(void)
 {
     static const uint32_t ops[] = {

@@ -1,6 +1,6 @@
 /*
- * Discard is advice: it needs the handle's leave, touches whole units only,
- * is never an error where the storage does not know it, and keeps its place
+ * A discard is advice: it needs a flag of the handle, touches whole units
+ * only, never fails because the storage cannot discard, and keeps its order
  * among the writes beside it.
  */
 #include "common_disk.h"
@@ -50,7 +50,7 @@ static void without_leave(void)
     stage_end(&stage, words);
 }
 
-/* Whatever its unit is: a driver's is a block or more. */
+/* Works with any unit: that of a driver is a block or more. */
 static void inwards(void)
 {
     const char *words = "rounded inwards";
@@ -179,7 +179,7 @@ static void order(uint32_t first, uint32_t second, const char *words)
         if (i)
             request.offset += BLOCK;
         if ((i ? second : first) == BLKALIGN_OP_WRITE) {
-            /* Inside of a block, so that it needs that block alone. */
+            /* Inside of one block, so that it needs only that block. */
             request.offset += 100;
             request.bytes = BLOCK;
             memset(scene.want + request.offset, 7, BLOCK);
@@ -190,7 +190,7 @@ static void order(uint32_t first, uint32_t second, const char *words)
         held_wait(scene.held, 1);
     }
     held = held_quiet(scene.held, SCENE_QUIET_MS);
-    /* The edges may be read by two I/Os or by one. */
+    /* One I/O may read both edges, or two. */
     if (first == BLKALIGN_OP_WRITE)
         held -= held_find(scene.held, HELD_READ, HELD_ANYWHERE) - 1;
     is_int(held_find(scene.held, HELD_DISCARD, 2),
@@ -214,8 +214,8 @@ static int64_t blocks_of(const char *path)
     return status.st_blocks;
 }
 
-/* The bytes outside of whole units are the old ones; writes over what was
- * discarded count. */
+/* Bytes outside of whole units are unchanged; later writes to discarded bytes
+ * are there. */
 static void on_real_storage(struct bed *bed)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_UNMAP);

@@ -1,7 +1,7 @@
 /*
- * What waits for what.  A drain returns when what was submitted before it
- * has called back, whatever others go on submitting: threads that never
- * cease, a disk that hangs, several that drain at once.
+ * What a drain waits for. It returns when all requests that were submitted
+ * before it have called back, whatever others submit meanwhile: threads that
+ * never stop, a disk that hangs, several threads that drain at once.
  */
 #include "common_mode.h"
 #include "common_proc.h"
@@ -18,7 +18,7 @@
 #define SUBMITTERS 3
 #define DRAINERS 3
 #define DRAINS 20
-/* A drain beside threads that never cease takes milliseconds. */
+/* A drain beside threads that never stop takes milliseconds. */
 #define SOON_MS 20000
 /* Callbacks that are due at once. */
 #define DUE 200
@@ -108,7 +108,7 @@ static void beside_those_who_never_cease(void)
     memset(&load, 0, sizeof(load));
     load.held = held_new(8);
     load.bytes = aligned_memory(512);
-    /* One thread of its own: it has to serve all of them. */
+    /* One thread for this handle: it has to serve all requests. */
     options.workers = 1;
     load.handle = held_open(load.held, &options);
     held_pass(load.held);
@@ -142,7 +142,8 @@ static void beside_those_who_never_cease(void)
     mode_next();
 }
 
-/* On a thread of its own, so that what does not return fails the test. */
+/* Runs on a thread of its own, so that a call which does not return fails the
+ * test. */
 struct drain {
     blkalign_handle *handle;
     int ret, done;              /* atomically */
@@ -160,7 +161,7 @@ static void *drain_once(void *arg)
     return NULL;
 }
 
-/* Returns when it waits: what is submitted from here on came later. */
+/* Returns when the drain waits: what is submitted from here on came later. */
 static void drain_begin(struct drain *drain, blkalign_handle *handle)
 {
     drain->handle = handle;
@@ -182,8 +183,8 @@ static int drain_is_over(struct drain *drain, int ms)
     return told(&drain->done);
 }
 
-/* What comes after a drain began hangs; and the drain after it waits for
- * that, but not for what came after it, and so on. */
+/* A request that comes after a drain has begun hangs. The next drain waits for
+ * that request, but not for later ones, and so on. */
 static void each_waits_for_what_was_before_it(void)
 {
     struct drain drains[4];
@@ -253,8 +254,8 @@ static void count(void *opaque, int ret)
         tell(opaque);
 }
 
-/* A drain that does not wait runs all callbacks that are due, however many
- * they are. */
+/* A drain with a time limit of 0 runs all callbacks that are due, however many
+ * there are. */
 static void a_look_runs_all_that_is_due(void)
 {
     blkalign_stats stats = BLKALIGN_STATS_INIT;

@@ -1,7 +1,7 @@
 /*
- * What the library promises a driver: under random load each I/O it sees
- * keeps to the alignments and limits that it named.  The simulated disk
- * judges; a byte model judges the data.
+ * What the library promises a driver: under random load each I/O obeys the
+ * alignments and limits that the driver named. The simulated disk checks the
+ * I/O; a byte model checks the data.
  */
 #include "common_aio.h"
 #include "common_run.h"
@@ -15,7 +15,7 @@
 #define DISK_BYTES 262144
 #define LARGEST 40000
 #define ELEMENTS 24
-/* Starts below 64 units of 512, gaps below 16 of them. */
+/* Starts are below 64 units of 512, gaps below 16 units. */
 #define ARENA_BYTES (64 * 512 + LARGEST + 4096 + ELEMENTS * 16 * 512)
 #define REQUESTS 150
 
@@ -23,8 +23,8 @@ static uint64_t state;
 static uint8_t *model, *arena;
 static int wrong;
 
-/* Cuts `bytes` of the arena into elements: misaligned starts and lengths
- * mostly, sometimes neatly aligned, now and then empty. */
+/* Divides `bytes` of the arena into elements: most have misaligned starts and
+ * lengths, some are aligned, a few are empty. */
 static int cut(struct iovec *iov, size_t bytes)
 {
     size_t unit = random_below(&state, 3) ? 1 : 512;
@@ -140,7 +140,7 @@ static void limits(void)
                      disk.segment_alignment);
             run_disk(&disk, words);
         }
-    /* What lies between two multiples is not to be exceeded either. */
+    /* A limit that is no multiple of the block must be obeyed, too. */
     disk = sim_disk_4k(DISK_BYTES, SIM_SYNC);
     disk.max_transfer = 10000;
     disk.max_segments = 2;

@@ -1,7 +1,7 @@
 /*
- * A driver that says 0 and fills nothing hands out no bytes of others: what
- * it left out is zeros, for the reader and beside a write; and what it says
- * of its length once is what holds.
+ * A driver that returns 0 without filling memory does not disclose bytes of
+ * other requests: what it left out is zeros, for the reader and beside a
+ * write. And the first length that the driver returns is the one that counts.
  */
 #include "common_aio.h"
 #include "common_run.h"
@@ -21,7 +21,7 @@ struct liar {
     /* Reads move nothing, or only their first element. */
     int lies;
     int late;
-    /* The lengths that getlength tells, one after the other. */
+    /* The lengths that getlength returns, one after the other. */
     const int64_t *lengths;
     unsigned asked;
 };
@@ -94,7 +94,7 @@ static blkalign_handle *open_liar(struct liar *liar, uint32_t mem)
     return handle;
 }
 
-/* How many of the bytes are somebody's secret. */
+/* How many of the bytes come from the secret. */
 static int64_t leaked(const uint8_t *bytes, size_t count)
 {
     int64_t found = 0;
@@ -105,7 +105,8 @@ static int64_t leaked(const uint8_t *bytes, size_t count)
     return found;
 }
 
-/* Leaves the secret in all scratch that is kept: of edges, of bounces. */
+/* Leaves the secret in all scratch that is kept: that of edges and of bounces.
+ * */
 static void fill_scratch(blkalign_handle *handle)
 {
     uint8_t *secret = aligned_memory(20000 + 1);
@@ -138,7 +139,7 @@ static void reads(struct liar *liar, blkalign_handle *handle)
     free(buf);
 }
 
-/* Several reads of one block, and writes side by side, share an I/O. */
+/* Several reads of one block, and writes side by side, share one I/O. */
 static void batch(struct liar *liar, blkalign_handle *handle, int writes)
 {
     static const struct answer none;
@@ -207,7 +208,7 @@ static void run(uint32_t mem, int late)
     free(liar);
 }
 
-/* The first answer is the one that is checked and used. */
+/* The first answer is both checked and used. */
 static void length(int64_t first, int64_t second, int64_t want)
 {
     const int64_t lengths[] = { first, second, second, second };

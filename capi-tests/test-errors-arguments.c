@@ -1,6 +1,6 @@
 /*
- * Each argument of each call on a handle, wrong once: the errno of the
- * contract comes back, with words, no callback runs and no I/O starts.
+ * Each argument of each call on a handle is wrong once: the call returns the
+ * documented errno, with words, no callback runs and no I/O starts.
  */
 #include "common_aio.h"
 #include "common_run.h"

@@ -1,7 +1,7 @@
 /*
- * What the storage answers: an edge read that fails writes nothing, errors
- * reach the caller as they are, a failed flush stays failed, a failed FUA
- * write does not; the same from every kind of driver.
+ * Errors of the storage: a write whose edge read fails writes nothing, errors
+ * reach the caller unchanged, a failed flush stays failed, a failed FUA write
+ * does not; the same with every kind of driver.
  */
 #include "common_aio.h"
 #include "common_mode.h"
@@ -77,7 +77,7 @@ static void other_errors(void)
     free(buf);
 }
 
-/* Last, since a failed flush stays. */
+/* Last, because a failed flush stays failed. */
 static void flushes(void)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
@@ -143,7 +143,7 @@ int main(void)
     int round;
 
     run_begin(90);
-    /* Two modes on, so that each kind meets each way to complete. */
+    /* Two modes on, so that each kind meets each completion mode. */
     for (round = 0; round < 3; round++) {
         mode_first((unsigned)round * 2);
         run_mode(SIM_SYNC, 0, "synchronous driver");

@@ -1,5 +1,5 @@
 /* Opening what cannot be opened: the errno, words that name the path, no
- * handle, and no descriptor left behind. */
+ * handle, and no descriptor left. */
 #include "common_aio.h"
 #include "common_disk.h"
 #include "common_run.h"
@@ -25,7 +25,7 @@ static int descriptors(void)
     return count;
 }
 
-/* Opens; on success closes again. */
+/* Opens the path; closes the handle again on success. */
 static int try_path(const char *path, uint32_t flags)
 {
     blkalign_open_options options = options_of(flags, 0);
@@ -148,7 +148,7 @@ static void lengths_of_drivers(void)
     sim_free(sim);
 }
 
-/* Either the file system has O_DIRECT, or the words say it has not. */
+/* The file system has O_DIRECT, or the words say that it has not. */
 static void no_direct(void)
 {
     char path[] = "/dev/shm/blkalign-test-XXXXXX";

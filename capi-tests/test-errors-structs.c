@@ -1,6 +1,6 @@
 /*
- * Extensible structs: what a caller of another version passes is
- * understood, or refused for the right reason, and never overrun.
+ * Extensible structs: a struct of another version is understood, or refused
+ * with the right errno, and the library writes nothing beyond its size.
  */
 #include "common_aio.h"
 #include "common_run.h"
@@ -13,7 +13,7 @@
 
 #define DISK_BYTES INT64_C(65536)
 
-/* A struct of the future: ours and 64 bytes more. */
+/* A struct of the future: ours, followed by 64 bytes. */
 union long_options {
     blkalign_open_options now;
     char bytes[sizeof(blkalign_open_options) + 64];
@@ -202,8 +202,8 @@ static void values_of_requests(blkalign_handle *h)
     fails(try_request(h, &request), -EINVAL, "a flush with bytes");
 }
 
-/* The library writes no more than the caller's size, and zeroes what a
- * longer caller has beyond its own. */
+/* The library writes no more than the caller's size, and makes the bytes zeros
+ * that a longer struct has beyond its own. */
 static void structs_that_are_filled(blkalign_handle *h)
 {
     unsigned char limits[sizeof(blkalign_limits) + 64];

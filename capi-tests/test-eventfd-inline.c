@@ -1,7 +1,7 @@
 /*
- * Storage that knows no I/O that must not wait (zram): a small batch of a
- * thread that polled without end is held back until it polls again. Whatever
- * the program does instead, the batch must get on.
+ * Storage without RWF_NOWAIT (zram): a small batch of a thread that polled
+ * without a time limit is held back until that thread polls again. Whatever
+ * the program does instead, the batch must be carried out.
  */
 #include "common_event.h"
 #include "common_run.h"
@@ -33,7 +33,7 @@ static void *poll_for_two(void *handle)
     return NULL;
 }
 
-/* 0, or what went wrong. */
+/* 0, or the number of the expectation that failed. */
 static int go_on(struct bed *bed, blkalign_handle **handle, enum next next)
 {
     static uint8_t buf[BLOCK];
@@ -86,7 +86,7 @@ static int go_on(struct bed *bed, blkalign_handle **handle, enum next next)
     return ret;
 }
 
-/* Submits two blocks; whether they are held back. */
+/* Submits two blocks; returns whether they are held back. */
 static int submit_two(struct bed *bed, blkalign_handle *handle,
                       const uint8_t *buf, struct answer *answers)
 {
@@ -107,7 +107,7 @@ static int submit_two(struct bed *bed, blkalign_handle *handle,
     return held;
 }
 
-/* In a child, since a library that waits for ever cannot be closed. */
+/* In a child, since a handle whose library waits for ever cannot be closed. */
 static int tried(enum next next)
 {
     blkalign_open_options options =
@@ -151,7 +151,8 @@ int main(void)
     bed_remove(&bed);
     for (next = 0; next < NEXT_KINDS; next++) {
         ret = NEVER_HELD;
-        /* A machine that is busy at the wrong moment sends them on. */
+        /* On a machine that is busy at the wrong moment they are not held
+         * back. */
         for (try = 0; try < TRIES && ret == NEVER_HELD; try++) {
             pid = fork();
             if (pid == 0)

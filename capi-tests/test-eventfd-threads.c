@@ -1,7 +1,7 @@
 /*
- * EVENTFD mode between threads: four that submit and one that sleeps in
- * epoll and polls.  A wake-up that is lost shows as a silence while
- * something is due, longer than a busy disk's.
+ * EVENTFD mode between threads: four threads submit and one sleeps in epoll
+ * and polls. A lost wake-up shows as a silence, longer than that of a busy
+ * disk, while a callback is due.
  */
 #include "common_event.h"
 #include "common_run.h"
@@ -79,8 +79,8 @@ static void submit_one(struct submitter *submitter, uint64_t *random,
         bail("submit: %d %s", (int)id, blkalign_errmsg());
 }
 
-/* Bursts of one to eight, then it waits until all have come: so the
- * handle becomes idle again and again. */
+/* Submits bursts of one to eight, then waits until all have completed, so that
+ * the handle becomes idle again and again. */
 static void *submit(void *opaque)
 {
     struct submitter *submitter = opaque;

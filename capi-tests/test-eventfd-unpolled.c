@@ -1,7 +1,7 @@
 /*
- * Two handles of one disk, on one thread: what waits for the one must not
- * hang because a request of the other, in line before it, has a result that
- * nobody has collected yet.
+ * Two handles of one disk, on one thread: a call on one handle must not hang
+ * because it waits behind a request of the other handle whose result no thread
+ * has collected yet.
  */
 #include "common_event.h"
 #include "common_run.h"
@@ -27,7 +27,7 @@ static const char *const wait_words[WAITS] = {
 
 static uint8_t buf[BLOCK];
 
-/* 0, or what went wrong. */
+/* 0, or the number of the expectation that failed. */
 static int wait_for(blkalign_handle *handle, enum wait how,
                     struct answer *answer)
 {
@@ -51,7 +51,7 @@ static int wait_for(blkalign_handle *handle, enum wait how,
     }
 }
 
-/* In a child, since a library that waits for ever cannot be closed. */
+/* In a child, since a handle whose library waits for ever cannot be closed. */
 static int tried(enum event_kind kind, enum wait how)
 {
     blkalign_open_options options;

@@ -1,7 +1,7 @@
 /*
- * EVENTFD mode: callbacks run inside poll, drain and close and nowhere
- * else; the descriptor is readable whenever one is due; synchronous calls
- * need nobody to poll.
+ * EVENTFD mode: callbacks run only inside poll, drain and close; the
+ * descriptor is readable whenever a callback is due; synchronous calls work
+ * without a thread that polls.
  */
 #include "common_event.h"
 #include "common_run.h"
@@ -78,7 +78,7 @@ static void the_descriptor(struct event_bed *event)
     close(epoll_fd);
 }
 
-/* max is kept to, and the rest stays due and readable. */
+/* poll obeys max; the other callbacks stay due and the descriptor readable. */
 static void max_is_kept_to(struct event_bed *event)
 {
     int done = 0, lost = 0, before;
@@ -192,7 +192,7 @@ static void inside_a_callback(struct event_bed *event)
         is_int(answer_calls(&next_answers[i]), 1, "once");
 }
 
-/* Nobody polls: the callbacks wait, synchronous calls do not. */
+/* No thread polls: callbacks wait, synchronous calls do not. */
 static void synchronous_calls(struct event_bed *event)
 {
     blkalign_open_options options = event_options(event);

@@ -1,6 +1,6 @@
 /*
- * RLIMIT_FSIZE: what passes it is -EFBIG, in every engine and every call, and
- * no thread of the program gets SIGXFSZ.  Each case is a child.
+ * RLIMIT_FSIZE: requests that pass it fail with -EFBIG, in every engine and
+ * every call, and no thread of the program gets SIGXFSZ. Each case is a child.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -58,7 +58,7 @@ static int is_pending(void)
     return sigismember(&pending, SIGXFSZ);
 }
 
-/* Writes asynchronously and waits. */
+/* Writes asynchronously and waits for the result. */
 static int aio(blkalign_handle *handle, int64_t offset, size_t bytes)
 {
     struct answer answer;
@@ -67,7 +67,7 @@ static int aio(blkalign_handle *handle, int64_t offset, size_t bytes)
     return answer_wait(&answer);
 }
 
-/* Exit status: 0, or which expectation failed first. */
+/* Exit status: 0, or the number of the first expectation that failed. */
 static int each_call(blkalign_handle *handle, int64_t length)
 {
     struct answer answers[BATCH];
@@ -105,7 +105,7 @@ static int each_call(blkalign_handle *handle, int64_t length)
     for (i = 0; i < BATCH; i++)
         if (answer_wait(&answers[i]) != (i % 2 ? 0 : -EFBIG))
             return 13;
-    /* Whatever the file system makes of these: no signal. */
+    /* Whatever the file system answers to these, no signal may come. */
     blkalign_pwrite_zeroes(handle, 9 * BLOCK, 3 * BLOCK + 9, 0);
     blkalign_pwrite_zeroes(handle, 30 * BLOCK, BLOCK, 0);
     blkalign_pdiscard(handle, 9 * BLOCK, BLOCK);
@@ -140,8 +140,8 @@ static int limited(const blkalign_open_options *options, int before)
         return failed;
     if (is_blocked() || is_pending())
         return 20;
-    /* With a handler nothing is counted, and a blocked signal of the
-     * program's own stays. */
+    /* A handler of the program is not called, and a blocked signal that the
+     * program itself has pending stays. */
     signal(SIGXFSZ, count_signal);
     failed = each_call(handle, length);
     if (failed)
@@ -163,7 +163,7 @@ static int limited(const blkalign_open_options *options, int before)
     return blkalign_close(handle) ? 96 : 0;
 }
 
-/* The first block of a file that grows is written, too. */
+/* The first block of a file that grows is written as well. */
 static int from_nothing(const blkalign_open_options *options, int unused)
 {
     blkalign_handle *handle = NULL;
@@ -185,8 +185,9 @@ static int from_nothing(const blkalign_open_options *options, int unused)
     return blkalign_close(handle) ? 5 : 0;
 }
 
-/* Linux cuts a write off at the limit. Where that is within a block what is
- * left is no whole blocks, which O_DIRECT refuses as if it were misaligned. */
+/* Linux cuts a write off at the limit. If the limit is inside a block, the
+ * rest of the write is no multiple of the block, and O_DIRECT refuses it as
+ * misaligned. */
 static int within_a_block(const blkalign_open_options *options, int unused)
 {
     blkalign_stats stats = BLKALIGN_STATS_INIT;

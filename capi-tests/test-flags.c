@@ -1,7 +1,7 @@
 /*
- * Flags of handles and requests as a driver sees them: who makes a write
- * durable and when, flushes that are none, and writes whose memory the
- * guest changes.
+ * Flags of handles and requests as a driver sees them: which writes are made
+ * durable and when, flushes that do nothing, and writes whose memory the guest
+ * changes.
  */
 #include "common_disk.h"
 #include "common_mode.h"
@@ -65,7 +65,7 @@ static void write_cache(void)
     sim_end(sim, handle, "WRITETHROUGH");
 }
 
-/* A merged write is durable if one of its members is to be. */
+/* A merged write is durable if one of its members must be. */
 static void merged(void)
 {
     struct sim *sim;
@@ -104,8 +104,8 @@ static void no_flush(void)
     sim_end(sim, handle, "NO_FLUSH");
 }
 
-/* The guest writes over its memory as soon as the call has returned, while
- * the write waits, reads its edge, or is at the storage. */
+/* The guest overwrites its memory as soon as the call has returned, while the
+ * write waits, reads its edge, or is at the storage. */
 static void stable(int64_t offset, size_t bytes, int behind, int plugged)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_STABLE_WRITES);
@@ -144,7 +144,7 @@ static void stable_writes(void)
     }
 }
 
-/* Only writes are copied: a read brings its bytes to where they belong. */
+/* Only writes are copied: a read moves its bytes straight to their place. */
 static void stable_reads(void)
 {
     struct sim *sim;
@@ -169,8 +169,8 @@ static void stable_reads(void)
     sim_end(sim, handle, "STABLE_WRITES");
 }
 
-/* tmpfs may or may not have O_DIRECT, ramfs has not: there the open fails
- * unless the page cache will do, and the limits tell which it is. */
+/* tmpfs may have O_DIRECT, ramfs has not: there the open fails unless the page
+ * cache is allowed, and the limits tell which is in use. */
 static void buffered_ok(struct bed *bed)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR |
@@ -201,7 +201,7 @@ static void buffered_ok(struct bed *bed)
     blkalign_close(handle);
 }
 
-/* Whether this version of the library has it. */
+/* Whether this version of the library knows the flag. */
 static int has_stable_writes(void)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR |

@@ -1,6 +1,6 @@
 /*
- * Durability as a driver sees it: flush reaches it, no sooner than it may;
- * FUA reaches the write that it belongs to, and no other.
+ * Durability as a driver sees it: a flush reaches the driver, and not too
+ * early; FUA reaches the write that it belongs to, and no other.
  */
 #include "common_held.h"
 #include "common_mode.h"
@@ -125,8 +125,8 @@ static void no_flush(void)
     disk.no_flush = 0;
 }
 
-/* A write that completed before the flush was submitted, through another
- * handle: the flush must not be answered from something older. */
+/* A write completed before the flush was submitted, through another handle: an
+ * older flush must not answer for the new one. */
 static void flush_is_not_answered_by_an_older_one(void)
 {
     struct answer first, second;

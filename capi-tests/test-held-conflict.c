@@ -1,7 +1,7 @@
 /*
- * A read-modify-write owns its block from before its edge read until after
- * its write.  The second request arrives at each moment in between; nobody
- * but the owner may touch the block on the storage.
+ * A read-modify-write owns its block from before its edge read until after its
+ * write. The second request arrives at each moment in between; only the owner
+ * may touch the block on the storage.
  */
 #include "common_run.h"
 #include "common_scene.h"
@@ -84,7 +84,7 @@ static void after_the_write(int again)
     scene_end(&scene, words);
 }
 
-/* Whatever is shared or saved on the way, the block has one user. */
+/* Whatever requests share or save, the block has one user at a time. */
 static void chain_of_eight(uint32_t flags, const char *words)
 {
     blkalign_open_options options = options_of(flags, 0);
@@ -150,7 +150,7 @@ static void error_of_the_owner_frees_the_block(void)
     int second;
 
     scene_begin(&scene, NULL);
-    /* Not by scene_write: it leaves no bytes. */
+    /* Not by scene_write, since the request leaves no bytes. */
     aio_write(scene.handle, 0, buf, 512, 0, &failing);
     held_wait(scene.held, 1);
     second = scene_write(&scene, 512, 512);

@@ -1,6 +1,7 @@
 /*
- * Who waits for whom: aligned writes across waiting ones, large writes with
- * only a tail, edges in parallel, and those that need not wait at all.
+ * Which request waits for which: aligned writes across waiting ones, large
+ * writes with only a tail, edges in parallel, and requests that need not wait
+ * at all.
  */
 #include "common_run.h"
 #include "common_scene.h"
@@ -73,7 +74,7 @@ static void large_write_with_only_a_tail(void)
     held_quiet(scene.held, SCENE_QUIET_MS);
     is_int(held_on_block(scene.held, 3), 1,
            "%s: the next one at that block waits", words);
-    /* Where the aligned one was let through, it must lose nothing. */
+    /* If the aligned write was let through, it must lose nothing. */
     held_release(scene.held, HELD_WRITE, 0, 0);
     held_release_all(scene.held, SCENE_QUIET_MS);
     scene_end(&scene, words);
@@ -170,7 +171,7 @@ static void those_who_need_not_wait(void)
 
     scene_begin(&scene, NULL);
     {
-        /* Both hold the same bytes: either order is right. */
+        /* Both writes have the same bytes: either order is right. */
         struct answer answers[2];
         uint8_t *buf = aligned_memory(BLOCK);
 
@@ -187,8 +188,8 @@ static void those_who_need_not_wait(void)
     scene_end(&scene, "two aligned writes");
 }
 
-/* A waits at block 0, B wants 0 and 1, C wants 1 and 2, D wants 2: each
- * waits for the one before it, though only A's block is busy. */
+/* A waits at block 0, B wants 0 and 1, C wants 1 and 2, D wants 2: each waits
+ * for the request before it, though only A's block is busy. */
 static void a_queue_across_blocks(void)
 {
     const char *words = "a queue across blocks";

@@ -1,6 +1,6 @@
 /*
- * Zeros and discards of ranges without measure: a sparse file is told in few
- * calls, and what goes on in many can be stopped.
+ * Zeros and discards of huge ranges: on a sparse file they take few calls, and
+ * those that take many calls can be stopped.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -56,7 +56,7 @@ static void a_sparse_file(struct bed *bed, int64_t most)
     unlink(path);
 }
 
-/* A driver that is told piece by piece, and takes its time for each. */
+/* A driver that gets one piece after another, and takes its time for each. */
 static int asked, held, mode_zeroes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;

@@ -1,7 +1,7 @@
 /*
- * An object whose storage hangs, whatever it was asked for and however
- * often, stops no other object; nor do callbacks that do not return stop
- * those of another handle, nor a file system that is frozen other disks.
+ * An object whose storage hangs, in whatever operation and however often,
+ * stops no other object. Callbacks that do not return do not stop those of
+ * another handle, and a frozen file system stops no other disk.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -23,10 +23,10 @@
 #define DISK_BYTES INT64_C(4194304)
 #define HUNG 200
 #define DEPTH 256
-/* For what has to come back though the machine is busy. */
+/* Time limit for what has to come back on a busy machine. */
 #define PATIENCE_MS 10000
 
-/* While it is shut nobody gets through. */
+/* While the gate is shut no I/O passes. */
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
 static int gate_shut, gate_waiting;
@@ -139,11 +139,11 @@ static void hang(blkalign_handle *handle, uint32_t op, void *buf,
     }
     for (i = 0; i < PATIENCE_MS && gate_count() < 8; i++)
         sleep_ms(1);
-    /* Until nothing more begins. */
+    /* Waits until no further I/O begins. */
     sleep_ms(50);
 }
 
-/* Everything that another object may be asked. */
+/* Every operation that another object may be asked for. */
 static void others_work(struct bed *bed, const char *words)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
@@ -213,7 +213,7 @@ static void hung_callback(void *opaque, int ret)
     answer_done(opaque, ret);
 }
 
-/* Callbacks of one handle do not return: the others' come all the same. */
+/* Callbacks of one handle do not return; those of other handles run. */
 static void callbacks_hang(struct bed *bed, uint32_t completion)
 {
     static struct answer answers[HUNG];
@@ -244,9 +244,10 @@ static void callbacks_hang(struct bed *bed, uint32_t completion)
     free(iov.iov_base);
 }
 
-/* Who thaws a file system: a process that outlives this one, however that
- * ends.  It waits until the other end of a pipe is closed; or for a signal,
- * since a process whose threads hang there dies without closing anything. */
+/* The process that thaws a file system: it outlives this program, however this
+ * program ends. It waits until the other end of a pipe is closed, or for a
+ * signal, since a process whose threads hang in the file system dies without
+ * closing anything. */
 static pid_t guardian;
 
 static void wake_up(int number)
@@ -280,8 +281,8 @@ static void thaw(int end)
         waitpid(guardian, NULL, 0);
 }
 
-/* Freezes the file system of `dir`; gives that end, or -1: it can't be
- * frozen. */
+/* Freezes the file system of `dir`; returns that end of the pipe, or -1 if the
+ * file system cannot be frozen. */
 static int freeze(const char *dir)
 {
     int ends[2], fd = open(dir, O_RDONLY | O_CLOEXEC);
@@ -302,7 +303,8 @@ static int freeze(const char *dir)
     return ends[1];
 }
 
-/* Of one file system in the mode of now; `disk` is another. */
+/* The case for one file system in the present mode; `disk` is another object.
+ * */
 static void file_system_freezes(struct bed *frozen, struct bed *disk)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
@@ -312,7 +314,7 @@ static void file_system_freezes(struct bed *frozen, struct bed *disk)
     blkalign_handle *handle;
     int i, end, failed = 0;
 
-    /* Before there are threads: it forks. */
+    /* Before there are threads, since it forks. */
     end = freeze(frozen->dir);
     if (end < 0) {
         skip("it can't be frozen", "%s", frozen->name);

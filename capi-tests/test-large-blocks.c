@@ -1,7 +1,7 @@
 /*
- * File systems whose blocks are larger than a page, and that ask for longer
- * I/O still (st_blksize is a wish).  The odd end of a file goes through the
- * page cache, which works in whole blocks of the file system there: direct
+ * File systems whose blocks are larger than a page, and that ask for even
+ * longer I/O (st_blksize is a preference). The odd end of a file goes through
+ * the page cache, which works in whole blocks of the file system: direct
  * writes keep out of that block, and nothing fails or is lost.
  */
 #include "common_aio.h"
@@ -38,13 +38,14 @@ struct actor {
     pthread_t thread;
 };
 
-/* The pieces lie odd, so that some go over the edge of whatever block. */
+/* The pieces have odd offsets, so that some cross the edge of a block of any
+ * size. */
 static int64_t piece_offset(const struct scene *scene, int64_t piece)
 {
     return scene->length - (piece + 1) * PIECE;
 }
 
-/* A writer has every eighth piece, the last of the file among them. */
+/* A writer has every eighth piece, including the last of the file. */
 static void *writer_thread(void *opaque)
 {
     struct actor *writer = opaque;

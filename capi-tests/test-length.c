@@ -1,6 +1,6 @@
 /*
- * A file whose size is no multiple of the alignment is read and written to
- * its last byte, and no request changes that size, at any moment.
+ * A file whose size is no multiple of the alignment is read and written up to
+ * its last byte, and at no moment does a request change that size.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -18,7 +18,7 @@
 
 static const int64_t sizes[] = { 0, 1, 511, 513, 4095, 4097, 65537 };
 
-/* BLKALIGN_TEST_SLOW: each write costs many times more here. */
+/* BLKALIGN_TEST_SLOW: each write takes many times longer in this test. */
 static int slow;
 
 struct file {
@@ -162,8 +162,8 @@ static void *watch_size(void *opaque)
     return NULL;
 }
 
-/* Sixteen at once, in the last blocks and elsewhere, while another thread
- * looks at the size all the time. */
+/* Sixteen writes at once, in the last blocks and elsewhere, while another
+ * thread checks the size all the time. */
 static void while_others_write(struct file *file, const char *words)
 {
     struct watcher watcher = { file, 0, 0, 0 };

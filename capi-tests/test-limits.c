@@ -1,4 +1,4 @@
-/* What blkalign_get_limits tells about real storage. */
+/* What blkalign_get_limits reports for real storage. */
 #include "common_aio.h"
 #include "common_disk.h"
 #include "common_run.h"

@@ -1,6 +1,6 @@
 /*
- * BLKALIGN_O_LOCK beside QEMU's own programs: who of us has the image first
- * decides whether the other gets in.
+ * BLKALIGN_O_LOCK beside QEMU's own programs: the program that opens the image
+ * first decides whether the other can open it.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -39,7 +39,7 @@ static int try_open(uint32_t flags)
     return ret;
 }
 
-/* A command about the image, whose name replaces the %s. */
+/* A command for the image, whose name replaces the %s. */
 static int qemu(const char *command)
 {
     char line[400];
@@ -128,7 +128,7 @@ static void qemu_is_first(void)
     holder_stop(&holder);
 }
 
-/* A reader that shares no writing: with qcow2 it does not. */
+/* A reader that excludes writers, as QEMU does for a qcow2 image. */
 static void qemu_reads_what_nobody_writes(void)
 {
     struct holder holder;

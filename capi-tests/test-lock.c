@@ -1,6 +1,6 @@
 /*
- * BLKALIGN_O_LOCK between processes of this library: who gets in, what the
- * words name, what is shared, and when it ends.
+ * BLKALIGN_O_LOCK between processes of this library: which opens succeed, what
+ * the words name, what is shared, and when the locks end.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -150,7 +150,7 @@ static void upgrade(void)
     locked_is("", "nothing is left");
 }
 
-/* It may be that neither gets in, never that both do. */
+/* It may be that neither open succeeds, but never that both do. */
 static void two_at_once(void)
 {
     int round, both = 0, one = 0, first, second;
@@ -191,7 +191,8 @@ static void ends_of_processes(void)
     is_int(open_here(WRITER, &handle), -EAGAIN, "%s: we are kept out",
            bed.name);
     peer_kill(&peers[1]);
-    /* Linux may take a moment to end its ring, which has the file open. */
+    /* Linux may take a moment to end the ring of the killed process, which
+     * keeps the file open. */
     for (tries = 0; tries < 1000 && *bytes_locked(bed.path); tries++)
         usleep(10000);
     locked_is("", "whoever is killed gives everything back");
@@ -217,7 +218,8 @@ static int refuse_locks(int error)
                    SECCOMP_FILTER_FLAG_TSYNC, &program);
 }
 
-/* In a child; exit status: 0, or which expectation failed first. */
+/* In a child; exit status: 0, or the number of the first expectation that
+ * failed. */
 static int with_locks_refused(int error, int expected, const char *words)
 {
     blkalign_handle *handle = NULL;
@@ -286,7 +288,8 @@ int main(void)
             skip(bed.why_not, "%s: image locks", bed.name);
             continue;
         }
-        /* Children that see the bed's mounts, and never our handles. */
+        /* Children that see the bed's mounts, and never inherit our handles.
+         * */
         peer_start(&peers[0]);
         peer_start(&peers[1]);
         fds = proc_descriptors();
@@ -303,7 +306,7 @@ int main(void)
     }
     if (!bed.why_not[0]) {
         no_locks(ENOLCK, ENOLCK, "byte 100: the system or the file server");
-        no_locks(EINVAL, ENOTSUP, "locks of open file descriptions (OFD)");
+        no_locks(EINVAL, ENOTSUP, "open file description locks (OFD)");
         bed_remove(&bed);
     }
     not_for_drivers();

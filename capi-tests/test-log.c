@@ -1,6 +1,6 @@
 /*
- * blkalign_set_log: which messages come, with what, on whichever thread; and
- * that a hook which was taken away is never called again.
+ * blkalign_set_log: which messages come, with what words, on whichever thread;
+ * and that a hook is never called again after it was removed.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -19,7 +19,7 @@
 #define BYTES 65536
 #define KEPT 300
 
-/* What one hook was told; itself the opaque. */
+/* What one hook received; the struct itself is the opaque. */
 struct heard {
     pthread_mutex_t lock;
     int count, wrong, level_max;
@@ -93,7 +93,7 @@ static void what_a_hook_may_be(void)
 {
     is_int(blkalign_set_log(NULL, NULL, 0), 0, "no hook");
     is_int(blkalign_set_log(hear, &heard, 0), -EINVAL, "level 0");
-    ok(strstr(blkalign_errmsg(), "0 is no level") != NULL, "%s",
+    ok(strstr(blkalign_errmsg(), "0 is not a log level") != NULL, "%s",
        blkalign_errmsg());
     is_int(blkalign_set_log(hear, &heard, 5), -EINVAL, "level 5");
     is_int(blkalign_set_log(hear, &heard, -1), -EINVAL, "level -1");
@@ -120,10 +120,10 @@ static void opens_and_closes(const struct bed *bed)
                    told(3, "request_alignment 4096 (override)",
                         "engine threads"),
                level >= 3, "level %d: of the open, at level 3", level);
-        is_int(told(3, bed->path, "request_alignment 4096 is the options'"),
+        is_int(told(3, bed->path, "request_alignment 4096 comes from"),
                level >= 3, "level %d: of the override", level);
         is_int(told(3, bed->path, "image locks") == 2, level >= 3,
-               "level %d: of the locks, taken and given back", level);
+               "level %d: of the locks, taken and released", level);
         is_int(told(3, bed->path, "closed"), level >= 3,
                "level %d: of the close", level);
         ok(heard.level_max <= level && heard.level_max > 0,
@@ -174,7 +174,7 @@ static void failures_of_storage(void)
            "ten failed I/Os are told, as the storage saw them");
     is_int(blkalign_flush(handle), -ENOSPC, "a flush that fails");
     is_int(blkalign_flush(handle), -ENOSPC, "and once more");
-    is_int(told(1, "flushes of it fail from now on", ""), 1,
+    is_int(told(1, "all its flushes fail from now on", ""), 1,
            "that it will go on failing is told once");
     blkalign_close(handle);
     is_int(told(1, "15 more I/Os failed", ""), 1,
@@ -184,7 +184,8 @@ static void failures_of_storage(void)
     sim_free(sim);
 }
 
-/* What the library does in another way, or may leave, did not fail. */
+/* An I/O that the library does by another method, or may leave out, is no
+ * failure. */
 static void what_storage_does_not_know(void)
 {
     struct sim_options disk = sim_disk_4k(BYTES, SIM_SYNC);
@@ -210,7 +211,7 @@ static void what_storage_does_not_know(void)
     sim_free(sim);
 }
 
-/* One hook that may be called; the other must not. */
+/* One hook may be called; the other must not. */
 struct life {
     int alive, called_dead;
 };
@@ -228,7 +229,7 @@ static void live(void *opaque, int level, const char *message)
     for (i = 0; i < 3; i++) {
         if (!__atomic_load_n(&life->alive, __ATOMIC_SEQ_CST))
             __atomic_add_fetch(&life->called_dead, 1, __ATOMIC_SEQ_CST);
-        /* Long enough for somebody else to think that it is over. */
+        /* Long enough that another thread could take the call for finished. */
         usleep(20);
     }
 }

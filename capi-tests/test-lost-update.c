@@ -1,7 +1,7 @@
 /*
  * Eight writers at once, each with its own piece of one block: no piece is
- * lost and nothing beside them changes.  Each round has blocks of its own,
- * so that one look behind the library's back at the end judges them all.
+ * lost and nothing beside them changes. Each round has its own blocks, so that
+ * one check behind the library's back at the end covers all rounds.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -59,7 +59,7 @@ static int64_t piece_offset(const struct scene *scene, int round, int writer)
            writer * PIECE;
 }
 
-/* The bytes of one write, and what they make of the disk. */
+/* The bytes of one write, and the disk that results. */
 static void prepare(struct scene *scene, int round, int writer,
                     int64_t offset, size_t bytes, uint8_t *buf)
 {
@@ -108,8 +108,8 @@ static void run_threads(struct scene *scene)
     pthread_barrier_destroy(&scene->barrier);
 }
 
-/* After the fourth piece comes one aligned write over all of them, and one
- * to the block before: the order of submission decides. */
+/* After the fourth piece come one aligned write over all pieces, and one to
+ * the block before: the order of submission decides. */
 static int submit_aligned(struct scene *scene, int round, uint8_t *bufs,
                           struct answer *answers)
 {
@@ -171,8 +171,8 @@ static void run_variant(struct bed *bed, const struct variant *variant)
     uint8_t *bufs = aligned_memory(4 * BLOCK);
     int round;
 
-    /* Where 512 bytes are a block nothing orders the writes of one; asking
-     * for more does. */
+    /* Where a block has 512 bytes, writes to different sectors are not
+     * ordered; a larger request_alignment orders them. */
     if (bed->kind == BED_FILE && variant->aligned)
         options.request_alignment = BLOCK;
     memset(&scene, 0, sizeof(scene));

@@ -1,6 +1,6 @@
 /*
- * Writes that queue up behind a busy block become one write, whose result
- * each of them gets by itself; what completed can be read.
+ * Writes that queue up behind a busy block become one write, whose result each
+ * of them gets; completed writes can be read.
  */
 #include "common_mode.h"
 #include "common_run.h"
@@ -14,7 +14,7 @@
 #define BLOCK HELD_BLOCK
 #define SECTOR 512
 
-/* The first of them reads its block; the others wait behind it. */
+/* The first write reads its block; the others wait behind it. */
 static void queue_up(struct scene *scene, int count)
 {
     int i;
@@ -60,7 +60,7 @@ static void a_queue_is_one_write(int count)
     scene_end(&scene, "a queue");
 }
 
-/* After its callback a write is seen by every read submitted then. */
+/* After its callback every read that is submitted sees a write. */
 static void what_completed_can_be_read(void)
 {
     uint8_t buf[BLOCK];
@@ -103,7 +103,8 @@ static void the_last_of_the_same_sector_wins(void)
     scene_end(&scene, "overlapping writes in line");
 }
 
-/* A's leader is done: an aligned write in between, then more parts. */
+/* A's leader is done: an aligned write in between, then more writes to parts.
+ * */
 static void not_with_no_merge(void)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_NO_MERGE);
@@ -139,7 +140,8 @@ static void an_error_is_everyones_but_the_firsts(void)
     scene_end(&scene, "an error");
 }
 
-/* An error of the first is its own: those in line read anew. */
+/* An error of the first write ends only that write: those in line read the
+ * block again. */
 static void after_an_error_of_the_first(void)
 {
     struct answer first;
@@ -194,7 +196,7 @@ static void fua_and_flush(void)
     scene_end(&scene, "FUA and flush");
 }
 
-/* A request of another block between two of one block keeps both apart
+/* A request of another block between two requests of one block separates them
  * only where it touches their block. */
 static void a_write_across_blocks_in_between(void)
 {

@@ -1,8 +1,8 @@
 /*
- * Handles with and without O_DIRECT on one object.  They go one way, and so
+ * Handles with and without O_DIRECT on one object. They all go one way, and so
  * nothing is lost: while readers fill the page cache, writers of both kinds
- * change sectors of their own.  No completed write is taken back, and every
- * read sees what was complete before it was asked for.
+ * change their own sectors. No completed write is undone, and every read sees
+ * what was complete before the read was submitted.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -46,7 +46,7 @@ struct actor {
     pthread_t thread;
 };
 
-/* A sector says which one it is, and how often it was written. */
+/* A sector contains its number, and how often it was written. */
 static uint64_t stamp(int64_t sector, uint32_t version)
 {
     return (uint64_t)sector << 32 | version;
@@ -97,7 +97,7 @@ static void *writer_thread(void *opaque)
     return NULL;
 }
 
-/* How many of these sectors are not what they are, or older than that. */
+/* How many of these sectors have wrong content, or an older version. */
 static int older(const uint64_t *got, int64_t first, int64_t sectors,
                  const uint32_t *least)
 {
@@ -144,8 +144,8 @@ static void *reader_thread(void *opaque)
     return NULL;
 }
 
-/* Another program, such as a backup: it reads from front to back through
- * the page cache, which brings large pieces of it there. */
+/* Another program, such as a backup: it reads from front to back through the
+ * page cache, which fills the cache with large pieces. */
 static void *outsider_thread(void *opaque)
 {
     struct scene *scene = ((struct actor *)opaque)->scene;
@@ -258,7 +258,7 @@ static int way_of(int ret, blkalign_handle **handle)
     return direct;
 }
 
-/* Opened with `flags` beside `first`: by path, by descriptor, by dup. */
+/* Opens with `flags` beside `first`: by path, by descriptor, by dup. */
 static void expect_way(struct bed *bed, blkalign_handle *first,
                        uint32_t flags, int want, const char *words)
 {
@@ -297,8 +297,9 @@ static void one_way(struct bed *bed)
     blkalign_close(first);
 }
 
-/* Others read the disk while direct handles write, and keep it open.  What
- * that leaves in the page cache is not what a later handle reads. */
+/* Another program reads the disk while direct handles write, and keeps the
+ * disk open. A later handle does not read the stale pages of the page cache.
+ * */
 static void old_pages(struct bed *bed, uint64_t seed)
 {
     int fd = open(bed->path, O_RDONLY | O_CLOEXEC);

@@ -1,7 +1,7 @@
 /*
- * Requests without end where memory has one: a submission is -ENOMEM before
- * memory is out, what was taken in calls back, each once, and the handle
- * works again.
+ * Requests without end while memory is limited: a submission fails with
+ * -ENOMEM before memory is exhausted, each accepted request calls back once,
+ * and the handle works again.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define DISK_BYTES INT64_C(4194304)
-/* So much more than the program has when the flood begins. */
+/* How much more memory than the program has when the flood begins. */
 #define MORE_BYTES (48 << 20)
 #define REQUESTS_MAX 4000000
 #define PIECES 64
@@ -37,7 +37,7 @@ static void count(void *opaque, int ret)
     __atomic_add_fetch(&came, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Of address space, as the kernel counts it. */
+/* Address space, as the kernel counts it. */
 static rlim_t in_use(void)
 {
     FILE *file = fopen("/proc/self/statm", "r");

@@ -1,7 +1,7 @@
 /*
- * Batches, on a disk that holds every I/O: nothing of a plugged batch
- * reaches the storage before the outermost unplug, and what lies in one
- * block is then one I/O.
+ * Batches, on a disk that holds every I/O: nothing of a plugged batch reaches
+ * the storage before the outermost unplug, and requests in one block are then
+ * one I/O.
  */
 #include "common_mode.h"
 #include "common_run.h"
@@ -23,7 +23,7 @@ static int arrived(struct scene *scene)
            held_seen(scene->held, HELD_FLUSH);
 }
 
-/* Eight sectors from `first` on. */
+/* Submits eight sectors, beginning with `first`. */
 static void write_sectors(struct scene *scene, int64_t first, int count)
 {
     int i;
@@ -60,7 +60,7 @@ static void nothing_before_the_outermost_unplug(void)
     scene_end(&scene, words);
 }
 
-/* What another thread does with the scene's first handle. */
+/* What another thread does with the first handle of the scene. */
 struct other {
     struct scene *scene;
     int plugs, writes;
@@ -104,7 +104,7 @@ static void threads_are_plugged_separately(void)
     on_another_thread(&scene, 0, BLOCK, 1);
     is_int(arrived(&scene), 1, "%s: the other one's goes at once", words);
     is_int(held_find(scene.held, HELD_WRITE, 1), 1, "%s: rightly", words);
-    /* This one ends plugged. */
+    /* This thread ends while it is plugged. */
     on_another_thread(&scene, 2, 2 * BLOCK, 2);
     is_int(arrived(&scene), 1, "%s: what it plugs is held back", words);
     blkalign_unplug(scene.handle);
@@ -238,8 +238,8 @@ static void reads_of_a_block(void)
     scene_end(&scene, "reads of a block");
 }
 
-/* The last one submitted wins, byte by byte, within the block and across
- * its ends. */
+/* Of overlapping writes the last submitted one wins, byte by byte, within the
+ * block and across its ends. */
 static void overlapping_writes_keep_their_order(uint32_t flags)
 {
     blkalign_open_options options = mode_options(flags);
@@ -331,8 +331,8 @@ static void an_error_is_everyones(enum held_op op, int count)
     scene_end(&scene, "a write after the error");
 }
 
-/* What is held back goes first: the synchronous call sees it, or waits
- * for it, and the plug stays. */
+/* Requests that are held back go first: the synchronous call sees their
+ * effect, or waits for them, and the plug stays. */
 static void what_waits_submits_first(void)
 {
     static const char second[SECTOR] = "second";

@@ -1,6 +1,6 @@
 /*
- * A program that gives up its rights, or its /proc, after open or before:
- * what a handle will need was opened with it.  Each case is a child.
+ * A program that gives up its privileges, or its /proc, after the open or
+ * before: the handle already has what it needs later. Each case is a child.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -34,7 +34,7 @@ static void become_nobody(void)
         _exit(200);
 }
 
-/* In a directory that holds nothing, or nothing but the file. */
+/* In a directory that contains nothing, or only the file. */
 static void change_root(const char *directory)
 {
     if (chroot(directory) || chdir("/") || !access("/proc/self", F_OK))
@@ -96,7 +96,7 @@ static int moves(blkalign_handle *handle, int64_t offset, size_t bytes)
            pattern_differs(buf, 6, offset, bytes) == -1;
 }
 
-/* Exit status: 0, or which expectation failed first. */
+/* Exit status: 0, or the number of the first expectation that failed. */
 static int ends_anywhere(blkalign_handle *handle, int resize)
 {
     if (blkalign_truncate(handle, 5000) ||
@@ -160,7 +160,7 @@ static int dup_after_open(void)
     failed = ends_anywhere(handle, 0);
     if (failed || limits_of(handle).direct != 1 || blkalign_close(handle))
         return 20 + failed;
-    /* It did not ask for O_DIRECT, and goes the way of the first. */
+    /* The second handle did not ask for O_DIRECT, and follows the first. */
     how.flags = BLKALIGN_O_RDWR;
     handle = NULL;
     if (blkalign_dup(first, &how, &handle) ||
@@ -189,7 +189,7 @@ static int reader(void)
     return blkalign_close(handle) || blkalign_close(writer);
 }
 
-/* A root without /proc: the path leads there as well. */
+/* A root without /proc: the path leads to the file there, too. */
 static int by_path_without_proc(void)
 {
     const char *name = strrchr(bed.path, '/');
@@ -208,7 +208,7 @@ static int by_path_without_proc(void)
     return failed ? failed : blkalign_close(handle);
 }
 
-/* What a descriptor alone is good for. */
+/* What a handle can do with a descriptor alone. */
 static int descriptors(void)
 {
     int direct = open(bed.path, O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -223,7 +223,7 @@ static int descriptors(void)
     handle = opened_fd(direct, DIRECT);
     if (!handle || limits_of(handle).direct != 1 || !moves(handle, 9, 99))
         return 1;
-    /* It could not write its last block any more. */
+    /* The handle could not write its last block any more. */
     if (blkalign_truncate(handle, 5000) >= 0 ||
         !strstr(blkalign_errmsg(), "/proc") ||
         blkalign_getlength(handle) != BLOCKS * BLOCK ||
@@ -232,7 +232,7 @@ static int descriptors(void)
     if (blkalign_truncate(handle, 2 * BLOCK) || !moves(handle, 9, 99) ||
         blkalign_flush(handle) || blkalign_close(handle))
         return 3;
-    /* O_DIRECT though nobody asked for it. */
+    /* O_DIRECT though it was not asked for. */
     handle = opened_fd(direct, BLKALIGN_O_RDWR);
     if (!handle || limits_of(handle).direct != 1 || !moves(handle, 9, 99) ||
         blkalign_close(handle))

@@ -1,7 +1,7 @@
 /*
- * Storage that took 512 bytes and one day wants 4096: requests go on,
- * nothing is lost, and it is counted.  Storage that refuses everything is
- * not asked for ever.
+ * Storage that took 512 bytes and from some day on takes only 4096: requests
+ * go on, nothing is lost, and the repair is counted. Storage that refuses
+ * everything is not asked for ever.
  */
 #include "common_aio.h"
 #include "common_mode.h"
@@ -18,7 +18,7 @@
 #define DISK_BYTES (128 * WANTED)
 #define WRITERS 4
 #define WRITES 250
-/* A refused I/O, and what it may take to find out what goes. */
+/* A refused I/O, and the most I/Os that finding new alignments may take. */
 #define CALLS_MAX 200
 
 static uint8_t *model;
@@ -119,7 +119,8 @@ struct writer {
     pthread_t thread;
 };
 
-/* Each writes its own sectors, every fourth: they share the new blocks. */
+/* Each thread writes every fourth sector, so that threads share the new
+ * blocks. */
 static void *work(void *opaque)
 {
     struct writer *writer = opaque;
@@ -181,7 +182,7 @@ static void many_in_flight(enum sim_mode mode, uint32_t flags)
     free(got);
 }
 
-/* It answers EINVAL to each I/O, whatever its size. */
+/* The disk fails each I/O with EINVAL, whatever its size. */
 static void refuses_everything(enum sim_mode mode, enum sim_op op)
 {
     const char *words = op == SIM_READ ? "reads are refused"
@@ -217,7 +218,7 @@ static void refuses_everything(enum sim_mode mode, enum sim_op op)
     end(&stage, words);
 }
 
-/* Another error is not a matter of alignment. */
+/* Other errors have nothing to do with alignment. */
 static void other_errors(enum sim_mode mode)
 {
     const char *words = "ENOSPC";

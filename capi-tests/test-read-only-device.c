@@ -1,6 +1,6 @@
 /*
- * A device that nobody may write to (blockdev --setro): Linux lets it be
- * opened for writing all the same, and then fails each write.
+ * A read-only device (blockdev --setro): Linux lets a program open it for
+ * writing, and then fails each write.
  */
 #include "common_aio.h"
 #include "common_disk.h"

@@ -1,8 +1,8 @@
 /*
  * Storage that grows or shrinks while it is open: blkalign_refresh_length()
- * takes its length over for all handles of the object, and so does opening
- * it once more.  Files, loop disks, drivers; windows; and beside requests
- * that change the length themselves.
+ * takes the new length over for all handles of the object, and so does opening
+ * the object again. Files, loop disks, drivers; windows; and beside requests
+ * that change the length.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -32,7 +32,8 @@ static int64_t size_of(const char *path)
     return stat(path, &status) ? -1 : (int64_t)status.st_size;
 }
 
-/* Another process makes the file so long; what comes is `model`. */
+/* Another process gives the file this length; bytes that are added are
+ * `model`. */
 static void others_resize(const char *path, int64_t from, int64_t to)
 {
     int status, fd;
@@ -74,7 +75,7 @@ static int reads_model(blkalign_handle *handle, int64_t bytes)
            !memcmp(buffer, model, (size_t)bytes);
 }
 
-/* All of it can be read and written, and nothing behind. */
+/* All of the object can be read and written, and nothing behind its end. */
 static void shows(blkalign_handle *handle, const char *path, int64_t bytes,
                   const char *words)
 {
@@ -121,7 +122,7 @@ static void a_file(struct bed *bed)
     unlink(path);
 }
 
-/* Whoever opens the object once more sees what it is now. */
+/* A handle that is opened again sees the present length. */
 static void opened_once_more(struct bed *bed)
 {
     blkalign_open_options options = mode_options(BLKALIGN_O_RDWR);
@@ -202,7 +203,7 @@ static void *refreshes(void *argument)
     return NULL;
 }
 
-/* Requests that change the length, and threads that look it up. */
+/* Requests that change the length, and threads that refresh it. */
 static void beside_resizes(struct bed *bed)
 {
     struct growing growing = { NULL, 0, 0 };
@@ -272,15 +273,15 @@ static void a_disk(void)
 }
 
 /*
- * What a disk has behind its last whole block nobody can read or write,
- * directly or through the page cache: it is not offered.
+ * Neither direct I/O nor the page cache can reach a part of a block at the end
+ * of a disk: it is not offered.
  */
 static char warning[300];
 
 static void hear(void *opaque, int level, const char *message)
 {
     (void)opaque;
-    if (level == BLKALIGN_LOG_WARNING && strstr(message, "whole block"))
+    if (level == BLKALIGN_LOG_WARNING && strstr(message, "a part of a block"))
         snprintf(warning, sizeof warning, "%s", message);
 }
 
@@ -330,7 +331,7 @@ static void a_disk_with_a_part_of_a_block(void)
     bed_remove(&bed);
 }
 
-/* A driver whose length is what others say, and that holds one write. */
+/* A driver whose length others set, and that holds one write. */
 static uint8_t memory[ROOM];
 static int64_t length;
 static blkalign_driver_done_fn held_done;

@@ -1,6 +1,7 @@
 /*
- * What a disk refuses for a moment, since it is read-only just now, is asked
- * of it again: only what says that there is no such way is remembered.
+ * A disk refuses an operation for a moment, because it is read-only just then.
+ * The library asks for the operation again: it remembers only an answer that
+ * the operation does not exist.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -25,7 +26,7 @@ static void set_read_only(struct bed *bed, int on)
         bail("BLKROSET: %s", strerror(errno));
 }
 
-/* What the file behind the disk takes. */
+/* The operations that the file behind the disk takes. */
 static int64_t room(struct bed *bed)
 {
     struct stat status;

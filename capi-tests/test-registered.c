@@ -1,6 +1,6 @@
 /*
- * Registered memory: requests that claim it lie in it, regions do not
- * overlap, and the bytes are the same on both engines, in files and by
+ * Registered memory: requests with the flag must lie in it, regions do not
+ * overlap, and the bytes are the same on both engines, in files and with
  * drivers, aligned or not.
  */
 #include "common_aio.h"
@@ -94,7 +94,7 @@ static void moving(struct bed *bed, blkalign_handle *handle)
         wrong += memcmp(second + each[i].at, model + offset, bytes) != 0;
         wrong += second[each[i].at + each[i].bytes] != 0xee;
         wrong += each[i].at > 0 && second[each[i].at - 1] != 0xee;
-        /* Without the flag the same memory is just memory. */
+        /* Without the flag registered memory is ordinary memory. */
         wrong += blkalign_pread(handle, offset, each[i].bytes,
                                 region + each[i].at, 0) != 0;
         wrong += memcmp(region + each[i].at, model + offset, bytes) != 0;
@@ -111,7 +111,7 @@ static void moving(struct bed *bed, blkalign_handle *handle)
     is_int(wrong, 0, "%s, %s: all bytes move", bed->name, mode_words());
 }
 
-/* Some at once, beside others that are not registered. */
+/* Several requests at once, beside others that are not registered. */
 static void many(struct bed *bed, blkalign_handle *handle)
 {
     struct answer answers[32];
@@ -144,7 +144,7 @@ static void no_more(blkalign_handle *handle)
            "a part of it may be");
     is_int(blkalign_pread(handle, 0, BLOCK, region + BLOCK, IN), 0,
            "and used");
-    /* The second and this one stay until close. */
+    /* The second region and this one stay until close. */
 }
 
 static void run(struct bed *bed)
@@ -169,7 +169,7 @@ static void run(struct bed *bed)
            sim_violation(bed->sim));
 }
 
-/* So many modes in a row. */
+/* The number of modes in a row. */
 static void run_on(enum bed_kind kind, int modes)
 {
     struct bed bed;

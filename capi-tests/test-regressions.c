@@ -1,4 +1,5 @@
-/* Faults that were found once, each by the least that shows it. */
+/* Faults that were found once, each with the smallest program that shows it.
+ * */
 #include "common_aio.h"
 #include "common_run.h"
 #include "tap.h"
@@ -29,7 +30,8 @@ static blkalign_handle *open_file(uint32_t completion, uint32_t workers)
     return handle;
 }
 
-/* Each ring had a thread of the pool to watch it, and the last thread. */
+/* Each ring occupied a thread of the pool that watched it, until no thread was
+ * left. */
 static void more_handles_than_threads_of_the_pool(void)
 {
     static blkalign_handle *handles[HANDLES];
@@ -57,7 +59,7 @@ static void block(void *opaque, int ret)
         ;
 }
 
-/* Two edges apart: one of them is read by the pool. */
+/* Two edges that do not touch: the pool reads one of them. */
 static void callbacks_that_block(void)
 {
     blkalign_open_options options = options_of(BLKALIGN_O_RDWR,
@@ -119,7 +121,7 @@ static void drain_of_a_plugged_handle(uint32_t completion)
     is_int(blkalign_drain(chain.handle), 0, "drain while plugged");
     is_int(chain.called, 1, "what was plugged has called back, mode %u",
            completion);
-    /* What its callback has submitted came after that drain began. */
+    /* The request that the callback submits comes after that drain began. */
     is_int(blkalign_drain(chain.handle), 0, "drain again");
     is_int(answer_calls(&chain.answer), 1,
            "what callbacks submit meanwhile is done by the next, mode %u",

@@ -1,7 +1,7 @@
 /*
- * Zero writes, discards and lengths through the door, on a driver whose
- * storage consists of whole blocks: what it holds behind the end stays
- * zero, and what it cannot do is done another way, or refused.
+ * Zero writes, discards and lengths on a driver whose storage consists of
+ * whole blocks: the bytes behind the end stay zero, and operations that the
+ * driver lacks are done in another way, or refused.
  */
 #include "tap.h"
 

@@ -1,8 +1,8 @@
 /*
- * Growing and shrinking under load.  Several threads write the file's end
- * at once, each its own 256-byte pieces, so that the model of each byte
- * has one writer; another looks at the length all the time; and writes
- * inside a file that is not to grow never make it longer, not for a moment.
+ * Growing and shrinking under load. Several threads write the file's end at
+ * once, each its own pieces of 256 bytes, so that each byte has one writer;
+ * another thread checks the length all the time. Writes inside a file that is
+ * not to grow never make it longer, not even for a moment.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -177,7 +177,8 @@ static void growth_by_many(struct bed *bed)
     free(all);
 }
 
-/* Asynchronously: sixteen in a row, each past the end of the one before. */
+/* Asynchronously: sixteen writes in a row, each past the end of the one
+ * before. */
 static void growth_in_flight(struct bed *bed)
 {
     const int64_t step = 1000;
@@ -251,8 +252,8 @@ static void inside_only(struct bed *bed, uint64_t seed)
     load_end(&load, "writes inside a file that does not grow");
 }
 
-/* Three threads write and read their own blocks far down, one shrinks and
- * grows the end above them. */
+/* Three threads write and read their own blocks far from the end; one thread
+ * shrinks and grows the end. */
 static void *truncate_or_write(void *opaque)
 {
     struct worker *worker = opaque;
@@ -279,7 +280,7 @@ static void *truncate_or_write(void *opaque)
         if (ret || pattern_differs(buf, (uint64_t)i + 9, offset,
                                    sizeof(buf)) != -1)
             count(&load->errors);
-        /* Above the end by now, perhaps: read zeros or nothing. */
+        /* Perhaps past the end by now: a read returns zeros or fails. */
         ret = blkalign_pread(load->handle, 12 * BLOCK, sizeof(buf), buf, 0);
         if (ret || buf[0] || buf[sizeof(buf) - 1])
             count(&load->errors);

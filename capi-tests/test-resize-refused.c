@@ -1,6 +1,6 @@
 /*
- * What cannot grow says so, and an extending write that fails leaves the
- * object as long as it was.
+ * An object that cannot grow reports that, and an extending write that fails
+ * leaves the length unchanged.
  */
 #include "common_aio.h"
 #include "common_grow.h"
@@ -16,7 +16,7 @@
 
 static uint8_t *buf;
 
-/* There is no room: the object stays as long as it was, and as it was. */
+/* The storage is full: length and content of the object stay as they were. */
 static void failure(enum sim_mode mode, enum sim_op failing)
 {
     static const char *const words[] = { "read", "write", "flush", "zero",
@@ -36,8 +36,8 @@ static void failure(enum sim_mode mode, enum sim_op failing)
         is_int(blkalign_pwrite(growing.handle, i * 700, 3 * BLOCK, buf, 0),
                -ENOSPC, "an extending write whose %s fails: -ENOSPC",
                words[failing]);
-        /* What it had inside may be there or not: in no block that is
-         * written whole. */
+        /* The part of the write before the old end may be there or not, but
+         * not in a block that is written completely. */
         is_int(blkalign_getlength(growing.handle), 1000,
                "leaves the length");
         is_int(blkalign_pwrite(growing.handle, 0, 1000, grow_model, 0), 0,

@@ -1,6 +1,7 @@
 /*
- * An object that grows and shrinks: to the byte, at every step, as stat(2)
- * sees it; what lies between reads as zeros; what goes does not come back.
+ * An object that grows and shrinks: its length is exact at every step, as
+ * stat(2) sees it; bytes in between read as zeros; bytes that were cut off do
+ * not come back.
  */
 #include "common_aio.h"
 #include "common_grow.h"
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 #define BLOCK 4096
-/* Around the ends of blocks and sectors. */
+/* Lengths around the ends of blocks and sectors. */
 static int64_t some_place(uint64_t *random)
 {
     int64_t near = (int64_t)random_below(random, 16) *
@@ -67,7 +68,8 @@ static void by_chance(struct growing *growing, uint64_t random)
     }
 }
 
-/* Also an empty file is known to lie on a disk of 4096-byte blocks. */
+/* Also for an empty file it is known that the disk has blocks of 4096 bytes.
+ * */
 static void probed(struct growing *growing, const char *words)
 {
     const struct bed *bed = growing->bed;
@@ -78,7 +80,7 @@ static void probed(struct growing *growing, const char *words)
                "%s: the block size of a file, %s", bed->name, words);
 }
 
-/* The file is there again when it is opened anew, and can be probed. */
+/* The content is there when the file is opened again, and can be probed. */
 static void open_anew(struct growing *growing)
 {
     is_int(blkalign_close(growing->handle), 0, "%s: close",

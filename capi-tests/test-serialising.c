@@ -1,6 +1,6 @@
 /*
- * SERIALISING excludes reads and writes, before it and behind it; NO_WAIT
- * never waits.  A disk that holds its I/O shows who is at the storage.
+ * SERIALISING excludes reads and writes, earlier and later ones; NO_WAIT never
+ * waits. A disk that holds its I/O shows which requests are at the storage.
  */
 #include "common_mode.h"
 #include "common_run.h"
@@ -101,7 +101,8 @@ static void one_pair(const struct pair *pair, int again, uint32_t flags)
     scene_end(&scene, pair->words);
 }
 
-/* It may be shorter than a block: its bytes count, and no neighbour's. */
+/* A SERIALISING request may be shorter than a block: its own bytes count, not
+ * those of its neighbours. */
 static void bytes_of_one_block(void)
 {
     const char *words = "a SERIALISING read of a part of a block";
@@ -126,7 +127,7 @@ static void bytes_of_one_block(void)
     scene_end(&scene, words);
 }
 
-/* Fair: who came later does not overtake it, or it would starve. */
+/* Fairness: later requests do not overtake it, or it would starve. */
 static void nobody_overtakes(void)
 {
     const char *words = "reads behind a waiting SERIALISING write";
@@ -158,7 +159,7 @@ static void nobody_overtakes(void)
     scene_end(&scene, words);
 }
 
-/* A block that is written in part is busy as a whole. */
+/* A block that is being written in part is busy as a whole. */
 static void busy_as_a_whole(int again)
 {
     const char *words = "NO_WAIT, a block that is written in part";
@@ -190,7 +191,7 @@ static void busy_as_a_whole(int again)
     scene_end(&scene, words);
 }
 
-/* Nothing of a refused one stays in the way of others. */
+/* A request that was refused does not stay in the way of others. */
 static void leaves_no_trace(void)
 {
     const char *words = "after NO_WAIT was refused";
@@ -212,7 +213,7 @@ static void leaves_no_trace(void)
     scene_end(&scene, words);
 }
 
-/* On a flush both are accepted, and mean nothing. */
+/* A flush accepts both flags, without effect. */
 static void flush(void)
 {
     blkalign_request request = request_of(BLKALIGN_OP_FLUSH);

@@ -1,7 +1,6 @@
 /*
- * Programs with habits of their own: a signal every millisecond whose
- * handler does not restart calls, and children that are forked and exec
- * something else, or just exit.
+ * Programs with special habits: a signal every millisecond whose handler does
+ * not restart calls, and children that are forked and call exec or exit.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -49,8 +48,8 @@ static void storm(int on)
 }
 
 /*
- * Writes and reads of all shapes for a while, and until so many signals have
- * come, which on a busy machine takes longer; how many went wrong.
+ * Writes and reads of all shapes for a while, and until this many signals have
+ * come, which takes longer on a busy machine; returns how many went wrong.
  */
 static int load(int ms, int wanted)
 {
@@ -87,7 +86,7 @@ static void signals_every_millisecond(void)
     storm(1);
     wrong = load(900, 20);
     storm(0);
-    /* One that is still pending swallows the next: slow machines get few. */
+    /* A pending signal absorbs the next one: slow machines get few. */
     ok(signals > 10, "%s: %d signals came", bed.name, (int)signals);
     is_int(wrong, 0, "%s: no call failed or was short", bed.name);
     is_int(elsewhere, 0, "%s: no library thread ran the handler", bed.name);

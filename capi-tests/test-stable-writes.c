@@ -1,6 +1,6 @@
 /*
- * BLKALIGN_O_STABLE_WRITES: what is written is what the memory held when the
- * call was made, whatever its owner does to it afterwards.
+ * BLKALIGN_O_STABLE_WRITES: a write writes the bytes that the memory held at
+ * the call, whatever its owner does to the memory afterwards.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -19,7 +19,8 @@
 static uint8_t disk[DISK_BYTES];
 static uint8_t *memory;
 
-/* Disk functions that spoil the guest's memory before they look at theirs. */
+/* Disk functions that spoil the guest's memory before they look at their own
+ * data. */
 static int64_t spoiler_length(void *opaque)
 {
     (void)opaque;
@@ -127,7 +128,7 @@ static void memory_changes_during_the_write(void)
     blkalign_close(handle);
 }
 
-/* The test itself: without the flag the spoilt bytes arrive. */
+/* A test of the test: without the flag the spoilt bytes arrive. */
 static void without_the_flag_the_memory_is_used(void)
 {
     blkalign_handle *handle = open_spoiler(0);
@@ -139,7 +140,7 @@ static void without_the_flag_the_memory_is_used(void)
     blkalign_close(handle);
 }
 
-/* On storage of all kinds, with what is held back and what is merged. */
+/* On storage of all kinds, with writes that are held back and merged. */
 static void memory_changes_after_submission(enum bed_kind kind)
 {
     blkalign_open_options options =
@@ -182,7 +183,7 @@ static void memory_changes_after_submission(enum bed_kind kind)
     free(found);
 }
 
-/* A disk of 4 EiB, for a write that no memory could hold a copy of. */
+/* A disk of 4 EiB, for a write whose copy fits into no memory. */
 static int64_t endless_length(void *opaque)
 {
     (void)opaque;

@@ -1,6 +1,6 @@
 /*
- * A driver whose functions use another handle of the library: two disks
- * laid side by side, reached through handles, are one disk for a third.
+ * A driver whose functions use another handle of the library: two disks,
+ * reached through handles, appear as one disk to a third handle.
  */
 #include "common_aio.h"
 #include "common_run.h"
@@ -14,8 +14,8 @@
 #define HALF_BYTES INT64_C(131072)
 #define STRIPE 1000             /* no block of the disks below */
 
-/* Stripes of 1000 bytes go to the two disks in turn; so what comes in as
- * one aligned I/O goes out as many unaligned ones. */
+/* Stripes of 1000 bytes alternate between the two disks, so that one aligned
+ * I/O becomes many unaligned ones. */
 struct pair {
     blkalign_handle *halves[2];
     int closes;

@@ -1,8 +1,8 @@
 /*
- * pthread_cancel() of a thread that is somewhere in the library, at random
- * moments, in every call, engine and mode, with a deferred and with an
- * asynchronous cancel type: the process lives, each call takes effect or
- * never began, and the handle goes on working.
+ * pthread_cancel() of a thread inside the library, at random moments, in every
+ * call, engine and mode, with a deferred and with an asynchronous cancel type:
+ * the process survives, each call takes effect or never began, and the handle
+ * keeps working.
  */
 #include "common_disk.h"
 #include "common_mode.h"
@@ -30,8 +30,8 @@ static const char *const call_words[CALLS] = {
     "queries", "cancel", "register_buf", "open and close"
 };
 
-/* What the victim works on.  It may end between any two instructions, so
- * it allocates nothing. */
+/* What the victim works on. The victim may end between any two instructions,
+ * so it allocates nothing. */
 struct victim {
     blkalign_handle *handle, *opened;
     const char *path;
@@ -86,7 +86,7 @@ static int query(struct victim *victim)
     return blkalign_getlength(victim->handle) == BYTES ? 0 : -EIO;
 }
 
-/* Only with a deferred type: what it gave would be lost otherwise. */
+/* Only with a deferred type: otherwise the opened handle would be lost. */
 static int open_and_close(struct victim *victim, uint64_t number)
 {
     int ret = number & 1
@@ -164,7 +164,7 @@ static int call_once(struct victim *victim, uint64_t number)
         ret = blkalign_cancel_all(handle);
         return id < 0 ? (int)id : ret < 0 ? ret : blkalign_drain(handle);
     case REGISTER:
-        /* Left there by a victim before: fine. */
+        /* An earlier victim may have left it there. */
         ret = blkalign_register_buf(handle, victim->buf, 2 * SECTOR);
         if (ret && ret != -EEXIST)
             return ret;
@@ -193,7 +193,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* One call at a time, or 0 bytes of it: no sector is half written. */
+/* Each sector has the bytes of one call, or zeros: none is half written. */
 static int torn_sectors(blkalign_handle *handle, uint8_t *all)
 {
     int i, torn = 0;
@@ -240,7 +240,7 @@ static void in_every_call(struct bed *bed, int asynchronous, uint64_t *random)
         alive += blkalign_pwrite(handle, 100, 5, "alive", 0) == 0 &&
             blkalign_pread(handle, 100, 5, all, 0) == 0 &&
             !memcmp(all, "alive", 5);
-        /* Whole sectors again. */
+        /* Whole sectors, as above. */
         bad += blkalign_pwrite_zeroes(handle, 0, BYTES, 0) != 0;
         if (victim.wrong)
             diag("%s, %s: errno %d", mode_words(), call_words[call],
@@ -256,7 +256,7 @@ static void in_every_call(struct bed *bed, int asynchronous, uint64_t *random)
     free(all);
 }
 
-/* In a call that hangs at the storage: the cancel waits for it. */
+/* In a call that hangs at the storage: the cancellation waits for the call. */
 struct hung {
     blkalign_handle *handle;
     int asynchronous, returned;
@@ -288,7 +288,7 @@ static void while_it_hangs(int asynchronous)
     hung.asynchronous = asynchronous;
     scene_write(&scene, 0, HELD_BLOCK);
     held_wait(scene.held, 1);
-    /* It waits for the first write. */
+    /* This call waits for the first write. */
     pthread_create(&thread, NULL, write_and_hang, &hung);
     while (stats_of(scene.handle).in_flight < 2)
         sleep_ms(1);

@@ -1,6 +1,7 @@
 /*
- * Threads and descriptors of the library: named, deaf to signals,
- * close-on-exec, bounded, and gone after close, a thousand times over.
+ * Threads and descriptors of the library: threads are named and block signals,
+ * descriptors are close-on-exec, both are bounded, and both are gone after
+ * close, a thousand times over.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -80,9 +81,9 @@ static void a_thousand_rounds(uint32_t workers, int rounds)
        workers, descriptors_most - descriptors);
 }
 
-/* Every signal that can be blocked: all but KILL, STOP and the two that
- * the C library keeps for itself. But not those for a thread's own faults:
- * a program's handler must see these, or the process ends. */
+/* Every signal that can be blocked: all but KILL, STOP and the two that the C
+ * library keeps for itself. Signals for a thread's own faults are not blocked:
+ * a handler of the program must see them, or the process ends. */
 static int deaf(const struct proc_thread *thread)
 {
     static const int faults[] = { SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP,
@@ -127,7 +128,7 @@ static void threads_are_named_and_deaf(uint32_t workers,
     for (i = 0; i < count && i < THREADS_MAX; i++) {
         int known = after[i].id == (int)getpid();
 
-        /* One of the shared pool may be older than this handle. */
+        /* A thread of the shared pool may be older than this handle. */
         for (j = 0; j < old && j < THREADS_MAX; j++)
             known |= before[j].id == after[i].id &&
                      strncmp(after[i].name, "blkalign", 8) != 0;
@@ -186,7 +187,7 @@ static int standard_ones_on_bed(void)
 }
 
 /* A program that has closed 0, 1 and 2, or was started without them, and
- * prints all the same, must not print into its disk. */
+ * prints nevertheless, must not print into its disk. */
 static void standard_descriptors_stay_free(uint32_t flags)
 {
     blkalign_open_options options = mode_options(flags);
@@ -201,7 +202,7 @@ static void standard_descriptors_stay_free(uint32_t flags)
     }
     handle = bed_open(&bed, &options);
     second = bed_open_again(&bed, handle, &options);
-    /* The end, too, for which there is a descriptor of its own. */
+    /* Also writes the end, for which there is a descriptor of its own. */
     written = blkalign_pwrite(second, bed.bytes - 1000, 500, buf, 0) == 0 &&
               blkalign_flush(second) == 0;
     found = standard_ones_on_bed();
@@ -220,7 +221,7 @@ static void *nothing(void *unused)
     return unused;
 }
 
-/* The threads of the program itself.  A sanitizer adds one of its own when
+/* The threads of the program itself. A sanitizer adds a thread of its own when
  * the first is started. */
 static int own_threads(void)
 {

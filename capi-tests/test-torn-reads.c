@@ -1,8 +1,8 @@
 /*
- * A 4096-byte unit of a guest is atomic on storage of 512-byte blocks:
- * readers that race with writers see all of a write or nothing of it.
- * First comes proof that the storage tears without the promise; where it
- * does not, nothing is proven and the rest is skipped.
+ * A 4096-byte unit of a guest is atomic on storage of 512-byte blocks: readers
+ * that race with writers see all of a write or nothing of it. First the test
+ * shows that the storage tears without the promise; where it does not, nothing
+ * is proven and the rest is skipped.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -171,7 +171,7 @@ static void races(struct bed *bed, int must_tear)
     }
 }
 
-/* Who waits for whom: `waits` of two whole-sector requests in one unit. */
+/* Which request waits: `waits` for two whole-sector requests in one unit. */
 static void pair(uint32_t first_op, uint32_t first_unit, uint32_t second_op,
                  uint32_t second_unit, int waits, const char *words)
 {
@@ -189,7 +189,7 @@ static void pair(uint32_t first_op, uint32_t first_unit, uint32_t second_op,
     request.guest_block_size = first_unit;
     aio_any(handle, &request, buf[0], &answers[0]);
     held_wait(held, 1);
-    /* Another sector: the storage itself does not mind. */
+    /* Another sector: for the storage itself they do not conflict. */
     request = request_at(second_op, 3 * SECTOR, 2 * SECTOR, 0);
     request.guest_block_size = second_unit;
     aio_any(second, &request, buf[1], &answers[1]);
@@ -249,7 +249,7 @@ static void arguments(void)
     sim_free(sim);
 }
 
-/* Moves a sector at a time, and lets others in between. */
+/* Moves one sector at a time, with other requests in between. */
 static void simulated(enum sim_mode mode)
 {
     struct sim_options disk = sim_disk_4k(DISK_BYTES, mode);

@@ -1,13 +1,13 @@
 /*
- * Everything at once: writes, zeros, discards, reads, flushes, with FUA,
- * guest blocks, SERIALISING and NO_WAIT, plugged or not, some cancelled,
- * through two handles, while the object's end moves.  The disk is cut into
- * extents of whole 64-byte cells that share blocks; each has one writer,
- * which knows every byte of it.
+ * Everything at once: writes, zeros, discards, reads, flushes, with FUA, guest
+ * blocks, SERIALISING and NO_WAIT, plugged or not, some cancelled, through two
+ * handles, while the object's end moves.
  *
- * BLKALIGN_SEED replays the requests, BLKALIGN_TORTURE_SECONDS is how long
- * the whole program takes, BLKALIGN_TORTURE_LOOP_ONLY=1 spends all of it on
- * the loop disk of 4096-byte blocks.
+ * The disk is divided into extents of whole 64-byte cells that share blocks.
+ * Each extent has one writer, which knows every byte of it. BLKALIGN_SEED
+ * replays the requests, BLKALIGN_TORTURE_SECONDS is the time of the whole
+ * program, BLKALIGN_TORTURE_LOOP_ONLY=1 spends all of it on the loop disk of
+ * 4096-byte blocks.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -41,7 +41,7 @@ struct torture {
     int64_t end_ms;
 };
 
-/* A request in flight, and what it makes of the model if it succeeds. */
+/* A request in flight, and its effect on the model if it succeeds. */
 struct doing {
     struct extent *extent;
     blkalign_request request;
@@ -54,7 +54,7 @@ struct worker {
     struct torture *torture;
     int number;
     uint64_t random, requests, cancelled;
-    int failed;                 /* the first thing wrong ends it */
+    int failed;                 /* the first wrong thing ends it */
     uint8_t *got;
     struct doing batch[BATCH];
     pthread_t thread;
@@ -93,10 +93,10 @@ static uint32_t some_flags(struct worker *worker, uint32_t op)
     return flags;
 }
 
-/* A part of an extent of its own, which becomes busy. */
+/* Chooses a part of one of the thread's extents, which becomes busy. */
 static void submit_one(struct worker *worker, struct doing *doing)
 {
-    /* As often as it is here: READ 1, WRITE 2, ZEROES 3, DISCARD 4. */
+    /* The frequency of each: READ 1, WRITE 2, ZEROES 3, DISCARD 4. */
     uint32_t op = (uint32_t)"12222334"[random_below(&worker->random, 8)] -
                   '0';
     struct extent *extent = doing->extent = own_extent(worker);
@@ -136,7 +136,8 @@ static void cancel_one(struct worker *worker, struct doing *doing)
         failed(worker, "cancel", ret);
 }
 
-/* Its bytes as they must be: a read asks the model, others change it. */
+/* The expected bytes: a read compares with the model, other requests change
+ * it. */
 static void succeeded(struct worker *worker, struct doing *doing)
 {
     const blkalign_request *request = &doing->request;
@@ -175,7 +176,7 @@ static void finish_one(struct worker *worker, struct doing *doing)
     doing->extent->busy = 0;
 }
 
-/* One of its extents as a whole, by a synchronous call. */
+/* One of the thread's extents as a whole, by a synchronous call. */
 static void look(struct worker *worker)
 {
     struct torture *torture = worker->torture;
@@ -224,7 +225,7 @@ static void *work(void *opaque)
     return NULL;
 }
 
-/* Moves the end up and down, by truncate and by writes, and looks. */
+/* Moves the end up and down, by truncate and by writes, and checks it. */
 static void *move_end(void *opaque)
 {
     struct worker *worker = opaque;
@@ -335,7 +336,7 @@ static void run(struct bed *bed, uint32_t flags, uint64_t seed, int64_t ms)
     free(got);
 }
 
-/* For `ms` in all, a part with merging and one without in turn. */
+/* For `ms` in all, with merging and without in turn. */
 static void run_bed(enum bed_kind kind, uint64_t seed, int64_t ms)
 {
     int64_t parts = ms / LONGEST_PART_MS / 2 * 2 + 2, part;

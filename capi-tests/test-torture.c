@@ -1,11 +1,11 @@
 /*
- * Four threads, two handles, any offset and length, at once, for some
- * seconds a bed.  The disk is cut into extents of whole 64-byte cells, so
- * that neighbours share blocks; each extent has one writer, which knows
- * every byte of it.
+ * Four threads, two handles, any offset and length, at once, for some seconds
+ * a bed.
  *
- * BLKALIGN_SEED replays the requests, BLKALIGN_TEST_SECONDS lengthens each
- * run of it; BLKALIGN_TORTURE_SECONDS is for the whole program.
+ * The disk is divided into extents of whole 64-byte cells, so that neighbours
+ * share blocks. Each extent has one writer, which knows every byte of it.
+ * BLKALIGN_SEED replays the requests, BLKALIGN_TEST_SECONDS prolongs each run
+ * of it; BLKALIGN_TORTURE_SECONDS is for the whole program.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -67,7 +67,8 @@ static blkalign_handle *some_handle(struct worker *worker)
     return worker->torture->handles[random_below(&worker->random, 2)];
 }
 
-/* A random part of an extent of its own; the extent, marked busy. */
+/* Chooses a random part of one of the thread's extents, and marks the extent
+ * busy. */
 static struct extent *submit_write(struct worker *worker, int number,
                                    struct answer *answer)
 {
@@ -96,7 +97,8 @@ static struct extent *submit_write(struct worker *worker, int number,
     return extent;
 }
 
-/* What was read of its own extents that no write of this batch touched. */
+/* Compares the bytes of the thread's own extents that no write of this batch
+ * touched. */
 static void check_read(struct worker *worker, int64_t offset, size_t bytes,
                        struct extent *const *batch)
 {
@@ -120,7 +122,7 @@ static void check_read(struct worker *worker, int64_t offset, size_t bytes,
 
 static void judge(struct worker *worker, int ret)
 {
-    /* The answer lies on the stack, and may still come. */
+    /* The answer is on the stack, and the callback may still come. */
     if (ret == INT_MIN)
         bail("no callback in ten seconds");
     if (ret && worker->errors++ == 0)
@@ -160,8 +162,8 @@ static void one_batch(struct worker *worker)
         worker->errors += blkalign_flush(some_handle(worker)) != 0;
 }
 
-/* The same by a synchronous call: here a busy extent cannot be in the way,
- * so the whole read is checked. */
+/* The same by a synchronous call: no extent is busy now, so the whole read is
+ * checked. */
 static void one_synchronous(struct worker *worker)
 {
     struct extent *none[BATCH] = { NULL };
@@ -285,7 +287,7 @@ int main(void)
             skip(bed.why_not, "%s: torture", bed.name);
             continue;
         }
-        /* After the first round of modes one without merging. */
+        /* After the first round of modes one round without merging. */
         for (turn = 0; turn < TURNS; turn++, turns++) {
             run(&bed, turns / MODES % 2 ? BLKALIGN_O_NO_MERGE : 0,
                 seed + turn, ms);

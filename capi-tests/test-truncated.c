@@ -1,6 +1,6 @@
 /*
- * A file or disk that others have made shorter, without a word: who reaches
- * behind its end fails at once, and the log is told why.
+ * A file or disk that another program has made shorter without notice: a
+ * request behind the new end fails at once, and the log says why.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -36,7 +36,7 @@ static void hear(void *opaque, int level, const char *message)
     pthread_mutex_unlock(&lock);
 }
 
-/* The message that names the end, once more, and few I/Os for it. */
+/* The message that names the new end comes once, after few I/Os. */
 static void told(blkalign_handle *handle, const blkalign_stats *before,
                  int64_t end, const char *words)
 {

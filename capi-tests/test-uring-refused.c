@@ -1,6 +1,6 @@
 /*
- * Where io_uring is refused: by seccomp, as container runtimes do, or for
- * want of descriptors.  Each case is a child with its own rules.
+ * io_uring is refused: by seccomp, as container runtimes do, or by a lack of
+ * descriptors. Each case is a child with its own rules.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -72,7 +72,7 @@ static void count_reasons(void *opaque, int level, const char *message)
                       strstr(message, "threads instead of io_uring");
 }
 
-/* Exit status: 0, or which expectation failed first. */
+/* Exit status: 0, or the number of the first expectation that failed. */
 static int refused_at_open(int error, uint32_t completion)
 {
     blkalign_open_options options =
@@ -91,7 +91,7 @@ static int refused_at_open(int error, uint32_t completion)
     if (!strstr(blkalign_engine_reason(handle), "io_uring") ||
         !strstr(blkalign_engine_reason(handle), strerror(error)))
         return 3;
-    /* That was no failure. */
+    /* The open was no failure. */
     if (strlen(blkalign_errmsg()))
         return 10;
     if (!io_works(handle, 3))
@@ -118,7 +118,7 @@ static int with_setup_refused(int error, uint32_t completion)
     return refused_at_open(error, completion);
 }
 
-/* A ring may be made, and is of no use. */
+/* A ring can be made, but not entered. */
 static int with_enter_refused_before(int error, uint32_t completion)
 {
     if (refuse(__NR_io_uring_enter, error))
@@ -126,8 +126,8 @@ static int with_enter_refused_before(int error, uint32_t completion)
     return refused_at_open(error, completion);
 }
 
-/* Refused only after the ring was made, with requests on their way: all of
- * them end, once and well, and so do those that come. */
+/* Refused only after the ring was made, with requests under way: all of them
+ * end, once and with success, and so do later ones. */
 static int with_enter_refused(int error, uint32_t completion)
 {
     blkalign_open_options options =
@@ -196,7 +196,7 @@ static void *submit_part(void *opaque)
     return NULL;
 }
 
-/* Four threads submit, and wait, while it comes. */
+/* Four threads submit and wait while the filter is installed. */
 static int with_threads(int error, uint32_t completion)
 {
     blkalign_open_options options =
@@ -229,7 +229,7 @@ static int with_threads(int error, uint32_t completion)
     return blkalign_close(parts[0].handle) ? 3 : 0;
 }
 
-/* An eventfd can't be given to the ring any more. */
+/* The ring cannot get an eventfd any more. */
 static int with_register_refused(int error, uint32_t completion)
 {
     blkalign_open_options options =
@@ -251,7 +251,7 @@ static int with_register_refused(int error, uint32_t completion)
     return blkalign_close(handle) ? 4 : 0;
 }
 
-/* Nobody comes by: a thread sleeps in the ring, others submit. */
+/* No thread polls otherwise: one thread sleeps in the ring, others submit. */
 static void *poll_for_ever(void *handle)
 {
     while (blkalign_poll(handle, 1, -1) < 1)
@@ -289,8 +289,8 @@ static int with_a_sleeper(int error, uint32_t completion)
     return blkalign_close(handle) ? 4 : 0;
 }
 
-/* Opens with ever more descriptors left: an error or a handle that works,
- * and nothing left behind. */
+/* Opens with ever more descriptors left: the result is an error or a handle
+ * that works, and nothing is left behind. */
 static int without_descriptors(int completion)
 {
     blkalign_open_options options = options_of(

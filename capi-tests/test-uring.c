@@ -1,7 +1,7 @@
 /*
- * The io_uring engine where rings have their own ideas: the shortest queue,
- * submitters that end, many handles, a handle closed with everything in
- * flight, and what it says of itself.
+ * The io_uring engine in special cases: the shortest queue, submitters that
+ * end, many handles, a handle closed with everything in flight, and what the
+ * engine reports of itself.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -128,7 +128,7 @@ static void *submit_part(void *opaque)
     return NULL;
 }
 
-/* Threads that are gone when their requests complete; four at a time. */
+/* Four threads at a time that have ended when their requests complete. */
 static void submitters_that_end(uint32_t completion)
 {
     blkalign_open_options options = ring_options(completion);
@@ -193,7 +193,8 @@ static void many_handles(void)
         }
         if (round == 1)
             most = proc_descriptors() - descriptors;
-        /* Each waits at most for those before it: polled in that order. */
+        /* Each request waits at most for those before it: polled in that
+         * order. */
         failed += failures(HANDLES * 6);
         for (i = 0; i < HANDLES; i++)
             failed += blkalign_close(handles[i]) != 0;

@@ -1,6 +1,6 @@
 /*
  * Vectors of any shape: longer than the system takes, with empty elements,
- * with the same memory twice, at every misalignment of address.
+ * with the same memory twice, at every misalignment of addresses.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -19,8 +19,8 @@ static struct bed bed;
 static blkalign_handle *handle;
 static uint8_t *disk, *memory;
 
-/* Writes by the vector, looks behind the library's back, then reads by the
- * same vector.  The elements lie in `memory` without overlap. */
+/* Writes with the vector, checks behind the library's back, then reads with
+ * the same vector. The elements lie in `memory` without overlap. */
 static void there_and_back(int64_t offset, const struct iovec *iov,
                            int count, const char *words)
 {
@@ -104,7 +104,7 @@ static void empty_elements(void)
     there_and_back(2 * BLOCK, iov, 9, "empty elements between blocks");
 }
 
-/* A Windows guest reads what it does not want into one page. */
+/* A Windows guest reads bytes that it does not want into one page. */
 static void the_same_memory_twice(void)
 {
     struct iovec iov[4] = { { memory, BLOCK }, { memory + BLOCK, BLOCK },

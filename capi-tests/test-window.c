@@ -1,7 +1,7 @@
 /*
- * A window of odd base and length is a disk of its own: all of it can be
+ * A window of odd offset and length is a disk of its own: all of it can be
  * reached, nothing beside it is read into a caller's memory or written, and
- * two windows that meet inside a block do not hurt each other.
+ * two windows that meet inside a block do not damage each other.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -111,7 +111,7 @@ static void no_window(struct bed *bed, int64_t offset, int64_t bytes)
     blkalign_close(first);
 }
 
-/* The memory around what is read stays, at each odd place. */
+/* The memory around a read is unchanged, at each odd place. */
 static void reads(struct bed *bed)
 {
     blkalign_handle *handle = open_window(bed, BASE, LENGTH);
@@ -133,7 +133,7 @@ static void reads(struct bed *bed)
     blkalign_close(handle);
 }
 
-/* Writes, zeros and discards at random, to the very ends. */
+/* Random writes, zeros and discards, up to the very ends. */
 static void changes(struct bed *bed, uint64_t random)
 {
     blkalign_handle *handle = open_window(bed, BASE, LENGTH);
@@ -151,7 +151,7 @@ static void changes(struct bed *bed, uint64_t random)
         at = BASE + offset;
         if (kind == 0) {
             failed += blkalign_pdiscard(handle, offset, bytes) != 0;
-            /* Its bytes are anything now. */
+            /* The discarded bytes are anything now. */
             kind = 2;
         }
         if (kind == 1) {
@@ -210,7 +210,7 @@ static void *work(void *opaque)
     return NULL;
 }
 
-/* Three windows side by side, borders inside blocks, at once. */
+/* Three windows side by side with borders inside blocks, all at once. */
 static void neighbours(struct bed *bed, uint64_t seed)
 {
     static const int64_t borders[] = { BASE, BASE + 2 * BLOCK + 77,

@@ -1,6 +1,6 @@
 /*
- * The guest's own memory reaches the driver wherever its alignments allow
- * that; only elements that it would refuse go through other memory.
+ * The guest's own memory reaches the driver wherever the driver's alignments
+ * allow that; only elements that the driver would refuse are copied.
  */
 #include "common_aio.h"
 #include "common_run.h"
@@ -17,7 +17,8 @@ static struct sim *sim;
 static blkalign_handle *handle;
 static uint8_t *memory;
 
-/* Runs it both ways; how many guest elements the driver must have seen. */
+/* Reads and writes; returns how many elements of the guest the driver must
+ * have seen. */
 static void in_place(int64_t offset, const struct iovec *iov, int count,
                      int hits, const char *words)
 {
@@ -58,7 +59,7 @@ static void one_element(void)
     element.iov_base = memory;
     element.iov_len = 100;
     in_place(0, &element, 1, 0, "100 bytes");
-    /* What pads it would have an odd length itself. */
+    /* The padding would have an odd length itself. */
     element.iov_len = 512;
     in_place(BLOCK - 100, &element, 1, 0, "512 bytes at an odd offset");
     before = after;

@@ -1,7 +1,7 @@
 /*
- * Linux neither zeroes nor discards what another opener of a disk, who has
- * it for itself, keeps dirty in the page cache.  That passes: the library
- * must not take it for a disk that does not know how.
+ * Linux refuses zeros and discards while another opener, who has the disk
+ * exclusively, keeps dirty pages of it in the page cache. The refusal passes:
+ * the library must not conclude that the disk has no such operation.
  */
 #include "common_disk.h"
 #include "common_run.h"

@@ -1,7 +1,8 @@
 /*
- * Zero writes as a driver sees them: it is told where it knows how, and for
- * whole blocks only; where it does not it is asked once and written to,
- * unless the caller rather has -ENOTSUP; and errors leave no half.
+ * Zero writes as a driver sees them: the driver's operation is used if there
+ * is one, and for whole blocks only. A driver that refuses is asked once, and
+ * zeros are written, unless the caller prefers -ENOTSUP. A request that fails
+ * is not half done.
  */
 #include "common_aio.h"
 #include "common_mode.h"

@@ -1,7 +1,7 @@
 /*
  * Zero writes change their own bytes and no others: every range around the
  * edges of three blocks, on every kind of storage, many at once, against a
- * model of each byte; and where they may unmap, the file gives space back.
+ * model of each byte; and with MAY_UNMAP the file frees space.
  */
 #include "common_aio.h"
 #include "common_disk.h"
@@ -20,7 +20,7 @@
 #define BLOCK 4096
 #define WINDOW (3 * BLOCK)
 #define SLOTS 64
-/* A block between two windows, so that only edges could meet. */
+/* A block between two windows, so that requests could meet only at edges. */
 #define STRIDE (WINDOW + BLOCK)
 #define DISK_BYTES (SLOTS * STRIDE)
 
@@ -31,7 +31,7 @@ static int64_t points[POINTS_MAX];
 static int points_count;
 static uint8_t *pattern, *model, *got;
 
-/* FUA is rare, since a disk takes its time for it. */
+/* FUA is rare, since disks are slow with it. */
 static uint32_t flags_of(uint64_t request)
 {
     return (request % 2 ? BLKALIGN_REQ_MAY_UNMAP : 0) |
@@ -58,7 +58,7 @@ struct rounds {
     uint64_t requests;
 };
 
-/* Collects what was submitted, and compares the whole disk. */
+/* Collects the results of all requests, and compares the whole disk. */
 static void end_round(struct rounds *rounds)
 {
     int64_t i;
@@ -105,7 +105,7 @@ static void every_range(struct bed *bed, uint32_t open_flags, int nth)
 {
     blkalign_open_options options = mode_options(open_flags);
     struct rounds rounds;
-    /* Kinds of storage that take turns miss different ones. */
+    /* Kinds of storage that take turns leave out different ranges. */
     int i, j, number = (int)bed->kind;
 
     memset(&rounds, 0, sizeof(rounds));
@@ -125,7 +125,7 @@ static void every_range(struct bed *bed, uint32_t open_flags, int nth)
     is_int(blkalign_close(rounds.handle), 0, "%s: close", bed->name);
 }
 
-/* Long ones, split and in one piece, beside sub-block writes. */
+/* Long ranges, split and in one piece, beside sub-block writes. */
 static void the_whole_disk(struct bed *bed)
 {
     blkalign_open_options options = mode_options(0);

@@ -1,17 +1,17 @@
 /*
- * An acquire fence for ThreadSanitizer, which has none: it takes each last
- * drop of an Arc for a race.  There a thread counts down with release, and
- * fences if that was the last reference:
+ * An acquire fence for ThreadSanitizer, which has none and therefore takes the
+ * last drop of each Arc for a race. The thread that drops an Arc counts down
+ * with release, and executes a fence if that was the last reference:
  *
  *     if (fetch_sub(&count, 1, release) != 1) return;
  *     fence(acquire);     -- orders us behind all who counted down before
  *     free(...);
  *
- * By the rules of C11 the fence acquires what was released at `count`, so
- * here it does: the place that its thread has counted down last.  Nothing
- * else is hidden; a count without fence or without release still is a race.
- * Every reference to the two functions leads here (ld --wrap).  Compiled
- * without -fsanitize=thread.
+ * By the rules of C11 the fence acquires what was released at `count`. Here
+ * the fence acquires at the place that its thread has counted down last.
+ * Nothing else is hidden: a count without fence or without release is still
+ * reported as a race. Every reference to the two functions leads here (ld
+ * --wrap). Compiled without -fsanitize=thread.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +22,8 @@ uint64_t __wrap___tsan_atomic64_fetch_sub(volatile uint64_t *at,
                                           uint64_t less, int order);
 void __real___tsan_atomic_thread_fence(int order);
 void __wrap___tsan_atomic_thread_fence(int order);
-/* From the runtime: `at` is only a name, and need not be memory any more. */
+/* From the runtime: `at` is only a name, and need not be valid memory any
+ * more. */
 void __tsan_acquire(void *at);
 
 static __thread void *counted_down;

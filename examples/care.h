@@ -1,4 +1,4 @@
-/* Before an example overwrites PATH.
+/* What an example checks before it overwrites PATH.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef CARE_H
 #define CARE_H
@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* Whoever starts this without descriptor 0, 1 or 2 must not find its words in
- * a file. A device that is mounted, or in use in some other way, is refused;
- * a free one is kept from others until the end. */
+/* A program that is started without descriptor 0, 1 or 2 must not write its
+ * messages into the file. A device that is mounted, or in use in another way,
+ * is refused; a free device is kept from others until the program ends. */
 static void take_care(const char *path)
 {
     struct stat status;

@@ -1,6 +1,6 @@
-/* epoll-loop PATH: an event loop of one thread that has a timer and a disk.
- * It keeps 32 writes of 512 bytes in flight, for a second, over what PATH
- * holds, then reads.           SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* epoll-loop PATH: an event loop of one thread with a timer and a disk. For a
+ * second it keeps 32 writes of 512 bytes in flight, which overwrite PATH, and
+ * then reads the data back.   SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 #include <blkalign.h>
 #include <inttypes.h>
@@ -23,7 +23,7 @@ static void stop(const char *why)
     exit(EXIT_FAILURE);
 }
 
-/* What fails returns -errno, and blkalign_errmsg() has it in words. */
+/* A call that fails returns -errno, and blkalign_errmsg() describes it. */
 static int check(int64_t ret)
 {
     if (ret < 0)
@@ -52,7 +52,7 @@ static void done(void *opaque, int ret)
     in_flight--;
     job->rounds++;
     if (ticks < TICKS)
-        submit(job);                    /* goes out with its neighbours */
+        submit(job);                    /* is submitted with its neighbours */
 }
 
 int main(int argc, char **argv)

@@ -15,7 +15,7 @@ static int write_and_read(const char *path, char *sector, char *again)
     options.flags = BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT;
     ret = blkalign_open(path, &options, &disk);
     if (ret < 0)
-        return ret;                     /* -errno; the words: below */
+        return ret;                     /* -errno; main prints the words */
     ret = blkalign_pwrite(disk, 7 * 512, 512, sector, BLKALIGN_REQ_FUA);
     if (ret == 0)
         ret = blkalign_pread(disk, 7 * 512, 512, again, 0);

@@ -1,6 +1,6 @@
 /* guest-load PATH COPY: eight CPUs of a guest, each with a queue of its own,
- * write and read 512-byte sectors of PATH. COPY has the same bytes at first,
- * and is written alike.       SPDX-License-Identifier: MIT OR Apache-2.0 */
+ * write and read 512-byte sectors of PATH. COPY begins with the same bytes and
+ * gets the same writes.        SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _XOPEN_SOURCE 700
 #include <blkalign.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@ enum { CPUS = 8, SECTOR = 512, BATCH = 8 * SECTOR, ROUNDS = 1500 };
 static blkalign_handle *disk, *queues[CPUS];
 static char *copy;
 
-/* What fails returns -errno, and blkalign_errmsg() has it in words. */
+/* A call that fails returns -errno, and blkalign_errmsg() describes it. */
 static void check(int64_t ret)
 {
     if (ret < 0)
@@ -23,7 +23,7 @@ static void check(int64_t ret)
 /* The library calls this on a thread of its own, once for each request. */
 static void done(void *opaque, int ret)
 {
-    (void)opaque;                       /* a real guest would be told ret */
+    (void)opaque;                       /* a hypervisor would pass ret on */
     check(ret);
 }
 
@@ -39,7 +39,7 @@ static void submit(blkalign_handle *queue, char *memory, int64_t at, int dice)
     }
 }
 
-/* Eight neighbouring sectors at once; a block of 4096 is used by two CPUs. */
+/* Eight neighbouring sectors at once; two CPUs share a block of 4096. */
 static void *run_cpu(void *opaque)
 {
     blkalign_handle **queue = opaque;
@@ -91,7 +91,7 @@ int main(int argc, char **argv)
     }
     for (i = 0; i < CPUS; i++)
         pthread_join(threads[i], NULL);
-    check(blkalign_flush(disk));        /* of what all queues wrote */
+    check(blkalign_flush(disk));        /* what all queues wrote */
     show_stats(queues, CPUS);
     for (i = 0; i < CPUS; i++)
         check(blkalign_close(queues[i]));

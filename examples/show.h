@@ -1,4 +1,4 @@
-/* What the examples print: why they stop, how far they are, the counters.
+/* What the examples print: errors, progress, counters.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef SHOW_H
 #define SHOW_H
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Ends the program. Only the first thread that wants to gets to exit(). */
+/* Ends the program. Only the first thread that calls this gets to exit(). */
 static void stop(const char *why)
 {
     static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
@@ -20,7 +20,7 @@ static void stop(const char *why)
     exit(EXIT_FAILURE);
 }
 
-/* The first CPU tells for all. */
+/* The first CPU prints for all. */
 static void show_progress(int cpu, int round, int rounds)
 {
     if (cpu == 0 && round % (rounds / 10) == 0) {
@@ -39,7 +39,7 @@ static void show_row(const char *name, const blkalign_stats *stats)
            stats->storage_writes);
 }
 
-/* A row for each queue, and one for all. */
+/* A row for each queue, and a total. */
 static void show_stats(blkalign_handle *const *queues, int count)
 {
     blkalign_stats total = BLKALIGN_STATS_INIT;

@@ -1,7 +1,6 @@
-/* strict-driver PATH COPY: the load of guest-load.c where there is no disk of
- * 4096-byte blocks. The file PATH is put behind a driver of our own that
- * refuses what such a disk refuses.
- *
+/* strict-driver PATH COPY: the load of guest-load.c without a disk of
+ * 4096-byte blocks. The file PATH is behind a driver of our own that refuses
+ * what such a disk refuses.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _DEFAULT_SOURCE                 /* preadv, pwritev */
 #include <blkalign.h>
@@ -19,7 +18,7 @@ enum { BLOCK = 4096, ADDRESS = 512, LENGTH = 512 };
 
 static int file;
 
-/* What Linux says to O_DIRECT on a disk of 4096-byte blocks. */
+/* What Linux answers to O_DIRECT on a disk of 4096-byte blocks. */
 static int refused(int64_t offset, int64_t bytes, const struct iovec *iov,
                    int iovcnt)
 {
@@ -71,7 +70,7 @@ static int64_t strict_getlength(void *opaque)
     return fstat(file, &status) < 0 ? -errno : (int64_t)status.st_size;
 }
 
-/* Stands in for blkalign_open() below. */
+/* Takes the place of blkalign_open() in guest-load.c. */
 static int strict_open(const char *path, const blkalign_open_options *options,
                        blkalign_handle **out)
 {

@@ -1,5 +1,5 @@
 /*
- * blkalign: I/O of any size at any offset on storage that only takes large
+ * blkalign: I/O of any size at any offset on storage that only takes large,
  * aligned blocks.
  *
  *     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
@@ -11,31 +11,31 @@
  *     blkalign_pwrite(disk, 512, 7, "example", 0);
  *     blkalign_close(disk);
  *
- * Results. 0 or positive is success, negative is -errno, with words in
- * blkalign_errmsg().
+ * Results. 0 or a positive number is success. A negative number is -errno, and
+ * blkalign_errmsg() describes the failure in words.
  *
- * Structs whose first field is `size` grow with the library. Start each from
- * its INIT macro, which sets the size and zeroes the rest. What a shorter
- * struct lacks counts as zero; what a longer one has beyond the library's must
- * be zero (-E2BIG). Unknown flags are -EINVAL.
+ * Structs whose first field is `size` may grow with the library. Start each
+ * from its INIT macro, which sets `size` and makes the rest zeros. A field
+ * that a shorter struct lacks counts as zero. Bytes of a longer struct that
+ * this library does not know must be zero, else a call fails with -E2BIG.
+ * Unknown flags are -EINVAL.
  *
- * Units. Offsets, lengths and alignments are bytes, everywhere.
+ * Units. Offsets, lengths and alignments are in bytes. Alignments are powers
+ * of two.
  *
- * Threads. Every function may be called from any thread at any time, but
- * nothing may use a handle once blkalign_close() has begun, and callbacks may
- * not call what waits. Threads of the library block all signals but those of
- * their own faults (SIGBUS, where a caller's memory is gone, SIGSEGV, SIGSYS
- * and so on), which a handler of the program sees; descriptors of the library
- * are close-on-exec. A process that forks must not use its handles in the
- * child. With io_uring, unless callbacks come by BLKALIGN_COMPLETION_EVENTFD,
- * slow system calls of a thread that submits may end with EINTR.
+ * Threads. Any thread may call any function at any time, with two exceptions:
+ * no thread may use a handle once blkalign_close() has begun, and a callback
+ * may not call a function that waits. Threads of the library block all signals
+ * but those of their own faults, such as SIGBUS. Descriptors of the library
+ * are close-on-exec. A child process must not use handles of its parent. With
+ * io_uring, slow system calls of a thread that submits requests may fail with
+ * EINTR, except with BLKALIGN_COMPLETION_EVENTFD. See blkalign(7), "Threads"
+ * and "Fork".
  *
- * Cancellation. No function is a cancellation point: a thread that
- * pthread_cancel(3) is used on acts on it when the call is over, whether its
- * cancel type is deferred or asynchronous, so such a call takes effect as any
- * other. The same holds for callbacks in blkalign_poll(), blkalign_drain()
- * and blkalign_close(), for a driver's functions and for the log's hook; they
- * must not enable cancellation. Threads of the library cannot be cancelled.
+ * Cancellation. No function is a cancellation point. pthread_cancel(3) takes
+ * effect when the call is over, so that the call is always complete.
+ * Callbacks, driver functions and log hooks must not enable cancellation. See
+ * blkalign(7), "Cancellation of threads".
  *
  * This file is generated from src/header and src/capi by `make header`.
  *
@@ -65,8 +65,9 @@
       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /**
- * Version of this header: 0.1.0. This is its first number;
- * blkalign_version() tells the version of the library in use.
+ * Version of this header: 0.1.0. This macro is the first number.
+ * blkalign_version() returns the version of the library that the program runs
+ * with.
  */
 #define BLKALIGN_VERSION_MAJOR 0
 /** The second number of the version. */
@@ -74,513 +75,577 @@
 /** The third number of the version. */
 #define BLKALIGN_VERSION_PATCH 0
 
-/** Open for reading and writing. Without it a write fails with -EPERM. */
+/**
+ * Open for reading and writing. Without this flag a write fails with -EPERM.
+ */
 #define BLKALIGN_O_RDWR (1 << 0)
 /**
- * Use O_DIRECT. Opening fails where the file system has none, and with -EBUSY
- * where this process has handles of the object that go through the page
- * cache, unless BLKALIGN_O_BUFFERED_OK. Without this flag a handle uses the
- * page cache, but O_DIRECT where others of the object do: side by side the two
- * would lose each other's writes. blkalign_limits.direct tells.
+ * Use O_DIRECT. Opening fails with -EINVAL if the file system has no O_DIRECT,
+ * and with -EBUSY if this process has the object open through the page cache.
+ * BLKALIGN_O_BUFFERED_OK allows the page cache in both cases.
+ *
+ * Without BLKALIGN_O_DIRECT a handle uses the page cache, unless other handles
+ * of the object in this process use O_DIRECT: then this handle uses O_DIRECT,
+ * too. blkalign_limits.direct tells which of the two a handle uses. See
+ * blkalign(7), "Direct I/O".
  */
 #define BLKALIGN_O_DIRECT (1 << 1)
 /**
- * Where O_DIRECT is not to be had, or this process has the object open through
- * the page cache already, use the page cache; blkalign_limits.direct tells.
+ * Use the page cache if O_DIRECT is not available, or if this process has the
+ * object open through the page cache already. blkalign_limits.direct tells.
  */
 #define BLKALIGN_O_BUFFERED_OK (1 << 2)
-/** Create the file if it is missing. */
+/** Create the file if it does not exist, with mode 0666 less the umask. */
 #define BLKALIGN_O_CREATE (1 << 3)
 /**
- * Writes past the end extend the file, reads past the end give zeros. Not for
- * block devices, not with a window, and not for drivers without truncate:
- * opening is -EINVAL.
+ * Writes past the end make the file longer, and reads past the end return
+ * zeros. Opening fails with -EINVAL for a block device, for a window and for a
+ * driver without a truncate function.
  */
 #define BLKALIGN_O_RESIZE (1 << 4)
-/** Let discard deallocate. Without it discards do nothing, with success. */
+/**
+ * Let a discard deallocate storage. Without this flag a discard succeeds and
+ * does nothing.
+ */
 #define BLKALIGN_O_UNMAP (1 << 5)
 /** Treat every write as if it carried BLKALIGN_REQ_FUA. */
 #define BLKALIGN_O_WRITETHROUGH (1 << 6)
-/** Do nothing for a flush: for disks that are thrown away after a crash. */
+/**
+ * A flush succeeds and does nothing. For disks that are thrown away after a
+ * crash.
+ */
 #define BLKALIGN_O_NO_FLUSH (1 << 7)
 /**
- * Copy the data of a write at submit: what the guest does to its memory after
- * that does not matter. Each write in flight takes as much memory again; if
- * there is none the call is -ENOMEM. Statistics count such writes as bounced.
+ * Copy the data of each write when the write is submitted. A guest may then
+ * change its memory at once. The copies take as much memory as the writes in
+ * flight; a submission without memory for its copy fails with -ENOMEM.
+ * blkalign_stats counts such writes as bounced.
  */
 #define BLKALIGN_O_STABLE_WRITES (1 << 8)
 /**
- * Never merge queued writes of parts of one block. Reads of a batch still
- * share a block, and its adjacent I/Os still go out as one.
+ * Never merge queued writes to parts of one block into one write. Reads of one
+ * batch still share a block, and adjacent I/Os of one batch still go out as
+ * one I/O.
  */
 #define BLKALIGN_O_NO_MERGE (1 << 9)
 /**
- * Lock the image as QEMU does, against other processes that do so, QEMU and
- * its tools among them: shared OFD locks on the bytes 100 to 103 ("I use")
- * and 200 to 203 ("I do not share"), which need not exist. Opening is -EAGAIN
- * where another process contradicts; the words name the byte and what it
- * means.
- *
- * A handle for writing is alone: no other writer, and no reader that takes
- * locks as ours do. Handles for reading share the file with other readers,
- * not with a writer. As beside a guest of QEMU, a tool that reads whatever
- * there is (qemu-io -r -f raw, -U) is let in all the same.
- *
- * The locks belong to the file in this process: its handles with this flag
- * share them, and have locked what they need together, until the last one is
- * closed. Where one more handle cannot have what it needs, its opening fails
- * and the others keep what they have. Handles without the flag take no part.
- * An own descriptor of the program that has such locks counts as another
- * process. A child after fork keeps the locks, until it calls exec or ends,
- * if this process ends without closing its handles. The locks of a writer
- * that is killed last until its last I/O is over: who takes its place tries
- * again after -EAGAIN. Not for a blkalign_driver: -EINVAL. Where there are no
- * such locks: -ENOTSUP, -ENOLCK.
+ * Lock the image file as QEMU does, against other processes that take these
+ * locks. A handle for writing excludes every other process that writes or that
+ * takes locks for reading; handles for reading exclude writers. Opening fails
+ * with -EAGAIN if another process holds a conflicting lock, with -ENOTSUP or
+ * -ENOLCK if the file system has no such locks, and with -EINVAL for a
+ * blkalign_driver. See blkalign(7), "Image locks".
  */
 #define BLKALIGN_O_LOCK (1 << 10)
 
 /**
- * The library chooses the engine: io_uring for files and devices where the
- * system lets it (Linux 5.11, no seccomp filter or sysctl against it), else
- * threads; always threads for a blkalign_driver. blkalign_limits.engine tells
- * which engine it is, and blkalign_engine_reason() why io_uring was refused.
+ * The library chooses the engine: io_uring for files and devices if the system
+ * allows it (Linux 5.11 or newer, no seccomp filter or sysctl that forbids
+ * it), else threads. A blkalign_driver always gets threads.
+ * blkalign_limits.engine tells which engine a handle uses, and
+ * blkalign_engine_reason() tells why io_uring was refused.
  */
 #define BLKALIGN_ENGINE_AUTO 0
-/** Threads of the library do the I/O, by calls that block. */
+/** Threads of the library do the I/O, with system calls that block. */
 #define BLKALIGN_ENGINE_THREADS 1
 /**
- * io_uring: where the system refuses it opening fails, with the kernel's
- * errno. A blkalign_driver has its own ways and always gets threads. Should
- * the system refuse io_uring later (a seccomp filter that was put on), threads
- * take over, whichever engine was asked for; no request fails by it.
+ * io_uring. Opening fails with the kernel's errno if the system refuses
+ * io_uring. A blkalign_driver always gets threads. If the system refuses
+ * io_uring after the open (a seccomp filter that is installed later, for
+ * example), threads take over and no request fails because of that; this holds
+ * for BLKALIGN_ENGINE_AUTO as well.
  */
 #define BLKALIGN_ENGINE_IO_URING 2
 
-/** Callbacks one at a time per handle, on a thread of the library. */
+/** Callbacks run on threads of the library, one at a time for each handle. */
 #define BLKALIGN_COMPLETION_SERIAL 0
-/** Callbacks on any thread of the pool, in parallel. */
+/** Callbacks run on threads of the library, several at a time. */
 #define BLKALIGN_COMPLETION_CONCURRENT 1
 /**
- * Callbacks only inside blkalign_poll(), blkalign_drain() and
- * blkalign_close(), on the thread that calls these. See
+ * Callbacks run only inside blkalign_poll(), blkalign_drain() and
+ * blkalign_close(), on the thread that calls one of these. See
  * blkalign_get_event_fd().
  */
 #define BLKALIGN_COMPLETION_EVENTFD 2
 
 /**
- * Durable when the callback runs. Accepted without effect on a read or flush.
+ * The data are durable when the callback runs. Has no effect on a read or a
+ * flush.
  */
 #define BLKALIGN_REQ_FUA (1 << 0)
 /**
- * Exclude every overlapping request, reads too, while this one runs. Accepted
- * without effect on a flush.
+ * Exclude every overlapping request, reads included, while this request runs.
+ * Has no effect on a flush.
  */
 #define BLKALIGN_REQ_SERIALISING (1 << 1)
 /**
- * -EBUSY, as the request's result, instead of waiting for an overlapping
- * request, be it an earlier one of its own batch. A block that is being
- * written in part is busy as a whole. Accepted without effect on a flush.
+ * The request's result is -EBUSY if it would have to wait for an overlapping
+ * request, which may be an earlier request of the same batch. While a part of
+ * a block is being written, the whole block counts as busy. Has no effect on a
+ * flush.
  */
 #define BLKALIGN_REQ_NO_WAIT (1 << 2)
-/** Writing zeros may deallocate. Only for requests that write zeros. */
+/** A zero write may deallocate storage. Only for zero writes. */
 #define BLKALIGN_REQ_MAY_UNMAP (1 << 3)
 /**
- * -ENOTSUP rather than writing zeros slowly. Only for requests that write
- * zeros.
+ * The result is -ENOTSUP if the storage has no operation for zeros, so that
+ * blocks of zeros would have to be written. Only for zero writes.
  */
 #define BLKALIGN_REQ_NO_FALLBACK (1 << 4)
 /**
- * Each element of the iovec lies in memory given to blkalign_register_buf().
- * Only for reads and writes.
+ * Each element of the iovec lies in memory that was registered with
+ * blkalign_register_buf(). Only for reads and writes.
  */
 #define BLKALIGN_REQ_REGISTERED_BUF (1 << 5)
 
-/** As blkalign_request.op, a read into `iov`: blkalign_aio_preadv(). */
+/**
+ * Value of blkalign_request.op: a read into `iov`, like blkalign_aio_preadv().
+ */
 #define BLKALIGN_OP_READ 1
-/** A write from `iov`: blkalign_aio_pwritev(). */
+/** A write from `iov`, like blkalign_aio_pwritev(). */
 #define BLKALIGN_OP_WRITE 2
-/** A write of zeros: blkalign_aio_pwrite_zeroes(). */
+/** A zero write, like blkalign_aio_pwrite_zeroes(). */
 #define BLKALIGN_OP_WRITE_ZEROES 3
-/** A discard: blkalign_aio_pdiscard(). */
+/** A discard, like blkalign_aio_pdiscard(). */
 #define BLKALIGN_OP_DISCARD 4
-/** A flush: blkalign_aio_flush(). */
+/** A flush, like blkalign_aio_flush(). */
 #define BLKALIGN_OP_FLUSH 5
 
-/** Who said what an alignment is: nobody did, the library assumed it. */
+/**
+ * Source of an alignment: a default of the library, because no other source
+ * named a value.
+ */
 #define BLKALIGN_SOURCE_DEFAULT 0
-/** The caller said it, in blkalign_open_options. */
+/** Source of an alignment: the caller, in blkalign_open_options. */
 #define BLKALIGN_SOURCE_OVERRIDE 1
 /**
- * The kernel said it to statx(2), as STATX_DIOALIGN or STATX_DIO_READ_ALIGN.
+ * Source of an alignment: statx(2), with STATX_DIOALIGN or
+ * STATX_DIO_READ_ALIGN.
  */
 #define BLKALIGN_SOURCE_STATX 2
-/** XFS said it to ioctl(2), as XFS_IOC_DIOINFO. */
+/** Source of an alignment: the ioctl XFS_IOC_DIOINFO of XFS. */
 #define BLKALIGN_SOURCE_DIOINFO 3
-/** The device said it to ioctl(2), as BLKSSZGET. */
+/** Source of an alignment: the ioctl BLKSSZGET of a block device. */
 #define BLKALIGN_SOURCE_BLKSSZGET 4
-/** Trial reads of the storage itself found it. */
+/** Source of an alignment: trial reads of the storage. */
 #define BLKALIGN_SOURCE_TRIAL 5
-/** The blkalign_driver said it. */
+/** Source of an alignment: the blkalign_driver. */
 #define BLKALIGN_SOURCE_DRIVER 6
 
-/**
- * How severe a message of the log is: something that the program wanted did
- * not happen.
- */
+/** Level of a log message: an operation that the program asked for failed. */
 #define BLKALIGN_LOG_ERROR 1
-/** It happened, but not in the way that was wanted. */
+/**
+ * Level of a log message: an operation succeeded in another way than the
+ * program asked for.
+ */
 #define BLKALIGN_LOG_WARNING 2
-/** What an operator wants to find in a log. */
+/**
+ * Level of a log message: events that an operator looks for, such as opens and
+ * closes.
+ */
 #define BLKALIGN_LOG_INFO 3
-/** For whoever looks for a fault. */
+/** Level of a log message: details for the search for a fault. */
 #define BLKALIGN_LOG_DEBUG 4
 
 /**
- * One open storage object: a file, a block device or a driver, with its own
- * options. Every function may be called for it from any thread at any time,
- * but nothing may use a handle after blkalign_close() began.
+ * One open storage object (a file, a block device or a driver) with the
+ * options of this open. Any thread may use a handle at any time. No thread may
+ * use a handle after a call of blkalign_close() for the handle has begun.
  */
 typedef struct blkalign_handle blkalign_handle;
 
 /**
- * How to open. Start from BLKALIGN_OPEN_OPTIONS_INIT. NULL in its place means
- * all defaults.
+ * Options of an open. Start from BLKALIGN_OPEN_OPTIONS_INIT. Functions that
+ * take a pointer to this struct accept NULL: all defaults.
  */
 typedef struct blkalign_open_options {
     /** sizeof(blkalign_open_options), as the INIT macro sets it. */
     size_t size;
-    /** Any of BLKALIGN_O_*, together. */
+    /** Any BLKALIGN_O_* flags, combined with `|`. */
     uint32_t flags;
-    /** One of BLKALIGN_ENGINE_*: who does the I/O. */
+    /** One of BLKALIGN_ENGINE_*: how I/O is done. */
     uint32_t engine;
     /** One of BLKALIGN_COMPLETION_*: where callbacks run. */
     uint32_t completion;
     /**
-     * Threads of this handle alone, at most 1024; 0: the pool that all
-     * handles share. They do the I/O of the thread engine, what io_uring
-     * cannot do, and callbacks, except with BLKALIGN_COMPLETION_EVENTFD.
+     * Number of threads that serve this handle alone, at most 1024. 0: the
+     * pool of threads that all handles share. These threads do the I/O of the
+     * thread engine, the I/O that io_uring cannot do, and run callbacks,
+     * except with BLKALIGN_COMPLETION_EVENTFD.
      */
     uint32_t workers;
-    /** Requests at the storage at once, at most 65536; 0: 64. */
+    /**
+     * Greatest number of requests at the storage at once, at most 65536. 0:
+     * 64. Further requests wait in the library.
+     */
     uint32_t queue_depth;
     /**
-     * Bytes, a power of two of at most 1 MiB: overrides what the probe would
-     * find for offset and total length; 0: probe.
+     * Alignment of offset and total length, in bytes: a power of two of at
+     * most 1 MiB, used in place of what the probe would find. 0: probe.
      */
     uint32_t request_alignment;
-    /** The same for addresses of memory. */
+    /**
+     * Alignment of memory addresses, with the same unit and range. 0: probe.
+     */
     uint32_t mem_alignment;
-    /** The same for the length of each element of an iovec. */
+    /**
+     * Alignment of the length of each iovec element, with the same unit and
+     * range. 0: probe.
+     */
     uint32_t segment_alignment;
     /**
-     * Bytes, a power of two: the default for requests that carry none; 0: no
-     * promise about torn reads. See blkalign_request.guest_block_size.
+     * Default for requests whose own `guest_block_size` is 0: bytes, a power
+     * of two of at most 1 MiB. 0: no promise about torn reads. See
+     * blkalign_request.guest_block_size.
      */
     uint32_t guest_block_size;
     /**
-     * Bytes. The handle shows only [window_offset, window_offset +
-     * window_length) of the object: offsets count from the window's start, and
-     * nothing outside is ever read into a caller's memory or changed. Neither
-     * needs to be aligned. Not with BLKALIGN_O_RESIZE.
+     * Start of the window, in bytes, at any offset. With a window the handle
+     * shows only the range [window_offset, window_offset + window_length) of
+     * the object. Offsets of requests count from the start of the window.
+     * Bytes outside the window are never changed and never copied into a
+     * caller's memory. Not with BLKALIGN_O_RESIZE.
      */
     int64_t window_offset;
-    /** Bytes; 0: to the end. */
+    /**
+     * Length of the window, in bytes, any number. 0: to the end of the object.
+     */
     int64_t window_length;
 } blkalign_open_options;
 
 /**
- * How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called
- * exactly once for each I/O that was started, from any thread, also before
- * the starting function has returned.
+ * Reports that an asynchronous I/O of a driver is done: `ret` is 0 or -errno.
+ * The driver calls this function exactly once for each I/O that was started,
+ * from any thread. The call may come before the function that started the I/O
+ * has returned.
  */
 typedef void (*blkalign_driver_done_fn)(void *token, int ret);
 
 /**
- * A caller's own storage: another hypervisor's back end, a network client, a
- * test. Start from BLKALIGN_DRIVER_INIT. The table is copied by
- * blkalign_open_driver(); `name` and what `opaque` names must stay until
- * `close`.
+ * The functions of a caller's own storage, for blkalign_open_driver(). Start
+ * from BLKALIGN_DRIVER_INIT. blkalign_open_driver() copies the struct; the
+ * string `name` and the object that `opaque` points to must stay valid until
+ * `close` is called.
  *
- * The library promises that every offset and length it passes is a multiple
- * of `request_alignment`, every address of `mem_alignment`, the length of
- * every iovec element of `segment_alignment` and never 0, and that no call
- * exceeds `max_transfer` or `max_segments`. So the length that getlength tells
- * must be a multiple of `request_alignment`: a last block that is there only
- * in part could be neither read nor written in keeping with that. (Of a file
- * the library reaches it through the page cache; a driver has no second way.)
- * Storage of an odd length has to round it, one way or the other.
+ * The library promises that every offset and every length is a multiple of
+ * `request_alignment`, that every address is a multiple of `mem_alignment`,
+ * that the length of every iovec element is a multiple of `segment_alignment`
+ * and never 0, and that no call exceeds `max_transfer` or `max_segments`.
+ * Hence the length that `getlength` returns must be a multiple of
+ * `request_alignment`; storage of another length has to round it up or down.
  *
- * `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and
- * BLKALIGN_REQ_NO_FALLBACK that the request has; a driver without FUA of its
- * own flushes instead.
+ * `flags` are those flags of the request that a driver can act on:
+ * BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and BLKALIGN_REQ_NO_FALLBACK. A
+ * driver that cannot do FUA in another way flushes after the write.
  *
- * The functions are called from threads of the library, or from the thread
- * that submits, many at once. `getlength`, a way to read and, for a writable
- * handle, a way to write must be there; the others may be NULL. Without a
- * flush function a flush succeeds.
+ * Threads of the library and threads that submit requests call these
+ * functions, several at a time. `getlength` and `preadv` or `aio_preadv` must
+ * not be NULL; for a writable handle neither must `pwritev` or `aio_pwritev`.
+ * The others may be NULL. Without a flush function a flush succeeds.
  */
 typedef struct blkalign_driver {
     /** sizeof(blkalign_driver), as BLKALIGN_DRIVER_INIT sets it. */
     size_t size;
-    /** What messages call the storage; may be NULL. */
+    /** The name of the storage in messages. NULL: "driver". */
     const char *name;
     /**
-     * What offset and length of every call are multiples of: bytes, a power
-     * of two of at most 1 MiB; 0: 1.
+     * Alignment of offset and length of every call, in bytes: a power of two
+     * of at most 1 MiB. 0: 1.
      */
     uint32_t request_alignment;
-    /** The same for the address of each element of `iov`. */
+    /**
+     * Alignment of the address of each element of `iov`, with the same unit
+     * and range. 0: 1.
+     */
     uint32_t mem_alignment;
     /**
-     * The same for the length of each element of `iov`; it must not exceed
-     * `request_alignment`.
+     * Alignment of the length of each element of `iov`, with the same unit and
+     * range, and not greater than `request_alignment`. 0: 1.
      */
     uint32_t segment_alignment;
     /**
-     * The most bytes in one call, at least `request_alignment`; 0: no limit.
+     * Greatest number of bytes in one call, at least `request_alignment`. 0:
+     * no limit.
      */
     uint32_t max_transfer;
-    /** The most elements of `iov` in one call; 0: no limit. */
+    /** Greatest number of elements of `iov` in one call. 0: no limit. */
     uint32_t max_segments;
     /**
-     * Returns the length of the object in bytes, or -errno. Needed. Asked by
-     * blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length();
-     * between two of these it changes by `truncate` alone.
+     * Returns the length of the object in bytes, or -errno. Must not be NULL.
+     * blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length()
+     * call it. Between two such calls only `truncate` may change the length.
      */
     int64_t (*getlength)(void *opaque);
     /**
-     * Synchronous: reads all of `bytes` and returns 0, or returns -errno.
-     * What a read leaves out though it says 0 never becomes bytes of other
-     * requests: it is zeros, or stays what the reader had there.
+     * Synchronous: reads `bytes` bytes and returns 0, or returns -errno. If
+     * the function returns 0 without filling all of the memory, the rest of
+     * the reader's buffer holds zeros or its old content, never bytes of other
+     * requests.
      */
     int (*preadv)(void *opaque, int64_t offset, int64_t bytes,
                   const struct iovec *iov, int iovcnt, uint32_t flags);
     /**
-     * Synchronous: writes all of `bytes` and returns 0, or returns -errno. The
-     * memory is not the driver's to change.
+     * Synchronous: writes `bytes` bytes and returns 0, or returns -errno. The
+     * driver must not change the memory.
      */
     int (*pwritev)(void *opaque, int64_t offset, int64_t bytes,
                    const struct iovec *iov, int iovcnt, uint32_t flags);
     /**
-     * Synchronous: makes durable what has been written, and returns 0 or
-     * -errno.
+     * Synchronous: makes all completed writes durable and returns 0, or
+     * returns -errno.
      */
     int (*flush)(void *opaque);
     /**
-     * Synchronous: is told that these bytes are not needed any more, and may
-     * read as anything; returns 0 or -errno. -ENOTSUP: it does not know how,
-     * which is success to the caller.
+     * Synchronous: takes note that the range is not needed any more and may
+     * read as anything. Returns 0 or -errno. -ENOTSUP: the driver cannot
+     * discard; the caller's discard succeeds nevertheless.
      */
     int (*pdiscard)(void *opaque, int64_t offset, int64_t bytes);
     /**
-     * Synchronous: makes these bytes zeros and returns 0, or returns -errno.
-     * -ENOTSUP: it does not know how, or not with these flags; zeros are then
-     * written, unless BLKALIGN_REQ_NO_FALLBACK.
+     * Synchronous: makes the range zeros and returns 0, or returns -errno.
+     * -ENOTSUP: the driver cannot do that, or not with these flags; the
+     * library then writes zeros, unless BLKALIGN_REQ_NO_FALLBACK is set.
      */
     int (*pwrite_zeroes)(void *opaque, int64_t offset, int64_t bytes,
                          uint32_t flags);
     /**
      * Synchronous: makes the object `length` bytes long, a multiple of
-     * `request_alignment`, and returns 0 or -errno; what comes reads as zeros.
+     * `request_alignment`. Returns 0 or -errno. A part that is added must read
+     * as zeros.
      */
     int (*truncate)(void *opaque, int64_t length);
     /**
-     * Called once, when the last handle of the object is closed; not when
-     * opening failed.
+     * Called once, when the last handle of the object is closed. Not called if
+     * blkalign_open_driver() failed.
      */
     void (*close)(void *opaque);
     /**
-     * As `preadv`, but asynchronous, and preferred to it: returns 0 and later
-     * calls done(token, ret) exactly once; or returns -errno and never calls
-     * `done`. `iov` is the library's and stays until `done`.
+     * The asynchronous form of `preadv`, used if both are there. Returns 0 and
+     * later calls done(token, ret) exactly once, or returns -errno and never
+     * calls `done`. `iov` belongs to the library and stays valid until `done`
+     * is called.
      */
     int (*aio_preadv)(void *opaque, int64_t offset, int64_t bytes,
                       const struct iovec *iov, int iovcnt, uint32_t flags,
                       blkalign_driver_done_fn done, void *token);
-    /** As `pwritev`, asynchronous in the way of `aio_preadv`. */
+    /**
+     * The asynchronous form of `pwritev`; return value and `done` as for
+     * `aio_preadv`.
+     */
     int (*aio_pwritev)(void *opaque, int64_t offset, int64_t bytes,
                        const struct iovec *iov, int iovcnt, uint32_t flags,
                        blkalign_driver_done_fn done, void *token);
-    /** As `flush`, asynchronous in the way of `aio_preadv`. */
+    /**
+     * The asynchronous form of `flush`; return value and `done` as for
+     * `aio_preadv`.
+     */
     int (*aio_flush)(void *opaque, blkalign_driver_done_fn done, void *token);
 } blkalign_driver;
 
 /**
- * Is told the result of a request, 0 or -errno, exactly once and never inside
- * the submitting call. By then the request has let go of its memory. In a
- * callback blkalign_aio_*() and the queries are fine; blkalign_drain(),
- * blkalign_close() and the synchronous calls are -EDEADLK, whichever handle
- * they are for. It must not throw or longjmp.
+ * Gets the result of a request in `ret`: 0 or -errno. The library calls it
+ * exactly once for each request, never inside the call that submits the
+ * request, and does not touch the memory of the request any more. A callback
+ * may submit requests and call functions that do not wait. blkalign_drain(),
+ * blkalign_poll(), blkalign_close() and the synchronous functions return
+ * -EDEADLK inside a callback, for every handle. A callback must not throw or
+ * longjmp.
  */
 typedef void (*blkalign_completion_fn)(void *opaque, int ret);
 
 /**
- * The general form of a request, for blkalign_aio_submit(). Start from
+ * A request of any kind, for blkalign_aio_submit(). Start from
  * BLKALIGN_REQUEST_INIT.
  */
 typedef struct blkalign_request {
     /** sizeof(blkalign_request), as the INIT macro sets it. */
     size_t size;
-    /** One of BLKALIGN_OP_*: what is to be done. */
+    /** One of BLKALIGN_OP_*: the operation. */
     uint32_t op;
-    /** Any of BLKALIGN_REQ_*, together. */
+    /** Any BLKALIGN_REQ_* flags, combined with `|`. */
     uint32_t flags;
-    /**
-     * Bytes from the start of the object, or of the window. A flush takes
-     * none: 0.
-     */
+    /** Bytes from the start of the object, or of the window. 0 for a flush. */
     int64_t offset;
-    /** Must equal the total of `iov` for a read or write; 0 for a flush. */
+    /**
+     * Length in bytes. Must equal the total length of `iov` for a read or
+     * write; 0 for a flush.
+     */
     int64_t bytes;
-    /** The memory to read into or write from; NULL for other requests. */
+    /** The memory to read into or to write from. NULL for other operations. */
     const struct iovec *iov;
-    /** Number of elements of `iov`: any number, empty ones are fine. */
+    /** Number of elements of `iov`, any number. Elements may be empty. */
     int iovcnt;
     /**
-     * Torn-read promise for this request, a power of two of at most 1 MiB; 0:
-     * the handle's. A request with one is atomic in units of so many bytes
-     * against every other request with one on the same object in this
-     * process: a read sees all or nothing of a write to such a unit. Up to
-     * blkalign_limits.atomic_write_unit_max so does a loss of power, of the
-     * units that a write covers as a whole (not a zero write), where the
-     * storage does not ask for more at once (XFS: a block of 4096).
+     * Torn-read promise of this request: bytes, a power of two of at most 1
+     * MiB. 0: the value of the handle. A request with such a promise is atomic
+     * in units of this many bytes against every other request with a promise
+     * on the same object in this process. See blkalign(7), "Torn reads", also
+     * for a loss of power.
      */
     uint32_t guest_block_size;
-    /** Gets the result. Must not be NULL. */
+    /** The callback that gets the result. Must not be NULL. */
     blkalign_completion_fn cb;
-    /** Handed to `cb`. */
+    /** Passed to `cb` unchanged. */
     void *opaque;
     /**
-     * Where the request's id is put, for blkalign_aio_cancel(); may be NULL.
-     * It is there before anything can come of the request, so `cb`, and
-     * whoever learns of the request from it, always finds it, whichever
-     * thread it runs on; what the submitting call returns may come later than
-     * `cb`. Must stay valid until that call returns. Left alone when the call
-     * fails. An id does not come back before 137 billion requests: that of one
-     * that is over is only -ENOENT.
+     * Where the library stores the request's id for blkalign_aio_cancel().
+     * NULL: nowhere. The id is stored before the request can have any effect,
+     * so that `cb` always finds it, on any thread; the return value of the
+     * submitting call may come later than `cb`. The pointer must stay valid
+     * until the submitting call returns. A call that fails stores nothing. An
+     * id is not used again before 137 billion requests: a cancel of a request
+     * that is over returns -ENOENT.
      */
     int64_t *id;
 } blkalign_request;
 
 /**
- * What one handle's storage needs and can do. Start from
- * BLKALIGN_LIMITS_INIT. All sizes and alignments are bytes.
+ * What the storage of a handle requires and can do, as blkalign_get_limits()
+ * reports it. Start from BLKALIGN_LIMITS_INIT. All sizes and alignments are
+ * bytes.
  */
 typedef struct blkalign_limits {
     /** sizeof(blkalign_limits), as the INIT macro sets it. */
     size_t size;
-    /** What offset and total length of every I/O are padded to. */
+    /**
+     * Alignment of offset and total length of every I/O at the storage. The
+     * library rounds requests out to it.
+     */
     uint32_t request_alignment;
     /**
-     * Buffer addresses that reach the storage without a copy. (Of a file or
-     * device, what covers only a part of a block is copied anyway.)
+     * Alignment of memory addresses that the storage takes without a copy. (On
+     * a file or device a part of a block is copied in any case.)
      */
     uint32_t mem_alignment;
-    /** Lengths of single elements of an iovec that do. */
+    /**
+     * Alignment of lengths of iovec elements that the storage takes without a
+     * copy.
+     */
     uint32_t segment_alignment;
-    /** One of BLKALIGN_SOURCE_*: who said what `request_alignment` is. */
+    /** One of BLKALIGN_SOURCE_*: the source of `request_alignment`. */
     uint32_t request_alignment_source;
-    /** The same of `mem_alignment`. */
+    /** One of BLKALIGN_SOURCE_*: the source of `mem_alignment`. */
     uint32_t mem_alignment_source;
-    /** The same of `segment_alignment`. */
+    /** One of BLKALIGN_SOURCE_*: the source of `segment_alignment`. */
     uint32_t segment_alignment_source;
-    /** What the device below can address; 0: not known. */
+    /** Smallest unit that the device below can address. 0: not known. */
     uint32_t logical_block_size;
-    /** What the device below writes in one piece; 0: not known. */
+    /** Unit that the device below writes in one piece. 0: not known. */
     uint32_t physical_block_size;
-    /** Length of a single I/O that the storage likes best; 0: not known. */
+    /** Length of a single I/O that the storage handles best. 0: not known. */
     uint32_t opt_transfer;
-    /** Longest single I/O; 0: no limit known. Longer requests are split. */
+    /**
+     * Greatest length of a single I/O. 0: no limit known. The library splits
+     * longer requests.
+     */
     uint32_t max_transfer;
     /**
-     * Most elements in one I/O; 0: no limit known. Requests with more are
-     * split.
+     * Greatest number of elements in one I/O. 0: no limit known. The library
+     * splits requests with more elements.
      */
     uint32_t max_segments;
     /**
-     * What the storage discards in one piece: of a device as sysfs says, of a
-     * file the block of its file system; 0: not known.
+     * Unit in which the storage discards: for a device the value in sysfs, for
+     * a file the block size of its file system. 0: not known.
      */
     uint32_t discard_alignment;
     /**
-     * What the storage makes zeros in one piece; else as `discard_alignment`.
+     * Unit in which the storage makes zeros, from the same sources. 0: not
+     * known.
      */
     uint32_t write_zeroes_alignment;
     /**
-     * Longest write that is all or nothing across a loss of power, as
-     * statx(2) promised at open; 0: nothing promised beyond the logical
-     * block, or the page cache is in between.
+     * Length of the longest write that is all or nothing across a loss of
+     * power, as statx(2) reported it at open. 0: statx(2) promised nothing
+     * beyond the logical block, or I/O goes through the page cache.
      */
     uint32_t atomic_write_unit_max;
-    /** 1: O_DIRECT is in use; 0: the page cache, or a driver. */
+    /** 1: the handle uses O_DIRECT. 0: the page cache, or a driver. */
     uint32_t direct;
-    /** The engine in use: one of BLKALIGN_ENGINE_*, never AUTO. */
+    /**
+     * The engine in use: one of BLKALIGN_ENGINE_*, never BLKALIGN_ENGINE_AUTO.
+     */
     uint32_t engine;
 } blkalign_limits;
 
 /**
- * Counters of one handle since it was opened. Start from BLKALIGN_STATS_INIT.
+ * Counters of one handle since it was opened, as blkalign_get_stats() reports
+ * them. Start from BLKALIGN_STATS_INIT.
  */
 typedef struct blkalign_stats {
     /** sizeof(blkalign_stats), as the INIT macro sets it. */
     size_t size;
-    /** Reads, from when they are submitted on. */
+    /** Reads that were submitted, finished or not. */
     uint64_t reads;
-    /** Writes, counted like reads. */
+    /** Writes that were submitted. */
     uint64_t writes;
-    /** Zero writes, counted like reads. */
+    /** Zero writes that were submitted. */
     uint64_t write_zeroes;
-    /** Discards, counted like reads. */
+    /** Discards that were submitted. */
     uint64_t discards;
-    /** Flushes, counted like reads. */
+    /** Flushes that were submitted. */
     uint64_t flushes;
-    /** Bytes that callers read, without what was read around them. */
+    /**
+     * Bytes that callers asked to read, without what the library read around
+     * them.
+     */
     uint64_t bytes_read;
-    /** Bytes that callers wrote, without what was written around them. */
+    /**
+     * Bytes that callers asked to write, without what the library wrote around
+     * them.
+     */
     uint64_t bytes_written;
-    /** Requests whose every guest byte moved without a copy. */
+    /**
+     * Requests of which every byte moved between caller's memory and storage
+     * without a copy.
+     */
     uint64_t zero_copy;
-    /** Requests with at least one guest byte copied. */
+    /** Requests of which at least one byte was copied. */
     uint64_t bounced;
     /** Requests that needed a read-modify-write. */
     uint64_t rmw;
-    /** Edge reads really issued. */
+    /** Edge reads that went to the storage. */
     uint64_t rmw_reads;
-    /** Edge reads saved: block covered, or its bytes still at hand. */
+    /**
+     * Edge reads that were saved, because writes covered the block together,
+     * or because the block's bytes were still in memory.
+     */
     uint64_t rmw_reads_skipped;
     /**
-     * Write requests that shared another request's write, which is counted
-     * for itself.
+     * Writes that went out as a part of another request's write. That other
+     * request does not count here.
      */
     uint64_t merged;
-    /** Requests that waited for an overlapping one. */
+    /** Requests that waited for an overlapping request. */
     uint64_t waits;
     /**
-     * Reads that the storage got; adjacent ones that went out as one count
-     * once.
+     * Reads at the storage. Adjacent reads that went out as one count once.
      */
     uint64_t storage_reads;
-    /** Writes that the storage got, counted like these reads. */
+    /**
+     * Writes at the storage. Adjacent writes that went out as one count once.
+     */
     uint64_t storage_writes;
-    /** Requests that failed; not those that were cancelled. */
+    /** Requests that failed. Requests that were cancelled do not count. */
     uint64_t errors;
-    /** Requests submitted that are not done yet. */
+    /** Requests that were submitted and are not done yet. */
     uint64_t in_flight;
     /**
-     * Times that the storage refused an alignment which it had accepted, and
-     * a larger one was found. Requests that started again because of that
-     * count again in rmw and merged. At most 8; then requests fail.
+     * How often the storage refused an alignment that it had accepted before,
+     * and trial reads found a larger one; at most 8 times, after which
+     * requests fail. Requests that start again after such a repair count again
+     * in `rmw` and `merged`.
      */
     uint64_t probe_repairs;
 } blkalign_stats;
 
 /**
- * Is told what happens inside the library: `level` is BLKALIGN_LOG_*,
- * `message` one line of UTF-8 without newline and control characters, valid
- * until it returns. Called on any thread, by several at a time, also inside
- * calls of the library; the library holds no lock meanwhile. It must not call
- * the library but for blkalign_version(), nor throw or longjmp. What the
- * library would say inside of it is lost.
+ * Gets one message of the log. `level` is one of BLKALIGN_LOG_*. `message` is
+ * one line of UTF-8 without newline and control characters, valid until the
+ * function returns. Any thread may call it, several at a time, also inside
+ * calls of the library; the library holds no lock meanwhile. The function must
+ * not throw or longjmp, and must not call the library, except for
+ * blkalign_version(). Messages that arise inside the function are lost.
  */
 typedef void (*blkalign_log_fn)(void *opaque, int level, const char *message);
 
@@ -589,244 +654,272 @@ extern "C" {
 #endif /* __cplusplus */
 
 /**
- * Opens a file or block device.
+ * Opens a file or a block device.
  *
  * `opts` may be NULL: all defaults, that is read-only through the page cache.
- * `*out` is written only on success. Handles of one file or device in this
- * process know of each other, whatever path they were opened by: their writes
- * never damage each other's neighbours. The first of them decides whether all
- * go with O_DIRECT or through the page cache: see BLKALIGN_O_DIRECT.
+ * `*out` is written only on success. All handles of one file or device in this
+ * process coordinate their requests, whatever path each was opened by. The
+ * first handle decides whether all use O_DIRECT or the page cache: see
+ * BLKALIGN_O_DIRECT.
  *
- * What the handle will need later it opens now: the program may give up its
- * rights afterwards, or its /proc. A handle has up to five descriptors: the
- * file's, buffered and for flushes too; its ring's; and that of
- * blkalign_get_event_fd().
+ * The open acquires everything that the handle needs later, so that the
+ * program may give up its privileges or its /proc afterwards. A handle has up
+ * to five descriptors: the file, the file again through the page cache and for
+ * flushes, the ring, and the descriptor of blkalign_get_event_fd().
+ * BLKALIGN_O_LOCK needs two more.
  *
- * Where io_uring was not ruled out and the system refuses it, the handle uses
- * threads and blkalign_engine_reason() tells why: see BLKALIGN_ENGINE_AUTO.
- * With BLKALIGN_ENGINE_IO_URING that is a failure: what io_uring_setup(2) and
- * io_uring_enter(2) say, -ENOSYS and -EPERM among them.
- *
- * Returns 0 or -errno: what open(2) says, and
- * -EROFS    BLKALIGN_O_RDWR, and the device is read-only (blockdev --setro);
- * -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
- *           that is no power of two, size not set, workers or queue_depth
- *           too large; BLKALIGN_O_DIRECT where there is none; a window that
- *           passes the end; BLKALIGN_O_RESIZE with a window, for a block
- *           device, or for a driver without truncate;
- * -E2BIG    opts is of a newer version and uses what this one does not have;
- * -EBUSY    BLKALIGN_O_DIRECT, while this process has it open through the page
- *           cache; BLKALIGN_O_BUFFERED_OK goes along instead;
- * -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
- *           words name its byte;
- * -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;
- * -ENOLCK   the same, as other file systems say it.
+ * Returns 0 or -errno: any error of open(2), with BLKALIGN_ENGINE_IO_URING
+ * also any error of io_uring_setup(2) and io_uring_enter(2) such as -ENOSYS or
+ * -EPERM, and
+ * -EINVAL   `path` or `out` is NULL; `opts` has an unknown flag or value, an
+ *           alignment that is no power of two, no size, or too great a number
+ *           of workers or queue_depth; BLKALIGN_O_DIRECT on a file system
+ *           without O_DIRECT; a window that passes the end; BLKALIGN_O_RESIZE
+ *           with a window, for a block device, or for a driver without
+ *           truncate;
+ * -E2BIG    `opts` comes from a newer version of the header and uses a field
+ *           that this library does not have;
+ * -EROFS    BLKALIGN_O_RDWR for a read-only device (blockdev --setro);
+ * -EBUSY    BLKALIGN_O_DIRECT without BLKALIGN_O_BUFFERED_OK, while this
+ *           process has the object open through the page cache;
+ * -EAGAIN   BLKALIGN_O_LOCK: another process holds a conflicting lock;
+ *           blkalign_errmsg() names the byte of the lock;
+ * -ENOTSUP  BLKALIGN_O_LOCK: the file system has no such locks;
+ * -ENOLCK   BLKALIGN_O_LOCK: the same, as other file systems report it.
  */
 int blkalign_open(const char *path, const blkalign_open_options *opts,
                   blkalign_handle **out);
 
 /**
- * Opens what a file descriptor refers to. The descriptor stays the caller's:
- * the handle has its own, and flags such as O_DIRECT of the caller's one are
- * left alone.
+ * Opens the file or block device that a file descriptor refers to. `fd` stays
+ * open and belongs to the caller. The handle gets descriptors of its own, and
+ * the flags of `fd`, O_DIRECT among them, stay as they are.
  *
- * The file is opened once more, through /proc/self/fd. Where /proc is missing,
- * or this process may not open the file, a duplicate of fd does what it can:
- * with O_DIRECT if fd has that, asked for or not, and without where
- * BLKALIGN_O_BUFFERED_OK allows it. A duplicate with O_DIRECT has no way to a
- * last block that is only a part of one: a length that is no multiple of
- * request_alignment, and BLKALIGN_O_RESIZE, are refused here, and later
- * blkalign_truncate() to such a length; the words name /proc. A duplicate
- * shares its flags with fd: leave these alone as long as the handle is open.
+ * The library opens the file again through /proc/self/fd. If that is not
+ * possible, because /proc is missing or because this process may not open the
+ * file, it uses a duplicate of `fd`, with the restrictions that blkalign(7)
+ * names under "Descriptors".
  *
- * Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
- * opts asks; what open(2) of /proc/self/fd says where a duplicate will not do.
+ * Returns 0 or -errno: any error of blkalign_open(), the error of open(2) for
+ * /proc/self/fd if a duplicate does not suffice (blkalign_errmsg() then names
+ * /proc), and
+ * -EBADF    `fd` is not open;
+ * -EACCES   `fd` does not allow what `opts` asks for.
  */
 int blkalign_open_fd(int fd, const blkalign_open_options *opts,
                      blkalign_handle **out);
 
 /**
- * Opens a caller's own storage. `driver_opaque` is handed to each of its
- * functions. Each call makes an object of its own; more queues on it come
- * from blkalign_dup(). The engine is always BLKALIGN_ENGINE_THREADS, whatever
- * opts says.
+ * Opens a caller's own storage. `driver_opaque` is passed to each function of
+ * the driver. Each call creates a storage object of its own; blkalign_dup()
+ * opens further handles of it. The engine is BLKALIGN_ENGINE_THREADS, whatever
+ * `opts` says.
  *
- * Returns 0 or -errno: what getlength says, and
- * -EINVAL   driver or out is NULL; a function that is needed is missing;
- *           alignments or limits that contradict each other; a length that is
- *           no multiple of request_alignment; BLKALIGN_O_LOCK, which is for
- *           files and devices; and what is wrong with opts, as for
- *           blkalign_open();
- * -E2BIG    driver or opts is of a newer version and uses what this one does
- *           not have.
+ * Returns 0 or -errno: any error of the driver's getlength, and
+ * -EINVAL   `driver` or `out` is NULL; a function that is required is missing;
+ *           alignments or limits contradict each other; the length is no
+ *           multiple of `request_alignment`; BLKALIGN_O_LOCK, which needs a
+ *           file or a device; or an error in `opts`, as for blkalign_open();
+ * -E2BIG    `driver` or `opts` comes from a newer version of the header and
+ *           uses a field that this library does not have.
  */
 int blkalign_open_driver(const blkalign_driver *driver, void *driver_opaque,
                          const blkalign_open_options *opts,
                          blkalign_handle **out);
 
 /**
- * Opens another handle (a queue of its own) on the object of `h`. Its options
- * are its own: NULL means all defaults, not those of `h`.
+ * Opens another handle, with a queue of its own, on the object of `h`. The
+ * options of `h` are not inherited: `opts` may be NULL and then means all
+ * defaults.
  *
- * Returns as blkalign_open(); -EINVAL also when h is NULL.
+ * Returns 0 or -errno: any error of blkalign_open(), and
+ * -EINVAL   `h` is NULL.
  */
 int blkalign_dup(blkalign_handle *h, const blkalign_open_options *opts,
                  blkalign_handle **out);
 
 /**
- * Waits until every request of the handle has called back, then closes it.
- * With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here. NULL is fine.
+ * Waits until every request of the handle has called back, then closes the
+ * handle. With BLKALIGN_COMPLETION_EVENTFD the callbacks run inside this call.
+ * `h` may be NULL.
  *
- * Returns 0, or -EDEADLK inside a callback: the handle is then still open.
- * After any other result it is gone.
+ * Returns 0 or -errno. The handle is gone after every result but -EDEADLK.
+ * -EDEADLK  called inside a callback; the handle is still open.
  */
 int blkalign_close(blkalign_handle *h);
 
 /**
- * Reads `bytes` bytes at `offset` into `buf`. Any offset, length and address
- * will do.
+ * Reads `bytes` bytes at `offset` into `buf`. Offset, length and address need
+ * no alignment.
  *
- * `flags` are BLKALIGN_REQ_*. Blocks until done; works in every completion
- * mode. Nothing is ever clipped: all of `bytes` is read, or the call fails.
- * Offset, length and their sum may reach 0x7fffffffc0000000. A zero length
- * succeeds.
+ * `flags` are BLKALIGN_REQ_*. The call blocks until the read is done, in every
+ * completion mode. It reads all of `bytes` or fails; a length of 0 succeeds.
+ * Offset, length and their sum may be as large as 0x7fffffffc0000000.
  *
- * Returns 0 or -errno: what the storage says, and
- * -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and
- *           bytes is not 0;
+ * Returns 0 or -errno: any error of the storage, and
+ * -EINVAL   `h` is NULL; `offset`, `bytes` or `flags` are out of range; `buf`
+ *           is NULL and `bytes` is not 0; BLKALIGN_REQ_REGISTERED_BUF and
+ *           memory outside registered regions;
  * -EIO      the range passes the end of the object;
- * -EBUSY    BLKALIGN_REQ_NO_WAIT, and an overlapping request is in the way;
+ * -EBUSY    BLKALIGN_REQ_NO_WAIT is set and an overlapping request is in
+ *           flight;
+ * -ECANCELED  another thread called blkalign_cancel_all();
  * -EDEADLK  called inside a callback.
  */
 int blkalign_pread(blkalign_handle *h, int64_t offset, int64_t bytes,
                    void *buf, uint32_t flags);
 
 /**
- * Writes `bytes` bytes from `buf` at `offset`. Any offset, length and address
- * will do; no other byte of the object changes, and its length does not
- * change either.
+ * Writes `bytes` bytes from `buf` at `offset`. Offset, length and address need
+ * no alignment. No other byte of the object changes. The length of the object
+ * changes only with BLKALIGN_O_RESIZE.
  *
- * `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable on
- * return. Where only a part of a block is written, its other bytes are read
- * first; if that fails, the call fails with that error and nothing is
- * written.
+ * `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable when
+ * the call returns. If the write covers a part of a block, the library reads
+ * the other bytes of the block first; if that read fails, the call fails with
+ * its error and writes nothing.
  *
- * Returns as blkalign_pread(); -EPERM: the handle is read-only; -ENOMEM: no
- * memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
+ * Returns 0 or -errno: any error of blkalign_pread(), and
+ * -EPERM    the handle is read-only;
+ * -ENOMEM   no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int blkalign_pwrite(blkalign_handle *h, int64_t offset, int64_t bytes,
                     const void *buf, uint32_t flags);
 
 /**
- * Reads at `offset` into the elements of `iov`, one after the other. Any
- * number of elements will do, also more than IOV_MAX; empty ones are fine,
- * and so is the same memory twice.
+ * Reads at `offset` into the elements of `iov`, one after the other. There may
+ * be any number of elements, more than IOV_MAX included. Elements may be
+ * empty, and several may name the same memory. Otherwise like
+ * blkalign_pread().
  *
- * Returns as blkalign_pread(); -EINVAL also when iovcnt is negative, iov is
- * NULL and iovcnt is not 0, or an element is NULL and not empty.
+ * Returns 0 or -errno: any error of blkalign_pread(), and
+ * -EINVAL   `iovcnt` is negative; `iov` is NULL and `iovcnt` is not 0; an
+ *           element has a NULL address and a length;
+ *           BLKALIGN_REQ_REGISTERED_BUF and an element outside registered
+ *           memory.
  */
 int blkalign_preadv(blkalign_handle *h, int64_t offset,
                     const struct iovec *iov, int iovcnt, uint32_t flags);
 
 /**
- * Writes the elements of `iov` at `offset`, one after the other; else as
- * blkalign_pwrite().
+ * Writes the elements of `iov` at `offset`, one after the other. Otherwise
+ * like blkalign_pwrite().
  *
- * Returns as blkalign_preadv(); -EPERM and -ENOMEM as blkalign_pwrite().
+ * Returns 0 or -errno: any error of blkalign_preadv(), and
+ * -EPERM    the handle is read-only;
+ * -ENOMEM   no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int blkalign_pwritev(blkalign_handle *h, int64_t offset,
                      const struct iovec *iov, int iovcnt, uint32_t flags);
 
 /**
- * Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
- * cheapest way that the storage has: it is told to (fallocate(2), a driver's
- * pwrite_zeroes) for the part made of whole
- * blocks, and written to at the edges. Storage that cannot be told is written
- * to, unless BLKALIGN_REQ_NO_FALLBACK.
+ * Makes `bytes` bytes at `offset` zeros. Offset and length need no alignment.
+ * For whole blocks the library uses the storage's own operation (fallocate(2),
+ * a driver's pwrite_zeroes); it writes the edges. If the storage has no such
+ * operation, the library writes blocks of zeros, unless
+ * BLKALIGN_REQ_NO_FALLBACK is set.
  *
  * `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_MAY_UNMAP the storage may
- * deallocate.
+ * deallocate the range.
  *
- * Returns as blkalign_pwrite(); -ENOTSUP: BLKALIGN_REQ_NO_FALLBACK, and whole
- * blocks would have had to be written: nothing was.
+ * Returns 0 or -errno: any error of blkalign_pwrite(), and
+ * -ENOTSUP  BLKALIGN_REQ_NO_FALLBACK is set and the storage has no operation
+ *           for zeros; nothing was written.
  */
 int blkalign_pwrite_zeroes(blkalign_handle *h, int64_t offset, int64_t bytes,
                            uint32_t flags);
 
 /**
- * Tells the storage that `bytes` bytes at `offset` are not needed any more:
- * advice. What is not a whole unit of blkalign_limits.discard_alignment stays
- * as it is, also at the edges; the rest may read as anything until it is
- * written. It does nothing, with success, without BLKALIGN_O_UNMAP and where
- * the storage does not know how.
+ * Tells the storage that `bytes` bytes at `offset` are not needed any more.
+ * This is advice. Whole units of blkalign_limits.discard_alignment inside the
+ * range may read as anything until they are written again; the rest of the
+ * range does not change. Without BLKALIGN_O_UNMAP, and on storage that cannot
+ * discard, the call succeeds and does nothing.
  *
- * Returns as blkalign_pwrite().
+ * Returns 0 or -errno: any error of the storage, and
+ * -EINVAL   `h` is NULL; `offset` or `bytes` are out of range;
+ * -EIO      the range passes the end of the object;
+ * -EPERM    the handle is read-only;
+ * -ECANCELED  another thread called blkalign_cancel_all();
+ * -EDEADLK  called inside a callback.
  */
 int blkalign_pdiscard(blkalign_handle *h, int64_t offset, int64_t bytes);
 
 /**
- * Makes durable every write that completed before this call, whichever handle
- * of the same object wrote it. After a flush has failed, every later flush of
- * the object fails too until it is opened anew: nobody knows what was lost.
+ * Makes durable every write that completed before this call, on any handle of
+ * the same object. After a flush has failed, every later flush of the object
+ * fails as well, until the object is opened again: the system does not say
+ * which data were lost.
  *
- * Returns 0 or -errno: what the storage says; -EINVAL: h is NULL; -EDEADLK:
- * called inside a callback.
+ * Returns 0 or -errno: any error of the storage, and
+ * -EINVAL   `h` is NULL;
+ * -ECANCELED  another thread called blkalign_cancel_all();
+ * -EDEADLK  called inside a callback.
  */
 int blkalign_flush(blkalign_handle *h);
 
 /**
- * Changes the length of the object to `length` bytes. What goes is gone; what
- * comes reads as zeros. Waits for the requests that it touches, and those
- * submitted later wait for it. Needs no BLKALIGN_O_RESIZE.
+ * Changes the length of the object to `length` bytes. A part that is cut off
+ * is lost; a part that is added reads as zeros. The call waits for the
+ * requests in the range that it removes or adds, and later requests there wait
+ * for it. It does not need BLKALIGN_O_RESIZE.
  *
- * Returns 0 or -errno: what the storage says, and
- * -EINVAL   h is NULL, length out of range; a block device; a handle with a
- *           window;
+ * Returns 0 or -errno: any error of the storage, and
+ * -EINVAL   `h` is NULL; `length` is out of range; the object is a block
+ *           device; the handle has a window;
  * -EPERM    the handle is read-only;
- * -EFBIG    beyond RLIMIT_FSIZE, or what the file system can hold;
- * -ENOTSUP  a driver without truncate;
+ * -EFBIG    `length` exceeds RLIMIT_FSIZE, or what the file system can hold;
+ * -ENOTSUP  the driver has no truncate function;
+ * -ECANCELED  another thread called blkalign_cancel_all();
  * -EDEADLK  called inside a callback.
  */
 int blkalign_truncate(blkalign_handle *h, int64_t length);
 
 /**
- * Waits until every request of this handle that was submitted before has
- * called back, synchronous ones of other threads included. What any thread
- * holds back by blkalign_plug() is submitted first. What is submitted
- * meanwhile, by other threads or by callbacks, does not hold it up. With
- * BLKALIGN_COMPLETION_EVENTFD callbacks run in here. Any number of threads
- * may drain at once.
+ * Waits until every request of this handle that was submitted before this call
+ * has called back, synchronous requests of other threads included. Requests
+ * that threads hold back with blkalign_plug() are submitted first. Requests
+ * that are submitted during the call do not prolong it. With
+ * BLKALIGN_COMPLETION_EVENTFD callbacks run inside this call. Any number of
+ * threads may drain a handle at once.
  *
- * Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
- * callback. The results of the requests are the callbacks' business.
+ * Returns 0 or -errno. Results of requests go to their callbacks only.
+ * -EINVAL   `h` is NULL;
+ * -EDEADLK  called inside a callback.
  */
 int blkalign_drain(blkalign_handle *h);
 
 /**
- * As blkalign_drain(), for at most `timeout_ms` milliseconds. 0: it does not
- * wait, but what is plugged is submitted, callbacks that are due run with
- * BLKALIGN_COMPLETION_EVENTFD, and the result tells how things are. Negative:
- * it waits without end. A callback that runs in here may take longer.
+ * Waits like blkalign_drain(), but for at most `timeout_ms` milliseconds. A
+ * negative value means no time limit. With 0 the call does not wait: it
+ * submits what is held back, runs callbacks that are due
+ * (BLKALIGN_COMPLETION_EVENTFD), and reports whether all is done. A callback
+ * that runs inside this call may prolong it.
  *
- * Returns as blkalign_drain(); -ETIMEDOUT: something that was submitted before
- * has not called back yet. Nothing is lost by that: it will.
+ * Returns 0 or -errno: any error of blkalign_drain(), and
+ * -ETIMEDOUT  a request that was submitted before this call has not called
+ *             back yet; it will do so later.
  */
 int blkalign_drain_timeout(blkalign_handle *h, int timeout_ms);
 
 /**
- * Starts reading at `offset` into the elements of `iov`; else as
+ * Starts to read at `offset` into the elements of `iov`. Otherwise like
  * blkalign_preadv().
  *
- * The array `iov` may go when the call has returned; the memory that it names
- * must stay until `cb(opaque, ret)` is called. Never blocks: what the storage
- * cannot take yet waits in the library.
+ * The call never blocks: requests that the storage cannot take yet wait in the
+ * library. The array `iov` may be freed when the call has returned; the memory
+ * that the elements name must stay valid until `cb` is called.
  *
- * Returns the request's id for blkalign_aio_cancel(), greater than 0, and then
- * `cb` is called exactly once, never inside this call; or -errno, and then it
- * is never called: what is wrong with the call itself, as for
- * blkalign_preadv(), -EINVAL when cb is NULL, and -ENOMEM while so little
- * memory is left that what is in flight needs it. What the storage says goes
- * to `cb`.
+ * Returns the id of the request, greater than 0, for blkalign_aio_cancel();
+ * cb(opaque, ret) is then called exactly once, and never inside this call. Or
+ * returns -errno, and `cb` is never called. Errors of the storage go to `cb`.
+ * -EINVAL   `h` or `cb` is NULL; `offset` or `flags` are out of range;
+ *           `iovcnt` is negative; `iov` is NULL and `iovcnt` is not 0; an
+ *           element has a NULL address and a length;
+ *           BLKALIGN_REQ_REGISTERED_BUF and an element outside registered
+ *           memory;
+ * -EIO      the range passes the end of the object;
+ * -ENOMEM   so little memory is left that the requests in flight need it.
  */
 int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,
                             const struct iovec *iov, int iovcnt,
@@ -834,12 +927,14 @@ int64_t blkalign_aio_preadv(blkalign_handle *h, int64_t offset,
                             void *opaque);
 
 /**
- * Starts writing the elements of `iov` at `offset`; else as
- * blkalign_pwritev(). The memory must neither go nor change until `cb` is
- * called.
+ * Starts to write the elements of `iov` at `offset`. Otherwise like
+ * blkalign_pwritev(). The memory that the elements name must stay valid and
+ * unchanged until `cb` is called.
  *
- * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only; -ENOMEM:
- * no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
+ * Returns the id of the request, or -errno: any error of
+ * blkalign_aio_preadv(), and
+ * -EPERM    the handle is read-only;
+ * -ENOMEM   no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
  */
 int64_t blkalign_aio_pwritev(blkalign_handle *h, int64_t offset,
                              const struct iovec *iov, int iovcnt,
@@ -847,263 +942,307 @@ int64_t blkalign_aio_pwritev(blkalign_handle *h, int64_t offset,
                              void *opaque);
 
 /**
- * Starts writing zeros; else as blkalign_pwrite_zeroes().
+ * Starts a zero write. Otherwise like blkalign_pwrite_zeroes().
  *
- * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ * Returns the id of the request, or -errno: any error of
+ * blkalign_aio_preadv(), and
+ * -EPERM    the handle is read-only.
  */
 int64_t blkalign_aio_pwrite_zeroes(blkalign_handle *h, int64_t offset,
                                    int64_t bytes, uint32_t flags,
                                    blkalign_completion_fn cb, void *opaque);
 
 /**
- * Starts a discard; else as blkalign_pdiscard().
+ * Starts a discard. Otherwise like blkalign_pdiscard().
  *
- * Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+ * Returns the id of the request, or -errno: any error of
+ * blkalign_aio_preadv(), and
+ * -EPERM    the handle is read-only.
  */
 int64_t blkalign_aio_pdiscard(blkalign_handle *h, int64_t offset,
                               int64_t bytes, blkalign_completion_fn cb,
                               void *opaque);
 
 /**
- * Starts a flush of the writes that have completed so far; else as
+ * Starts a flush of the writes that have completed so far. Otherwise like
  * blkalign_flush().
  *
- * Returns as blkalign_aio_preadv().
+ * Returns the id of the request, or -errno:
+ * -EINVAL   `h` or `cb` is NULL;
+ * -ENOMEM   so little memory is left that the requests in flight need it.
  */
 int64_t blkalign_aio_flush(blkalign_handle *h, blkalign_completion_fn cb,
                            void *opaque);
 
 /**
- * Starts any request: `op` says which. `bytes` of a read or write must equal
- * the iovec's total; zero writes and discards take no iov; a flush takes no
- * offset, bytes or iov.
+ * Starts a request of any kind. `request->op` names the operation. The other
+ * fields must fit the operation: see blkalign_request.
  *
- * Returns the request's id, which is in blkalign_request.id by then, or as the
- * call for that kind of request; -EINVAL also for an unknown
- * op, or a guest_block_size that is no power of two of at most 1 MiB; -E2BIG:
- * the request is of a newer version and uses what this one does not have.
+ * Returns the id of the request, which is also stored through
+ * blkalign_request.id, or -errno: any error of the blkalign_aio_*() function
+ * for that operation, and
+ * -EINVAL   `request` is NULL; its op is unknown; `bytes` is not the total
+ *           length of `iov`; fields that the operation does not use are set;
+ *           `guest_block_size` is no power of two of at most 1 MiB;
+ * -E2BIG    `request` comes from a newer version of the header and uses a
+ *           field that this library does not have.
  */
 int64_t blkalign_aio_submit(blkalign_handle *h,
                             const blkalign_request *request);
 
 /**
- * Takes a request back that has not reached the storage: its callback runs
- * with -ECANCELED, soon, and nothing of it is read or written. Requests that
- * waited for it go on as if it had never been. It does not count in
- * blkalign_stats.errors. `request_id` is what the submitting call returned;
- * with BLKALIGN_COMPLETION_SERIAL and BLKALIGN_COMPLETION_CONCURRENT the
- * callback may have run by the time that it returns, so where several threads
- * use ids take them from blkalign_request.id.
+ * Cancels a request that has not reached the storage. The callback of the
+ * request runs soon, with -ECANCELED; the request reads and writes nothing.
+ * Requests that waited for the cancelled request go on. blkalign_stats.errors
+ * does not count it.
  *
- * A zero write or a discard that is at the storage, and has more than 16 GiB
- * left to ask of it, asks for nothing further: then -EBUSY is the answer, it
- * completes with -ECANCELED as soon as what it has asked for is over, and a
- * part of it is done.
+ * `request_id` is the return value of the call that submitted the request.
+ * With BLKALIGN_COMPLETION_SERIAL and BLKALIGN_COMPLETION_CONCURRENT the
+ * callback may run before that call returns: where several threads use ids,
+ * take them from blkalign_request.id.
  *
- * Returns 0: cancelled; -EBUSY: it is at the storage, or part of a write that
- * is, and will complete by itself; -ENOENT: the handle has no such request, or
- * its result is decided; -EINVAL: h is NULL.
+ * A zero write or a discard that is at the storage with more than 16 GiB left
+ * to do asks the storage for nothing further. This call then returns -EBUSY,
+ * and the request completes with -ECANCELED as soon as the current piece is
+ * over; a part of the range has then been zeroed or discarded.
+ *
+ * Returns 0 if the request was cancelled, or -errno:
+ * -EBUSY    the request, or the write that it is a part of, is at the storage;
+ *           it will complete by itself;
+ * -ENOENT   the handle has no such request, or the request is over;
+ * -EINVAL   `h` is NULL.
  */
 int blkalign_aio_cancel(blkalign_handle *h, int64_t request_id);
 
 /**
- * As blkalign_aio_cancel() for each request of the handle, those of
- * synchronous calls in other threads included: these return -ECANCELED. What
- * is at the storage stays and completes by itself. It costs time in
- * proportion to what is in flight on the object, however many are cancelled.
+ * Cancels all requests of the handle that have not reached the storage, as
+ * blkalign_aio_cancel() would. Synchronous calls of other threads that are
+ * cancelled return -ECANCELED. Requests at the storage complete by themselves.
+ * The time that the call takes grows with the number of requests in flight on
+ * the object, not with the number that it cancels.
  *
- * Returns how many were cancelled, or -EINVAL: h is NULL.
+ * Returns how many requests were cancelled, or -errno:
+ * -EINVAL   `h` is NULL.
  */
 int blkalign_cancel_all(blkalign_handle *h);
 
 /**
- * Switches the write cache of the handle, as a guest sees it, on (`enable` not
- * 0) or off. Off: each write submitted from here on is as if it carried
- * BLKALIGN_REQ_FUA; what was written before is made durable by
- * blkalign_flush(). BLKALIGN_O_WRITETHROUGH is "off" from the start.
+ * Switches the write cache of the handle, as a guest sees it, on (`enable` is
+ * not 0) or off. Off means that each write submitted from now on is treated as
+ * if it carried BLKALIGN_REQ_FUA. Use blkalign_flush() for earlier writes.
+ * BLKALIGN_O_WRITETHROUGH switches the cache off at open.
  *
- * Returns 0; -EINVAL: h is NULL.
+ * Returns 0 or -errno:
+ * -EINVAL   `h` is NULL.
  */
 int blkalign_set_write_cache(blkalign_handle *h, int enable);
 
 /**
- * Makes memory known to the handle, for requests with
- * BLKALIGN_REQ_REGISTERED_BUF: a guest's memory, say, which is then mapped and
- * pinned once and not by each request (io_uring's fixed buffers; with threads
- * it changes nothing, nor where the kernel has none to give, for lack of
- * RLIMIT_MEMLOCK, say). It serves I/O whose data are one piece of one region.
- * Regions must not overlap. The memory must stay until
- * blkalign_unregister_buf() or blkalign_close(), and keep its pages: pinned
- * ones that are taken away or replaced meanwhile (madvise(MADV_DONTNEED), a
- * balloon, mmap(MAP_FIXED)) still get the reads and give the writes.
+ * Registers memory for requests with BLKALIGN_REQ_REGISTERED_BUF, such as the
+ * memory of a guest. io_uring then maps and pins the memory once, not for each
+ * request (fixed buffers). Registration has no effect with threads, nor where
+ * the kernel grants no fixed buffers, for example because RLIMIT_MEMLOCK is
+ * too low; the call succeeds then as well. An I/O profits if its data are one
+ * contiguous piece of one region.
  *
- * Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
- * passes the end of memory; -EEXIST: it overlaps one that is registered.
+ * Regions must not overlap. The memory must stay mapped, with the same pages,
+ * until blkalign_unregister_buf() or blkalign_close(): see blkalign(7),
+ * "Registered memory".
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h` or `host` is NULL; `bytes` is 0; the region passes the end of
+ *           the address space;
+ * -EEXIST   the region overlaps a registered one.
  */
 int blkalign_register_buf(blkalign_handle *h, void *host, size_t bytes);
 
 /**
- * The counterpart of blkalign_register_buf(), with the same region. No request
- * that uses it may be in flight.
+ * Ends the registration of a region. `host` and `bytes` must be those of the
+ * call of blkalign_register_buf(). No request that uses the region may be in
+ * flight.
  *
- * Returns 0 or -errno: -EINVAL as there; -ENOENT: no such region.
+ * Returns 0 or -errno:
+ * -EINVAL   as for blkalign_register_buf();
+ * -ENOENT   there is no such region.
  */
 int blkalign_unregister_buf(blkalign_handle *h, void *host, size_t bytes);
 
 /**
- * Holds back the asynchronous requests of this handle that this thread submits
- * from here on, until blkalign_unplug() submits them as one batch: one system
- * call where the storage can be asked for several things at once, writes that
- * share a block become one write (with nothing read where they cover it),
- * reads that share a block one read, and adjacent I/Os one. Nests. What other
- * threads submit is not held back.
+ * Holds back the asynchronous requests that this thread submits to this
+ * handle, until blkalign_unplug() submits them as one batch. A batch costs one
+ * system call where the storage allows that. Writes of a batch that share a
+ * block become one write, reads that share a block become one read, and
+ * adjacent I/Os become one I/O. Calls nest. Requests of other threads are not
+ * held back.
  *
- * A synchronous call first submits what its own thread has plugged, in order.
- * blkalign_drain() and blkalign_close() submit what all threads have, and
- * blkalign_cancel_all() takes it back; blkalign_poll() leaves it. What a
- * thread holds back when it ends stays so until one of these: unplug on the
- * thread that plugged. A callback that plugs unplugs before it returns, since
- * the next one may run on another thread.
+ * A synchronous call first submits what its own thread holds back.
+ * blkalign_drain() and blkalign_close() submit what all threads hold back, and
+ * blkalign_cancel_all() cancels it; blkalign_poll() leaves it alone. A thread
+ * must call blkalign_unplug() before it ends, and a callback before it
+ * returns: see blkalign(7), "Batches".
  */
 void blkalign_plug(blkalign_handle *h);
 
 /**
- * Ends a blkalign_plug() of this thread; the outermost one submits what was
- * held back. Without a plug it does nothing.
+ * Ends one call of blkalign_plug() on this thread. The outermost call submits
+ * the requests that were held back. Without a preceding blkalign_plug() the
+ * call does nothing.
  */
 void blkalign_unplug(blkalign_handle *h);
 
 /**
- * A descriptor for poll(2), epoll(7) and the like: while it is readable,
- * blkalign_poll() may have callbacks to run. It may be readable without
- * reason; do not read from it. It belongs to the handle and is closed with
- * it. A program that calls blkalign_poll() by itself needs none.
+ * Returns a descriptor for poll(2), epoll(7) and the like. While the
+ * descriptor is readable, blkalign_poll() may have callbacks to run. It may
+ * also be readable without a callback. Do not read from the descriptor. It
+ * belongs to the handle and is closed with the handle. A program that calls
+ * blkalign_poll() without waiting for the descriptor does not need it.
  *
- * Returns the descriptor or -errno: -EINVAL: h is NULL, or was not opened
- * with BLKALIGN_COMPLETION_EVENTFD; what eventfd(2) says.
+ * Returns the descriptor or -errno: any error of eventfd(2), and
+ * -EINVAL   `h` is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD.
  */
 int blkalign_get_event_fd(blkalign_handle *h);
 
 /**
- * Runs callbacks that are due, on this thread, at most `max`, and none that
- * becomes due meanwhile, so it returns whatever others do. If none is due it
- * waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
- * without end if negative. What callbacks submit goes out in batches, as if
- * between blkalign_plug() and blkalign_unplug(). Where it would wait without
- * end it may carry out I/O itself, on this thread.
+ * Runs up to `max` callbacks that are due, on this thread. Callbacks that
+ * become due during the call do not prolong it. If no callback is due, the
+ * call waits for one: at most `timeout_ms` milliseconds, not at all if 0,
+ * without a time limit if negative. Without a time limit the call may also
+ * carry out I/O of the handle on this thread. Requests that callbacks submit
+ * go out in batches, as between blkalign_plug() and blkalign_unplug().
  *
- * Any thread may poll, several at once too: callbacks then run side by side.
- * It is fastest on the thread that submits.
+ * Any number of threads may poll a handle at once; callbacks then run in
+ * parallel. Polling is fastest on the thread that submits.
  *
- * Returns how many ran, 0 when the time was over, or -errno:
- * -EINVAL   h is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;
- *           max is not greater than 0;
+ * Returns how many callbacks ran, 0 if the time is over, or -errno:
+ * -EINVAL   `h` is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;
+ *           `max` is not greater than 0;
  * -EDEADLK  called inside a callback.
  */
 int blkalign_poll(blkalign_handle *h, int max, int timeout_ms);
 
-/** The version of the library in use, such as "0.1.0". */
+/**
+ * The version of the library that the program runs with, such as "0.1.0".
+ *
+ * Returns a string that is valid as long as the library is loaded.
+ */
 const char *blkalign_version(void);
 
 /**
  * The last failure of a call on this thread, in words for a log: what failed,
- * where and why. In a callback that is told a failure, that failure. Calls
- * that succeed leave it alone. "" if there was none; never NULL. Valid until
- * the next failure on this thread.
+ * where and why. In a callback that gets an error, the words describe that
+ * error. Calls that succeed do not change the words.
+ *
+ * Returns a string, never NULL, and "" if no call has failed. It is valid
+ * until the next failure on this thread.
  */
 const char *blkalign_errmsg(void);
 
 /**
- * Why threads do the I/O of a handle that might have had io_uring, in words
- * for a log: the system refused it when the handle was opened with
- * BLKALIGN_ENGINE_AUTO, or later, with either engine. "" if io_uring does the
- * I/O, if BLKALIGN_ENGINE_THREADS was asked for, for a blkalign_driver, or if
- * h is NULL; never NULL. The words stay valid until the handle is closed.
+ * Why threads do the I/O of a handle that could have used io_uring, in words
+ * for a log. The system has refused io_uring, either at the open with
+ * BLKALIGN_ENGINE_AUTO, or later.
+ *
+ * Returns a string, never NULL, that is valid until the handle is closed. The
+ * string is "" if io_uring does the I/O, if the handle was opened with
+ * BLKALIGN_ENGINE_THREADS, if the storage is a blkalign_driver, or if `h` is
+ * NULL.
  */
 const char *blkalign_engine_reason(blkalign_handle *h);
 
 /**
- * The length of the object, or of its window, in bytes: as it was when the
- * object was last opened or blkalign_refresh_length() was called, and as
- * requests have changed it since.
+ * The length of the object, or of the window, in bytes. The library looks the
+ * length up at each open and in blkalign_refresh_length(), and takes account
+ * of the requests that change it.
  *
- * Returns it, or -EINVAL: h is NULL.
+ * Returns the length or -errno:
+ * -EINVAL   `h` is NULL.
  */
 int64_t blkalign_getlength(blkalign_handle *h);
 
 /**
- * Looks the storage's length up anew: of a device that has grown or shrunk, a
- * file that others have changed, a driver whose getlength says something else.
- * From then on it is the length of all handles of the object. An object that
- * is opened or duplicated once more is looked at in the same way.
+ * Looks up the length of the storage again: a device may have grown or shrunk,
+ * another process may have changed a file, the getlength of a driver may
+ * return another value. The new length holds for all handles of the object.
+ * blkalign_open() and blkalign_dup() do the same for an object that is open
+ * already.
  *
- * It comes after the requests in flight that change the length or lie behind
- * the new end; these get what the storage says. Requests behind the new end
- * that are submitted later fail with -EIO, unless BLKALIGN_O_RESIZE. A window
- * shows what is left of it, and all of it again when the object has grown
- * back; one that was opened without a length ends where the object ends.
+ * The call waits for the requests in flight that change the length or lie past
+ * the new end; these requests get the result that the storage gives. Requests
+ * past the new end that are submitted later fail with -EIO, unless
+ * BLKALIGN_O_RESIZE is set. A window shows what is left of it, and all of it
+ * again when the object has grown. A window that was opened without a length
+ * ends at the end of the object.
  *
- * Returns the length, as blkalign_getlength(), or -errno: what the storage
- * says, and
- * -EINVAL   h is NULL; the length of a driver is no multiple of the request
- *           alignment of each of its handles: then nothing changes;
+ * Returns the length, as blkalign_getlength() does, or -errno: any error of
+ * the storage, and
+ * -EINVAL   `h` is NULL; the length of the driver is no multiple of the
+ *           request alignment of each of its handles; nothing changes then;
+ * -ECANCELED  another thread called blkalign_cancel_all();
  * -EDEADLK  called inside a callback.
  */
 int64_t blkalign_refresh_length(blkalign_handle *h);
 
 /**
- * Tells what the storage needs and who said so. The caller sets limits->size,
- * best by BLKALIGN_LIMITS_INIT; no more than that is written.
+ * Reports what the storage requires, and the source of each alignment. The
+ * caller sets limits->size, best with BLKALIGN_LIMITS_INIT; the library writes
+ * no more than that many bytes.
  *
- * The three alignments are those of now: where the storage comes to refuse
- * what it took, larger ones are found by trial reads, with the source
- * BLKALIGN_SOURCE_TRIAL, and requests in flight go on with these. Nothing
- * else changes while a handle is open.
+ * The three alignments may grow while a handle is open: if the storage refuses
+ * an alignment that it accepted before, trial reads find a larger one, and
+ * requests in flight are repeated with it. Also `engine` changes when threads
+ * take over from io_uring. Nothing else changes.
  *
- * Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
- * is absurd.
+ * Returns 0 or -errno:
+ * -EINVAL   `h` or `limits` is NULL; limits->size is not set;
+ * -E2BIG    limits->size is too large for this struct in any version.
  */
 int blkalign_get_limits(blkalign_handle *h, blkalign_limits *limits);
 
 /**
- * Reads the counters of the handle. The caller sets stats->size, best by
- * BLKALIGN_STATS_INIT; no more than that is written.
+ * Reads the counters of the handle. The caller sets stats->size, best with
+ * BLKALIGN_STATS_INIT; the library writes no more than that many bytes.
  *
- * Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is
- * absurd.
+ * Returns 0 or -errno:
+ * -EINVAL   `h` or `stats` is NULL; stats->size is not set;
+ * -E2BIG    stats->size is too large for this struct in any version.
  */
 int blkalign_get_stats(blkalign_handle *h, blkalign_stats *stats);
 
 /**
- * Allocates a buffer that the storage of `h` takes without a copy. Its bytes
- * are zero. 0 bytes give a pointer that can be freed. Give it back
- * with blkalign_free(), also after `h` has been closed.
+ * Allocates `bytes` bytes that the storage of `h` takes without a copy. The
+ * bytes are zero. Free the memory with blkalign_free(), which may be after `h`
+ * was closed. A length of 0 is allowed and gives a pointer that can be freed.
  *
- * Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
+ * Returns the memory, or NULL with errno set to EINVAL (`h` is NULL) or
+ * ENOMEM.
  */
 void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 
-/** Gives back what blkalign_memalign() gave. NULL is fine. */
+/** Frees memory that blkalign_memalign() allocated. `buf` may be NULL. */
 void blkalign_free(void *buf);
 
 /**
- * Sets who is told what happens in the library, for the whole process. `hook`
- * gets the messages of `level` (BLKALIGN_LOG_*) and those that are more
- * severe. It takes the place of what was set before; NULL: nobody is told, as
- * at first, and `level` is ignored. The library itself never prints.
+ * Sets the function that gets the messages of the library, for the whole
+ * process. `hook` gets the messages of `level` (one of BLKALIGN_LOG_*) and of
+ * the more severe levels. It replaces the function that was set before. NULL:
+ * no messages, as at the start; `level` is then ignored. The library itself
+ * never prints.
  *
- * When this returns no call of the hook before is under way and none will
- * begin, so that what `opaque` names may be freed. It waits for those calls:
- * hold no lock that the hook takes. (Inside the hook it does not wait.)
+ * When the call returns, no call of the earlier hook is running or will begin,
+ * so that its `opaque` may be freed. The call waits for running hooks: hold no
+ * lock that the hook takes. (Inside the hook the call does not wait.)
  *
- * What is told. ERROR: an open that failed; an I/O that failed at the storage
- * (at most 10 of a handle in 5 seconds, then how many more there were); that
- * flushes of a file fail from now on; faults of the library. WARNING: threads
- * instead of io_uring; a lock that could not be given back. INFO: each open
- * with path, engine, and the alignments with who said so; image locks; each
- * close. DEBUG: more, from version to version something else.
+ * The messages of each level: BLKALIGN_LOG_ERROR tells of an open that failed,
+ * of an I/O that failed at the storage (for each handle at most 10 in 5
+ * seconds, then a count of the others), of flushes that fail from now on, and
+ * of faults of the library. BLKALIGN_LOG_WARNING tells of threads in place of
+ * io_uring and of a lock that could not be released. BLKALIGN_LOG_INFO tells
+ * of each open with path, engine, alignments and their sources, of image
+ * locks, and of each close. BLKALIGN_LOG_DEBUG adds details that may change
+ * from version to version.
  *
- * Returns 0, or -EINVAL: there is no such level; nothing changed.
+ * Returns 0 or -errno:
+ * -EINVAL   there is no such level; the hook does not change.
  */
 int blkalign_set_log(blkalign_log_fn hook, void *opaque, int level);
 

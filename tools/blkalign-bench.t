@@ -19,7 +19,7 @@ trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 PATH=$PATH:/usr/sbin:/sbin
 cd "$directory" || exit 1
-# byte OFFSET VALUE: of the file `disk`
+# byte OFFSET VALUE: that byte of the file `disk` has this value
 byte() { [ "$(od -An -tu1 -j "$1" -N 1 disk | tr -d ' ')" = "$2" ]; }
 
 head -c 1048576 /dev/zero >disk
@@ -33,7 +33,7 @@ ok "two FILEs are wrong usage" refused "only one FILE"
 run --wrong disk
 ok "an unknown option is named" refused "no such option: --wrong"
 run disk -c
-ok "a missing argument is named" refused "^blkalign-bench: -c wants an"
+ok "a missing argument is named" refused "^blkalign-bench: -c needs an"
 run -c 1x disk
 ok "a number must be one" refused "-c: '1x' is not a number"
 run -s 99999999999999999999 disk
@@ -131,7 +131,7 @@ run -w --pattern=0xfe -o 4096 --order same -c 100 -s 7 disk
 ok "the same place again and again" \
     eval "exited 0 && byte 4095 0 && byte 4096 254 && byte 4103 0"
 
-# Two programs, one meaning.
+# Both programs give the options the same meaning.
 as_qemu() {
     qemu-img bench -f raw -w "$@" theirs >out 2>err &&
         "$bench" -f raw -w "$@" disk >>out 2>>err && cmp disk theirs >>out
@@ -156,7 +156,7 @@ for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
     fresh 1048576
     eval '"$bench" -w -o 64k -c 10 disk' ">out 2>err $closed"
     status=$?
-    # Standard output that is not there is output that is lost.
+    # Without standard output the output is lost, which is a failure.
     case " $closed" in *' >&-'*) lost=1 ;; *) lost=0 ;; esac
     ok "started with $closed it writes no words into the file" \
         eval "zeros_alone && exited $lost"
@@ -223,7 +223,7 @@ cp disk before
 run --verify -c 500 -s 512 --order zipf disk
 ok "verified: reading changes nothing" eval "exited 0 && cmp disk before"
 
-# A library that writes one byte further now and then, or reads there.
+# A library that now and then writes or reads one byte further.
 cat >damage.c <<'CODE'
 #include <blkalign.h>
 #include <dlfcn.h>

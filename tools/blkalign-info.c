@@ -1,6 +1,6 @@
 /*
- * blkalign-info: what alignments a file or block device needs, and who says
- * so. Uses the public header only; opens read-only and writes nothing.
+ * blkalign-info: the alignments that a file or block device needs, and their
+ * sources. Uses the public header only; opens read-only and writes nothing.
  *
  * Divisions: words for numbers, output for people, output for programs,
  * one path, the command line.
@@ -59,13 +59,13 @@ static const char *source_sentence(uint32_t source)
 {
     switch (source) {
     case BLKALIGN_SOURCE_DEFAULT:
-        return "assumed, nobody says";
+        return "assumed, no source";
     case BLKALIGN_SOURCE_STATX:
-        return "says the kernel (statx)";
+        return "from the kernel (statx)";
     case BLKALIGN_SOURCE_DIOINFO:
-        return "says XFS (XFS_IOC_DIOINFO)";
+        return "from XFS (XFS_IOC_DIOINFO)";
     case BLKALIGN_SOURCE_BLKSSZGET:
-        return "says the device (BLKSSZGET)";
+        return "from the device (BLKSSZGET)";
     case BLKALIGN_SOURCE_TRIAL:
         return "found by trial reads";
     default:
@@ -203,7 +203,7 @@ static int gather(const char *path, bool buffered, struct facts *facts)
     return result;
 }
 
-/* The library's words name the path already, as a rule. */
+/* As a rule the library's words name the path already. */
 static void complain(const char *path, const char *words)
 {
     size_t length = strlen(path);
@@ -249,13 +249,13 @@ static const char usage_line[] =
     "Usage: blkalign-info [--json] [--buffered] PATH...\n";
 
 static const char help_text[] =
-    "Shows what alignments files and block devices need, and who says so.\n"
-    "Opens them for reading only, with O_DIRECT.\n"
+    "Shows the alignments that files and block devices need, and their\n"
+    "sources. Opens each PATH for reading only, with O_DIRECT.\n"
     "\n"
     "  --buffered  open without O_DIRECT\n"
-    "  --json      an array of one object for each PATH; 0 = unknown, or no\n"
-    "              limit; a path that is not UTF-8 also as path_hex; one\n"
-    "              that failed has errno and error instead of facts\n"
+    "  --json      an array with one object for each PATH; 0: unknown, or no\n"
+    "              limit; for a path that is not UTF-8 also path_hex; for a\n"
+    "              path that failed errno and error instead of facts\n"
     "  --help      show this\n"
     "  --version   show the version\n"
     "\n"
@@ -291,7 +291,7 @@ static int parse(int argc, char **argv, struct choices *choices)
     return i;
 }
 
-/* Output that did not arrive, on a full disk for example, is a failure. */
+/* A failure to write the output, as on a full disk, is a failure. */
 static int finish(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests of blkalign-torture, in TAP, for prove(1). BLKALIGN_TORTURE names the
-# program. That it finds faults is shown on back ends that have them.
+# program. Back ends with deliberate faults show that it finds faults.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -37,7 +37,7 @@ head -c 262144 /dev/urandom >file
 cp file before
 run file
 refused_and_same() {
-    refused "this overwrites file: say --destroy-data" && cmp file before
+    refused "this overwrites file: confirm with --destroy-data" && cmp file before
 }
 ok "without --destroy-data nothing is touched" refused_and_same
 run --destroy-data
@@ -96,8 +96,8 @@ same_numbers() {
 }
 ok "the same seed does the same, another does not" same_numbers
 
-# finds FAULT CASE WORDS [ROUNDS]: this case fails with these words, and only
-# it ran
+# finds FAULT CASE WORDS [ROUNDS]: runs only this case, which fails with these
+# words
 finds() {
     run --adapter "broken:$1" --case "$2" --rounds "${4:-60}" --timeout 2
     ok "$2 finds $1" says 1 out "^not ok 1 - $2: .*$3"
@@ -131,7 +131,7 @@ finds no-flush flush "32 of 32 writes were lost"
 finds no-fua fua "32 of 32 writes were lost"
 finds torn torn-reads "[1-9][0-9]* of .* are torn"
 finds lost-write model "which operation"
-# Of 60 rounds one run in 16 found nothing.
+# With 60 rounds one run in 16 found nothing.
 finds misplaced model "which operation" 400
 finds error lost-update "Input/output error"
 run --adapter broken:hang --timeout 1 --rounds 60
@@ -143,7 +143,7 @@ ok "the summary says what does not hold, and how to see it again" eval \
 
 # ---- libblkalign ----
 
-# Its promises go further than what every back end must keep.
+# libblkalign promises more than every back end must keep.
 strictly="edge-read-error: 6 writes failed, 0 of them"
 refuses="past-end: refused, nothing changed"
 head -c 1048676 /dev/zero >file

@@ -1,9 +1,9 @@
 /*
- * The block interface that the device models of bhyve are written against, on
- * libblkalign. Names and meanings are those of its block_if.h before nvlists;
- * what is underneath is not: requests of any size at any offset, several of
- * one block in flight, on any disk. What is different in newer ones, and in
- * ACRN: README.md.
+ * The block interface that the device models of bhyve use, on libblkalign.
+ * Names and meanings are those of bhyve's block_if.h before nvlists. The
+ * implementation takes requests of any size at any offset, several of one
+ * block in flight, on any disk. README.md tells what differs in newer versions
+ * of bhyve, and in ACRN.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -18,14 +18,14 @@
 
 struct blockif_ctxt;
 
-/* The caller's, from the call until the callback; the memory that br_iov names
- * too. */
+/* A request. The caller keeps it, and the memory that br_iov names, from the
+ * call until the callback. */
 struct blockif_req {
     struct iovec br_iov[BLOCKIF_IOV_MAX];
     int br_iovcnt;
     off_t br_offset;            /* bytes */
-    /* Read, write: what is left of the vector's total; 0 when all is done.
-     * Delete: the caller sets it to the bytes to give back; 0 when done. */
+    /* Read, write: bytes of the vector that are not done yet; 0 at the end.
+     * Delete: the caller sets the number of bytes to discard; 0 at the end. */
     ssize_t br_resid;
     void (*br_callback)(struct blockif_req *br, int err);   /* 0 or an errno */
     void *br_param;             /* the caller's own */
@@ -33,10 +33,11 @@ struct blockif_req {
 
 /* OPTIONS: PATH[,ro][,nocache|direct][,sync|writethru][,nodelete]
  *          [,sectorsize=LOGICAL[/PHYSICAL]][,range=FIRST/SECTORS][,lock]
- * range: only so many sectors of 512 bytes, from that one on.
- * NULL and words on stderr if it can't be opened. `ident` is for the words. */
+ * range: SECTORS sectors of 512 bytes, beginning with FIRST.
+ * NULL if the file cannot be opened, with a message on stderr that begins with
+ * `ident`. */
 struct blockif_ctxt *blockif_open(const char *options, const char *ident);
-/* Waits for what is in flight. 0 or an errno. */
+/* Waits for the requests in flight. Returns 0 or an errno. */
 int blockif_close(struct blockif_ctxt *bc);
 
 off_t blockif_size(struct blockif_ctxt *bc);                        /* bytes */
@@ -48,15 +49,16 @@ int blockif_queuesz(struct blockif_ctxt *bc);
 int blockif_is_ro(struct blockif_ctxt *bc);
 int blockif_candelete(struct blockif_ctxt *bc);
 
-/* 0: br_callback runs once, on a thread of the library, one at a time for each
- * blockif_ctxt; or an errno, and it never runs. */
+/* Return 0: br_callback runs once, on a thread of the library, one at a time
+ * for each blockif_ctxt. Or return an errno: br_callback never runs. */
 int blockif_read(struct blockif_ctxt *bc, struct blockif_req *br);
 int blockif_write(struct blockif_ctxt *bc, struct blockif_req *br);
 int blockif_flush(struct blockif_ctxt *bc, struct blockif_req *br);
 int blockif_delete(struct blockif_ctxt *bc, struct blockif_req *br);
 
-/* 0: taken back, and its callback never runs; EBUSY: at the storage, its
- * callback will run or is running; EINVAL: it is not in flight. */
+/* Returns 0: the request is cancelled, and its callback never runs. EBUSY: the
+ * request is at the storage; its callback will run or is running. EINVAL: the
+ * request is not in flight. */
 int blockif_cancel(struct blockif_ctxt *bc, struct blockif_req *br);
 
 /* The write cache that the guest sees: off makes each write durable. */

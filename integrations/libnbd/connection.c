@@ -133,7 +133,7 @@ static int shake_hands(struct connection *connection, uint64_t session)
                                      : step(connection, TICK_MS);
         disk_expire(connection->disk);
         if (result == 0 && now_ns() > until) {
-            say_why(connection, "no answer to the first words");
+            say_why(connection, "no answer to the handshake");
             result = -ETIMEDOUT;
         }
         if (result == 0 && !still_wanted(connection, session))

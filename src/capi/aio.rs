@@ -16,19 +16,23 @@ use crate::handle::{Callback, Handle, RequestFlags, Submission};
 use crate::header::*;
 use crate::sys::Error;
 
-/// Starts reading at `offset` into the elements of `iov`; else as
+/// Starts to read at `offset` into the elements of `iov`. Otherwise like
 /// blkalign_preadv().
 ///
-/// The array `iov` may go when the call has returned; the memory that it names
-/// must stay until `cb(opaque, ret)` is called. Never blocks: what the storage
-/// cannot take yet waits in the library.
+/// The call never blocks: requests that the storage cannot take yet wait in the
+/// library. The array `iov` may be freed when the call has returned; the memory
+/// that the elements name must stay valid until `cb` is called.
 ///
-/// Returns the request's id for blkalign_aio_cancel(), greater than 0, and then
-/// `cb` is called exactly once, never inside this call; or -errno, and then it
-/// is never called: what is wrong with the call itself, as for
-/// blkalign_preadv(), -EINVAL when cb is NULL, and -ENOMEM while so little
-/// memory is left that what is in flight needs it. What the storage says goes
-/// to `cb`.
+/// Returns the id of the request, greater than 0, for blkalign_aio_cancel();
+/// cb(opaque, ret) is then called exactly once, and never inside this call. Or
+/// returns -errno, and `cb` is never called. Errors of the storage go to `cb`.
+/// -EINVAL   `h` or `cb` is NULL; `offset` or `flags` are out of range;
+///           `iovcnt` is negative; `iov` is NULL and `iovcnt` is not 0; an
+///           element has a NULL address and a length;
+///           BLKALIGN_REQ_REGISTERED_BUF and an element outside registered
+///           memory;
+/// -EIO      the range passes the end of the object;
+/// -ENOMEM   so little memory is left that the requests in flight need it.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_preadv(
     h: *mut blkalign_handle,
@@ -44,12 +48,14 @@ pub unsafe extern "C-unwind" fn blkalign_aio_preadv(
     unsafe { submit_vector(h, request, cb, opaque) }
 }
 
-/// Starts writing the elements of `iov` at `offset`; else as
-/// blkalign_pwritev(). The memory must neither go nor change until `cb` is
-/// called.
+/// Starts to write the elements of `iov` at `offset`. Otherwise like
+/// blkalign_pwritev(). The memory that the elements name must stay valid and
+/// unchanged until `cb` is called.
 ///
-/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only; -ENOMEM:
-/// no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
+/// Returns the id of the request, or -errno: any error of
+/// blkalign_aio_preadv(), and
+/// -EPERM    the handle is read-only;
+/// -ENOMEM   no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_pwritev(
     h: *mut blkalign_handle,
@@ -65,9 +71,11 @@ pub unsafe extern "C-unwind" fn blkalign_aio_pwritev(
     unsafe { submit_vector(h, request, cb, opaque) }
 }
 
-/// Starts writing zeros; else as blkalign_pwrite_zeroes().
+/// Starts a zero write. Otherwise like blkalign_pwrite_zeroes().
 ///
-/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+/// Returns the id of the request, or -errno: any error of
+/// blkalign_aio_preadv(), and
+/// -EPERM    the handle is read-only.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_pwrite_zeroes(
     h: *mut blkalign_handle,
@@ -81,9 +89,11 @@ pub unsafe extern "C-unwind" fn blkalign_aio_pwrite_zeroes(
     unsafe { submit_without_memory(h, Op::WriteZeroes, (offset, bytes), flags, cb, opaque) }
 }
 
-/// Starts a discard; else as blkalign_pdiscard().
+/// Starts a discard. Otherwise like blkalign_pdiscard().
 ///
-/// Returns as blkalign_aio_preadv(); -EPERM: the handle is read-only.
+/// Returns the id of the request, or -errno: any error of
+/// blkalign_aio_preadv(), and
+/// -EPERM    the handle is read-only.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_pdiscard(
     h: *mut blkalign_handle,
@@ -96,10 +106,12 @@ pub unsafe extern "C-unwind" fn blkalign_aio_pdiscard(
     unsafe { submit_without_memory(h, Op::Discard, (offset, bytes), 0, cb, opaque) }
 }
 
-/// Starts a flush of the writes that have completed so far; else as
+/// Starts a flush of the writes that have completed so far. Otherwise like
 /// blkalign_flush().
 ///
-/// Returns as blkalign_aio_preadv().
+/// Returns the id of the request, or -errno:
+/// -EINVAL   `h` or `cb` is NULL;
+/// -ENOMEM   so little memory is left that the requests in flight need it.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_flush(
     h: *mut blkalign_handle,
@@ -110,14 +122,17 @@ pub unsafe extern "C-unwind" fn blkalign_aio_flush(
     unsafe { submit_without_memory(h, Op::Flush, (0, 0), 0, cb, opaque) }
 }
 
-/// Starts any request: `op` says which. `bytes` of a read or write must equal
-/// the iovec's total; zero writes and discards take no iov; a flush takes no
-/// offset, bytes or iov.
+/// Starts a request of any kind. `request->op` names the operation. The other
+/// fields must fit the operation: see blkalign_request.
 ///
-/// Returns the request's id, which is in blkalign_request.id by then, or as the
-/// call for that kind of request; -EINVAL also for an unknown
-/// op, or a guest_block_size that is no power of two of at most 1 MiB; -E2BIG:
-/// the request is of a newer version and uses what this one does not have.
+/// Returns the id of the request, which is also stored through
+/// blkalign_request.id, or -errno: any error of the blkalign_aio_*() function
+/// for that operation, and
+/// -EINVAL   `request` is NULL; its op is unknown; `bytes` is not the total
+///           length of `iov`; fields that the operation does not use are set;
+///           `guest_block_size` is no power of two of at most 1 MiB;
+/// -E2BIG    `request` comes from a newer version of the header and uses a
+///           field that this library does not have.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_submit(
     h: *mut blkalign_handle,
@@ -145,22 +160,26 @@ pub unsafe extern "C-unwind" fn blkalign_aio_submit(
     unsafe { guard_handle(h, body) }
 }
 
-/// Takes a request back that has not reached the storage: its callback runs
-/// with -ECANCELED, soon, and nothing of it is read or written. Requests that
-/// waited for it go on as if it had never been. It does not count in
-/// blkalign_stats.errors. `request_id` is what the submitting call returned;
-/// with BLKALIGN_COMPLETION_SERIAL and BLKALIGN_COMPLETION_CONCURRENT the
-/// callback may have run by the time that it returns, so where several threads
-/// use ids take them from blkalign_request.id.
+/// Cancels a request that has not reached the storage. The callback of the
+/// request runs soon, with -ECANCELED; the request reads and writes nothing.
+/// Requests that waited for the cancelled request go on. blkalign_stats.errors
+/// does not count it.
 ///
-/// A zero write or a discard that is at the storage, and has more than 16 GiB
-/// left to ask of it, asks for nothing further: then -EBUSY is the answer, it
-/// completes with -ECANCELED as soon as what it has asked for is over, and a
-/// part of it is done.
+/// `request_id` is the return value of the call that submitted the request.
+/// With BLKALIGN_COMPLETION_SERIAL and BLKALIGN_COMPLETION_CONCURRENT the
+/// callback may run before that call returns: where several threads use ids,
+/// take them from blkalign_request.id.
 ///
-/// Returns 0: cancelled; -EBUSY: it is at the storage, or part of a write that
-/// is, and will complete by itself; -ENOENT: the handle has no such request, or
-/// its result is decided; -EINVAL: h is NULL.
+/// A zero write or a discard that is at the storage with more than 16 GiB left
+/// to do asks the storage for nothing further. This call then returns -EBUSY,
+/// and the request completes with -ECANCELED as soon as the current piece is
+/// over; a part of the range has then been zeroed or discarded.
+///
+/// Returns 0 if the request was cancelled, or -errno:
+/// -EBUSY    the request, or the write that it is a part of, is at the storage;
+///           it will complete by itself;
+/// -ENOENT   the handle has no such request, or the request is over;
+/// -EINVAL   `h` is NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_aio_cancel(
     h: *mut blkalign_handle,
@@ -174,12 +193,14 @@ pub unsafe extern "C-unwind" fn blkalign_aio_cancel(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// As blkalign_aio_cancel() for each request of the handle, those of
-/// synchronous calls in other threads included: these return -ECANCELED. What
-/// is at the storage stays and completes by itself. It costs time in
-/// proportion to what is in flight on the object, however many are cancelled.
+/// Cancels all requests of the handle that have not reached the storage, as
+/// blkalign_aio_cancel() would. Synchronous calls of other threads that are
+/// cancelled return -ECANCELED. Requests at the storage complete by themselves.
+/// The time that the call takes grows with the number of requests in flight on
+/// the object, not with the number that it cancels.
 ///
-/// Returns how many were cancelled, or -EINVAL: h is NULL.
+/// Returns how many requests were cancelled, or -errno:
+/// -EINVAL   `h` is NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_cancel_all(h: *mut blkalign_handle) -> c_int {
     let body = |handle: &Handle| Ok(i64::try_from(handle.cancel_all()).unwrap_or(i64::MAX));

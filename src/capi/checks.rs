@@ -27,8 +27,8 @@ pub fn check_range(offset: i64, bytes: i64) -> Result<(u64, u64), Error> {
     let fits = |value: i64| (0..=REQUEST_END_MAX).contains(&value);
     if !fits(offset) || !fits(bytes) || bytes > REQUEST_END_MAX - offset {
         let words = format!(
-            "offset {offset} and length {bytes} are not both within 0 and {REQUEST_END_MAX}, \
-             together"
+            "offset {offset}, length {bytes}: these and their sum must be between 0 and \
+             {REQUEST_END_MAX}"
         );
         return Err(invalid(words));
     }

@@ -10,12 +10,13 @@ use crate::handle::Handle;
 use crate::header::blkalign_handle;
 use crate::sys::Error;
 
-/// Switches the write cache of the handle, as a guest sees it, on (`enable` not
-/// 0) or off. Off: each write submitted from here on is as if it carried
-/// BLKALIGN_REQ_FUA; what was written before is made durable by
-/// blkalign_flush(). BLKALIGN_O_WRITETHROUGH is "off" from the start.
+/// Switches the write cache of the handle, as a guest sees it, on (`enable` is
+/// not 0) or off. Off means that each write submitted from now on is treated as
+/// if it carried BLKALIGN_REQ_FUA. Use blkalign_flush() for earlier writes.
+/// BLKALIGN_O_WRITETHROUGH switches the cache off at open.
 ///
-/// Returns 0; -EINVAL: h is NULL.
+/// Returns 0 or -errno:
+/// -EINVAL   `h` is NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_set_write_cache(
     h: *mut blkalign_handle,
@@ -29,18 +30,21 @@ pub unsafe extern "C-unwind" fn blkalign_set_write_cache(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// Makes memory known to the handle, for requests with
-/// BLKALIGN_REQ_REGISTERED_BUF: a guest's memory, say, which is then mapped and
-/// pinned once and not by each request (io_uring's fixed buffers; with threads
-/// it changes nothing, nor where the kernel has none to give, for lack of
-/// RLIMIT_MEMLOCK, say). It serves I/O whose data are one piece of one region.
-/// Regions must not overlap. The memory must stay until
-/// blkalign_unregister_buf() or blkalign_close(), and keep its pages: pinned
-/// ones that are taken away or replaced meanwhile (madvise(MADV_DONTNEED), a
-/// balloon, mmap(MAP_FIXED)) still get the reads and give the writes.
+/// Registers memory for requests with BLKALIGN_REQ_REGISTERED_BUF, such as the
+/// memory of a guest. io_uring then maps and pins the memory once, not for each
+/// request (fixed buffers). Registration has no effect with threads, nor where
+/// the kernel grants no fixed buffers, for example because RLIMIT_MEMLOCK is
+/// too low; the call succeeds then as well. An I/O profits if its data are one
+/// contiguous piece of one region.
 ///
-/// Returns 0 or -errno: -EINVAL: h or host is NULL, bytes is 0, or the region
-/// passes the end of memory; -EEXIST: it overlaps one that is registered.
+/// Regions must not overlap. The memory must stay mapped, with the same pages,
+/// until blkalign_unregister_buf() or blkalign_close(): see blkalign(7),
+/// "Registered memory".
+///
+/// Returns 0 or -errno:
+/// -EINVAL   `h` or `host` is NULL; `bytes` is 0; the region passes the end of
+///           the address space;
+/// -EEXIST   the region overlaps a registered one.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_register_buf(
     h: *mut blkalign_handle,
@@ -55,10 +59,13 @@ pub unsafe extern "C-unwind" fn blkalign_register_buf(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// The counterpart of blkalign_register_buf(), with the same region. No request
-/// that uses it may be in flight.
+/// Ends the registration of a region. `host` and `bytes` must be those of the
+/// call of blkalign_register_buf(). No request that uses the region may be in
+/// flight.
 ///
-/// Returns 0 or -errno: -EINVAL as there; -ENOENT: no such region.
+/// Returns 0 or -errno:
+/// -EINVAL   as for blkalign_register_buf();
+/// -ENOENT   there is no such region.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_unregister_buf(
     h: *mut blkalign_handle,

@@ -8,19 +8,18 @@ use super::guard::guard_handle;
 use crate::handle::Handle;
 use crate::header::blkalign_handle;
 
-/// Holds back the asynchronous requests of this handle that this thread submits
-/// from here on, until blkalign_unplug() submits them as one batch: one system
-/// call where the storage can be asked for several things at once, writes that
-/// share a block become one write (with nothing read where they cover it),
-/// reads that share a block one read, and adjacent I/Os one. Nests. What other
-/// threads submit is not held back.
+/// Holds back the asynchronous requests that this thread submits to this
+/// handle, until blkalign_unplug() submits them as one batch. A batch costs one
+/// system call where the storage allows that. Writes of a batch that share a
+/// block become one write, reads that share a block become one read, and
+/// adjacent I/Os become one I/O. Calls nest. Requests of other threads are not
+/// held back.
 ///
-/// A synchronous call first submits what its own thread has plugged, in order.
-/// blkalign_drain() and blkalign_close() submit what all threads have, and
-/// blkalign_cancel_all() takes it back; blkalign_poll() leaves it. What a
-/// thread holds back when it ends stays so until one of these: unplug on the
-/// thread that plugged. A callback that plugs unplugs before it returns, since
-/// the next one may run on another thread.
+/// A synchronous call first submits what its own thread holds back.
+/// blkalign_drain() and blkalign_close() submit what all threads hold back, and
+/// blkalign_cancel_all() cancels it; blkalign_poll() leaves it alone. A thread
+/// must call blkalign_unplug() before it ends, and a callback before it
+/// returns: see blkalign(7), "Batches".
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_plug(h: *mut blkalign_handle) {
     let body = |handle: &Handle| {
@@ -31,8 +30,9 @@ pub unsafe extern "C-unwind" fn blkalign_plug(h: *mut blkalign_handle) {
     unsafe { guard_handle(h, body) };
 }
 
-/// Ends a blkalign_plug() of this thread; the outermost one submits what was
-/// held back. Without a plug it does nothing.
+/// Ends one call of blkalign_plug() on this thread. The outermost call submits
+/// the requests that were held back. Without a preceding blkalign_plug() the
+/// call does nothing.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_unplug(h: *mut blkalign_handle) {
     let body = |handle: &Handle| {
@@ -43,32 +43,33 @@ pub unsafe extern "C-unwind" fn blkalign_unplug(h: *mut blkalign_handle) {
     unsafe { guard_handle(h, body) };
 }
 
-/// A descriptor for poll(2), epoll(7) and the like: while it is readable,
-/// blkalign_poll() may have callbacks to run. It may be readable without
-/// reason; do not read from it. It belongs to the handle and is closed with
-/// it. A program that calls blkalign_poll() by itself needs none.
+/// Returns a descriptor for poll(2), epoll(7) and the like. While the
+/// descriptor is readable, blkalign_poll() may have callbacks to run. It may
+/// also be readable without a callback. Do not read from the descriptor. It
+/// belongs to the handle and is closed with the handle. A program that calls
+/// blkalign_poll() without waiting for the descriptor does not need it.
 ///
-/// Returns the descriptor or -errno: -EINVAL: h is NULL, or was not opened
-/// with BLKALIGN_COMPLETION_EVENTFD; what eventfd(2) says.
+/// Returns the descriptor or -errno: any error of eventfd(2), and
+/// -EINVAL   `h` is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_get_event_fd(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, |handle| handle.event_fd().map(i64::from)) as c_int }
 }
 
-/// Runs callbacks that are due, on this thread, at most `max`, and none that
-/// becomes due meanwhile, so it returns whatever others do. If none is due it
-/// waits for one: `timeout_ms` milliseconds at most, not at all if 0, and
-/// without end if negative. What callbacks submit goes out in batches, as if
-/// between blkalign_plug() and blkalign_unplug(). Where it would wait without
-/// end it may carry out I/O itself, on this thread.
+/// Runs up to `max` callbacks that are due, on this thread. Callbacks that
+/// become due during the call do not prolong it. If no callback is due, the
+/// call waits for one: at most `timeout_ms` milliseconds, not at all if 0,
+/// without a time limit if negative. Without a time limit the call may also
+/// carry out I/O of the handle on this thread. Requests that callbacks submit
+/// go out in batches, as between blkalign_plug() and blkalign_unplug().
 ///
-/// Any thread may poll, several at once too: callbacks then run side by side.
-/// It is fastest on the thread that submits.
+/// Any number of threads may poll a handle at once; callbacks then run in
+/// parallel. Polling is fastest on the thread that submits.
 ///
-/// Returns how many ran, 0 when the time was over, or -errno:
-/// -EINVAL   h is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;
-///           max is not greater than 0;
+/// Returns how many callbacks ran, 0 if the time is over, or -errno:
+/// -EINVAL   `h` is NULL, or was not opened with BLKALIGN_COMPLETION_EVENTFD;
+///           `max` is not greater than 0;
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_poll(

@@ -81,7 +81,7 @@ pub unsafe fn copy_in<T: Extensible>(caller: *const T) -> Result<T, Error> {
         // SAFETY: index is below `size`, so the byte is part of the caller's struct.
         if unsafe { *caller.cast::<u8>().add(index) } != 0 {
             let words = format!(
-                "{}: size {size} is that of a newer version than {} and uses what it added",
+                "{}: size {size} is that of a newer version than {}, and a new field is used",
                 T::NAME,
                 env!("CARGO_PKG_VERSION")
             );
@@ -120,7 +120,7 @@ unsafe fn checked_size<T: Extensible>(caller: *const T) -> Result<usize, Error> 
         return Err(Error::new(libc::EINVAL, words));
     }
     if size > SIZE_MAX {
-        let words = format!("{}: size {size} is longer than any version's", T::NAME);
+        let words = format!("{}: size {size} is larger than in any version", T::NAME);
         return Err(Error::new(libc::E2BIG, words));
     }
     Ok(size)

@@ -6,12 +6,12 @@ use super::guard::guard;
 use super::numbers::{level_number, level_of};
 use crate::log::{set_hook, Level};
 
-/// Is told what happens inside the library: `level` is BLKALIGN_LOG_*,
-/// `message` one line of UTF-8 without newline and control characters, valid
-/// until it returns. Called on any thread, by several at a time, also inside
-/// calls of the library; the library holds no lock meanwhile. It must not call
-/// the library but for blkalign_version(), nor throw or longjmp. What the
-/// library would say inside of it is lost.
+/// Gets one message of the log. `level` is one of BLKALIGN_LOG_*. `message` is
+/// one line of UTF-8 without newline and control characters, valid until the
+/// function returns. Any thread may call it, several at a time, also inside
+/// calls of the library; the library holds no lock meanwhile. The function must
+/// not throw or longjmp, and must not call the library, except for
+/// blkalign_version(). Messages that arise inside the function are lost.
 pub type blkalign_log_fn =
     Option<extern "C" fn(opaque: *mut c_void, level: c_int, message: *const c_char)>;
 
@@ -33,23 +33,27 @@ impl CHook {
     }
 }
 
-/// Sets who is told what happens in the library, for the whole process. `hook`
-/// gets the messages of `level` (BLKALIGN_LOG_*) and those that are more
-/// severe. It takes the place of what was set before; NULL: nobody is told, as
-/// at first, and `level` is ignored. The library itself never prints.
+/// Sets the function that gets the messages of the library, for the whole
+/// process. `hook` gets the messages of `level` (one of BLKALIGN_LOG_*) and of
+/// the more severe levels. It replaces the function that was set before. NULL:
+/// no messages, as at the start; `level` is then ignored. The library itself
+/// never prints.
 ///
-/// When this returns no call of the hook before is under way and none will
-/// begin, so that what `opaque` names may be freed. It waits for those calls:
-/// hold no lock that the hook takes. (Inside the hook it does not wait.)
+/// When the call returns, no call of the earlier hook is running or will begin,
+/// so that its `opaque` may be freed. The call waits for running hooks: hold no
+/// lock that the hook takes. (Inside the hook the call does not wait.)
 ///
-/// What is told. ERROR: an open that failed; an I/O that failed at the storage
-/// (at most 10 of a handle in 5 seconds, then how many more there were); that
-/// flushes of a file fail from now on; faults of the library. WARNING: threads
-/// instead of io_uring; a lock that could not be given back. INFO: each open
-/// with path, engine, and the alignments with who said so; image locks; each
-/// close. DEBUG: more, from version to version something else.
+/// The messages of each level: BLKALIGN_LOG_ERROR tells of an open that failed,
+/// of an I/O that failed at the storage (for each handle at most 10 in 5
+/// seconds, then a count of the others), of flushes that fail from now on, and
+/// of faults of the library. BLKALIGN_LOG_WARNING tells of threads in place of
+/// io_uring and of a lock that could not be released. BLKALIGN_LOG_INFO tells
+/// of each open with path, engine, alignments and their sources, of image
+/// locks, and of each close. BLKALIGN_LOG_DEBUG adds details that may change
+/// from version to version.
 ///
-/// Returns 0, or -EINVAL: there is no such level; nothing changed.
+/// Returns 0 or -errno:
+/// -EINVAL   there is no such level; the hook does not change.
 #[no_mangle]
 pub extern "C-unwind" fn blkalign_set_log(
     hook: blkalign_log_fn,

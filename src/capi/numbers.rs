@@ -51,7 +51,7 @@ pub fn source_number(source: Source) -> u32 {
 pub fn level_of(number: c_int) -> Result<Level, Error> {
     let levels = [Level::Error, Level::Warning, Level::Info, Level::Debug];
     let level = levels.into_iter().find(|level| level_number(*level) == number);
-    level.ok_or_else(|| invalid(format!("{number} is no level of messages; see BLKALIGN_LOG_*")))
+    level.ok_or_else(|| invalid(format!("{number} is not a log level; see BLKALIGN_LOG_*")))
 }
 
 pub fn level_number(level: Level) -> c_int {

@@ -11,38 +11,38 @@ use crate::handle::Handle;
 use crate::header::{blkalign_driver, blkalign_handle, blkalign_open_options};
 use crate::sys::Error;
 
-/// Opens a file or block device.
+/// Opens a file or a block device.
 ///
 /// `opts` may be NULL: all defaults, that is read-only through the page cache.
-/// `*out` is written only on success. Handles of one file or device in this
-/// process know of each other, whatever path they were opened by: their writes
-/// never damage each other's neighbours. The first of them decides whether all
-/// go with O_DIRECT or through the page cache: see BLKALIGN_O_DIRECT.
+/// `*out` is written only on success. All handles of one file or device in this
+/// process coordinate their requests, whatever path each was opened by. The
+/// first handle decides whether all use O_DIRECT or the page cache: see
+/// BLKALIGN_O_DIRECT.
 ///
-/// What the handle will need later it opens now: the program may give up its
-/// rights afterwards, or its /proc. A handle has up to five descriptors: the
-/// file's, buffered and for flushes too; its ring's; and that of
-/// blkalign_get_event_fd().
+/// The open acquires everything that the handle needs later, so that the
+/// program may give up its privileges or its /proc afterwards. A handle has up
+/// to five descriptors: the file, the file again through the page cache and for
+/// flushes, the ring, and the descriptor of blkalign_get_event_fd().
+/// BLKALIGN_O_LOCK needs two more.
 ///
-/// Where io_uring was not ruled out and the system refuses it, the handle uses
-/// threads and blkalign_engine_reason() tells why: see BLKALIGN_ENGINE_AUTO.
-/// With BLKALIGN_ENGINE_IO_URING that is a failure: what io_uring_setup(2) and
-/// io_uring_enter(2) say, -ENOSYS and -EPERM among them.
-///
-/// Returns 0 or -errno: what open(2) says, and
-/// -EROFS    BLKALIGN_O_RDWR, and the device is read-only (blockdev --setro);
-/// -EINVAL   path or out is NULL; opts: an unknown flag or value, an alignment
-///           that is no power of two, size not set, workers or queue_depth
-///           too large; BLKALIGN_O_DIRECT where there is none; a window that
-///           passes the end; BLKALIGN_O_RESIZE with a window, for a block
-///           device, or for a driver without truncate;
-/// -E2BIG    opts is of a newer version and uses what this one does not have;
-/// -EBUSY    BLKALIGN_O_DIRECT, while this process has it open through the page
-///           cache; BLKALIGN_O_BUFFERED_OK goes along instead;
-/// -EAGAIN   BLKALIGN_O_LOCK: another process has a lock that contradicts; the
-///           words name its byte;
-/// -ENOTSUP  BLKALIGN_O_LOCK: there are no such locks;
-/// -ENOLCK   the same, as other file systems say it.
+/// Returns 0 or -errno: any error of open(2), with BLKALIGN_ENGINE_IO_URING
+/// also any error of io_uring_setup(2) and io_uring_enter(2) such as -ENOSYS or
+/// -EPERM, and
+/// -EINVAL   `path` or `out` is NULL; `opts` has an unknown flag or value, an
+///           alignment that is no power of two, no size, or too great a number
+///           of workers or queue_depth; BLKALIGN_O_DIRECT on a file system
+///           without O_DIRECT; a window that passes the end; BLKALIGN_O_RESIZE
+///           with a window, for a block device, or for a driver without
+///           truncate;
+/// -E2BIG    `opts` comes from a newer version of the header and uses a field
+///           that this library does not have;
+/// -EROFS    BLKALIGN_O_RDWR for a read-only device (blockdev --setro);
+/// -EBUSY    BLKALIGN_O_DIRECT without BLKALIGN_O_BUFFERED_OK, while this
+///           process has the object open through the page cache;
+/// -EAGAIN   BLKALIGN_O_LOCK: another process holds a conflicting lock;
+///           blkalign_errmsg() names the byte of the lock;
+/// -ENOTSUP  BLKALIGN_O_LOCK: the file system has no such locks;
+/// -ENOLCK   BLKALIGN_O_LOCK: the same, as other file systems report it.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_open(
     path: *const c_char,
@@ -64,21 +64,20 @@ pub unsafe extern "C-unwind" fn blkalign_open(
     }) as c_int
 }
 
-/// Opens what a file descriptor refers to. The descriptor stays the caller's:
-/// the handle has its own, and flags such as O_DIRECT of the caller's one are
-/// left alone.
+/// Opens the file or block device that a file descriptor refers to. `fd` stays
+/// open and belongs to the caller. The handle gets descriptors of its own, and
+/// the flags of `fd`, O_DIRECT among them, stay as they are.
 ///
-/// The file is opened once more, through /proc/self/fd. Where /proc is missing,
-/// or this process may not open the file, a duplicate of fd does what it can:
-/// with O_DIRECT if fd has that, asked for or not, and without where
-/// BLKALIGN_O_BUFFERED_OK allows it. A duplicate with O_DIRECT has no way to a
-/// last block that is only a part of one: a length that is no multiple of
-/// request_alignment, and BLKALIGN_O_RESIZE, are refused here, and later
-/// blkalign_truncate() to such a length; the words name /proc. A duplicate
-/// shares its flags with fd: leave these alone as long as the handle is open.
+/// The library opens the file again through /proc/self/fd. If that is not
+/// possible, because /proc is missing or because this process may not open the
+/// file, it uses a duplicate of `fd`, with the restrictions that blkalign(7)
+/// names under "Descriptors".
 ///
-/// Returns as blkalign_open(); -EBADF: fd is not open; -EACCES: not for what
-/// opts asks; what open(2) of /proc/self/fd says where a duplicate will not do.
+/// Returns 0 or -errno: any error of blkalign_open(), the error of open(2) for
+/// /proc/self/fd if a duplicate does not suffice (blkalign_errmsg() then names
+/// /proc), and
+/// -EBADF    `fd` is not open;
+/// -EACCES   `fd` does not allow what `opts` asks for.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_open_fd(
     fd: c_int,
@@ -95,19 +94,18 @@ pub unsafe extern "C-unwind" fn blkalign_open_fd(
     }) as c_int
 }
 
-/// Opens a caller's own storage. `driver_opaque` is handed to each of its
-/// functions. Each call makes an object of its own; more queues on it come
-/// from blkalign_dup(). The engine is always BLKALIGN_ENGINE_THREADS, whatever
-/// opts says.
+/// Opens a caller's own storage. `driver_opaque` is passed to each function of
+/// the driver. Each call creates a storage object of its own; blkalign_dup()
+/// opens further handles of it. The engine is BLKALIGN_ENGINE_THREADS, whatever
+/// `opts` says.
 ///
-/// Returns 0 or -errno: what getlength says, and
-/// -EINVAL   driver or out is NULL; a function that is needed is missing;
-///           alignments or limits that contradict each other; a length that is
-///           no multiple of request_alignment; BLKALIGN_O_LOCK, which is for
-///           files and devices; and what is wrong with opts, as for
-///           blkalign_open();
-/// -E2BIG    driver or opts is of a newer version and uses what this one does
-///           not have.
+/// Returns 0 or -errno: any error of the driver's getlength, and
+/// -EINVAL   `driver` or `out` is NULL; a function that is required is missing;
+///           alignments or limits contradict each other; the length is no
+///           multiple of `request_alignment`; BLKALIGN_O_LOCK, which needs a
+///           file or a device; or an error in `opts`, as for blkalign_open();
+/// -E2BIG    `driver` or `opts` comes from a newer version of the header and
+///           uses a field that this library does not have.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_open_driver(
     driver: *const blkalign_driver,
@@ -131,10 +129,12 @@ pub unsafe extern "C-unwind" fn blkalign_open_driver(
     }) as c_int
 }
 
-/// Opens another handle (a queue of its own) on the object of `h`. Its options
-/// are its own: NULL means all defaults, not those of `h`.
+/// Opens another handle, with a queue of its own, on the object of `h`. The
+/// options of `h` are not inherited: `opts` may be NULL and then means all
+/// defaults.
 ///
-/// Returns as blkalign_open(); -EINVAL also when h is NULL.
+/// Returns 0 or -errno: any error of blkalign_open(), and
+/// -EINVAL   `h` is NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_dup(
     h: *mut blkalign_handle,
@@ -153,11 +153,12 @@ pub unsafe extern "C-unwind" fn blkalign_dup(
     unsafe { guard_handle(h, |handle| log_failed_open(body(handle))) as c_int }
 }
 
-/// Waits until every request of the handle has called back, then closes it.
-/// With BLKALIGN_COMPLETION_EVENTFD the callbacks run in here. NULL is fine.
+/// Waits until every request of the handle has called back, then closes the
+/// handle. With BLKALIGN_COMPLETION_EVENTFD the callbacks run inside this call.
+/// `h` may be NULL.
 ///
-/// Returns 0, or -EDEADLK inside a callback: the handle is then still open.
-/// After any other result it is gone.
+/// Returns 0 or -errno. The handle is gone after every result but -EDEADLK.
+/// -EDEADLK  called inside a callback; the handle is still open.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_close(h: *mut blkalign_handle) -> c_int {
     if h.is_null() {

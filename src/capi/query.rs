@@ -18,26 +18,33 @@ const VERSION: &CStr =
         Err(_) => panic!("the version has no NUL inside"),
     };
 
-/// The version of the library in use, such as "0.1.0".
+/// The version of the library that the program runs with, such as "0.1.0".
+///
+/// Returns a string that is valid as long as the library is loaded.
 #[no_mangle]
 pub extern "C-unwind" fn blkalign_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
 /// The last failure of a call on this thread, in words for a log: what failed,
-/// where and why. In a callback that is told a failure, that failure. Calls
-/// that succeed leave it alone. "" if there was none; never NULL. Valid until
-/// the next failure on this thread.
+/// where and why. In a callback that gets an error, the words describe that
+/// error. Calls that succeed do not change the words.
+///
+/// Returns a string, never NULL, and "" if no call has failed. It is valid
+/// until the next failure on this thread.
 #[no_mangle]
 pub extern "C-unwind" fn blkalign_errmsg() -> *const c_char {
     uncancelled(errmsg::last)
 }
 
-/// Why threads do the I/O of a handle that might have had io_uring, in words
-/// for a log: the system refused it when the handle was opened with
-/// BLKALIGN_ENGINE_AUTO, or later, with either engine. "" if io_uring does the
-/// I/O, if BLKALIGN_ENGINE_THREADS was asked for, for a blkalign_driver, or if
-/// h is NULL; never NULL. The words stay valid until the handle is closed.
+/// Why threads do the I/O of a handle that could have used io_uring, in words
+/// for a log. The system has refused io_uring, either at the open with
+/// BLKALIGN_ENGINE_AUTO, or later.
+///
+/// Returns a string, never NULL, that is valid until the handle is closed. The
+/// string is "" if io_uring does the I/O, if the handle was opened with
+/// BLKALIGN_ENGINE_THREADS, if the storage is a blkalign_driver, or if `h` is
+/// NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_engine_reason(h: *mut blkalign_handle) -> *const c_char {
     if h.is_null() {
@@ -52,11 +59,12 @@ pub unsafe extern "C-unwind" fn blkalign_engine_reason(h: *mut blkalign_handle) 
     }
 }
 
-/// The length of the object, or of its window, in bytes: as it was when the
-/// object was last opened or blkalign_refresh_length() was called, and as
-/// requests have changed it since.
+/// The length of the object, or of the window, in bytes. The library looks the
+/// length up at each open and in blkalign_refresh_length(), and takes account
+/// of the requests that change it.
 ///
-/// Returns it, or -EINVAL: h is NULL.
+/// Returns the length or -errno:
+/// -EINVAL   `h` is NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_getlength(h: *mut blkalign_handle) -> i64 {
     let body = |handle: &Handle| in_range(handle.length());
@@ -64,21 +72,24 @@ pub unsafe extern "C-unwind" fn blkalign_getlength(h: *mut blkalign_handle) -> i
     unsafe { guard_handle(h, body) }
 }
 
-/// Looks the storage's length up anew: of a device that has grown or shrunk, a
-/// file that others have changed, a driver whose getlength says something else.
-/// From then on it is the length of all handles of the object. An object that
-/// is opened or duplicated once more is looked at in the same way.
+/// Looks up the length of the storage again: a device may have grown or shrunk,
+/// another process may have changed a file, the getlength of a driver may
+/// return another value. The new length holds for all handles of the object.
+/// blkalign_open() and blkalign_dup() do the same for an object that is open
+/// already.
 ///
-/// It comes after the requests in flight that change the length or lie behind
-/// the new end; these get what the storage says. Requests behind the new end
-/// that are submitted later fail with -EIO, unless BLKALIGN_O_RESIZE. A window
-/// shows what is left of it, and all of it again when the object has grown
-/// back; one that was opened without a length ends where the object ends.
+/// The call waits for the requests in flight that change the length or lie past
+/// the new end; these requests get the result that the storage gives. Requests
+/// past the new end that are submitted later fail with -EIO, unless
+/// BLKALIGN_O_RESIZE is set. A window shows what is left of it, and all of it
+/// again when the object has grown. A window that was opened without a length
+/// ends at the end of the object.
 ///
-/// Returns the length, as blkalign_getlength(), or -errno: what the storage
-/// says, and
-/// -EINVAL   h is NULL; the length of a driver is no multiple of the request
-///           alignment of each of its handles: then nothing changes;
+/// Returns the length, as blkalign_getlength() does, or -errno: any error of
+/// the storage, and
+/// -EINVAL   `h` is NULL; the length of the driver is no multiple of the
+///           request alignment of each of its handles; nothing changes then;
+/// -ECANCELED  another thread called blkalign_cancel_all();
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_refresh_length(h: *mut blkalign_handle) -> i64 {
@@ -91,16 +102,18 @@ fn in_range(length: u64) -> Result<i64, Error> {
     i64::try_from(length).map_err(|_| Error::new(libc::EOVERFLOW, "the length passes 2^63"))
 }
 
-/// Tells what the storage needs and who said so. The caller sets limits->size,
-/// best by BLKALIGN_LIMITS_INIT; no more than that is written.
+/// Reports what the storage requires, and the source of each alignment. The
+/// caller sets limits->size, best with BLKALIGN_LIMITS_INIT; the library writes
+/// no more than that many bytes.
 ///
-/// The three alignments are those of now: where the storage comes to refuse
-/// what it took, larger ones are found by trial reads, with the source
-/// BLKALIGN_SOURCE_TRIAL, and requests in flight go on with these. Nothing
-/// else changes while a handle is open.
+/// The three alignments may grow while a handle is open: if the storage refuses
+/// an alignment that it accepted before, trial reads find a larger one, and
+/// requests in flight are repeated with it. Also `engine` changes when threads
+/// take over from io_uring. Nothing else changes.
 ///
-/// Returns 0; -EINVAL: h or limits is NULL, or size is not set; -E2BIG: size
-/// is absurd.
+/// Returns 0 or -errno:
+/// -EINVAL   `h` or `limits` is NULL; limits->size is not set;
+/// -E2BIG    limits->size is too large for this struct in any version.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_get_limits(
     h: *mut blkalign_handle,
@@ -118,11 +131,12 @@ pub unsafe extern "C-unwind" fn blkalign_get_limits(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// Reads the counters of the handle. The caller sets stats->size, best by
-/// BLKALIGN_STATS_INIT; no more than that is written.
+/// Reads the counters of the handle. The caller sets stats->size, best with
+/// BLKALIGN_STATS_INIT; the library writes no more than that many bytes.
 ///
-/// Returns 0; -EINVAL: h or stats is NULL, or size is not set; -E2BIG: size is
-/// absurd.
+/// Returns 0 or -errno:
+/// -EINVAL   `h` or `stats` is NULL; stats->size is not set;
+/// -E2BIG    stats->size is too large for this struct in any version.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_get_stats(
     h: *mut blkalign_handle,
@@ -140,11 +154,12 @@ pub unsafe extern "C-unwind" fn blkalign_get_stats(
     unsafe { guard_handle(h, body) as c_int }
 }
 
-/// Allocates a buffer that the storage of `h` takes without a copy. Its bytes
-/// are zero. 0 bytes give a pointer that can be freed. Give it back
-/// with blkalign_free(), also after `h` has been closed.
+/// Allocates `bytes` bytes that the storage of `h` takes without a copy. The
+/// bytes are zero. Free the memory with blkalign_free(), which may be after `h`
+/// was closed. A length of 0 is allowed and gives a pointer that can be freed.
 ///
-/// Returns NULL on failure, with errno set: EINVAL: h is NULL; ENOMEM.
+/// Returns the memory, or NULL with errno set to EINVAL (`h` is NULL) or
+/// ENOMEM.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_memalign(
     h: *mut blkalign_handle,
@@ -161,7 +176,7 @@ pub unsafe extern "C-unwind" fn blkalign_memalign(
     result as usize as *mut c_void
 }
 
-/// Gives back what blkalign_memalign() gave. NULL is fine.
+/// Frees memory that blkalign_memalign() allocated. `buf` may be NULL.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_free(buf: *mut c_void) {
     // SAFETY: NULL or from posix_memalign, as the header demands.

@@ -14,19 +14,21 @@ use crate::driver::{Op, Segments};
 use crate::handle::{Handle, Submission};
 use crate::header::blkalign_handle;
 
-/// Reads `bytes` bytes at `offset` into `buf`. Any offset, length and address
-/// will do.
+/// Reads `bytes` bytes at `offset` into `buf`. Offset, length and address need
+/// no alignment.
 ///
-/// `flags` are BLKALIGN_REQ_*. Blocks until done; works in every completion
-/// mode. Nothing is ever clipped: all of `bytes` is read, or the call fails.
-/// Offset, length and their sum may reach 0x7fffffffc0000000. A zero length
-/// succeeds.
+/// `flags` are BLKALIGN_REQ_*. The call blocks until the read is done, in every
+/// completion mode. It reads all of `bytes` or fails; a length of 0 succeeds.
+/// Offset, length and their sum may be as large as 0x7fffffffc0000000.
 ///
-/// Returns 0 or -errno: what the storage says, and
-/// -EINVAL   h is NULL; offset, bytes or flags out of range; buf is NULL and
-///           bytes is not 0;
+/// Returns 0 or -errno: any error of the storage, and
+/// -EINVAL   `h` is NULL; `offset`, `bytes` or `flags` are out of range; `buf`
+///           is NULL and `bytes` is not 0; BLKALIGN_REQ_REGISTERED_BUF and
+///           memory outside registered regions;
 /// -EIO      the range passes the end of the object;
-/// -EBUSY    BLKALIGN_REQ_NO_WAIT, and an overlapping request is in the way;
+/// -EBUSY    BLKALIGN_REQ_NO_WAIT is set and an overlapping request is in
+///           flight;
+/// -ECANCELED  another thread called blkalign_cancel_all();
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_pread(
@@ -40,17 +42,18 @@ pub unsafe extern "C-unwind" fn blkalign_pread(
     unsafe { run_buffer(h, Op::Read, offset, bytes, buf, flags) }
 }
 
-/// Writes `bytes` bytes from `buf` at `offset`. Any offset, length and address
-/// will do; no other byte of the object changes, and its length does not
-/// change either.
+/// Writes `bytes` bytes from `buf` at `offset`. Offset, length and address need
+/// no alignment. No other byte of the object changes. The length of the object
+/// changes only with BLKALIGN_O_RESIZE.
 ///
-/// `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable on
-/// return. Where only a part of a block is written, its other bytes are read
-/// first; if that fails, the call fails with that error and nothing is
-/// written.
+/// `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_FUA the bytes are durable when
+/// the call returns. If the write covers a part of a block, the library reads
+/// the other bytes of the block first; if that read fails, the call fails with
+/// its error and writes nothing.
 ///
-/// Returns as blkalign_pread(); -EPERM: the handle is read-only; -ENOMEM: no
-/// memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
+/// Returns 0 or -errno: any error of blkalign_pread(), and
+/// -EPERM    the handle is read-only;
+/// -ENOMEM   no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_pwrite(
     h: *mut blkalign_handle,
@@ -63,12 +66,16 @@ pub unsafe extern "C-unwind" fn blkalign_pwrite(
     unsafe { run_buffer(h, Op::Write, offset, bytes, buf, flags) }
 }
 
-/// Reads at `offset` into the elements of `iov`, one after the other. Any
-/// number of elements will do, also more than IOV_MAX; empty ones are fine,
-/// and so is the same memory twice.
+/// Reads at `offset` into the elements of `iov`, one after the other. There may
+/// be any number of elements, more than IOV_MAX included. Elements may be
+/// empty, and several may name the same memory. Otherwise like
+/// blkalign_pread().
 ///
-/// Returns as blkalign_pread(); -EINVAL also when iovcnt is negative, iov is
-/// NULL and iovcnt is not 0, or an element is NULL and not empty.
+/// Returns 0 or -errno: any error of blkalign_pread(), and
+/// -EINVAL   `iovcnt` is negative; `iov` is NULL and `iovcnt` is not 0; an
+///           element has a NULL address and a length;
+///           BLKALIGN_REQ_REGISTERED_BUF and an element outside registered
+///           memory.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_preadv(
     h: *mut blkalign_handle,
@@ -81,10 +88,12 @@ pub unsafe extern "C-unwind" fn blkalign_preadv(
     unsafe { run_vector(h, Op::Read, offset, iov, iovcnt, flags) }
 }
 
-/// Writes the elements of `iov` at `offset`, one after the other; else as
-/// blkalign_pwrite().
+/// Writes the elements of `iov` at `offset`, one after the other. Otherwise
+/// like blkalign_pwrite().
 ///
-/// Returns as blkalign_preadv(); -EPERM and -ENOMEM as blkalign_pwrite().
+/// Returns 0 or -errno: any error of blkalign_preadv(), and
+/// -EPERM    the handle is read-only;
+/// -ENOMEM   no memory for the copy that BLKALIGN_O_STABLE_WRITES makes.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_pwritev(
     h: *mut blkalign_handle,
@@ -97,17 +106,18 @@ pub unsafe extern "C-unwind" fn blkalign_pwritev(
     unsafe { run_vector(h, Op::Write, offset, iov, iovcnt, flags) }
 }
 
-/// Makes `bytes` bytes at `offset` zeros, at any offset and length, by the
-/// cheapest way that the storage has: it is told to (fallocate(2), a driver's
-/// pwrite_zeroes) for the part made of whole
-/// blocks, and written to at the edges. Storage that cannot be told is written
-/// to, unless BLKALIGN_REQ_NO_FALLBACK.
+/// Makes `bytes` bytes at `offset` zeros. Offset and length need no alignment.
+/// For whole blocks the library uses the storage's own operation (fallocate(2),
+/// a driver's pwrite_zeroes); it writes the edges. If the storage has no such
+/// operation, the library writes blocks of zeros, unless
+/// BLKALIGN_REQ_NO_FALLBACK is set.
 ///
 /// `flags` are BLKALIGN_REQ_*; with BLKALIGN_REQ_MAY_UNMAP the storage may
-/// deallocate.
+/// deallocate the range.
 ///
-/// Returns as blkalign_pwrite(); -ENOTSUP: BLKALIGN_REQ_NO_FALLBACK, and whole
-/// blocks would have had to be written: nothing was.
+/// Returns 0 or -errno: any error of blkalign_pwrite(), and
+/// -ENOTSUP  BLKALIGN_REQ_NO_FALLBACK is set and the storage has no operation
+///           for zeros; nothing was written.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_pwrite_zeroes(
     h: *mut blkalign_handle,
@@ -119,13 +129,18 @@ pub unsafe extern "C-unwind" fn blkalign_pwrite_zeroes(
     unsafe { run_without_memory(h, Op::WriteZeroes, offset, bytes, flags) }
 }
 
-/// Tells the storage that `bytes` bytes at `offset` are not needed any more:
-/// advice. What is not a whole unit of blkalign_limits.discard_alignment stays
-/// as it is, also at the edges; the rest may read as anything until it is
-/// written. It does nothing, with success, without BLKALIGN_O_UNMAP and where
-/// the storage does not know how.
+/// Tells the storage that `bytes` bytes at `offset` are not needed any more.
+/// This is advice. Whole units of blkalign_limits.discard_alignment inside the
+/// range may read as anything until they are written again; the rest of the
+/// range does not change. Without BLKALIGN_O_UNMAP, and on storage that cannot
+/// discard, the call succeeds and does nothing.
 ///
-/// Returns as blkalign_pwrite().
+/// Returns 0 or -errno: any error of the storage, and
+/// -EINVAL   `h` is NULL; `offset` or `bytes` are out of range;
+/// -EIO      the range passes the end of the object;
+/// -EPERM    the handle is read-only;
+/// -ECANCELED  another thread called blkalign_cancel_all();
+/// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_pdiscard(
     h: *mut blkalign_handle,
@@ -136,28 +151,33 @@ pub unsafe extern "C-unwind" fn blkalign_pdiscard(
     unsafe { run_without_memory(h, Op::Discard, offset, bytes, 0) }
 }
 
-/// Makes durable every write that completed before this call, whichever handle
-/// of the same object wrote it. After a flush has failed, every later flush of
-/// the object fails too until it is opened anew: nobody knows what was lost.
+/// Makes durable every write that completed before this call, on any handle of
+/// the same object. After a flush has failed, every later flush of the object
+/// fails as well, until the object is opened again: the system does not say
+/// which data were lost.
 ///
-/// Returns 0 or -errno: what the storage says; -EINVAL: h is NULL; -EDEADLK:
-/// called inside a callback.
+/// Returns 0 or -errno: any error of the storage, and
+/// -EINVAL   `h` is NULL;
+/// -ECANCELED  another thread called blkalign_cancel_all();
+/// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_flush(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { run_without_memory(h, Op::Flush, 0, 0, 0) }
 }
 
-/// Changes the length of the object to `length` bytes. What goes is gone; what
-/// comes reads as zeros. Waits for the requests that it touches, and those
-/// submitted later wait for it. Needs no BLKALIGN_O_RESIZE.
+/// Changes the length of the object to `length` bytes. A part that is cut off
+/// is lost; a part that is added reads as zeros. The call waits for the
+/// requests in the range that it removes or adds, and later requests there wait
+/// for it. It does not need BLKALIGN_O_RESIZE.
 ///
-/// Returns 0 or -errno: what the storage says, and
-/// -EINVAL   h is NULL, length out of range; a block device; a handle with a
-///           window;
+/// Returns 0 or -errno: any error of the storage, and
+/// -EINVAL   `h` is NULL; `length` is out of range; the object is a block
+///           device; the handle has a window;
 /// -EPERM    the handle is read-only;
-/// -EFBIG    beyond RLIMIT_FSIZE, or what the file system can hold;
-/// -ENOTSUP  a driver without truncate;
+/// -EFBIG    `length` exceeds RLIMIT_FSIZE, or what the file system can hold;
+/// -ENOTSUP  the driver has no truncate function;
+/// -ECANCELED  another thread called blkalign_cancel_all();
 /// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_truncate(h: *mut blkalign_handle, length: i64) -> c_int {
@@ -165,28 +185,31 @@ pub unsafe extern "C-unwind" fn blkalign_truncate(h: *mut blkalign_handle, lengt
     unsafe { run_without_memory(h, Op::Truncate, length, 0, 0) }
 }
 
-/// Waits until every request of this handle that was submitted before has
-/// called back, synchronous ones of other threads included. What any thread
-/// holds back by blkalign_plug() is submitted first. What is submitted
-/// meanwhile, by other threads or by callbacks, does not hold it up. With
-/// BLKALIGN_COMPLETION_EVENTFD callbacks run in here. Any number of threads
-/// may drain at once.
+/// Waits until every request of this handle that was submitted before this call
+/// has called back, synchronous requests of other threads included. Requests
+/// that threads hold back with blkalign_plug() are submitted first. Requests
+/// that are submitted during the call do not prolong it. With
+/// BLKALIGN_COMPLETION_EVENTFD callbacks run inside this call. Any number of
+/// threads may drain a handle at once.
 ///
-/// Returns 0 or -errno; -EINVAL: h is NULL; -EDEADLK: called inside a
-/// callback. The results of the requests are the callbacks' business.
+/// Returns 0 or -errno. Results of requests go to their callbacks only.
+/// -EINVAL   `h` is NULL;
+/// -EDEADLK  called inside a callback.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_drain(h: *mut blkalign_handle) -> c_int {
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, |handle| handle.drain().map(|()| 0)) as c_int }
 }
 
-/// As blkalign_drain(), for at most `timeout_ms` milliseconds. 0: it does not
-/// wait, but what is plugged is submitted, callbacks that are due run with
-/// BLKALIGN_COMPLETION_EVENTFD, and the result tells how things are. Negative:
-/// it waits without end. A callback that runs in here may take longer.
+/// Waits like blkalign_drain(), but for at most `timeout_ms` milliseconds. A
+/// negative value means no time limit. With 0 the call does not wait: it
+/// submits what is held back, runs callbacks that are due
+/// (BLKALIGN_COMPLETION_EVENTFD), and reports whether all is done. A callback
+/// that runs inside this call may prolong it.
 ///
-/// Returns as blkalign_drain(); -ETIMEDOUT: something that was submitted before
-/// has not called back yet. Nothing is lost by that: it will.
+/// Returns 0 or -errno: any error of blkalign_drain(), and
+/// -ETIMEDOUT  a request that was submitted before this call has not called
+///             back yet; it will do so later.
 #[no_mangle]
 pub unsafe extern "C-unwind" fn blkalign_drain_timeout(
     h: *mut blkalign_handle,

@@ -22,7 +22,8 @@ pub fn one_buffer(buffer: *const c_void, bytes: u64) -> Result<Segments, Error> 
 /// # Safety
 /// `iov` is NULL or points to `iovcnt` elements.
 pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, i64), Error> {
-    let count = usize::try_from(iovcnt).map_err(|_| invalid(format!("iovcnt is {iovcnt}")))?;
+    let count =
+        usize::try_from(iovcnt).map_err(|_| invalid(format!("iovcnt {iovcnt} is negative")))?;
     let mut segments = Segments::new();
     if count == 0 {
         return Ok((segments, 0));

@@ -61,7 +61,7 @@ impl Handle {
         if over {
             return Ok(());
         }
-        let words = format!("{}: drain: requests are in flight still", self.endpoint.name);
+        let words = format!("{}: drain: requests are still in flight", self.endpoint.name);
         Err(Error::new(libc::ETIMEDOUT, words))
     }
 

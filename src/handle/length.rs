@@ -18,7 +18,7 @@ impl Handle {
     /// As `length`, once all handles of the object have taken over what the storage says now.
     /// EDEADLK inside a callback; EINVAL: a driver's is no multiple of a request alignment.
     pub fn refresh_length(&self) -> Result<u64, Error> {
-        self.check_may_wait("looking the length up anew")?;
+        self.check_may_wait("refreshing the length")?;
         self.catch_up(self.endpoint.driver.length()?)?;
         Ok(self.length())
     }

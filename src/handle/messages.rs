@@ -23,7 +23,7 @@ pub fn opened(handle: &Handle, options: &Options) {
         ("segment_alignment", options.alignments.segment as u64),
     ];
     for (what, bytes) in overrides.into_iter().filter(|(_, bytes)| *bytes != 0) {
-        log::info!("{name}: {what} {bytes} is the options' word and overrides that of the storage");
+        log::info!("{name}: {what} {bytes} comes from the options, not from the storage");
     }
     log::debug!("{name}: {options:?}");
     log::debug!("{name}: {limits:?}");
@@ -50,7 +50,7 @@ pub fn closing(handle: &Handle) {
     }
     let stats = handle.stats();
     log::info!(
-        "{}: closed after {} reads, {} writes and {} flushes, {} of which failed",
+        "{}: closed after {} reads, {} writes and {} flushes; {} requests failed",
         endpoint.name,
         stats.reads,
         stats.writes,

@@ -254,11 +254,11 @@ impl Handle {
         }
         match &self.storage {
             Storage::File(driver) if driver.is_device() => {
-                refuse(libc::EINVAL, "a block device has the length that it has")
+                refuse(libc::EINVAL, "the length of a block device is fixed")
             }
             Storage::File(driver) => driver.check_may_end_at(length),
             Storage::Callbacks(driver) if !driver.can_truncate() => {
-                refuse(libc::ENOTSUP, "the driver has no function for it")
+                refuse(libc::ENOTSUP, "the driver has no truncate function")
             }
             _ => Ok(()),
         }
@@ -266,8 +266,10 @@ impl Handle {
 
     fn check_may_wait(&self, what: &str) -> Result<(), Error> {
         if inside_callback() {
-            let words =
-                format!("{}: {what} inside a callback would wait for it", self.endpoint.name);
+            let words = format!(
+                "{}: {what} inside a callback would wait for that callback",
+                self.endpoint.name
+            );
             return Err(Error::new(libc::EDEADLK, words));
         }
         Ok(())
@@ -327,7 +329,7 @@ impl Handle {
 
     fn poisoned(&self) -> Error {
         let words =
-            format!("{}: closed to I/O by an earlier fault of the library", self.endpoint.name);
+            format!("{}: takes no I/O after an internal error of the library", self.endpoint.name);
         Error::new(libc::EIO, words)
     }
 }

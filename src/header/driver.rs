@@ -4,59 +4,61 @@ use std::ffi::{c_char, c_int, c_void};
 
 use libc::iovec;
 
-/// How a driver tells that an I/O is done: `ret` is 0 or -errno. To be called
-/// exactly once for each I/O that was started, from any thread, also before
-/// the starting function has returned.
+/// Reports that an asynchronous I/O of a driver is done: `ret` is 0 or -errno.
+/// The driver calls this function exactly once for each I/O that was started,
+/// from any thread. The call may come before the function that started the I/O
+/// has returned.
 pub type blkalign_driver_done_fn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
-/// A caller's own storage: another hypervisor's back end, a network client, a
-/// test. Start from BLKALIGN_DRIVER_INIT. The table is copied by
-/// blkalign_open_driver(); `name` and what `opaque` names must stay until
-/// `close`.
+/// The functions of a caller's own storage, for blkalign_open_driver(). Start
+/// from BLKALIGN_DRIVER_INIT. blkalign_open_driver() copies the struct; the
+/// string `name` and the object that `opaque` points to must stay valid until
+/// `close` is called.
 ///
-/// The library promises that every offset and length it passes is a multiple
-/// of `request_alignment`, every address of `mem_alignment`, the length of
-/// every iovec element of `segment_alignment` and never 0, and that no call
-/// exceeds `max_transfer` or `max_segments`. So the length that getlength tells
-/// must be a multiple of `request_alignment`: a last block that is there only
-/// in part could be neither read nor written in keeping with that. (Of a file
-/// the library reaches it through the page cache; a driver has no second way.)
-/// Storage of an odd length has to round it, one way or the other.
+/// The library promises that every offset and every length is a multiple of
+/// `request_alignment`, that every address is a multiple of `mem_alignment`,
+/// that the length of every iovec element is a multiple of `segment_alignment`
+/// and never 0, and that no call exceeds `max_transfer` or `max_segments`.
+/// Hence the length that `getlength` returns must be a multiple of
+/// `request_alignment`; storage of another length has to round it up or down.
 ///
-/// `flags` are those of BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and
-/// BLKALIGN_REQ_NO_FALLBACK that the request has; a driver without FUA of its
-/// own flushes instead.
+/// `flags` are those flags of the request that a driver can act on:
+/// BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP and BLKALIGN_REQ_NO_FALLBACK. A
+/// driver that cannot do FUA in another way flushes after the write.
 ///
-/// The functions are called from threads of the library, or from the thread
-/// that submits, many at once. `getlength`, a way to read and, for a writable
-/// handle, a way to write must be there; the others may be NULL. Without a
-/// flush function a flush succeeds.
+/// Threads of the library and threads that submit requests call these
+/// functions, several at a time. `getlength` and `preadv` or `aio_preadv` must
+/// not be NULL; for a writable handle neither must `pwritev` or `aio_pwritev`.
+/// The others may be NULL. Without a flush function a flush succeeds.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct blkalign_driver {
     /// sizeof(blkalign_driver), as BLKALIGN_DRIVER_INIT sets it.
     pub size: usize,
-    /// What messages call the storage; may be NULL.
+    /// The name of the storage in messages. NULL: "driver".
     pub name: *const c_char,
-    /// What offset and length of every call are multiples of: bytes, a power
-    /// of two of at most 1 MiB; 0: 1.
+    /// Alignment of offset and length of every call, in bytes: a power of two
+    /// of at most 1 MiB. 0: 1.
     pub request_alignment: u32,
-    /// The same for the address of each element of `iov`.
+    /// Alignment of the address of each element of `iov`, with the same unit
+    /// and range. 0: 1.
     pub mem_alignment: u32,
-    /// The same for the length of each element of `iov`; it must not exceed
-    /// `request_alignment`.
+    /// Alignment of the length of each element of `iov`, with the same unit and
+    /// range, and not greater than `request_alignment`. 0: 1.
     pub segment_alignment: u32,
-    /// The most bytes in one call, at least `request_alignment`; 0: no limit.
+    /// Greatest number of bytes in one call, at least `request_alignment`. 0:
+    /// no limit.
     pub max_transfer: u32,
-    /// The most elements of `iov` in one call; 0: no limit.
+    /// Greatest number of elements of `iov` in one call. 0: no limit.
     pub max_segments: u32,
-    /// Returns the length of the object in bytes, or -errno. Needed. Asked by
-    /// blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length();
-    /// between two of these it changes by `truncate` alone.
+    /// Returns the length of the object in bytes, or -errno. Must not be NULL.
+    /// blkalign_open_driver(), blkalign_dup() and blkalign_refresh_length()
+    /// call it. Between two such calls only `truncate` may change the length.
     pub getlength: Option<unsafe extern "C" fn(opaque: *mut c_void) -> i64>,
-    /// Synchronous: reads all of `bytes` and returns 0, or returns -errno.
-    /// What a read leaves out though it says 0 never becomes bytes of other
-    /// requests: it is zeros, or stays what the reader had there.
+    /// Synchronous: reads `bytes` bytes and returns 0, or returns -errno. If
+    /// the function returns 0 without filling all of the memory, the rest of
+    /// the reader's buffer holds zeros or its old content, never bytes of other
+    /// requests.
     pub preadv: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -67,8 +69,8 @@ pub struct blkalign_driver {
             flags: u32,
         ) -> c_int,
     >,
-    /// Synchronous: writes all of `bytes` and returns 0, or returns -errno. The
-    /// memory is not the driver's to change.
+    /// Synchronous: writes `bytes` bytes and returns 0, or returns -errno. The
+    /// driver must not change the memory.
     pub pwritev: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -79,29 +81,31 @@ pub struct blkalign_driver {
             flags: u32,
         ) -> c_int,
     >,
-    /// Synchronous: makes durable what has been written, and returns 0 or
-    /// -errno.
+    /// Synchronous: makes all completed writes durable and returns 0, or
+    /// returns -errno.
     pub flush: Option<unsafe extern "C" fn(opaque: *mut c_void) -> c_int>,
-    /// Synchronous: is told that these bytes are not needed any more, and may
-    /// read as anything; returns 0 or -errno. -ENOTSUP: it does not know how,
-    /// which is success to the caller.
+    /// Synchronous: takes note that the range is not needed any more and may
+    /// read as anything. Returns 0 or -errno. -ENOTSUP: the driver cannot
+    /// discard; the caller's discard succeeds nevertheless.
     pub pdiscard:
         Option<unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64) -> c_int>,
-    /// Synchronous: makes these bytes zeros and returns 0, or returns -errno.
-    /// -ENOTSUP: it does not know how, or not with these flags; zeros are then
-    /// written, unless BLKALIGN_REQ_NO_FALLBACK.
+    /// Synchronous: makes the range zeros and returns 0, or returns -errno.
+    /// -ENOTSUP: the driver cannot do that, or not with these flags; the
+    /// library then writes zeros, unless BLKALIGN_REQ_NO_FALLBACK is set.
     pub pwrite_zeroes: Option<
         unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64, flags: u32) -> c_int,
     >,
     /// Synchronous: makes the object `length` bytes long, a multiple of
-    /// `request_alignment`, and returns 0 or -errno; what comes reads as zeros.
+    /// `request_alignment`. Returns 0 or -errno. A part that is added must read
+    /// as zeros.
     pub truncate: Option<unsafe extern "C" fn(opaque: *mut c_void, length: i64) -> c_int>,
-    /// Called once, when the last handle of the object is closed; not when
-    /// opening failed.
+    /// Called once, when the last handle of the object is closed. Not called if
+    /// blkalign_open_driver() failed.
     pub close: Option<unsafe extern "C" fn(opaque: *mut c_void)>,
-    /// As `preadv`, but asynchronous, and preferred to it: returns 0 and later
-    /// calls done(token, ret) exactly once; or returns -errno and never calls
-    /// `done`. `iov` is the library's and stays until `done`.
+    /// The asynchronous form of `preadv`, used if both are there. Returns 0 and
+    /// later calls done(token, ret) exactly once, or returns -errno and never
+    /// calls `done`. `iov` belongs to the library and stays valid until `done`
+    /// is called.
     pub aio_preadv: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -114,7 +118,8 @@ pub struct blkalign_driver {
             token: *mut c_void,
         ) -> c_int,
     >,
-    /// As `pwritev`, asynchronous in the way of `aio_preadv`.
+    /// The asynchronous form of `pwritev`; return value and `done` as for
+    /// `aio_preadv`.
     pub aio_pwritev: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
@@ -127,7 +132,8 @@ pub struct blkalign_driver {
             token: *mut c_void,
         ) -> c_int,
     >,
-    /// As `flush`, asynchronous in the way of `aio_preadv`.
+    /// The asynchronous form of `flush`; return value and `done` as for
+    /// `aio_preadv`.
     pub aio_flush: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,

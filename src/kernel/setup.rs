@@ -52,7 +52,7 @@ fn ask_for_workers(ring: &IoUring) {
         .map_err(std::io::Error::from_raw_os_error)
         .and_then(|()| ring.submitter().register_iowq_max_workers(&mut workers));
     if let Err(error) = result {
-        log::debug!("io_uring: one storage that hangs may hold up others: {error}");
+        log::debug!("io_uring: a storage that hangs may delay others: {error}");
     }
 }
 

@@ -57,17 +57,17 @@ fn tell(endpoint: &Endpoint, io: &Io, errno: i32, storage_end: Option<u64>) {
     if endpoint.alignments.may_change(io, errno) {
         log::debug!("{error}; other alignments may help");
     } else if io.op == Op::Flush {
-        log::error!("{error}; flushes of it fail from now on, until its last handle is closed");
+        log::error!("{error}; all its flushes fail from now on, until its last handle is closed");
     } else if another_way {
-        log::debug!("{error}; there is another way");
+        log::debug!("{error}; another method is tried");
     } else if !io.joined.is_empty() {
-        log::debug!("{error}; its {} parts are tried one by one", io.joined.len());
+        log::debug!("{error}; its {} parts are tried one at a time", io.joined.len());
     } else if let Some(left_out) = endpoint.failures.allows() {
         tell_left_out(endpoint, left_out);
         match storage_end {
             Some(length) => log::error!(
                 "{error}; the storage ends at {length}: others have made it shorter, and \
-                 blkalign_refresh_length() would take that over"
+                 blkalign_refresh_length() would learn that"
             ),
             None => log::error!("{error}"),
         }
@@ -108,7 +108,7 @@ pub fn failure(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64, errno: i32)
         }
         Op::Discard => format!("{name}: discard of {bytes} bytes at offset {offset}"),
         Op::Truncate => format!("{name}: changing the length to {offset} bytes"),
-        Op::Length => format!("{name}: looking its length up anew"),
+        Op::Length => format!("{name}: looking up its length"),
         Op::Flush => format!("{name}: flush"),
         Op::Fill => format!("{name}: filling memory"),
     };

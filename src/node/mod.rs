@@ -280,7 +280,7 @@ impl Node {
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
             drop(core);
-            log::error!("{}: {panic}; it takes no I/O any more", name.unwrap_or_default());
+            log::error!("{}: {panic}; the object takes no further I/O", name.unwrap_or_default());
             return;
         }
         self.length.store(core.machine.length(), Ordering::Release);

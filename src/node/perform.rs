@@ -21,7 +21,7 @@ pub fn perform(endpoint: &Endpoint, io: Io, actions: &mut Actions) {
     }
     let result = caught(|| outside_callback(|| endpoint.driver.perform(&io)));
     let result = result.unwrap_or_else(|panic| {
-        log::error!("{}: {panic}; it takes no I/O any more", endpoint.name);
+        log::error!("{}: {panic}; the object takes no further I/O", endpoint.name);
         endpoint.node.poison();
         Err(libc::EIO)
     });

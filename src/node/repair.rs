@@ -26,7 +26,7 @@ const PAGE: u64 = 4096;
 pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut Actions) {
     let found = caught(|| find_larger(refused, &mut |shape| read(endpoint, refused, shape)));
     let found = found.unwrap_or_else(|panic| {
-        log::error!("{}: {panic}; it takes no I/O any more", endpoint.name);
+        log::error!("{}: {panic}; the object takes no further I/O", endpoint.name);
         endpoint.node.poison();
         ProbeOutcome::NothingHelps
     });
@@ -42,8 +42,10 @@ pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut 
         format!("{name}: the storage refuses an aligned {verb} at {offset} (errno {errno})");
     let how = match found {
         ProbeOutcome::NothingHelps => None,
-        ProbeOutcome::Found(_) => Some(", which it takes"),
-        ProbeOutcome::Guessed(_) => Some(": a guess, since it takes such reads"),
+        ProbeOutcome::Found(_) => Some(", which the storage accepts"),
+        ProbeOutcome::Guessed(_) => {
+            Some(": a guess, because the storage accepts reads of the old alignment")
+        }
     };
     if let Some(how) = how.filter(|_| changed) {
         log::warning!("{refused}; {}{how}", words(now));
@@ -57,7 +59,7 @@ pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut 
 
 fn words(now: Alignments) -> String {
     format!(
-        "request_alignment is {} now, mem_alignment {}, segment_alignment {}",
+        "request_alignment is now {}, mem_alignment {}, segment_alignment {}",
         now.request, now.memory, now.segment
     )
 }

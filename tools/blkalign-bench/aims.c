@@ -1,7 +1,7 @@
 /*
- * Which request comes next: offset, and read or write. Cheap, since it is
- * part of what is measured; repeatable from the seed, since --verify replays
- * it to know what should have been written.
+ * Which request comes next: its offset, and whether it is a read or a write.
+ * The code is cheap, since its time is measured as well, and repeatable from
+ * the seed, since --verify replays it to know what should have been written.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -20,7 +20,7 @@ static uint64_t draw(struct aims *aims)
     return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* Uniform below `end`, which is less than 2^32 or loses a little evenness. */
+/* Uniform below `end`. Exact for an `end` below 2^32, else slightly uneven. */
 static uint64_t draw_below(struct aims *aims, uint64_t end)
 {
     if (end >> 32)
@@ -30,8 +30,8 @@ static uint64_t draw_below(struct aims *aims, uint64_t end)
 
 /*
  * A rank from 1 to `ranks`, rank k with a probability in proportion to 1/k:
- * an octave [2^i, 2^(i+1)), each as likely as the other, then a rank in it,
- * which is accepted with probability 2^i / rank.
+ * first an octave [2^i, 2^(i+1)), each with the same probability, then a rank
+ * in the octave, which is accepted with probability 2^i / rank.
  */
 static uint64_t draw_zipf(struct aims *aims, uint64_t ranks)
 {
@@ -59,8 +59,9 @@ static uint64_t common_divisor(uint64_t a, uint64_t b)
 
 /*
  * As in `qemu-img bench`: the next offset is a step further, modulo the length
- * of the disk. Where a request no longer fits before the end, that one fails
- * or drifts, according to its version; here it begins again at 0.
+ * of the disk. Where a request no longer fits before the end, `qemu-img bench`
+ * fails or drifts, depending on its version; here the offsets begin again at
+ * 0.
  */
 static int64_t wrapped(const struct aims *aims, int64_t offset)
 {
@@ -84,7 +85,7 @@ void aims_init(struct aims *aims, const struct settings *settings,
     aims->last = length - settings->request_bytes;
     aims->start = settings->start_offset;
     aims->step = step;
-    /* --poll all: one sequence for all of them. */
+    /* --poll all: one sequence for all submitters. */
     aims->stride = settings->poll == POLL_ALL ? step % length :
         step % length * settings->threads % length;
     aims->offset = submitter ?

@@ -34,7 +34,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 enum order { ORDER_SEQ, ORDER_RANDOM, ORDER_SAME, ORDER_ZIPF };
 
-/* Who polls a handle with eventfd. */
+/* Which threads poll a handle with eventfd. */
 enum poll { POLL_FIRST, POLL_ALL };
 
 /* Beyond BLKALIGN_COMPLETION_*: blocking calls, no completions at all. */
@@ -105,7 +105,8 @@ struct latency {
 uint64_t clock_ns(void);
 void latency_add(struct latency *latency, uint64_t ns);
 void latency_merge(struct latency *into, const struct latency *from);
-/* The time within which `share` (0 to 1) of the requests were done. */
+/* The time within which a share of `share` (0 to 1) of the requests was done.
+ * */
 uint64_t latency_percentile(const struct latency *latency, double share);
 
 /* ---- content.c ---- */
@@ -113,15 +114,17 @@ uint64_t latency_percentile(const struct latency *latency, double share);
 struct content;
 struct run;
 
-/* Before the run; false: it failed, and said so. */
+/* Before the run. False: it failed and printed why. */
 bool content_open(struct run *run);
 void content_stamp(const struct content *content, unsigned char *to,
                    int64_t offset, int64_t bytes);
-/* Returns -1 if what was read is right, or where it is wrong. */
+/* Returns -1 if the bytes that were read are right, else the wrong position.
+ * */
 int64_t content_damage(const struct content *content,
                        const unsigned char *got, int64_t offset,
                        int64_t bytes);
-/* After the run: the whole region; false: damage, and it said so. */
+/* After the run: checks the whole region. False: damage, and it printed that.
+ * */
 bool content_check(struct run *run);
 void content_close(struct content *content);
 
@@ -130,11 +133,11 @@ void content_close(struct content *content);
 struct nbd_reader;
 
 bool is_nbd_uri(const char *path);
-/* False: it failed, and said so; also if built without libnbd. */
+/* False: it failed and printed why; also if built without libnbd. */
 bool nbd_open(const char *uri, const blkalign_open_options *options,
               blkalign_handle **handle);
-/* A connection that the library does not know of. NULL, false: it failed,
- * and said so. */
+/* A connection that the library does not know of. NULL or false: it failed and
+ * printed why. */
 struct nbd_reader *nbd_reader_open(const char *uri);
 bool nbd_reader_read(struct nbd_reader *reader, unsigned char *to,
                      int64_t offset, int64_t bytes);
@@ -160,7 +163,7 @@ struct submitter {
     struct aims aims;
     pthread_t thread;
     unsigned number, slot_count;
-    /* The one that polls for its handle; and whether for others, too. */
+    /* The submitter that polls for its handle; and whether for others, too. */
     bool polls, shared;
 
     struct slot *slots, *free;
@@ -199,8 +202,8 @@ void submitter_close(struct submitter *submitter);
 void *submitter_run(void *submitter);
 
 void inbox_choose(struct submitter *submitter);
-/* Waits for completed requests: a list of at least one, or NULL if there is
- * nothing to wait for any more, or the wait is to be repeated. */
+/* Waits for completed requests. Returns a list of at least one, or NULL if
+ * nothing is left to wait for, or if the wait is to be repeated. */
 struct slot *inbox_wait(struct submitter *submitter);
 
 void blocking_loop(struct submitter *submitter);
@@ -210,12 +213,12 @@ void taking_choose(struct submitter *submitter);
 void taking_loop(struct submitter *submitter);
 
 void slot_aim(struct slot *slot, struct aims *aims);
-/* As one batch, the first free slots. */
+/* Submits the first free slots as one batch. */
 void submit_aimed(struct submitter *submitter, unsigned requests);
-/* In its callback. */
+/* Called in the callback of a slot. */
 void slot_settle(struct slot *slot, int ret);
 void slot_check(struct slot *slot);
-/* Keeps the first failure, for main to tell, and stops the run. */
+/* Keeps the first failure, which main prints, and stops the run. */
 void run_fail(struct run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void run_fail_request(struct submitter *submitter, const char *what,

@@ -1,6 +1,6 @@
 /*
  * The measured loop with blocking calls: each submitter has one request at a
- * time, and the library does the work on its thread.
+ * time, and the library does the work on that submitter's thread.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -1,12 +1,13 @@
 /*
  * --verify: is every byte what it should be?
  *
- * A write puts a stamp in each byte that follows from its position and the
- * seed of the run, so it does not matter which of several writes came last.
- * The region that the run touches is read before it by ordinary means, not
- * through the library. A byte that a request returns must be the one from
- * before, or a stamp where the run writes. After the run all is read again:
- * bytes written must be stamps, their neighbours what they were.
+ * A write puts a stamp in each byte. The stamp follows from the position of
+ * the byte and the seed of the run, so it does not matter which of several
+ * writes came last. Before the run the region that the run touches is read by
+ * ordinary means, not through the library. A byte that a request returns must
+ * be the byte from before, or a stamp where the run writes. After the run the
+ * whole region is read again: bytes that were written must be stamps, their
+ * neighbours must be unchanged.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -92,7 +93,7 @@ int64_t content_damage(const struct content *content,
     return -1;
 }
 
-/* Goes through all requests to come. */
+/* Replays all requests of the run. */
 static void replay(struct run *run, void (*visit)(struct content *content,
                                                   struct aim aim,
                                                   int64_t bytes))
@@ -134,7 +135,7 @@ static void mark(struct content *content, struct aim aim, int64_t bytes)
     }
 }
 
-/* Reads by ordinary means, not by the library that is to be checked. */
+/* Reads by ordinary means, not through the library, which is under test. */
 static bool read_all(const struct run *run, unsigned char *to, int64_t offset,
                      int64_t bytes)
 {

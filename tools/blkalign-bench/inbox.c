@@ -1,12 +1,13 @@
 /*
  * How completed requests come back to the submitter that owns them.
  *
- * Where one submitter polls for itself alone, callbacks run on its own thread
- * and link the slot into a plain list. Else they run on another thread, push
- * the slot with one compare-and-swap, and wake the submitter only if it said
- * that it sleeps. One that polls for others wakes them when its poll returns,
- * as a virtual machine's interrupt comes once for all that has completed:
- * else it would wake each for its first request alone.
+ * Where a submitter polls for itself only, callbacks run on its own thread and
+ * link the slot into a plain list. Otherwise callbacks run on another thread,
+ * push the slot with one compare-and-swap, and wake the submitter only if it
+ * has announced that it sleeps. A thread that polls for others wakes them when
+ * its poll returns, as one interrupt of a virtual machine covers all completed
+ * requests; otherwise it would wake each submitter for its first request
+ * alone.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -16,11 +17,11 @@
 #include <errno.h>
 #include <stddef.h>
 
-/* One that polls for others looks up this often, to see whether they are
- * done. It never waits that long for a request. */
+/* How often a thread that polls for others checks whether they are done. It
+ * never waits that long for a request. */
 enum { SHARED_POLL_MS = 100 };
 
-/* To be woken by this thread after its poll. */
+/* Submitters that this thread wakes after its poll. */
 static __thread struct submitter *sleepers;
 
 static const char *what_it_was(const struct slot *slot)

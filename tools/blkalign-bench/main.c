@@ -1,7 +1,7 @@
 /*
- * blkalign-bench: how fast requests of any size are, on any storage, and why.
- * Options, meaning and closing line of `qemu-img bench`, and more. Uses the
- * public header only.
+ * blkalign-bench: measures how fast requests of any size are on any storage,
+ * and prints what explains the figure. It has the options, meanings and the
+ * closing line of `qemu-img bench`, and more. Uses the public header only.
  *
  * Divisions: failures, handles, the run, main. bench.h lists the other files.
  *
@@ -74,7 +74,7 @@ static bool open_handle(struct run *run, unsigned number)
         return true;
     complain("%s", blkalign_errmsg());
     if (result == -EINVAL && options.flags & BLKALIGN_O_DIRECT)
-        complain("hint: -t writeback does without O_DIRECT");
+        complain("hint: -t writeback works without O_DIRECT");
     return false;
 }
 
@@ -109,7 +109,7 @@ static bool may_write(const struct settings *settings)
     if (settings->read_percent == 100 || settings->force ||
         !care_in_use(settings->path, why, sizeof why))
         return true;
-    complain("%s %s: --force writes all the same", settings->path, why);
+    complain("%s %s: --force writes anyway", settings->path, why);
     return false;
 }
 
@@ -161,7 +161,7 @@ static bool start_threads(struct run *run)
         error = pthread_create(&run->submitters[i].thread, NULL,
                                submitter_run, &run->submitters[i]);
         if (error) {
-            /* Those that wait at the barrier end with the process. */
+            /* Threads that wait at the barrier end with the process. */
             complain("cannot start thread %u: %s", i + 1, strerror(error));
             return false;
         }
@@ -224,7 +224,7 @@ static bool carry_out(struct run *run)
 
 /* ---- main ---- */
 
-/* Output that did not arrive, on a full disk for example, is a failure. */
+/* A failure to write the output, as on a full disk, is a failure. */
 static int finish(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

@@ -1,6 +1,7 @@
 /*
- * An NBD URI in a file's place: the handle is libblkalign's over its driver
- * for NBD; --verify reads by a connection of its own, as another client.
+ * An NBD URI in place of a file: the handle is one of libblkalign on its
+ * driver for NBD; --verify reads through a connection of its own, like another
+ * client.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -98,7 +99,7 @@ struct nbd_reader *nbd_reader_open(const char *uri)
     return reader;
 }
 
-/* In whole blocks, of which what is asked for is copied out. */
+/* Reads whole blocks and copies the wanted bytes out of them. */
 bool nbd_reader_read(struct nbd_reader *reader, unsigned char *to,
                      int64_t offset, int64_t bytes)
 {

@@ -83,7 +83,7 @@ const char *engine_word(uint32_t engine)
     return word_for(engines, engine);
 }
 
-/* ---- one option's argument; each says what is wrong ---- */
+/* ---- one option's argument; each function prints what is wrong ---- */
 
 static bool take_word(const char *option, const struct word *words,
                       uint32_t *value)
@@ -221,7 +221,7 @@ static bool take_cache(struct settings *settings)
     return true;
 }
 
-/* The options of `qemu-img bench`; -1: it is none of them. */
+/* The options of `qemu-img bench`; -1: the option is none of these. */
 static int take_qemu_option(int option, struct settings *settings)
 {
     unsigned byte;
@@ -237,7 +237,7 @@ static int take_qemu_option(int option, struct settings *settings)
         return take_word("-i", engines, &settings->engine);
     case 'n':
     case 'U':
-        /* Linux AIO, and sharing despite locks: there is neither here. */
+        /* Linux AIO, and sharing despite locks: blkalign-bench has neither. */
         return true;
     case 'o':
         return take_number("-o", 0, INT64_MAX / 2, &settings->start_offset);
@@ -314,7 +314,7 @@ static bool take_own_option(int option, struct settings *settings)
     }
 }
 
-/* What is right by itself may not go together. */
+/* Options that are right by themselves may exclude each other. */
 static bool fits(struct settings *settings)
 {
     bool sync = settings->completion == COMPLETION_SYNC;
@@ -325,7 +325,7 @@ static bool fits(struct settings *settings)
         settings->step_bytes = settings->request_bytes;
     if (settings->read_percent < 100)
         settings->open_flags |= BLKALIGN_O_RDWR;
-    /* With stamps of an earlier run a lost write would not show. */
+    /* With the stamps of an earlier run a lost write would not show. */
     if (!settings->seed)
         settings->seed = settings->verify ? clock_ns() >> 10 : 1;
     if (settings->flush_interval && settings->read_percent == 100)
@@ -368,7 +368,7 @@ int parse_options(int argc, char **argv, struct settings *settings)
             return 0;
         }
         if (option == '?' || option == ':') {
-            complain(option == ':' ? "%s wants an argument"
+            complain(option == ':' ? "%s needs an argument"
                                    : "no such option: %s", argv[optind - 1]);
             fputs(usage_line, stderr);
             return EXIT_USAGE;

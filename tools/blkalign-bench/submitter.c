@@ -1,6 +1,7 @@
 /*
- * A submitter: a thread that keeps its share of the depth in flight. What has
- * completed is refilled as one batch, as the kick of a virtqueue would.
+ * A submitter: a thread that keeps its share of the depth in flight. It
+ * replaces completed requests by new ones as one batch, as after the kick of a
+ * virtqueue.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -61,8 +62,8 @@ static bool submit_one(struct submitter *submitter)
                          slot->offset, (int)result);
         return false;
     }
-    /* Its callback may have run: of the slot only the owner's part is ours,
-     * and `next` is in use by now. */
+    /* The callback of this slot may have run: only the owner's part of the
+     * slot is ours, and `next` is in use by now. */
     return true;
 }
 
@@ -121,7 +122,7 @@ static void refill(struct submitter *submitter)
     }
 }
 
-/* A flush that nobody waits for, until the end: --no-drain. */
+/* A flush for which no thread waits until the end: --no-drain. */
 static void flushed_aside(void *opaque, int ret)
 {
     if (ret < 0)
@@ -156,7 +157,7 @@ static void flush_if_due(struct submitter *submitter)
         run_fail_request(submitter, "flush", 0, (int)result);
 }
 
-/* Takes back what has completed. */
+/* Takes back the slots of completed requests. */
 static void collect(struct submitter *submitter)
 {
     struct slot *slot, *next;
@@ -191,7 +192,7 @@ static void asynchronous_loop(struct submitter *submitter)
     }
 }
 
-/* The callbacks of the others that use this handle run in our poll. */
+/* The callbacks of other submitters of this handle run in our poll. */
 static void poll_for_others(struct submitter *submitter)
 {
     struct run *run = submitter->run;
@@ -222,7 +223,7 @@ void *submitter_run(void *opaque)
     return NULL;
 }
 
-/* An equal share of `whole`, the first ones taking what is left over. */
+/* An equal share of `whole`; the first shares are larger by one if needed. */
 static int64_t share(int64_t whole, unsigned parts, unsigned part)
 {
     return whole / parts + (part < whole % parts);
@@ -251,7 +252,7 @@ bool submitter_open(struct run *run, unsigned number)
     aims_init(&submitter->aims, settings, run->length, number);
     inbox_choose(submitter);
     sem_init(&submitter->wake, 0, 0);
-    /* Each request has memory as a guest would: aligned, its own. */
+    /* Each request has memory of its own, aligned, as a guest has. */
     blkalign_get_limits(submitter->handle, &limits);
     room = limits.mem_alignment > 512 ? limits.mem_alignment : 512;
     room *= ((size_t)settings->request_bytes + room - 1) / room;
@@ -269,7 +270,7 @@ bool submitter_open(struct run *run, unsigned number)
     }
     for (i = 0; i < room * submitter->slot_count; i++)
         memory[i] = settings->pattern;
-    /* It stays registered until the handle is closed. */
+    /* The memory stays registered until the handle is closed. */
     if (settings->request_flags & BLKALIGN_REQ_REGISTERED_BUF &&
         blkalign_register_buf(submitter->handle, memory,
                               room * submitter->slot_count) < 0) {

@@ -1,9 +1,10 @@
 /*
- * The measured loop of --poll all: every thread polls, and goes on with what
- * its own poll completed. A slot belongs to the thread that found it done,
- * and nobody wakes anybody. Which thread sends how many is not known before,
- * so all requests are one sequence, that of submitter 0; who refills takes
- * the next ones. As many stay in flight as if there were one thread.
+ * The measured loop of --poll all: every thread polls, and continues with the
+ * requests that its own poll completed. A slot belongs to the thread that
+ * found it completed, and no thread wakes another. How many requests each
+ * thread submits is not known before, so all requests form one sequence, that
+ * of submitter 0; a thread that refills takes the next ones. As many requests
+ * stay in flight as with one thread.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -13,11 +14,12 @@
 #include <errno.h>
 #include <stddef.h>
 
-/* How often a thread looks whether others have ended the run. It never waits
+/* How often a thread checks whether others have ended the run. It never waits
  * that long for a request. */
 enum { LOOK_UP_MS = 100 };
 
-/* Whose poll callbacks run in; none: they run in the last drain. */
+/* The submitter in whose poll callbacks run. NULL: they run in the last drain.
+ * */
 static __thread struct submitter *taker;
 
 static void done_taken(void *opaque, int ret)
@@ -42,7 +44,7 @@ static bool is_stopped(const struct run *run)
     return __atomic_load_n(&run->stop, __ATOMIC_RELAXED);
 }
 
-/* Aims as many free slots as there are requests for, up to `most`. */
+/* Takes as many free slots as there are requests left, up to `most`. */
 static unsigned take_requests(struct submitter *submitter, unsigned most)
 {
     struct run *run = submitter->run;
@@ -63,8 +65,9 @@ static void refill_taking(struct submitter *submitter)
 {
     unsigned batch = submitter->run->settings->batch;
 
-    /* Free slots of which every thread has less than a batch are less than
-     * the depth: some are in flight, and one thread will have enough. */
+    /* If every thread has fewer free slots than a batch, all of these together
+     * are less than the depth. So some requests are in flight, and one thread
+     * will get enough slots. */
     while (submitter->free_count && submitter->free_count >= batch &&
            !is_stopped(submitter->run)) {
         unsigned most = batch ? batch : submitter->free_count;
@@ -76,7 +79,8 @@ static void refill_taking(struct submitter *submitter)
     }
 }
 
-/* Takes back what has completed; true: it was the last of the run. */
+/* Takes back completed slots. True: the last request of the run was among
+ * them. */
 static bool collect_taken(struct submitter *submitter)
 {
     struct slot *slot, *next;
@@ -109,7 +113,7 @@ void taking_loop(struct submitter *submitter)
         result = blkalign_poll(submitter->handle, most, LOOK_UP_MS);
         if (result < 0 && result != -EINTR)
             run_fail_request(submitter, "poll", 0, result);
-        /* The others' last look is no part of the time. */
+        /* The last look of other threads is no part of the time. */
         if (collect_taken(submitter))
             submitter->ended_ns = clock_ns();
     }

@@ -1,7 +1,8 @@
 /*
- * libblkalign: a path, a driver in C on a memory disk, or its driver for NBD.
- * Asynchronous requests; each handle of a path beyond the first is opened
- * anew, as by a program that does not know of the first.
+ * libblkalign: on a path, on a driver in C over a memory disk, or on its
+ * driver for NBD. Requests are asynchronous. Each further handle of a path is
+ * opened by the path again, as by a program that does not know of the first
+ * handle.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -258,8 +259,8 @@ static void completed(void *opaque, int result)
         request_done(request, result);
         return;
     }
-    /* Under the lock: whoever sees the request done may close the queue, but
-     * not before the lock is free. */
+    /* Under the lock: a thread that sees the request done may close the queue,
+     * but not before the lock is free. */
     pthread_mutex_lock(&queue->lock);
     request_done(request, result);
     queue->completed++;

@@ -1,10 +1,11 @@
 /*
- * A back end in memory that reads, changes and writes blocks as it should
- * ("broken:nothing"), or with one fault, to show that the suite finds it.
+ * A back end in memory that reads, changes and writes blocks correctly
+ * ("broken:nothing"), or with one fault, to show that the suite finds the
+ * fault.
  *
- * It is written to be looked through, not to be fast: a lock for each block,
- * all locks of a request taken in order, and a pause between reading and
- * writing (broken.c), so that what is not locked is lost.
+ * It is written to be easy to read, not to be fast: a lock for each block, all
+ * locks of a request taken in order, and a pause between reading and writing
+ * (broken.c), so that a missing lock loses data.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -99,7 +100,7 @@ static int broken_describe(void *opaque, struct facts *facts)
 
 /* ---- the operations ---- */
 
-/* 1: do not do it, it is done; else 0 or -errno. */
+/* 1: the operation is done already; 0: go on; or -errno. */
 static int admit(struct store *store, int64_t offset, int64_t bytes)
 {
     int64_t length = __atomic_load_n(&store->length, __ATOMIC_RELAXED);

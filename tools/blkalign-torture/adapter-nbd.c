@@ -1,7 +1,7 @@
 /*
- * An NBD server through libnbd: QEMU's, nbdkit's and whoever else's. Each
- * handle is a connection, with many commands under way. Built without libnbd
- * it is there to say so.
+ * An NBD server through libnbd: QEMU's, nbdkit's or any other. Each handle is
+ * a connection with many commands under way. Built without libnbd this adapter
+ * only says so.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -39,7 +39,7 @@ const struct adapter nbd_adapter = {
 #include <stdlib.h>
 #include <string.h>
 
-/* What servers take at least by the protocol. */
+/* The smallest request that each server must take by the protocol. */
 enum { LARGEST_SURE = 32 << 20 };
 
 struct connection {
@@ -63,7 +63,7 @@ static int connection_open(const struct place *place, void *first,
     if (!connection)
         return -ENOMEM;
     connection->nbd = nbd_create();
-    /* The server is to be asked, not libnbd: also what is past its end. */
+    /* The server must answer, not libnbd: also for requests past the end. */
     if (!connection->nbd ||
         nbd_set_strict_mode(connection->nbd, LIBNBD_STRICT_COMMANDS) < 0 ||
         nbd_connect_uri(connection->nbd, place->target) < 0) {
@@ -119,7 +119,7 @@ static int connection_describe(void *handle, struct facts *facts)
     return 0;
 }
 
-/* libnbd's callback: the request is over. 1: forget the command. */
+/* libnbd's callback: the request is over. Returning 1 forgets the command. */
 static int completed(void *opaque, int *error)
 {
     request_done(opaque, -*error);

@@ -1,6 +1,6 @@
 /*
- * A file or device by pread and pwrite: a disk as a virtual machine shows it,
- * a loop device, a file system. What the kernel makes of small requests.
+ * A file or device by pread and pwrite: the disk of a virtual machine, a loop
+ * device, a file system. It shows what the kernel makes of small requests.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -24,8 +24,9 @@ struct opened {
     uint32_t smallest, memory;  /* by trial */
 };
 
-/* The smallest steps that a write may have: tried, since the target is ours
- * to overwrite and reads are often taken that writes are not. */
+/* The smallest steps that a write may have. They are found by trial writes,
+ * which the target allows, since storage often takes reads of a size that it
+ * refuses to write. */
 static int try_alignments(struct opened *opened)
 {
     static const uint32_t steps[] = { 1, 512, 1024, 2048, 4096, 16384 };
@@ -121,7 +122,7 @@ static int moved(ssize_t got, const struct iovec *iov, int iovcnt)
         return -errno;
     for (i = 0; i < iovcnt; i++)
         wanted += iov[i].iov_len;
-    /* Past the end of a device or file; nothing else shortens these. */
+    /* The end of the device or file; nothing else shortens these requests. */
     return (size_t)got == wanted ? 0 : -ENOSPC;
 }
 

@@ -1,11 +1,11 @@
 /*
- * What the suite asks of a back end: a handful of functions. To test a back
- * end of your own, fill in a struct adapter and name it in adapters.c; nothing
- * else knows which there are.
+ * What the suite needs of a back end: a handful of functions. To test a back
+ * end of your own, fill in a struct adapter and name it in adapters.c; no
+ * other file knows the list.
  *
- * Offsets, lengths and alignments are bytes. Results are 0 or -errno: all of
- * a request was done, or it failed. -ENOTSUP, -EOPNOTSUPP: the back end has
- * no such operation, which is no fault.
+ * Offsets, lengths and alignments are bytes. A result is 0 (all of a request
+ * was done) or -errno (the request failed). -ENOTSUP and -EOPNOTSUPP mean that
+ * the back end has no such operation, which is no fault.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -39,14 +39,14 @@ struct request {
     int64_t adapter_cookie;
 };
 
-/* Lets go of the request; from any thread. */
+/* Ends the use of the request; from any thread. */
 static inline void request_done(struct request *request, int result)
 {
     request->result = result;
     __atomic_store_n(&request->done, true, __ATOMIC_RELEASE);
 }
 
-/* What a back end says of itself. */
+/* What a back end reports of itself. */
 struct facts {
     int64_t length;
     uint32_t block;             /* what the storage moves at least; 0: unknown,
@@ -71,8 +71,8 @@ struct place {
     unsigned depth;             /* most requests at once */
 };
 
-/* The value of NAME=VALUE or NAME among the options, the latter being "";
- * NULL: absent. It ends at a comma or NUL. */
+/* The value of NAME=VALUE among the options, "" for an option NAME without a
+ * value, NULL if absent. The value ends at a comma or NUL. */
 const char *place_option(const struct place *place, const char *name);
 /* True if the value is there and equals `word`. */
 bool place_option_is(const struct place *place, const char *name,
@@ -85,13 +85,13 @@ struct adapter {
     bool own_memory;            /* always works on a memory disk: no target */
     bool takes_memory;          /* can work on one: see memory.h */
 
-    /* Opens one connection or handle. `first` is NULL for the first; the
-     * others shall be as another queue or client of the same storage would
-     * be. Failed: -errno and words in `why`. */
+    /* Opens one connection or handle. `first` is NULL for the first one; a
+     * further one shall behave like another queue or client of the same
+     * storage. On failure returns -errno and puts words into `why`. */
     int (*open)(const struct place *place, void *first, void **handle,
                 char why[WHY_BYTES]);
     void (*close)(void *handle);
-    /* Fills in all of `facts`, as they are now. */
+    /* Fills in all of `facts` with the present values. */
     int (*describe)(void *handle, struct facts *facts);
 
     /* One request after another, from many threads at once. */
@@ -103,10 +103,10 @@ struct adapter {
     int (*zero)(void *handle, int64_t offset, int64_t bytes, bool fua);
     int (*discard)(void *handle, int64_t offset, int64_t bytes);
 
-    /* Or, where these two are given, many under way from one thread, and the
-     * five above are not used. `submit` starts one and returns 0, or -errno.
-     * `poll` waits for something to happen, at most so long; requests end by
-     * request_done(). */
+    /* Alternatively a back end gives these two, and the suite does not use the
+     * five above: many requests are under way from one thread. `submit` starts
+     * a request and returns 0 or -errno. `poll` waits for something to happen,
+     * at most for the given time; requests end by request_done(). */
     int (*submit)(void *handle, struct request *request);
     int (*poll)(void *handle, int timeout_ms);
 };

@@ -1,6 +1,6 @@
 /*
- * How the back end that is built to be wrong reads, changes and writes
- * blocks: see adapter-broken.c.
+ * How the deliberately wrong back end reads, changes and writes blocks: see
+ * adapter-broken.c.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -68,7 +68,8 @@ pthread_mutex_t *make_locks(int64_t blocks)
     return locks;
 }
 
-/* FAULT_STALE: the answer is this handle's copy, if it has one. */
+/* FAULT_STALE: a read gets this handle's copy of the block, if there is one.
+ * */
 static void remember(struct handle *handle, const struct range *range,
                      unsigned char *image)
 {
@@ -95,7 +96,7 @@ int look(struct handle *handle, const struct range *range,
     return result;
 }
 
-/* A handle knows of its own writes. */
+/* A handle knows its own writes. */
 static void forget(struct handle *handle)
 {
     pthread_mutex_lock(&handle->remembering);

@@ -1,5 +1,5 @@
 /*
- * The faults of the back end that is built to be wrong: adapter-broken.c.
+ * The faults of the deliberately wrong back end: adapter-broken.c.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -42,7 +42,7 @@ struct store {
     unsigned requests, users;   /* atomic */
 };
 
-/* One of several. */
+/* One handle of several. */
 struct handle {
     struct store *store;
     pthread_mutex_t *locks;     /* the store's, but for one fault */
@@ -56,13 +56,13 @@ struct range {
 };
 
 pthread_mutex_t *make_locks(int64_t blocks);
-/* True for one call of 97, if the fault is this one. */
+/* True for one call in 97, if the store has this fault. */
 bool rarely(struct store *store, enum fault fault);
 struct range round_out(int64_t offset, int64_t bytes);
 /* The read-modify-write: `from` replaces the bytes of `range`. */
 int change(struct handle *handle, struct range range,
            const unsigned char *from, bool fua, bool zeroing);
-/* Whole blocks to `image`, as the handle sees them. */
+/* Reads whole blocks into `image`, as the handle sees them. */
 int look(struct handle *handle, const struct range *range,
          unsigned char *image);
 

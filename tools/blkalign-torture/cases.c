@@ -1,5 +1,5 @@
 /*
- * What is tested, and what it means to pass.
+ * The list of cases, and what each requires.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

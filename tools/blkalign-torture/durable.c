@@ -1,8 +1,8 @@
 /*
- * Flush and FUA, as far as they can be seen: they are accepted; what is below
- * the target is flushed (a memory disk whose power is cut, or the user's
- * count of flushes, --flush-count); and what one handle wrote, the others
- * read.
+ * Flush and FUA, as far as they can be observed: they are accepted; they reach
+ * the storage below the target (a memory disk whose power is cut, or the
+ * user's count of flushes, --flush-count); and other handles read what one
+ * handle wrote.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the command prints, or -1. */
+/* The number that the command prints, or -1. */
 static long count_flushes(const struct trial *trial)
 {
     const char *command = trial->settings->flush_count;
@@ -106,8 +106,8 @@ void run_flush(struct trial *trial)
     free(durable.got);
 }
 
-/* One handle writes and another reads the same sectors, four times, then the
- * other way round. */
+/* One handle writes sectors and another reads them, four times; then the two
+ * swap roles. */
 void run_coherent(struct trial *trial)
 {
     struct target *target = trial->target;

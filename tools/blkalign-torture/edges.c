@@ -1,6 +1,7 @@
 /*
- * What lies beside a request must stay: writes, zeroing, discards and reads
- * of many shapes, one after the other, each with all around it looked at.
+ * The bytes beside a request must not change: writes, zeroing, discards and
+ * reads of many shapes, one after the other, each followed by a look at all
+ * bytes around it.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -21,7 +22,8 @@ struct view {
     unsigned done;
 };
 
-/* 1 byte at the end of a block, say: in units of what the target takes. */
+/* Shapes such as 1 byte at the end of a block, in units that the target takes.
+ * */
 static int64_t in_units(const struct target *target, int64_t bytes)
 {
     int64_t unit = target->facts.smallest;
@@ -136,7 +138,7 @@ static bool change_and_look(struct view *view, int64_t offset, int64_t bytes)
     return trial->state == STATE_HOLDS;
 }
 
-/* Reads into memory that is watched on both sides. */
+/* Reads into memory whose surroundings are checked on both sides. */
 static bool read_and_look(struct view *view, int64_t offset, int64_t bytes)
 {
     struct trial *trial = view->trial;

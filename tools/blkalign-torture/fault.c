@@ -1,8 +1,8 @@
 /*
  * A small write whose block cannot be read must fail, and nothing may change.
  *
- * What makes reads fail below the target: a memory disk of ours, or the user's
- * commands (--fault-on, --fault-off).
+ * Reads below the target fail because of a memory disk of the suite, or by the
+ * user's commands (--fault-on, --fault-off).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -42,7 +42,7 @@ static bool switch_fault(struct trial *trial, bool on)
     return false;
 }
 
-/* Beside the range nothing may change; inside, it is noted if it did. */
+/* No byte beside the range may change; a change inside the range is noted. */
 static void judge(struct failing *failing, const struct shape *shape,
                   int result)
 {
@@ -68,7 +68,7 @@ static void judge(struct failing *failing, const struct shape *shape,
                   result ? strerror(-result) : "success");
     } else if (result && inside) {
         failing->partly++;
-        /* What one small write asked for is one block's matter. */
+        /* A small write inside of one block cannot be done in part. */
         if (shape->bytes <= trial->target->block)
             trial_say(trial, STATE_BROKEN, "%s: the write reports %s, but "
                       "it was done", shape->name, strerror(-result));

@@ -1,6 +1,6 @@
 /*
  * Many requests at once. A back end with asynchronous functions is polled by
- * the thread that waits; for one without, threads make blocking calls.
+ * the thread that waits; for a blocking back end threads make the calls.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -137,7 +137,7 @@ void flight_start(struct target *target, struct request *request)
     pthread_mutex_unlock(&flight->lock);
 }
 
-/* A while, or until something happened. */
+/* Waits for a while, or until something happens. */
 static void wait_a_little(struct target *target)
 {
     struct flight *flight = target->flight;
@@ -153,8 +153,8 @@ static void wait_a_little(struct target *target)
         pthread_cond_timedwait(&flight->done, &flight->lock, &until);
         return;
     }
-    /* First all that is there already; if that did not help, wait for one of
-     * the handles, each in its turn. */
+    /* Takes all that has happened already. If that did not help, waits for one
+     * of the handles, each in its turn. */
     flight->naps++;
     for (i = 0; flight->naps % 2 && i < target->handle_count && !result; i++)
         result = target->adapter->poll(target->handles[i], 0);
@@ -176,7 +176,8 @@ static void give_up(struct target *target, const struct request *request)
            (long long)request->bytes, (long long)request->offset,
            target->settings->timeout_s);
     fflush(stdout);
-    /* Threads of the back end may still use what exit() would take away. */
+    /* No exit(): threads of the back end may still use what exit() would
+     * destroy. */
     _exit(EXIT_BROKEN);
 }
 

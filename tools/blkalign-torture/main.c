@@ -1,7 +1,7 @@
 /*
- * blkalign-torture: does a block back end keep what its users rely on? Small
- * writes at once, edges that cannot be read, odd ends, flushes, and random
- * operations against a copy. Any back end: see adapter.h.
+ * blkalign-torture: does a block back end keep its users' data? Concurrent
+ * small writes, edges that cannot be read, odd ends, flushes, and random
+ * operations against a copy. It works with any back end: see adapter.h.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -44,7 +44,7 @@ static bool is_chosen(const struct settings *settings,
 
 struct targets {
     struct target plain;
-    struct target faulty;       /* on a memory disk, if that can be */
+    struct target faulty;       /* on a memory disk, if possible */
     bool has_faulty;
     struct memory_disk *memory;
 };
@@ -118,11 +118,11 @@ static bool may_write(const char *path, const struct settings *settings)
     if (!path || settings->adapter->own_memory || settings->force ||
         !care_in_use(path, why, sizeof why))
         return true;
-    complain("%s %s: --force overwrites it all the same", path, why);
+    complain("%s %s: --force overwrites it anyway", path, why);
     return false;
 }
 
-/* Output that did not arrive, on a full disk for example, is a failure. */
+/* A failure to write the output, as on a full disk, is a failure. */
 static int finish(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
         list_all();
         return finish(0);
     }
-    /* A server that goes away is to be told of, not to be died of. */
+    /* A server that goes away must become a message, not a SIGPIPE. */
     signal(SIGPIPE, SIG_IGN);
     status = EXIT_CANNOT;
     if (may_write(settings.place.target, &settings) &&

@@ -1,6 +1,6 @@
 /*
- * A disk in memory with a block size, a volatile cache and a switch that
- * makes its reads fail: what is below a back end when a fault is wanted.
+ * A disk in memory with a block size, a volatile cache and a switch that makes
+ * its reads fail: the storage below a back end when a fault is wanted.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -15,7 +15,7 @@ enum { MEMORY_BLOCK = 4096 };
 
 struct memory_disk;
 
-/* Zeros, as many blocks as `length` needs. NULL: no memory. */
+/* A disk of zeros, with as many blocks as `length` needs. NULL: no memory. */
 struct memory_disk *memory_disk_new(int64_t length);
 void memory_disk_free(struct memory_disk *disk);
 int64_t memory_disk_length(const struct memory_disk *disk);
@@ -29,7 +29,7 @@ void memory_disk_flush(struct memory_disk *disk);
 
 /* Every read fails with EIO while this is on. */
 void memory_disk_fail_reads(struct memory_disk *disk, bool on);
-/* What was neither flushed nor written with FUA is as it was before. */
+/* Bytes that were neither flushed nor written with FUA become those before. */
 void memory_disk_cut_power(struct memory_disk *disk);
 
 #endif

@@ -1,10 +1,10 @@
 /*
  * Random operations of any shape, many at once, against a copy in memory.
  *
- * What is done follows from the seed alone, not from who is faster: operation
- * N is chosen from the seed and N, and waits while one that overlaps it is
- * under way. So each byte has one writer at a time, and each read one right
- * answer; but requests share blocks all the time.
+ * The operations follow from the seed alone, not from which request is faster:
+ * operation N is chosen from the seed and N, and waits while an operation that
+ * overlaps it is under way. So each byte has one writer at a time, and each
+ * read one right answer; but requests share blocks all the time.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -36,7 +36,7 @@ struct model {
     unsigned in_flight;
 };
 
-/* ---- what comes next ---- */
+/* ---- the next operation ---- */
 
 static int64_t whole_units(const struct model *model, int64_t bytes)
 {
@@ -65,7 +65,8 @@ static void choose_range(struct model *model, struct request *request)
     }
     if (bytes <= 0)
         bytes = target->facts.smallest;
-    /* Half of all near the end, whose last block may be partial. */
+    /* Half of all operations are near the end, whose last block may be
+     * partial. */
     request->offset = (int64_t)(place / 2 % (uint64_t)(model->span - bytes));
     if (place % 2)
         request->offset = model->span - bytes -
@@ -108,7 +109,7 @@ static bool overlaps(const struct request *a, const struct request *b)
            b->offset < a->offset + a->bytes;
 }
 
-/* ---- what came of it ---- */
+/* ---- the result of an operation ---- */
 
 static void check_byte(struct model *model, unsigned slot, int64_t at,
                        unsigned char got)
@@ -152,7 +153,8 @@ static void settle(struct model *model, unsigned slot)
     model->in_flight--;
     if (request->result &&
         (request->operation == OP_ZERO || request->operation == OP_DISCARD)) {
-        /* Not there, or not for such ranges: go on without. */
+        /* The target lacks the operation, or refuses such ranges: go on
+         * without. */
         if (is_absent(request->result) || request->result == -EINVAL) {
             model->no_zero |= request->operation == OP_ZERO;
             model->no_discard |= request->operation == OP_DISCARD;
@@ -181,7 +183,7 @@ static void settle(struct model *model, unsigned slot)
 
 /* ---- all of them ---- */
 
-/* A free slot, when nothing is in the way any more of what comes. */
+/* A free slot, as soon as no operation overlaps the next one any more. */
 static unsigned make_room(struct model *model, const struct request *next)
 {
     unsigned slot;

@@ -32,7 +32,7 @@ void complain(const char *format, ...)
     putc('\n', stderr);
 }
 
-/* ---- one option's argument; each says what is wrong ---- */
+/* ---- one option's argument; each function prints what is wrong ---- */
 
 static bool take_number(const char *option, uint64_t least, uint64_t most,
                         uint64_t *value)
@@ -222,7 +222,7 @@ static const struct adapter *adapter_for(const char *target)
     return adapters[0];
 }
 
-/* What is right by itself may not go together. */
+/* Options that are right by themselves may exclude each other. */
 static bool fits(struct settings *settings, int left)
 {
     if (!settings->adapter)
@@ -240,7 +240,7 @@ static bool fits(struct settings *settings, int left)
     else if (!settings->fault_on != !settings->fault_off)
         complain("--fault-on and --fault-off go together");
     else if (!settings->adapter->own_memory && !settings->destroy_data)
-        complain("this overwrites %s: say --destroy-data if it shall",
+        complain("this overwrites %s: confirm with --destroy-data",
                  settings->place.target);
     else
         return true;
@@ -299,7 +299,7 @@ int parse_options(int argc, char **argv, struct settings *settings)
         if (option == LONG_VERSION)
             return print_version(), 0;
         if (option == '?' || option == ':') {
-            complain(option == ':' ? "%s wants an argument"
+            complain(option == ':' ? "%s needs an argument"
                                    : "no such option: %s", argv[optind - 1]);
             fputs(usage_line, stderr);
             return EXIT_USAGE;

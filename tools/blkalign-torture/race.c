@@ -1,8 +1,9 @@
 /*
  * Concurrent requests to the same blocks. Each sector must end up with the
- * bytes of a request that covered it, or, if none did, with those from
- * before. Where ranges overlap, either of them will do: the guest asked for
- * it. What must never come back are older bytes: that is a lost update.
+ * bytes of a request that covered it, or, if no request did, with those from
+ * before. Where ranges overlap, the bytes of either request are right: the
+ * guest asked for that. Older bytes must never come back: that would be a lost
+ * update.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -21,7 +22,7 @@ struct piece {
     int64_t offset, bytes;
 };
 
-/* Tells the pieces of a round, and returns how many. */
+/* Lists the pieces of a round, and returns how many there are. */
 struct race {
     unsigned (*pieces)(struct trial *trial, unsigned round,
                        struct piece pieces[PIECES_MAX]);
@@ -29,7 +30,7 @@ struct race {
 
 /* ---- the kinds of races ---- */
 
-/* Of a block, at most eight sectors, evenly spread. */
+/* At most eight sectors of a block, evenly spread. */
 static unsigned sectors(const struct target *target)
 {
     unsigned count = target->block / target->sector;
@@ -96,13 +97,14 @@ static unsigned over_aligned(struct trial *trial, unsigned round,
     pieces[1] = (struct piece){ OP_WRITE, block + step, sector };
     pieces[2] = (struct piece){ OP_WRITE, 2 * block - sector, 2 * sector };
     pieces[3] = (struct piece){ OP_WRITE, block - sector, 2 * sector };
-    /* With all at once too little of the aligned one would be left. */
+    /* With all small writes at once too little of the aligned write would be
+     * left. */
     return round % 2 ? 2 : 4;
 }
 
 const struct race race_aligned = { over_aligned };
 
-/* As each_sector, every other one by `operation`, in turns. */
+/* As each_sector, but every other piece is an `operation`. */
 static unsigned in_turns(struct trial *trial, unsigned round,
                          struct piece *pieces, enum operation operation)
 {
@@ -159,7 +161,8 @@ static void shuffle(struct trial *trial, unsigned *order, unsigned count)
     }
 }
 
-/* All pieces at once, in random order, over the handles. False: unable. */
+/* Submits all pieces at once, in random order, over the handles. False: the
+ * target cannot do them. */
 static bool let_go(struct run *run, unsigned round, int64_t place)
 {
     struct trial *trial = run->trial;
@@ -202,7 +205,7 @@ static bool let_go(struct run *run, unsigned round, int64_t place)
     return trial->state == STATE_HOLDS;
 }
 
-/* Is the sector at `at` what one of the pieces made of it? */
+/* Does the sector at `at` have the bytes of one of its pieces? */
 static void judge(struct run *run, int64_t at)
 {
     int64_t sector = run->trial->target->sector;
@@ -215,7 +218,7 @@ static void judge(struct run *run, int64_t at)
         if (at < piece->offset || at >= piece->offset + piece->bytes)
             continue;
         covered = true;
-        /* What was discarded may be anything. */
+        /* Discarded bytes may be anything. */
         fine = fine || piece->operation == OP_DISCARD ||
                memcmp(run->after + at, run->data[i] + (at - piece->offset),
                       (size_t)sector) == 0;

@@ -1,6 +1,6 @@
 /*
  * Large requests, long vectors, and the end of the target: an odd length, and
- * what passes the end.
+ * requests that pass the end.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -15,7 +15,7 @@ enum { LARGEST = 32 << 20, ELEMENTS = 3000 };
 
 /* ---- large requests ---- */
 
-/* Writes, reads back, and looks at the neighbours on both sides. */
+/* Writes, reads back, and checks the neighbours on both sides. */
 static bool large_one(struct trial *trial, int64_t offset, int64_t bytes)
 {
     int64_t beside = trial->target->facts.smallest, wrong = -1;
@@ -126,7 +126,7 @@ void run_vectors(struct trial *trial)
 
 /* ---- the end ---- */
 
-/* Of the storage behind a server; -1: not known. */
+/* The length of the storage behind a server; -1: not known. */
 static int64_t length_behind(const struct trial *trial)
 {
     const char *behind = trial->settings->behind;
@@ -137,8 +137,8 @@ static int64_t length_behind(const struct trial *trial)
     return -1;
 }
 
-/* The length now, as the target tells it and as the storage behind it does,
- * against what each was. */
+/* Compares the present length, as the target and the storage behind it report
+ * it, with the earlier one. */
 static void check_length(struct trial *trial, int64_t expected,
                          int64_t expected_behind, const char *when)
 {
@@ -264,7 +264,8 @@ void run_past_end(struct trial *trial)
         past_end(trial, OP_WRITE, offsets[i], 2 * unit, data);
     if (trial_do(trial, 0, OP_READ, before, span, now))
         wrong = difference(now, last, span);
-    /* What fits of a write that failed may have been done. */
+    /* A part of the failed write that lies before the end may have been done.
+     * */
     if (wrong >= 0 && wrong < span - unit)
         trial_say(trial, STATE_BROKEN, "a write past the end changed the "
                   "byte at %lld", (long long)(before + wrong));

@@ -3,7 +3,8 @@
 # root: libblkalign, the kernel's page cache, QEMU's and nbdkit's servers.
 # Prints the tables of docs/CONFORMANCE.md (`make conformance`).
 #
-# All is reached over unix sockets. What it starts and makes it takes away.
+# All servers listen on unix sockets. The script removes what it made, and ends
+# what it started.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -u
@@ -23,7 +24,7 @@ lines=()
 stop_servers() {
     local pid
 
-    # All at once: one may wait for another, its client, to leave.
+    # All at once: a server may wait until another one, its client, ends.
     for pid in "${servers[@]}"; do
         kill "$pid" 2>/dev/null
     done
@@ -70,7 +71,7 @@ serve() {
         [ -S "$socket" ] && break
         sleep 0.1
     done
-    # A socket alone is no server: it may have found the disk wanting.
+    # The socket may exist although the server failed to open the disk.
     sleep 0.3
     kill -0 "${servers[-1]}" 2>/dev/null ||
         unusable="did not start: $(tail -n 1 server.log)"
@@ -188,7 +189,7 @@ fi
 
 # ---- the tables ----
 
-# cell CASE NUMBER: what the run says of the case, in a word
+# cell CASE NUMBER: the result of the case in that run, in one word
 cell() {
     if [ ! -s "out$2" ]; then
         echo " "

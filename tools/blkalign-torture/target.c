@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Blocks that cases play with, and as many before them. */
+/* The number of blocks that cases use, and of blocks before these. */
 enum { BASE_BLOCKS = 16, LEAST_BLOCKS = 64, DEFAULT_BLOCK = 4096 };
 
 unsigned char *new_buffer(int64_t bytes)
@@ -24,7 +24,7 @@ unsigned char *new_buffer(int64_t bytes)
     exit(EXIT_CANNOT);
 }
 
-/* What is a block here, what a small request, and where to play. */
+/* Determines block, small request, and the blocks that cases may use. */
 static int choose_sizes(struct target *target, char *why)
 {
     const struct settings *settings = target->settings;
@@ -76,7 +76,7 @@ int target_open(struct target *target, const struct settings *settings,
         if (settings->second)
             target->place.target = settings->second;
     } while (result == 0 && target->handle_count < settings->handles);
-    /* A server with one connection only: some cases have to be skipped. */
+    /* The server takes one connection only: some cases have to be skipped. */
     if (target->handle_count) {
         result = target->adapter->describe(target->handles[0],
                                            &target->facts);

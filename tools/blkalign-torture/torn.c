@@ -1,7 +1,7 @@
 /*
- * Reads beside a write of the same range: do they see all or nothing of it?
- * Nobody has to promise that, so it is a fact to be told; but who promises
- * must keep it.
+ * Reads beside a write of the same range: do they see all or nothing of the
+ * write? No back end has to promise that, so the result is reported as a fact;
+ * but a back end that promises it must keep the promise.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -30,7 +30,7 @@ static void judge(struct beside *beside, const unsigned char *got)
                     memcmp(got, beside->new, bytes) != 0;
 }
 
-/* Request 0 is the write. Readers read again as long as it lasts. */
+/* Request 0 is the write. Readers read again as long as the write lasts. */
 static void until_written(struct beside *beside, struct request *requests,
                           bool *busy)
 {
@@ -80,7 +80,7 @@ static bool one_round(struct beside *beside)
     return trial->state == STATE_HOLDS;
 }
 
-/* Appends to the words that all sizes share. */
+/* Appends to the words, which all sizes share. */
 static void one_size(struct trial *trial, int64_t bytes, int64_t place,
                      char *words)
 {

@@ -34,7 +34,8 @@
 #include <stdint.h>
 
 enum { EXIT_BROKEN = 1, EXIT_USAGE = 2, EXIT_CANNOT = 3 };
-/* Memory disks; one that is the target itself has an odd length. */
+/* Sizes of memory disks. A memory disk that is the target has an odd length.
+ * */
 enum { MEMORY_BYTES = 8 << 20, OWN_MEMORY_BYTES = MEMORY_BYTES + 612 };
 enum { HANDLES_MAX = 16, DEPTH_MAX = 256, CASES_MAX = 64 };
 
@@ -75,26 +76,27 @@ struct target {
     int64_t base;               /* first block that cases play with */
 };
 
-/* 0, or -errno and words. `memory`: the target itself if NULL. */
+/* Returns 0, or -errno and words. `memory` NULL: opens the target itself. */
 int target_open(struct target *target, const struct settings *settings,
                 struct memory_disk *memory, char why[WHY_BYTES]);
 void target_close(struct target *target);
-/* One request, waited for. `data` is NULL for what moves none. */
+/* Does one request and waits. `data` is NULL for a request without data. */
 int target_do(struct target *target, unsigned handle,
               enum operation operation, int64_t offset, int64_t bytes,
               void *data);
 int target_write_fua(struct target *target, unsigned handle, int64_t offset,
                      int64_t bytes, void *data);
-/* Aligned as any target wants it; ends the program if there is none. */
+/* Memory aligned for any target; ends the program if there is none. */
 unsigned char *new_buffer(int64_t bytes);
 
-/* Many at once: `request` and its memory stay until it is finished. */
+/* Starts a request: `request` and its memory must stay until it is finished.
+ * */
 int flight_open(struct target *target);
 void flight_close(struct target *target);
 void flight_start(struct target *target, struct request *request);
-/* Waits. A request that never comes back ends the program. */
+/* Waits for a request. One that never comes back ends the program. */
 int flight_finish(struct target *target, struct request *request);
-/* Waits until one of those that are `busy` is done, and returns its index. */
+/* Waits until one of the requests marked `busy` is done; returns its index. */
 unsigned flight_finish_any(struct target *target, struct request *requests,
                            const bool *busy, unsigned count);
 
@@ -131,7 +133,7 @@ extern const struct test_case cases[];
 void trial_start(struct trial *trial, const struct test_case *test_case,
                  const struct settings *settings, struct target *target);
 bool trial_goes_on(const struct trial *trial, unsigned round);
-/* The outcome. The first one that is not "holds" stays. */
+/* Sets the outcome of the trial. The first one other than "holds" stays. */
 void trial_say(struct trial *trial, enum state state, const char *format,
                ...) __attribute__((format(printf, 3, 4)));
 void trial_note(struct trial *trial, const char *format, ...)
@@ -139,7 +141,7 @@ void trial_note(struct trial *trial, const char *format, ...)
 /* False: the request failed, and the outcome says so. */
 bool trial_accepts(struct trial *trial, int result, enum operation operation,
                    int64_t offset, int64_t bytes);
-/* Does it, and as above. */
+/* Does a request and waits; result as above. */
 bool trial_do(struct trial *trial, unsigned handle, enum operation operation,
               int64_t offset, int64_t bytes, void *data);
 uint64_t trial_random(struct trial *trial);

@@ -1,5 +1,5 @@
 /*
- * How a case says what it found, and what all of them need.
+ * How a case reports its outcome, and what all cases need.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -27,8 +27,8 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-/* Each case has a sequence of its own: alone it does the same as among the
- * others. */
+/* Each case has a random sequence of its own: alone it does the same as among
+ * other cases. */
 void trial_start(struct trial *trial, const struct test_case *test_case,
                  const struct settings *settings, struct target *target)
 {

@@ -1,5 +1,5 @@
 /*
- * Care that a tool takes before it overwrites something.
+ * Checks that a tool makes before it overwrites something.
  *
  * Divisions: descriptors, devices, files behind loop devices, image locks.
  *
@@ -19,8 +19,9 @@
 
 /* ---- descriptors ---- */
 
-/* The wrong way round: what is written to a lost standard output must fail,
- * as it would have done. Where there is no /dev/null a directory serves. */
+/* Opened for the wrong direction on purpose: output to a missing standard
+ * output must fail, as without this. A directory serves where there is no
+ * /dev/null. */
 void care_descriptors(void)
 {
     int wanted, fd;
@@ -31,7 +32,8 @@ void care_descriptors(void)
         fd = open("/dev/null", wanted == 0 ? O_WRONLY : O_RDONLY);
         if (fd < 0)
             fd = open("/", O_RDONLY | O_DIRECTORY);
-        /* The lowest free number: all below are open by now. */
+        /* open() returns the lowest free number: all lower ones are open by
+         * now. */
         if (fd != wanted)
             _exit(EXIT_FAILURE);
     }
@@ -39,8 +41,8 @@ void care_descriptors(void)
 
 /* ---- devices ---- */
 
-/* Linux gives a device that is mounted, used for swap, or part of a volume or
- * an array, to nobody else for itself; nor the disk of such a partition. */
+/* O_EXCL: Linux refuses a device that is mounted, used for swap, or part of a
+ * volume or an array, and also the whole disk of such a partition. */
 static bool device_in_use(const char *path, char *why, size_t why_bytes)
 {
     if (open(path, O_RDONLY | O_EXCL | O_CLOEXEC) >= 0 || errno != EBUSY)

@@ -1,11 +1,11 @@
-# TAP for the tests of tools, for prove(1). Sourced, never run; `program` is
-# what they test.
+# TAP for the tests of tools, for prove(1). To be sourced; `program` names the
+# program under test.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
 number=0
 
-# ok NAME COMMAND...: what the program said is shown only when it fails
+# ok NAME COMMAND...: shows the program's output only if COMMAND fails
 ok() {
     number=$((number + 1))
     name=$1
@@ -23,19 +23,19 @@ skip() {
     echo "ok $number - $1 # SKIP $2"
 }
 
-# run ARGUMENT...: leaves out, err and status behind
+# run ARGUMENT...: runs the program; output in out and err, exit code in status
 run() {
     "$program" "$@" >out 2>err
     status=$?
 }
 
-# holding PATH COMMAND...: meanwhile PATH is open as who mounts it has it
+# holding PATH COMMAND...: while PATH is open exclusively, as by a mount
 holding() {
     perl -MFcntl -e 'my $path = shift;
         sysopen my $held, $path, O_RDONLY | O_EXCL or die "$path: $!\n";
         exit(system(@ARGV) >> 8)' "$@"
 }
-# locking PATH COMMAND...: meanwhile PATH has a lock as QEMU sets it
+# locking PATH COMMAND...: while PATH has an image lock like QEMU's
 locking() {
     perl -MFcntl -e 'my $path = shift;
         open my $locked, "<", $path or die "$path: $!\n";

@@ -1,5 +1,5 @@
 /*
- * Text that came from elsewhere, on its way to a terminal or into JSON.
+ * Text from elsewhere, on its way to a terminal or into JSON.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -1,5 +1,5 @@
 /*
- * Text that came from elsewhere (file names, messages) on its way out.
+ * Text from elsewhere (file names, messages) on its way to the output.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -10,15 +10,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* For a terminal: a file may have any name, also one that would play with it.
- * Control bytes become '?'. */
+/* For a terminal: a file name may contain control sequences, so control bytes
+ * become '?'. */
 void put_text(FILE *to, const char *text);
 
-/* A JSON string. What is not UTF-8 becomes U+FFFD; returns false if any
- * did. */
+/* A JSON string. Bytes that are not UTF-8 become U+FFFD; returns false if
+ * there were any. */
 bool json_string(const char *text);
 
-/* `path` as the members "path" and, where it is not UTF-8, "path_hex". */
+/* `path` as the members "path" and, if it is not UTF-8, "path_hex". */
 void json_path(const char *path, const char *indent);
 
 #endif

@@ -118,7 +118,7 @@ impl Channel<'_> {
                     raw.clear();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wait(libc::POLLOUT, Some(until), "it does not take our answers")?;
+                    self.wait(libc::POLLOUT, Some(until), "the frontend does not take answers")?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -143,10 +143,10 @@ impl Channel<'_> {
         while message.bytes.len() < wanted {
             match receive(&self.frontend, wanted - message.bytes.len(), message) {
                 Ok(0) if message.bytes.is_empty() => return Err(Ending::Gone),
-                Ok(0) => return Err(Ending::Fault("it went in the middle of a message".into())),
+                Ok(0) => return Err(Ending::Fault("a frontend left within a message".into())),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wait(libc::POLLIN, Some(until), "the rest of a message does not come")?;
+                    self.wait(libc::POLLIN, Some(until), "a message came only in part")?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -191,16 +191,16 @@ fn check_descriptors(message: &Message) -> Outcome<()> {
     if message.descriptors.is_empty() || any(&[REM_MEM_REG]) {
         Ok(())
     } else if any(&[SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR]) {
-        let words = "a descriptor of a ring that is no eventfd";
+        let words = "a descriptor of a ring is not an eventfd";
         all(foreign::is_eventfd).then_some(()).ok_or_else(|| Ending::Fault(words.into()))
     } else if any(&[SET_MEM_TABLE, ADD_MEM_REG, SET_INFLIGHT_FD]) {
-        let words = "memory that is neither a memfd nor a file on this machine";
+        let words = "memory is neither a memfd nor a file of a local file system";
         all(foreign::is_memory).then_some(()).ok_or_else(|| Ending::Fault(words.into()))
     } else if any(&[SET_BACKEND_REQ_FD]) {
-        let words = "a descriptor for our messages that is no socket";
+        let words = "the descriptor for messages of the back end is not a socket";
         all(foreign::is_socket).then_some(()).ok_or_else(|| Ending::Fault(words.into()))
     } else {
-        Err(Ending::Fault("descriptors that belong to nothing".into()))
+        Err(Ending::Fault("descriptors come with a message that takes none".into()))
     }
 }
 
@@ -226,7 +226,7 @@ fn receive(socket: &UnixStream, room: usize, message: &mut Message) -> Result<us
         // SAFETY: the kernel has filled the header in.
         unsafe { take_descriptors(&header, &mut message.descriptors) };
         if header.msg_flags & libc::MSG_CTRUNC != 0 {
-            return Err(Error::other("its descriptors cannot be taken: too many are open"));
+            return Err(Error::other("no descriptors left for those of a message"));
         }
     }
     result

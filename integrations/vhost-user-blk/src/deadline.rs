@@ -17,7 +17,7 @@ pub fn watch(signals: OwnedFd) -> Result<()> {
         wait_for(&signals);
         sleep(PATIENCE);
         report::say(&format!(
-            "the storage has not answered for {} seconds: requests are left in flight",
+            "the storage has not answered for {} seconds: requests remain in flight",
             PATIENCE.as_secs()
         ));
         report::finish();

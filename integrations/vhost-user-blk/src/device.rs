@@ -87,8 +87,8 @@ impl Device {
                 report::say(&format!("the disk now has {} sectors", self.disk.sectors()));
                 self.notices.iter().for_each(Notices::configuration_changed);
             }
-            Ok(_) => report::say("the disk is as long as before"),
-            Err(error) => report::say(&format!("the disk's length: {error}")),
+            Ok(_) => report::say("the length of the disk has not changed"),
+            Err(error) => report::say(&format!("looking up the length of the disk: {error}")),
         }
     }
 
@@ -295,8 +295,8 @@ impl VhostUserBackendReqHandlerMut for Device {
         let size = u16::try_from(size).map_err(|_| Error::InvalidParam)?;
         if !size.is_power_of_two() || size > self.queue_size_max {
             report::say(&format!(
-                "a queue of {size} descriptors is wanted; at most {} are allowed, and a power of \
-                 two (--queue-size)",
+                "the frontend wants a queue of {size} descriptors; a power of two of at most {} is \
+                 allowed (--queue-size)",
                 self.queue_size_max
             ));
             return Err(Error::InvalidParam);
@@ -335,7 +335,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
         if fd.is_none() {
             // It would have us poll the ring without end.
-            return Err(Error::InvalidOperation("a ring without kicks"));
+            return Err(Error::InvalidOperation("a ring without a kick descriptor"));
         }
         self.change(index.into(), |queue| queue.kick = fd)
     }

@@ -91,7 +91,7 @@ impl Door {
                 Err(error) => {
                     // The frontend stays in the queue, so that the socket stays readable.
                     if !std::mem::replace(stuck, true) {
-                        report::say(&format!("a frontend has to wait: {error}"));
+                        report::say(&format!("a frontend waits to be accepted: {error}"));
                     }
                     if signals.wait_until(Instant::now() + RETRY_AFTER)? == Wake::Signal {
                         return Ok(None);
@@ -130,7 +130,7 @@ impl Place {
         remove_dead(path)?;
         let listener = UnixListener::bind(path)?;
         let socket = socket_at(path)
-            .ok_or_else(|| Error::other("somebody removed the socket as soon as it was there"))?;
+            .ok_or_else(|| Error::other("another program removed the new socket"))?;
         Ok((listener, Place { path: path.to_owned(), socket, _lock: lock }))
     }
 }
@@ -169,7 +169,7 @@ fn lock_beside(path: &Path) -> Result<File> {
         })?;
         let ours = file.metadata()?;
         if !ours.is_file() {
-            return Err(in_words(Error::other("something else has that name")));
+            return Err(in_words(Error::other("not a regular file")));
         }
         // SAFETY: the file is open.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } < 0 {

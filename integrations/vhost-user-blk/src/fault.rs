@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use crate::events::Event;
 
 /// What is said of a frontend that is let go for it.
-pub const WORDS: &str = "its memory has gone away";
+pub const WORDS: &str = "the guest's memory has disappeared";
 
 /// Most mappings at once: all regions of a frontend, those of a table that takes their place, and
 /// what is kept of requests in flight.

@@ -115,7 +115,7 @@ fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
     let (first, mut open_options, read_only) = open_first(options)?;
     let limits = first.limits();
     if options.cache == Cache::Auto && !limits.direct {
-        report::say("no O_DIRECT here; the page cache is used");
+        report::say("O_DIRECT is not available; the page cache is used");
     }
     if options.sector_size > limits.request_alignment {
         // The guest takes such a sector for atomic; the storage does not.
@@ -148,7 +148,7 @@ fn open_first(options: &Options) -> Result<(Handle, OpenOptions, bool), StorageE
     if options.read_only != ReadOnly::Auto || !may_be_read {
         return Err(refused);
     }
-    report::say(&format!("{refused}; it is served for reading only"));
+    report::say(&format!("{refused}; the disk is served read-only"));
     let how = open_options(options, true);
     Ok((open_patiently(options, how)?, how, true))
 }

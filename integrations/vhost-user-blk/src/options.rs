@@ -13,30 +13,30 @@ pub const USAGE: &str = "\
 usage: blkalign-vhost-user-blk --socket PATH | --fd N  --file PATH [options]
 
 Serves a file or block device to a virtual machine as a vhost-user-blk disk, with
-any sector size on storage of any block size. Frontends may come and go.
+any sector size on storage of any block size, to one frontend after the other.
 
   --socket PATH         listen on this socket
-  --fd N                a descriptor that listens, or that is connected
+  --fd N                use this descriptor, which listens or is connected
   --file PATH           the image or block device
-  --read-only [auto]    refuse writes; auto: only where the disk cannot be
-                        written to, which else is an error
-  --serial TEXT         what the guest sees as serial number, up to 20 bytes
+  --read-only [auto]    refuse writes; auto: only if the disk cannot be
+                        written to (without auto such a disk is an error)
+  --serial TEXT         the serial number that the guest sees, up to 20 bytes
   --sector-size BYTES   the guest's logical blocks: 512 (default) or 4096
   --queues N            up to 64; each has a thread of its own (default 1)
-  --queue-size N        most descriptors of a queue, a power of two of 4 to 1024
-                        (default 1024)
-  --direct              fail where O_DIRECT is not to be had
-  --buffered            use the page cache (default: only where O_DIRECT is not
-                        to be had)
+  --queue-size N        most descriptors of a queue, a power of two from 4 to
+                        1024 (default 1024)
+  --direct              fail if O_DIRECT is not available
+  --buffered            use the page cache (default: only if O_DIRECT is not
+                        available)
   --discard on|off      let the guest deallocate (default on)
   --engine auto|threads|io_uring
   --lock on|off         lock the image as QEMU does (default on)
-  --pin-memory on|off   register guest memory for io_uring: pins all of it, and
+  --pin-memory on|off   register guest memory for io_uring: pins all memory, and
                         a guest with a balloon loses data (default off)
-  --spin-us N           most microseconds that a queue with nothing to do looks
-                        for requests before it sleeps, up to 1000 (default 64;
-                        less where it is in vain)
-  --verbose             say more
+  --spin-us N           most microseconds that an idle queue looks for requests
+                        before it sleeps, up to 1000 (default 64; less if that
+                        rarely finds any)
+  --verbose             print more messages
   --help, --version
 ";
 
@@ -115,7 +115,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
             options.read_only = if auto.is_some() { ReadOnly::Auto } else { ReadOnly::On };
             continue;
         }
-        let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
+        let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
         match name.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
             "--version" => return Ok(Command::Version),
@@ -163,7 +163,7 @@ fn split_value(argument: OsString) -> Vec<OsString> {
 fn set_endpoint(endpoint: &mut Option<Endpoint>, new: Endpoint) -> Result<(), String> {
     match endpoint.replace(new) {
         None => Ok(()),
-        Some(_) => Err("--socket or --fd, and once".into()),
+        Some(_) => Err("more than one --socket or --fd".into()),
     }
 }
 
@@ -171,14 +171,14 @@ fn number(name: &str, value: OsString, least: u64, most: u64) -> Result<u64, Str
     let parsed = value.to_str().and_then(|text| text.parse().ok());
     parsed
         .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| format!("{name} wants a number of {least} to {most}"))
+        .ok_or_else(|| format!("{name} needs a number from {least} to {most}"))
 }
 
 fn switch(name: &str, value: OsString) -> Result<bool, String> {
     match value.to_str() {
         Some("on") => Ok(true),
         Some("off") => Ok(false),
-        _ => Err(format!("{name} is on or off")),
+        _ => Err(format!("{name} needs on or off")),
     }
 }
 
@@ -186,7 +186,7 @@ fn sector_size(value: OsString) -> Result<u32, String> {
     match value.to_str() {
         Some("512") => Ok(512),
         Some("4096") => Ok(4096),
-        _ => Err("--sector-size is 512 or 4096".into()),
+        _ => Err("--sector-size needs 512 or 4096".into()),
     }
 }
 
@@ -195,7 +195,7 @@ fn queue_size(name: &str, value: OsString) -> Result<u16, String> {
     if size.is_power_of_two() {
         Ok(size)
     } else {
-        Err(format!("{name} wants a power of two"))
+        Err(format!("{name} needs a power of two"))
     }
 }
 
@@ -204,14 +204,14 @@ fn engine(value: OsString) -> Result<u32, String> {
         Some("auto") => Ok(BLKALIGN_ENGINE_AUTO),
         Some("threads") => Ok(BLKALIGN_ENGINE_THREADS),
         Some("io_uring") => Ok(BLKALIGN_ENGINE_IO_URING),
-        _ => Err("--engine is auto, threads or io_uring".into()),
+        _ => Err("--engine needs auto, threads or io_uring".into()),
     }
 }
 
 fn serial(value: &OsString) -> Result<[u8; VIRTIO_BLK_ID_BYTES as usize], String> {
     let bytes = value.as_bytes();
     let mut serial = [0; VIRTIO_BLK_ID_BYTES as usize];
-    let to = serial.get_mut(..bytes.len()).ok_or("--serial has at most 20 bytes")?;
+    let to = serial.get_mut(..bytes.len()).ok_or("--serial takes at most 20 bytes")?;
     to.copy_from_slice(bytes);
     Ok(serial)
 }

@@ -75,7 +75,7 @@ impl Notices {
         // SAFETY: the message lives through the call.
         if unsafe { libc::send(socket.as_raw_fd(), start, bytes, flags) } < 0 {
             let error = Error::last_os_error();
-            report::say(&format!("the guest cannot be told of its disk's length: {error}"));
+            report::say(&format!("the guest cannot be told the new length of its disk: {error}"));
         }
     }
 }

@@ -100,7 +100,7 @@ pub fn serve(mut door: Door, device: Device, signals: &Signals, hangups: Hangups
         match ending {
             Ending::Signal => break,
             Ending::Gone => {}
-            Ending::Fault(words) => report::say(&format!("the frontend is let go: {words}")),
+            Ending::Fault(words) => report::say(&format!("the frontend is disconnected: {words}")),
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ fn serve_message(
     match result {
         Ok(()) => Ok(()),
         Err(error) if answered && is_about_memory(request) => {
-            report::say(&format!("memory is refused: {error}"));
+            report::say(&format!("memory of the guest is refused: {error}"));
             Ok(())
         }
         Err(error) => Err(Ending::Fault(error.to_string())),

@@ -178,7 +178,7 @@ impl Worker {
         while !self.setup.stop.wanted.load(Ordering::Acquire) {
             let taken = if given_up { Ok(0) } else { self.take_available() };
             let taken = taken.unwrap_or_else(|Broken(words)| {
-                crate::report::say(&format!("a queue is given up: {words}"));
+                crate::report::say(&format!("a queue is stopped: {words}"));
                 self.setup.err.signal();
                 given_up = true;
                 1
@@ -348,7 +348,7 @@ impl Worker {
     fn take(&mut self, alone: bool) -> Result<bool, Broken> {
         let head = self.setup.ring.next_head()?;
         if self.slots[usize::from(head)].busy {
-            return Err(Broken("a chain was made available that is in flight"));
+            return Err(Broken("the guest made a chain available that is in flight"));
         }
         let place = self.setup.ring.next_available();
         Ok(self.begin(head, Some(place), alone))

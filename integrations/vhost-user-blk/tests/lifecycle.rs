@@ -350,13 +350,13 @@ fn faults_of_the_command_line_are_told_in_words() {
     says(&["--socket", socket], "--file is missing");
     says(&["--socket", socket, "--file", "/nonexistent"], "No such file or directory");
     says(&["--socket", socket, "--file", path], "/nonexistent/socket: No such file");
-    says(&["--sector-size", "1000"], "--sector-size is 512 or 4096");
-    says(&["--queues=65"], "--queues wants a number of 1 to 64");
+    says(&["--sector-size", "1000"], "--sector-size needs 512 or 4096");
+    says(&["--queues=65"], "--queues needs a number from 1 to 64");
     says(&["--queue-size", "100"], "power of two");
     says(&["--serial", "more than twenty bytes long"], "at most 20 bytes");
-    says(&["--lock"], "--lock wants a value");
+    says(&["--lock"], "--lock needs a value");
     says(&["--colour"], "there is no such option");
-    says(&["--socket", "/a", "--fd", "3"], "once");
+    says(&["--socket", "/a", "--fd", "3"], "more than one");
     says(&["--fd", "0", "--file", path], "descriptor 0:");
     // A second daemon that would write as well.
     let first = Daemon::start(disk.path(), &[]);

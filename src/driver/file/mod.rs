@@ -157,8 +157,8 @@ impl FileDriver {
         let length = whole - cut;
         if cut > 0 {
             log::warning!(
-                "{}: the last {cut} of its {whole} bytes are no whole block of {}, which nobody \
-                 can read or write: its length is {length}",
+                "{}: the last {cut} of its {whole} bytes are only a part of a block of {}, which \
+                 direct I/O cannot reach: the length is {length}",
                 self.name,
                 self.limits.logical_block_size,
             );
@@ -227,7 +227,7 @@ impl FileDriver {
                 Ok(Some(descriptor))
             }
             Err(errno) if is_shortage(errno) => {
-                let words = format!("{}: cannot open it once more for flushes", self.name);
+                let words = format!("{}: cannot open it again for flushes", self.name);
                 Err(Error::new(errno, words))
             }
             Err(_) => Ok(None),
@@ -292,7 +292,7 @@ impl FileDriver {
                 let through = if is_shortage(errno) {
                     ""
                 } else {
-                    " (once more, through /proc/self/fd or by its path)"
+                    " (again, through /proc/self/fd or by its path)"
                 };
                 let words = format!("{name}: cannot open its last block for buffered I/O{through}");
                 Error::new(errno, words)

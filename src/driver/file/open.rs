@@ -198,8 +198,8 @@ fn opened(
     let either = !options.direct || options.buffered_ok;
     let way = Traveller::enter(identity, Wish { direct, either }).ok_or_else(|| {
         let why = "cannot open with O_DIRECT: this process has handles of it that go through the \
-                   page cache, and the two would lose each other's writes; close those, open \
-                   them with BLKALIGN_O_DIRECT too, or allow BLKALIGN_O_BUFFERED_OK here";
+                   page cache, and a mixture of both would lose writes; close those handles, \
+                   open them with BLKALIGN_O_DIRECT, or allow BLKALIGN_O_BUFFERED_OK here";
         Error::new(libc::EBUSY, format!("{name}: {why}"))
     })?;
     if way.is_direct() == direct {
@@ -212,7 +212,7 @@ fn opened(
     });
     let descriptor = result.map_err(|errno| {
         let how = if way.is_direct() { "with" } else { "without" };
-        let why = format!("this process uses it {how} O_DIRECT, and it cannot be opened so here");
+        let why = format!("this process uses it {how} O_DIRECT, and it cannot be opened that way");
         Error::new(errno, format!("{name}: {why}"))
     })?;
     if identify(&descriptor, name)? != identity {
@@ -273,4 +273,4 @@ fn opened_alone(
 
 /// What a failure adds where a descriptor can't be opened again, and will not do as it is.
 const NO_SPARE: &str =
-    " once more through /proc/self/fd, and as it is it will not do (O_DIRECT, O_APPEND)";
+    " again through /proc/self/fd, and the descriptor does not suffice (O_DIRECT, O_APPEND)";

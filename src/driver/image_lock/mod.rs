@@ -189,8 +189,9 @@ pub fn take(
 /// Locks the open file description of a writer's I/O: as long as there is I/O on it, whoever looks
 /// finds a writer.
 fn lock_io(descriptor: &Descriptor, name: &str) -> Result<Descriptor, Error> {
-    let io = Descriptor::duplicate_raw(descriptor.calls(), descriptor.raw())
-        .map_err(|errno| Error::new(errno, format!("{name}: cannot duplicate it for its locks")))?;
+    let io = Descriptor::duplicate_raw(descriptor.calls(), descriptor.raw()).map_err(|errno| {
+        Error::new(errno, format!("{name}: cannot duplicate its descriptor for image locks"))
+    })?;
     let locked = io.lock_byte(Bytes::WRITES.position(), true);
     locked.map_err(|errno| refused("cannot lock", Bytes::WRITES, name, errno))?;
     Ok(io)
@@ -214,7 +215,7 @@ impl Drop for ImageLock {
         let io_done = self.io.as_ref().map_or(Ok(()), |io| unlock(io, Bytes::WRITES));
         let given_back = self.file.state.lock().give_back(self.how);
         match io_done.and(given_back) {
-            Ok(()) => log::info!("{}: image locks for {} given back", self.name, self.how.words()),
+            Ok(()) => log::info!("{}: image locks for {} released", self.name, self.how.words()),
             Err(error) => log::warning!("{}: {error}", self.name),
         }
     }
@@ -284,9 +285,9 @@ fn open(opened: &Descriptor, identity: Identity, name: &str) -> Result<Descripto
         // description is used. It is as private, and the duplicate keeps it open when the handle
         // goes.
         .or_else(|_| Descriptor::duplicate_raw(opened.calls(), opened.raw()))
-        .map_err(|errno| Error::new(errno, format!("{name}: cannot open it for its locks")))?;
+        .map_err(|errno| Error::new(errno, format!("{name}: cannot open it for image locks")))?;
     if identify(&descriptor, name)? != identity {
-        let words = format!("{name}: opening it for its locks led to another file");
+        let words = format!("{name}: opening it for image locks led to another file");
         return Err(Error::new(libc::ESTALE, words));
     }
     Ok(descriptor)
@@ -315,12 +316,12 @@ fn take_and_look(
 
 fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
     let why = match errno {
-        libc::EAGAIN => ": another process has locked it for itself alone",
+        libc::EAGAIN => ": another process holds an exclusive lock on it",
         // What kernels and file systems say that do not know these locks.
         libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP => {
-            ": the kernel or the file system has no locks of open file descriptions (OFD)"
+            ": the kernel or the file system has no open file description locks (OFD)"
         }
-        libc::ENOLCK => ": the system or the file server gives no locks",
+        libc::ENOLCK => ": the system or the file server grants no locks",
         _ => "",
     };
     let errno = if matches!(errno, libc::EINVAL | libc::ENOSYS) { libc::ENOTSUP } else { errno };

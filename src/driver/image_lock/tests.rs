@@ -219,7 +219,7 @@ fn nothing_stays_locked_wherever_a_system_call_fails() {
             assert_eq!(result.is_err(), number < calls, "{kind} {number}");
             if let Err(error) = result {
                 assert_eq!(error.errno, libc::ENOLCK);
-                assert!(error.words.contains("gives no locks"), "{error}");
+                assert!(error.words.contains("grants no locks"), "{error}");
                 assert_eq!(locked(&path), [0; 0], "{kind} {number}");
             }
         }
@@ -230,10 +230,10 @@ fn nothing_stays_locked_wherever_a_system_call_fails() {
 fn a_system_without_such_locks_is_told_in_words() {
     let (_directory, path) = image();
     for (errno, expected, words) in [
-        (libc::EINVAL, libc::ENOTSUP, "has no locks of open file descriptions (OFD)"),
-        (libc::ENOSYS, libc::ENOTSUP, "has no locks of open file descriptions (OFD)"),
-        (libc::EOPNOTSUPP, libc::EOPNOTSUPP, "has no locks of open file descriptions (OFD)"),
-        (libc::EACCES, libc::EAGAIN, "another process has locked it for itself alone"),
+        (libc::EINVAL, libc::ENOTSUP, "has no open file description locks (OFD)"),
+        (libc::ENOSYS, libc::ENOTSUP, "has no open file description locks (OFD)"),
+        (libc::EOPNOTSUPP, libc::EOPNOTSUPP, "has no open file description locks (OFD)"),
+        (libc::EACCES, libc::EAGAIN, "another process holds an exclusive lock on it"),
         (libc::EIO, libc::EIO, "cannot lock byte 101"),
     ] {
         let driver = open_through(Failing::table(libc::F_RDLCK, 1, errno), &path);

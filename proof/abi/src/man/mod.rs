@@ -10,7 +10,7 @@ use header::{Constant, Function, Header, Struct};
 use text::{description, escaped, inline, paragraphs, summary};
 
 /// When the pages last changed in substance.
-const DATE: &str = "November 29, 2026";
+const DATE: &str = "November 30, 2026";
 
 /// A page: its file's name and its text.
 pub struct Page {
@@ -64,17 +64,23 @@ fn page_of_function(function: &Function, header: &Header) -> Page {
         page += ".El\n";
     }
     page += ".Sh SEE ALSO\n.Xr blkalign 3 ,\n";
-    for other in related(name, header) {
+    for other in related(function, header) {
         page += &format!(".Xr {other} 3 ,\n");
     }
     page += ".Xr blkalign 7\n";
     Page { name: format!("{name}.3"), text: page }
 }
 
-/// The synchronous and the asynchronous form of the same, and what frees what one gives.
-fn related(name: &str, header: &Header) -> Vec<String> {
+/// The synchronous and the asynchronous form of the same, what frees what one gives, and the
+/// structs among the arguments.
+fn related(function: &Function, header: &Header) -> Vec<String> {
+    let name = &function.name;
+    let takes = |record: &&Struct| {
+        function.arguments.iter().any(|argument| argument.split(' ').any(|it| it == record.name))
+    };
+    let structs = header.structs.iter().filter(takes).map(|record| record.name.clone());
     let stem = name.trim_start_matches("blkalign_").trim_start_matches("aio_");
-    let mut related = Vec::new();
+    let mut related: Vec<String> = structs.collect();
     for function in &header.functions {
         let other = function.name.trim_start_matches("blkalign_").trim_start_matches("aio_");
         let pair = [("plug", "unplug"), ("register_buf", "unregister_buf"), ("memalign", "free")]
@@ -82,7 +88,7 @@ fn related(name: &str, header: &Header) -> Vec<String> {
             .chain(&[("get_event_fd", "poll"), ("open", "close"), ("aio_submit", "aio_cancel")])
             .chain(&[("drain", "drain_timeout"), ("aio_cancel", "cancel_all")])
             .any(|pair| *pair == (stem, other) || *pair == (other, stem));
-        if function.name != name && (other == stem || pair) {
+        if function.name != *name && (other == stem || pair) {
             related.push(function.name.clone());
         }
     }

@@ -103,6 +103,11 @@ fn macro_line(word: &str) -> Option<String> {
     if is_call && name.starts_with("blkalign_") && word(name) {
         return Some(format!(".Xr {open}{name} 3{after}"));
     }
+    // The closing parenthesis has been taken for punctuation.
+    if let Some(after) = rest.strip_prefix("blkalign(7)") {
+        let after: String = after.chars().map(|mark| format!(" {mark}")).collect();
+        return Some(format!(".Xr {open}blkalign 7{after}"));
+    }
     if name.starts_with("BLKALIGN_") && word(name) {
         return Some(format!(".Dv {open}{name}{after}"));
     }
@@ -173,6 +178,7 @@ mod tests {
         assert_eq!(inline("One. Two `flags`."), "One.\nTwo\n.Fa flags .\n");
         assert_eq!(inline("(`*out`, too)"), ".Fa ( *out ,\ntoo)\n");
         assert_eq!(inline("`iov`'s end"), "iov's end\n");
+        assert_eq!(inline("See blkalign(7), too."), "See\n.Xr blkalign 7 ,\ntoo.\n");
     }
 
     #[test]
