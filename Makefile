@@ -119,6 +119,7 @@ lint:
 	@$(call if_there,clippy) $(CARGO) clippy --locked --workspace \
 	    --all-targets --target-dir $(TARGET) -- -D warnings; fi
 	scripts/lint
+	scripts/lint-layers
 	scripts/check-mutants --applies
 	$(call lint_c,$(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    capi-tests/tsan_fence.c $(wildcard bench/*.c examples/*.c \

@@ -2,7 +2,7 @@
 # The torn-read promise where the storage has atomic writes of more than its
 # block: XFS on a disk with 512-byte sectors. All cases of the conformance
 # suite hold while writes are cut for it. (That the flag goes out is tested in
-# Rust, driver/file_atomic_tests.rs, and the cut in the simulator.)
+# Rust, driver/file/atomic_tests.rs, and the cut in the simulator.)
 
 . "$(dirname "$0")/common.sh"
 

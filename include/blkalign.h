@@ -37,7 +37,7 @@
  * Callbacks, driver functions and log hooks must not enable cancellation. See
  * blkalign(7), "Cancellation of threads".
  *
- * This file is generated from src/capi by `make header`.
+ * This file is generated from src/header and src/capi by `make header`.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -59,12 +59,12 @@ install-library: build/libblkalign.so build/libblkalign.a build/blkalign.pc
 	$(if $(DESTDIR),,$(if $(SYSTEM_LIBDIR),-ldconfig))
 
 ### The library's source
-## header: include/blkalign.h anew from src/capi
+## header: include/blkalign.h anew from src/header, src/capi
 header:
 	$(CARGO) run --locked --quiet -p abi-test --bin header \
 	    --target-dir $(TARGET)
 
-## man: the manual pages of section 3 anew from src/capi
+## man: the manual pages of section 3 anew from src/header, src/capi
 man:
 	$(CARGO) run --locked --quiet -p abi-test --bin man \
 	    --target-dir $(TARGET)

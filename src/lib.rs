@@ -11,6 +11,7 @@ mod completion;
 mod driver;
 mod engine;
 mod handle;
+mod header;
 mod log;
 mod node;
 mod probe;

@@ -1,4 +1,4 @@
-//! Writes down the names that `src/capi` has, of structs with their fields and of constants, for
+//! Writes down the names that `src/header` has, of structs with their fields and of constants, for
 //! tests/layout.rs to look at with both compilers.
 
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ fn is_c(attributes: &[syn::Attribute]) -> bool {
 }
 
 fn main() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/capi");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/header");
     println!("cargo::rerun-if-changed={}", folder.display());
     println!("cargo::rustc-env=TARGET={}", std::env::var("TARGET").unwrap());
     let (mut structs, mut constants) = (String::new(), String::new());

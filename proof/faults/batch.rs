@@ -48,7 +48,8 @@ impl Case {
                 results.push(None);
                 results.len() - 1
             };
-            let callback = Callback { function: done, opaque: number as *mut c_void };
+            let callback =
+                Callback { function: done, opaque: number as *mut c_void, on_failure: |_| {} };
             match handle.submit(submission, callback, |_| {}) {
                 Ok(_) => {
                     if stable && ask.op == Op::Write {

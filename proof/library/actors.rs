@@ -204,7 +204,7 @@ fn begin(scene: &Scene, at: usize, order: Order) -> (usize, Submission) {
 pub fn submit(scene: &Arc<Scene>, at: usize, handle: &Handle, order: Order) -> Option<usize> {
     let (number, submission) = begin(scene, at, order);
     let opaque = std::ptr::without_provenance_mut(number);
-    let its = Callback { function: callback, opaque };
+    let its = Callback { function: callback, opaque, on_failure: |_| {} };
     match submitting(|| handle.submit(submission, its, |id| scene.named(number, id))) {
         Ok(id) => {
             scene.submitted(number, id);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::small::{explore, join};
-use crate::completion::{Callback, Completions, Delivery, Generation};
+use crate::completion::{Callback, Completions, Delivery, Generation, Left, Runner};
 use crate::engine::{Job, Kind, Pool, PoolOwner};
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::spawn;
@@ -28,7 +28,11 @@ extern "C" fn note(opaque: *mut c_void, _ret: c_int) {
 
 fn delivery(number: usize, generation: Generation) -> Delivery {
     let opaque = std::ptr::without_provenance_mut(number);
-    Delivery { callback: Callback { function: note, opaque }, generation, result: Ok(()) }
+    Delivery {
+        callback: Callback { function: note, opaque, on_failure: |_| {} },
+        generation,
+        result: Ok(()),
+    }
 }
 
 /// All of `numbers` ran, each once, and those of one thread (of ten) in order.
@@ -53,7 +57,7 @@ pub fn serial_callbacks_run_once_in_order_and_drain_sees_the_last() -> (usize, b
                 spawn("pusher", move || {
                     for last in [0, 1] {
                         let generation = generations[2 * (thread - 1) + last];
-                        if its.push(delivery(10 * thread + last, generation)) {
+                        if its.push(delivery(10 * thread + last, generation)) == Runner::Needed {
                             its.run_serially();
                         }
                     }
@@ -154,7 +158,7 @@ pub fn nothing_is_due_behind_a_descriptor_that_is_not_readable() -> (usize, bool
             completions.events.take(1, &mut due);
             ran += due.len();
             due.drain(..).for_each(|delivery| completions.run(delivery));
-            completions.events.end_look(false);
+            completions.events.end_look(Left::Nothing);
         }
         pushers.into_iter().for_each(join);
         check_ran(&[10, 20]);

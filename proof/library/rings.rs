@@ -95,7 +95,7 @@ fn read(handle: &Handle, memory: &StableCopy) -> u64 {
 }
 
 fn submit(handle: &Handle, submission: Submission) -> u64 {
-    let callback = Callback { function: note, opaque: std::ptr::null_mut() };
+    let callback = Callback { function: note, opaque: std::ptr::null_mut(), on_failure: |_| {} };
     handle
         .submit(submission, callback, |_| {})
         .unwrap_or_else(|error| fail(&format!("submit: {error}")))
@@ -127,7 +127,7 @@ fn check(expected: &[c_int]) {
 }
 
 /// EVENTFD: a thread sleeps in the ring without end; what another cancels is due without the
-/// ring's doing (`push_due`), and what the ring does is due by it (`reap_to_take`).
+/// ring's doing (`push_due`), and what the ring does is due by it (`take_in_for_poll`).
 pub fn a_thread_asleep_in_the_ring_is_woken_for_what_is_due() -> (usize, bool) {
     explore("poll", 2, 2500, 1500, || {
         with_handle(CompletionMode::Eventfd, true, |handle| {

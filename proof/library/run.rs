@@ -97,7 +97,8 @@ fn open_one(
                 (_, Some(first)) => first.dup(options),
                 (_, None) => {
                     driver::register();
-                    Handle::open_driver(driver::table(asynchronous), options)
+                    let table = driver::table(asynchronous);
+                    Handle::open_driver(table, std::ptr::null_mut(), options)
                 }
             })
         })

@@ -297,7 +297,8 @@ impl<'a> World<'a> {
             completed: None,
             length,
         });
-        let callback = Callback { function: done, opaque: opaque as *mut c_void };
+        let callback =
+            Callback { function: done, opaque: opaque as *mut c_void, on_failure: |_| {} };
         let (bytes, guest_block) = (if op == Op::Truncate { 0 } else { bytes as u64 }, 0);
         let offset = offset as u64;
         let submission = Submission { op, flags, guest_block, offset, bytes, segments };

@@ -5,14 +5,15 @@ use std::ffi::{c_int, c_void};
 
 use libc::iovec;
 
-use super::constants::*;
+use super::checks::{check_alignment, check_range, invalid};
+use super::errmsg;
 use super::extensible::copy_in;
 use super::guard::guard_handle;
-use super::options::{check_alignment, check_request_flags, invalid};
-use super::types::{blkalign_completion_fn, blkalign_handle, blkalign_request};
-use super::vector::{check_range, copy_iovec};
+use super::options::check_request_flags;
+use super::vector::copy_iovec;
 use crate::driver::{Op, Segments};
 use crate::handle::{Callback, Handle, RequestFlags, Submission};
+use crate::header::*;
 use crate::sys::Error;
 
 /// Starts to read at `offset` into the elements of `iov`. Otherwise like
@@ -249,7 +250,7 @@ fn as_c(id: u64) -> i64 {
 
 fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback, Error> {
     let function = cb.ok_or_else(|| invalid("cb is NULL"))?;
-    Ok(Callback { function, opaque })
+    Ok(Callback { function, opaque, on_failure: errmsg::remember })
 }
 
 /// A request of a kind that names no memory.

@@ -3,11 +3,11 @@
 
 use std::ffi::{c_int, c_void};
 
+use super::checks::invalid;
 use super::guard::guard_handle;
-use super::options::invalid;
-use super::types::blkalign_handle;
 use crate::driver::Segment;
 use crate::handle::Handle;
+use crate::header::blkalign_handle;
 use crate::sys::Error;
 
 /// Switches the write cache of the handle, as a guest sees it, on (`enable` is

@@ -12,9 +12,10 @@ thread_local! {
     static WORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Remembers `error` for this thread. Also the failure hook of the threads that run callbacks.
+/// Remembers `error` for this thread. A callback that is told a failure finds the words here, too:
+/// `aio.rs` hands this in with it.
 pub fn remember(error: &Error) {
-    // While a thread ends its words may be gone; then nobody can ask for them either.
+    // While a thread ends its words may be gone. Then nobody can ask for them either.
     let _ = WORDS.try_with(|words| {
         let mut words = words.borrow_mut();
         words.clear();

@@ -3,10 +3,10 @@
 use std::ffi::c_int;
 use std::time::Duration;
 
+use super::checks::invalid;
 use super::guard::guard_handle;
-use super::options::invalid;
-use super::types::blkalign_handle;
 use crate::handle::Handle;
+use crate::header::blkalign_handle;
 
 /// Holds back the asynchronous requests that this thread submits to this
 /// handle, until blkalign_unplug() submits them as one batch. A batch costs one

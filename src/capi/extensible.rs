@@ -2,15 +2,16 @@
 //! took the struct for, so that a program and a library of different versions understand each
 //! other:
 //!
-//! * shorter than ours: the fields that the caller does not know are zero;
-//! * longer: what we do not know must be zero, else -E2BIG, for it would be ignored;
-//! * a struct that we fill: never more than `size` bytes, zeros beyond what we know.
+//! * shorter than the library's: the fields that the caller does not know are zero;
+//! * longer: what the library does not know must be zero. Else the call fails with -E2BIG, since
+//!   the library would ignore what the caller asks for;
+//! * a struct that the library fills: never more than `size` bytes, zeros beyond what it knows.
 
 use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
-use super::driver::blkalign_driver;
-use super::types::{blkalign_limits, blkalign_open_options, blkalign_request, blkalign_stats};
+use crate::header::{blkalign_driver, blkalign_limits, blkalign_open_options};
+use crate::header::{blkalign_request, blkalign_stats};
 use crate::sys::Error;
 
 /// No struct of any version is longer: a greater `size` is memory that nobody initialised.
@@ -48,8 +49,8 @@ extensible!(
     blkalign_driver
 );
 
-// The structs that the library fills end with their last field: bytes that belong to none would be
-// handed out with whatever they hold.
+// The structs that the library fills end with their last field. Bytes behind it that belong to no
+// field would be handed to the caller with whatever they hold.
 const _: () = {
     let end = offset_of!(blkalign_limits, engine) + size_of::<u32>();
     assert!(end == size_of::<blkalign_limits>());
@@ -62,8 +63,8 @@ const _: () = {
 /// # Safety
 /// `caller` is not NULL and points to a readable `size` of a struct that is as long as it says.
 pub unsafe fn copy_in<T: Extensible>(caller: *const T) -> Result<T, Error> {
-    // `size` is read once, and everything else behind it is copied before it is looked at: another
-    // thread may write to the struct meanwhile.
+    // Another thread may write to the struct meanwhile. So `size` is read once, and everything
+    // behind it is copied before it is looked at.
     // SAFETY: the caller of this function vouches for `size`.
     let size = unsafe { checked_size(caller)? };
     let mut own = T::zeroed();

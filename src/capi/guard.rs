@@ -1,14 +1,15 @@
 //! The one guard that every exported function runs in. Failures become -errno and words here, and
-//! panics stop here: unwinding into C would be undefined, aborting would take the virtual machine
-//! down. A panic may have left a read-modify-write half done, so its handle is poisoned.
+//! panics stop here: unwinding into C would be undefined, and aborting would take the virtual
+//! machine down. A panic may have left a read-modify-write half done, so the handle is poisoned.
 //!
-//! Thread cancellation (pthread_cancel) is held off in here: it would unwind through our frames, and
-//! leave others waiting for what this thread was about to do. See `sys/cancel.rs` for what that asks
-//! of an exported function: it is "C-unwind", and has nothing to drop.
+//! Thread cancellation (pthread_cancel) is held off in the guard. It would unwind through the
+//! library's frames, and leave other threads waiting for what this thread was about to do.
+//! `sys/cancel.rs` says what that asks of an exported function: the function is "C-unwind", and has
+//! nothing to drop.
 
 use super::errmsg;
-use super::types::blkalign_handle;
 use crate::handle::Handle;
+use crate::header::blkalign_handle;
 use crate::log;
 use crate::sys::{caught, uncancelled, Error};
 
@@ -54,7 +55,8 @@ fn finish(outcome: Result<Result<i64, Error>, Error>, handle: Option<&Handle>) -
         Err(panic) => {
             log::error!("{panic}");
             if let Some(handle) = handle {
-                // Poisoning may meet what the panic left behind; nothing can be done about that.
+                // Poisoning may itself panic on what the first panic left behind. Nothing can be
+                // done about that.
                 let _ = caught(|| handle.poison());
             }
             panic

@@ -3,9 +3,8 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use super::guard::guard;
-use super::options::invalid;
+use super::numbers::{level_number, level_of};
 use crate::log::{set_hook, Level};
-use crate::sys::Error;
 
 /// Gets one message of the log. `level` is one of BLKALIGN_LOG_*. `message` is
 /// one line of UTF-8 without newline and control characters, valid until the
@@ -30,7 +29,7 @@ unsafe impl Sync for CHook {}
 
 impl CHook {
     fn call(&self, level: Level, message: &std::ffi::CStr) {
-        (self.function)(self.opaque, level as c_int, message.as_ptr());
+        (self.function)(self.opaque, level_number(level), message.as_ptr());
     }
 }
 
@@ -74,10 +73,4 @@ pub extern "C-unwind" fn blkalign_set_log(
         set_hook(hook);
         Ok(0)
     }) as c_int
-}
-
-fn level_of(number: c_int) -> Result<Level, Error> {
-    let levels = [Level::Error, Level::Warning, Level::Info, Level::Debug];
-    let level = levels.into_iter().find(|level| *level as c_int == number);
-    level.ok_or_else(|| invalid(format!("{number} is not a log level; see BLKALIGN_LOG_*")))
 }

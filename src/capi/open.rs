@@ -1,15 +1,14 @@
 //! Functions that give and take handles: open, open_fd, open_driver, dup, close.
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
-use std::sync::Once;
 
-use super::driver::{blkalign_driver, check_driver};
-use super::errmsg;
+use super::check_driver::check_driver;
+use super::checks::invalid;
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle, guard_open, log_failed_open};
-use super::options::{invalid, read_options};
-use super::types::{blkalign_handle, blkalign_open_options};
-use crate::handle::{set_failure_hook, Handle};
+use super::options::read_options;
+use crate::handle::Handle;
+use crate::header::{blkalign_driver, blkalign_handle, blkalign_open_options};
 use crate::sys::Error;
 
 /// Opens a file or a block device.
@@ -57,7 +56,6 @@ pub unsafe extern "C-unwind" fn blkalign_open(
         }
         // SAFETY: NULL, or a struct as long as it says, as the header demands.
         let options = unsafe { read_options(opts)? };
-        connect_errmsg();
         // SAFETY: a C string, as the header demands.
         let path = unsafe { copy_string(path) };
         let handle = Handle::open(&path, &options)?;
@@ -90,7 +88,6 @@ pub unsafe extern "C-unwind" fn blkalign_open_fd(
         check_out(out)?;
         // SAFETY: NULL, or a struct as long as it says, as the header demands.
         let options = unsafe { read_options(opts)? };
-        connect_errmsg();
         let handle = Handle::open_fd(fd, &options)?;
         // SAFETY: not NULL.
         unsafe { give(handle, out) }
@@ -125,9 +122,8 @@ pub unsafe extern "C-unwind" fn blkalign_open_driver(
         let options = unsafe { read_options(opts)? };
         // SAFETY: not NULL, and as long as it says, as the header demands.
         let table = unsafe { copy_in(driver)? };
-        let driver = check_driver(&table, driver_opaque, options.writable)?;
-        connect_errmsg();
-        let handle = Handle::open_driver(driver, &options)?;
+        let table = check_driver(&table, options.writable)?;
+        let handle = Handle::open_driver(table, driver_opaque, &options)?;
         // SAFETY: not NULL.
         unsafe { give(handle, out) }
     }) as c_int
@@ -184,7 +180,8 @@ pub unsafe extern "C-unwind" fn blkalign_close(h: *mut blkalign_handle) -> c_int
     }) as c_int
 }
 
-/// The string as it is now: it is used more than once, and another thread may write to it meanwhile.
+/// The string as it is now: it is used more than once, and another thread may write to it
+/// meanwhile.
 ///
 /// # Safety
 /// `string` is a C string.
@@ -208,10 +205,4 @@ unsafe fn give(handle: Handle, out: *mut *mut blkalign_handle) -> Result<i64, Er
     // SAFETY: the caller of this function vouches for `out`.
     unsafe { out.write(Box::into_raw(Box::new(handle)).cast()) };
     Ok(0)
-}
-
-/// Failures that only a callback hears of get words on its thread, too.
-fn connect_errmsg() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| set_failure_hook(errmsg::remember));
 }

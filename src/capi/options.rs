@@ -1,16 +1,13 @@
 //! Checks the form of `blkalign_open_options` and of a request's flags. What a value means, and
 //! whether the storage can do it, is `handle`'s business.
 
-use super::constants::*;
+use super::checks::{check_alignment, check_range, invalid, REQUEST_END_MAX};
 use super::extensible::copy_in;
-use super::types::blkalign_open_options;
-use super::vector::{check_range, REQUEST_END_MAX};
+use super::numbers::{completion_of, engine_of};
 use crate::driver::{Alignments, Op};
-use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
+use crate::handle::{Options, RequestFlags};
+use crate::header::*;
 use crate::sys::Error;
-
-/// No storage asks for more, and scratch memory of that size can be had.
-pub const ALIGNMENT_MAX: u32 = 1 << 20;
 
 const OPEN_FLAGS_ALL: u32 = BLKALIGN_O_RDWR
     | BLKALIGN_O_DIRECT
@@ -23,10 +20,6 @@ const OPEN_FLAGS_ALL: u32 = BLKALIGN_O_RDWR
     | BLKALIGN_O_STABLE_WRITES
     | BLKALIGN_O_NO_MERGE
     | BLKALIGN_O_LOCK;
-
-pub fn invalid(words: impl Into<String>) -> Error {
-    Error::new(libc::EINVAL, words)
-}
 
 /// The caller's options; NULL means all defaults.
 ///
@@ -70,8 +63,8 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
         stable_writes: has(BLKALIGN_O_STABLE_WRITES),
         no_merge: has(BLKALIGN_O_NO_MERGE),
         lock: has(BLKALIGN_O_LOCK),
-        engine: engine(options.engine)?,
-        completion: completion(options.completion)?,
+        engine: engine_of(options.engine)?,
+        completion: completion_of(options.completion)?,
         workers: options.workers,
         queue_depth: options.queue_depth,
         alignments: Alignments {
@@ -83,33 +76,6 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
         window_offset,
         window_length,
     })
-}
-
-fn engine(number: u32) -> Result<EngineKind, Error> {
-    match number {
-        BLKALIGN_ENGINE_AUTO => Ok(EngineKind::Auto),
-        BLKALIGN_ENGINE_THREADS => Ok(EngineKind::Threads),
-        BLKALIGN_ENGINE_IO_URING => Ok(EngineKind::IoUring),
-        _ => Err(invalid(format!("blkalign_open_options: unknown engine {number}"))),
-    }
-}
-
-fn completion(number: u32) -> Result<CompletionMode, Error> {
-    match number {
-        BLKALIGN_COMPLETION_SERIAL => Ok(CompletionMode::Serial),
-        BLKALIGN_COMPLETION_CONCURRENT => Ok(CompletionMode::Concurrent),
-        BLKALIGN_COMPLETION_EVENTFD => Ok(CompletionMode::Eventfd),
-        _ => Err(invalid(format!("blkalign_open_options: unknown completion mode {number}"))),
-    }
-}
-
-/// 0 stands for "not given".
-pub fn check_alignment(name: &str, alignment: u32) -> Result<(), Error> {
-    if alignment == 0 || (alignment.is_power_of_two() && alignment <= ALIGNMENT_MAX) {
-        return Ok(());
-    }
-    let words = format!("{name} {alignment} is not a power of two of at most {ALIGNMENT_MAX}");
-    Err(invalid(words))
 }
 
 fn check_window(offset: i64, length: i64) -> Result<(u64, u64), Error> {

@@ -2,13 +2,15 @@
 
 use std::ffi::{c_char, c_int, c_void, CStr};
 
+use super::checks::invalid;
 use super::errmsg;
 use super::extensible::copy_out;
 use super::guard::guard_handle;
-use super::options::invalid;
-use super::types::{blkalign_handle, blkalign_limits, blkalign_stats};
+use super::numbers::{engine_number, source_number};
 use crate::handle::Handle;
+use crate::header::{blkalign_handle, blkalign_limits, blkalign_stats};
 use crate::sys::{uncancelled, Error};
+use blkalign_machine::Stats;
 
 const VERSION: &CStr =
     match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -51,7 +53,7 @@ pub unsafe extern "C-unwind" fn blkalign_engine_reason(h: *mut blkalign_handle) 
     let body = |handle: &Handle| Ok(handle.engine_reason().as_ptr() as i64);
     // SAFETY: an open handle, as the header demands.
     match unsafe { guard_handle(h, body) } {
-        // Only a fault of the library; the words of a failure last as long as that.
+        // Only a fault of the library leads here.
         error if error < 0 => c"".as_ptr(),
         address => address as usize as *const c_char,
     }
@@ -198,7 +200,7 @@ fn allocate(alignment: usize, bytes: usize) -> Result<i64, Error> {
         let words = format!("no memory for a buffer of {bytes} bytes at {alignment}");
         return Err(Error::new(errno, words));
     }
-    // What it held before may be another guest's.
+    // What the memory held before may be another guest's.
     // SAFETY: so many bytes were just allocated.
     unsafe { std::ptr::write_bytes(address.cast::<u8>(), 0, bytes) };
     Ok(address as i64)
@@ -208,13 +210,13 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
     let limits = handle.limits();
     blkalign_limits {
         size: 0,
-        // At most 1 MiB, all of them.
+        // Alignments are at most 1 MiB.
         request_alignment: limits.alignments.request as u32,
         mem_alignment: limits.alignments.memory as u32,
         segment_alignment: limits.alignments.segment as u32,
-        request_alignment_source: limits.sources.request as u32,
-        mem_alignment_source: limits.sources.memory as u32,
-        segment_alignment_source: limits.sources.segment as u32,
+        request_alignment_source: source_number(limits.sources.request),
+        mem_alignment_source: source_number(limits.sources.memory),
+        segment_alignment_source: source_number(limits.sources.segment),
         logical_block_size: limits.logical_block_size,
         physical_block_size: limits.physical_block_size,
         opt_transfer: limits.opt_transfer,
@@ -224,32 +226,53 @@ fn limits_of(handle: &Handle) -> blkalign_limits {
         write_zeroes_alignment: limits.write_zeroes_alignment,
         atomic_write_unit_max: limits.atomic_write_unit_max,
         direct: u32::from(limits.direct),
-        engine: handle.engine() as u32,
+        engine: engine_number(handle.engine()),
     }
 }
 
+/// Both structs are named field by field, so the compiler tells if a counter is missing in one.
 fn stats_of(handle: &Handle) -> blkalign_stats {
-    let stats = handle.stats();
+    let Stats {
+        reads,
+        writes,
+        write_zeroes,
+        discards,
+        flushes,
+        bytes_read,
+        bytes_written,
+        zero_copy,
+        bounced,
+        rmw,
+        rmw_reads,
+        rmw_reads_skipped,
+        merged,
+        waits,
+        storage_reads,
+        storage_writes,
+        errors,
+        in_flight,
+        probe_repairs,
+    } = handle.stats();
     blkalign_stats {
         size: 0,
-        reads: stats.reads,
-        writes: stats.writes,
-        write_zeroes: stats.write_zeroes,
-        discards: stats.discards,
-        flushes: stats.flushes,
-        bytes_read: stats.bytes_read,
-        bytes_written: stats.bytes_written,
-        zero_copy: stats.zero_copy,
-        bounced: stats.bounced,
-        rmw: stats.rmw,
-        rmw_reads: stats.rmw_reads,
-        rmw_reads_skipped: stats.rmw_reads_skipped,
-        merged: stats.merged,
-        waits: stats.waits,
-        storage_reads: stats.storage_reads,
-        storage_writes: stats.storage_writes,
-        errors: stats.errors,
-        in_flight: stats.in_flight,
-        probe_repairs: stats.probe_repairs,
+        reads,
+        writes,
+        write_zeroes,
+        discards,
+        flushes,
+        bytes_read,
+        bytes_written,
+        zero_copy,
+        bounced,
+        rmw,
+        rmw_reads,
+        rmw_reads_skipped,
+        merged,
+        waits,
+        storage_reads,
+        storage_writes,
+        errors,
+        in_flight,
+        probe_repairs,
     }
 }

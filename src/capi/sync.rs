@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use libc::iovec;
 
+use super::checks::check_range;
 use super::guard::guard_handle;
 use super::options::check_request_flags;
-use super::types::blkalign_handle;
-use super::vector::{check_range, copy_iovec, one_buffer};
+use super::vector::{copy_iovec, one_buffer};
 use crate::driver::{Op, Segments};
 use crate::handle::{Handle, Submission};
+use crate::header::blkalign_handle;
 
 /// Reads `bytes` bytes at `offset` into `buf`. Offset, length and address need
 /// no alignment.

@@ -1,29 +1,12 @@
-//! A caller's offset, length and memory, checked for form and copied into a request's segments.
+//! A caller's memory, checked for form and copied into a request's segments.
 
 use std::ffi::{c_int, c_void};
 
 use libc::iovec;
 
-use super::options::invalid;
+use super::checks::invalid;
 use crate::driver::{Segment, Segments};
 use crate::sys::Error;
-
-/// Offset, length and their sum may reach this: i64::MAX rounded down to a multiple of 2^30, so
-/// that rounding up to any alignment cannot overflow later. QEMU draws the line there as well.
-pub const REQUEST_END_MAX: i64 = i64::MAX & !((1 << 30) - 1);
-
-/// Offset and length of a request that starts and ends within bounds.
-pub fn check_range(offset: i64, bytes: i64) -> Result<(u64, u64), Error> {
-    let fits = |value: i64| (0..=REQUEST_END_MAX).contains(&value);
-    if !fits(offset) || !fits(bytes) || bytes > REQUEST_END_MAX - offset {
-        let words = format!(
-            "offset {offset}, length {bytes}: these and their sum must be between 0 and \
-             {REQUEST_END_MAX}"
-        );
-        return Err(invalid(words));
-    }
-    Ok((offset as u64, bytes as u64))
-}
 
 /// The segments of one buffer.
 pub fn one_buffer(buffer: *const c_void, bytes: u64) -> Result<Segments, Error> {
@@ -53,7 +36,8 @@ pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, 
         .map_err(|_| Error::new(libc::ENOMEM, format!("no memory for {count} segments")))?;
     let mut total = 0i64;
     for index in 0..count {
-        // Copied first, then checked: the array may be a guest's, who writes to it meanwhile.
+        // Copied first, then checked: the array may lie in a guest's memory, and the guest may
+        // write to it meanwhile.
         // SAFETY: the caller of this function vouches for `iovcnt` elements.
         let element = unsafe { iov.add(index).read_volatile() };
         push(&mut segments, element.iov_base as usize, element.iov_len)?;
@@ -72,7 +56,7 @@ fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Err
     if address == 0 {
         return Err(invalid(format!("NULL in place of a buffer of {bytes} bytes")));
     }
-    // Nobody's memory, and the top bit of an address is the request machine's own mark.
+    // No program has memory there, and the request machine marks addresses by their top bit.
     if address > isize::MAX as usize || address.checked_add(bytes).is_none() {
         let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
         return Err(invalid(words));
@@ -121,28 +105,6 @@ mod tests {
             wrong
         });
         assert_eq!(wrong, 0);
-    }
-
-    #[test]
-    fn a_range_ends_at_the_limit_and_not_beyond() {
-        assert_eq!(REQUEST_END_MAX, 0x7fff_ffff_c000_0000);
-        let good = [(0, 0), (0, REQUEST_END_MAX), (REQUEST_END_MAX, 0), (REQUEST_END_MAX - 1, 1)];
-        for (offset, bytes) in good {
-            assert_eq!(check_range(offset, bytes).unwrap(), (offset as u64, bytes as u64));
-        }
-        let bad = [
-            (-1, 0),
-            (0, -1),
-            (i64::MIN, i64::MIN),
-            (REQUEST_END_MAX, 1),
-            (1, REQUEST_END_MAX),
-            (REQUEST_END_MAX + 1, 0),
-            (0, REQUEST_END_MAX + 1),
-            (i64::MAX, i64::MAX),
-        ];
-        for (offset, bytes) in bad {
-            assert_eq!(check_range(offset, bytes).unwrap_err().errno, libc::EINVAL);
-        }
     }
 
     #[test]

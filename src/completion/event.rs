@@ -1,14 +1,14 @@
-//! EVENTFD completion: what is due is kept until the caller's own thread asks for it.
+//! EVENTFD completion: callbacks that are due are kept until the caller's own thread asks for them.
 //!
-//! The lock guards the list of what is due and the descriptor; nothing else is taken while it is
-//! held. The descriptor exists from the moment somebody asks for it: a caller who only ever
-//! polls pays nothing for it. Once it exists it is readable whenever something may be due that no
-//! look is about to take; a look that finds nothing is harmless.
+//! The lock guards the list of what is due and the descriptor; nothing else is taken while the lock
+//! is held. The descriptor exists from the moment somebody asks for it, so a caller who only ever
+//! polls pays nothing for it. Once the descriptor exists it is readable whenever something may be
+//! due that no look is about to take. A look that finds nothing is harmless.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use super::Delivery;
+use super::{Delivery, Left};
 use crate::sync::{Condvar, Instant, Mutex};
 use crate::sys::{Error, EventFd};
 
@@ -22,13 +22,13 @@ pub struct Events {
 struct State {
     due: VecDeque<Delivery>,
     fd: Option<EventFd>,
-    /// Raised by `notify`: waiters look at the world again.
+    /// How often `notify` was called. A waiter that sees the count change looks again.
     notices: u64,
 }
 
 impl Events {
-    /// `looks`: this thread is about to take what is due, and tells others of what it leaves;
-    /// else whoever sleeps is woken.
+    /// `looks`: this thread is about to take what is due, and tells others of what it leaves. Else
+    /// a thread that sleeps is woken.
     pub fn push(&self, delivery: Delivery, looks: bool) {
         let mut state = self.state.lock();
         state.due.push_back(delivery);
@@ -38,17 +38,18 @@ impl Events {
         }
     }
 
-    /// Appends up to `max` of what is due to `taken`, oldest first. True: it leaves some.
-    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) -> bool {
+    /// Appends up to `max` of what is due to `taken`, oldest first. Other threads are told of what
+    /// it leaves.
+    pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) -> Left {
         let mut state = self.state.lock();
         let count = state.due.len().min(max);
         taken.extend(state.due.drain(..count));
-        let leaves = !state.due.is_empty();
-        if leaves {
-            state.signal();
-            self.changed.notify_all();
+        if state.due.is_empty() {
+            return Left::Nothing;
         }
-        leaves
+        state.signal();
+        self.changed.notify_all();
+        Left::Something
     }
 
     pub fn anything_due(&self) -> bool {
@@ -81,14 +82,15 @@ impl Events {
         }
     }
 
-    /// The descriptor, and whether it is new: then its owner has to see to further sources.
+    /// The descriptor, and whether it is new. If so its owner has to connect further sources, the
+    /// ring's results, to it.
     pub fn descriptor(&self) -> Result<(RawFd, bool), Error> {
         let mut state = self.state.lock();
         if let Some(fd) = &state.fd {
             return Ok((fd.raw(), false));
         }
         let fd = EventFd::new()?;
-        // Something may be due already; a needless look is harmless.
+        // Something may be due already. A look for nothing is harmless.
         fd.signal();
         let raw = fd.raw();
         state.fd = Some(fd);
@@ -100,18 +102,19 @@ impl Events {
         self.state.lock().fd = None;
     }
 
-    /// Before looking for what is due: what comes from here on makes the descriptor readable.
+    /// Before looking for what is due. What becomes due from here on makes the descriptor readable
+    /// again, so the descriptor is cleared first, and only then does the caller look.
     pub fn begin_look(&self) {
         if let Some(fd) = &self.state.lock().fd {
             fd.clear();
         }
     }
 
-    /// After a look that may have left something: it stays readable. `left`: there may be more where
-    /// the look has taken from.
-    pub fn end_look(&self, left: bool) {
+    /// After a look that may have left something: then the descriptor stays readable. `left`:
+    /// whether there may be more where the look has taken results in.
+    pub fn end_look(&self, left: Left) {
         let state = self.state.lock();
-        if left || !state.due.is_empty() {
+        if left == Left::Something || !state.due.is_empty() {
             state.signal();
         }
     }
@@ -133,7 +136,8 @@ mod tests {
     extern "C" fn nothing(_opaque: *mut std::ffi::c_void, _ret: std::ffi::c_int) {}
 
     fn push(events: &Events, looks: bool) {
-        let callback = Callback { function: nothing, opaque: std::ptr::null_mut() };
+        let callback =
+            Callback { function: nothing, opaque: std::ptr::null_mut(), on_failure: |_| {} };
         let generation = crate::completion::Completions::default().request_taken_in();
         events.push(Delivery { callback, generation, result: Ok(()) }, looks);
     }
@@ -151,17 +155,17 @@ mod tests {
         push(&events, true);
         push(&events, true);
         assert!(!is_readable(&events), "for each of them that would be a system call");
-        assert!(events.take(1, &mut taken));
+        assert_eq!(events.take(1, &mut taken), Left::Something);
         assert!(is_readable(&events), "another thread may take what is left");
         events.begin_look();
-        assert!(!events.take(1, &mut taken));
-        events.end_look(false);
+        assert_eq!(events.take(1, &mut taken), Left::Nothing);
+        events.end_look(Left::Nothing);
         assert!(!is_readable(&events));
-        events.end_look(true);
+        events.end_look(Left::Something);
         assert!(is_readable(&events), "there is more in the ring");
         events.begin_look();
         push(&events, true);
-        events.end_look(false);
+        events.end_look(Left::Nothing);
         assert!(is_readable(&events));
         events.begin_look();
         push(&events, false);

@@ -1,8 +1,10 @@
-//! What a drain waits for: the requests that were taken in before it, however many more come.
+//! What a drain waits for: the requests that were taken in before the drain, however many more
+//! come.
 //!
-//! Requests are counted by *generation*. There is one that takes requests in; a drain closes it, if
-//! it has any, opens another, and waits for those that are closed. So what comes later is counted
-//! elsewhere, and a generation that is closed only gets smaller:
+//! Requests are counted by *generation*. One generation, the current one, takes requests in. A
+//! drain closes the current generation, if that has any requests, opens another, and waits for
+//! those that are closed. So requests that come later are counted elsewhere, and a closed
+//! generation only gets smaller:
 //!
 //! ```text
 //!   counts   [ 3 ][ 0 ][ 7 ][ 1 ] ...           a drain: closes 2 ---> current = 3
@@ -10,46 +12,56 @@
 //!            closed free closed current
 //! ```
 //!
-//! Taking a request in is: look which generation is current, count there, look again. If it was
-//! closed in between, the drain may have seen it empty, so the request is counted anew in the one
-//! that is current now. Of a request that looks again and a drain that closes and looks one sees the
-//! other: SeqCst, all of it. A request that ends takes the lock only if it was the last of a closed
+//! Taking a request in is: look which generation is current, count there, look again. If that
+//! generation was closed in between, the drain may have seen it empty. Then the request is counted
+//! anew, in the generation that is current now. A request counts itself and then looks what is
+//! closed; a drain closes and then looks at the counts. All of that is SeqCst, so one of the two
+//! sees the other. A request that ends takes the lock only if it was the last of a closed
 //! generation.
 //!
-//! The lock guards which generations are closed; nothing else is taken while it is held.
+//! The lock guards which generations are closed; nothing else is taken while the lock is held.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Instant, Mutex};
 
-/// How many generations there are. Where all are in use a drain waits until one has ended before it
-/// can close the current one, and so for some of the requests that come meanwhile.
+/// How many generations there are. If all of them are in use a drain cannot close the current one
+/// until another has ended, and so waits also for some of the requests that come until then.
 const PLACES: usize = 64;
 
 /// The generation that a request is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u8);
 
-/// A moment: what was taken in before it is in the generations that were closed until then. The
-/// number of the last of them, counted from 1.
+/// A moment. Requests that were taken in before it are in the generations that were closed until
+/// then. The number is that of the last of these, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(u64);
 
+/// What ended with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Request,
+    /// Also the closed generation that the request was counted in.
+    Generation,
+}
+
 pub struct Generations {
-    /// The one that takes requests in. Written under the lock.
+    /// The generation that takes requests in. Written under the lock.
     current: AtomicUsize,
     counts: [AtomicUsize; PLACES],
-    /// What closed generations had when it was last looked; a hint, never too little for long.
+    /// How many requests closed generations had when somebody last looked. A hint: it is not too
+    /// small for long.
     behind: AtomicUsize,
     closed: Mutex<Closed>,
-    /// A closed one has ended, or one that a drain wanted to close is closed.
+    /// A closed generation has ended, or the one that a drain wanted to close is closed.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct Closed {
-    /// How many have ever been closed.
+    /// How many generations have ever been closed.
     number: u64,
-    /// Those that have requests left, oldest first: which one in that order, and its place.
+    /// The closed generations that have requests left, oldest first: number and place of each.
     left: Vec<(u64, usize)>,
 }
 
@@ -78,19 +90,18 @@ impl Generations {
         }
     }
 
-    /// A request is over. True: it was the last of a closed generation, and whoever waits for that
-    /// has been told.
-    pub fn leave(&self, Generation(at): Generation) -> bool {
+    /// A request is over. If a closed generation ends with it, whoever waits for that is told.
+    pub fn leave(&self, Generation(at): Generation) -> Ended {
         let at = usize::from(at);
-        // What this thread did, a callback say, is seen by whoever sees the count.
+        // Whoever sees the count also sees what this thread did before, in a callback say.
         let last = self.counts[at].fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || self.current.load(Ordering::SeqCst) == at {
-            return false;
+            return Ended::Request;
         }
         // The lock orders this with a drain that has looked and is about to wait.
         drop(self.closed.lock());
         self.ended.notify_all();
-        true
+        Ended::Generation
     }
 
     /// About how many requests there are, at least those of this generation. Relaxed: a hint.
@@ -113,10 +124,11 @@ impl Generations {
     /// What comes from here on is not in what was before.
     pub fn mark(&self) -> Mark {
         let mut closed = self.closed.lock();
-        if self.is_empty(self.current.load(Ordering::SeqCst)) || self.close(&mut closed) {
+        if self.is_empty(self.current.load(Ordering::SeqCst)) || self.try_close(&mut closed) {
             return Mark(closed.number);
         }
-        // No place is free. Whoever closes the current one next, it has what was before.
+        // No place is free. Whoever closes the current generation next closes it with all that was
+        // taken in before this moment.
         Mark(closed.number + 1)
     }
 
@@ -124,7 +136,8 @@ impl Generations {
         self.look(mark, &mut self.closed.lock())
     }
 
-    /// Returns when what was before the mark is over. False: it is `until`, and it is not.
+    /// Waits until what was before the mark is over, but not beyond `until`. Returns whether it is
+    /// over.
     pub fn wait(&self, mark: Mark, until: Option<Instant>) -> bool {
         let mut closed = self.closed.lock();
         while !self.look(mark, &mut closed) {
@@ -142,15 +155,16 @@ impl Generations {
 
     fn look(&self, Mark(mark): Mark, closed: &mut Closed) -> bool {
         self.sweep(closed);
-        if mark > closed.number && self.close(closed) {
+        if mark > closed.number && self.try_close(closed) {
             self.ended.notify_all();
             self.sweep(closed);
         }
         mark <= closed.number && closed.left.first().is_none_or(|&(number, _)| number > mark)
     }
 
-    /// False: no place is free.
-    fn close(&self, closed: &mut Closed) -> bool {
+    /// Closes the current generation, if there is a place for the next one. Returns whether there
+    /// was.
+    fn try_close(&self, closed: &mut Closed) -> bool {
         let current = self.current.load(Ordering::SeqCst);
         let taken = |at: &usize| *at == current || closed.left.iter().any(|(_, its)| its == at);
         let Some(free) = (0..PLACES).find(|at| !taken(at)) else { return false };
@@ -161,8 +175,9 @@ impl Generations {
         true
     }
 
-    /// Forgets those that have ended. Tells whoever waits for them, too: the request that was the
-    /// last of one looks afterwards whether it is closed, and by then the place may be current again.
+    /// Forgets the closed generations that have ended, and tells whoever waits for them. The last
+    /// request of a generation tells them as well, but not always: it looks after it has counted
+    /// itself out, and by then its place may be that of the current generation again.
     fn sweep(&self, closed: &mut Closed) {
         let before = closed.left.len();
         closed.left.retain(|&(_, at)| !self.is_empty(at));
@@ -199,11 +214,11 @@ mod tests {
         let between = all.enter();
         let second = all.mark();
         let after = all.enter();
-        assert!(!all.leave(before[0]) && !all.are_over(first));
-        assert!(all.leave(before[1]) && all.are_over(first));
+        assert!(all.leave(before[0]) == Ended::Request && !all.are_over(first));
+        assert!(all.leave(before[1]) == Ended::Generation && all.are_over(first));
         assert!(!all.are_over(second) && !all.are_empty());
-        assert!(all.leave(between) && all.are_over(second));
-        assert!(!all.leave(after) && all.are_empty(), "nobody waits for it");
+        assert!(all.leave(between) == Ended::Generation && all.are_over(second));
+        assert!(all.leave(after) == Ended::Request && all.are_empty(), "nobody waits for it");
     }
 
     #[test]
@@ -233,7 +248,8 @@ mod tests {
         assert_ne!(after, late);
         all.leave(late);
         assert!(!all.are_over(marks[0]), "others came before it");
-        hung.iter().filter(|its| its.0 != hung[5].0).for_each(|its| assert!(all.leave(its.0)));
+        let others = hung.iter().filter(|its| its.0 != hung[5].0);
+        others.for_each(|its| assert_eq!(all.leave(its.0), Ended::Generation));
         assert!(hung.iter().chain(&marks.map(|mark| (late, mark))).all(|its| all.are_over(its.1)));
         all.leave(after);
         assert!(all.are_empty());

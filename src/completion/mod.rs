@@ -1,8 +1,10 @@
-//! Where callbacks run: one at a time per handle, or in parallel, on library threads; or on the
-//! caller's own when it asks. Always exactly once, with the thread marked so that calls that
-//! would wait are refused.
+//! Where callbacks run: on library threads, one at a time per handle or in parallel; or on the
+//! caller's own thread, when that thread asks. Each callback runs exactly once. The thread is
+//! marked meanwhile, so that calls that would wait are refused. Knows nothing of C but how a
+//! callback is called: what becomes of a failure's words is up to whoever submits
+//! (`Callback::on_failure`).
 //!
-//! The lock guards the queue of one handle's callbacks; it is never held while one runs.
+//! The lock guards the queue of one handle's callbacks. It is never held while a callback runs.
 
 mod event;
 mod generations;
@@ -14,20 +16,19 @@ use std::ffi::{c_int, c_void};
 use crate::sync::{Instant, Mutex};
 use crate::sys::{outside, Error};
 use event::Events;
-use generations::Generations;
+use generations::{Ended, Generations};
 pub use generations::{Generation, Mark};
 
-/// SERIAL: callbacks of a handle that run before it is the turn of other handles.
+/// SERIAL: how many callbacks of a handle run before it is the turn of other handles.
 const RUN_MAX: usize = 64;
 
-/// How the callbacks of a handle come to run. The numbers are those of `BLKALIGN_COMPLETION_*`.
+/// How the callbacks of a handle come to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u32)]
 pub enum CompletionMode {
     #[default]
-    Serial = 0,
-    Concurrent = 1,
-    Eventfd = 2,
+    Serial,
+    Concurrent,
+    Eventfd,
 }
 
 /// Where an asynchronous request's result goes.
@@ -35,9 +36,12 @@ pub enum CompletionMode {
 pub struct Callback {
     pub function: extern "C" fn(opaque: *mut c_void, ret: c_int),
     pub opaque: *mut c_void,
+    /// Gets a failure in words, on the thread that runs `function`, just before that gets the
+    /// number. Whoever submits says what is done with the words. Success does not pass here.
+    pub on_failure: fn(&Error),
 }
 
-// SAFETY: the caller gave the pair away to be called on another thread; that is the contract of
+// SAFETY: the caller gave the pointer away to be used on another thread; that is the contract of
 // every asynchronous call.
 unsafe impl Send for Callback {}
 
@@ -47,6 +51,22 @@ pub struct Delivery {
     pub callback: Callback,
     pub generation: Generation,
     pub result: Result<(), Error>,
+}
+
+/// SERIAL: who runs a callback that has just become due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runner {
+    /// Nobody so far: whoever pushed it has to see to it that `run_serially` runs.
+    Needed,
+    /// A thread that is at it, or a job that is under way.
+    AtWork,
+}
+
+/// Whether callbacks were left that others, or a later call, have to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Nothing,
+    Something,
 }
 
 /// What one handle has outstanding towards its caller.
@@ -62,7 +82,7 @@ pub struct Completions {
 #[derive(Default)]
 struct Due {
     deliveries: VecDeque<Delivery>,
-    /// A library thread is running them, or a job that will is under way.
+    /// A library thread runs the deliveries, or a job that will run them is under way.
     running: bool,
 }
 
@@ -72,20 +92,21 @@ impl Completions {
         self.pending.enter()
     }
 
-    /// About how many requests are pending: those of this generation, and those that drains waited
-    /// for when one of them last looked. A hint.
+    /// About how many requests are pending: those of this generation, and those that drains were
+    /// waiting for when a drain last looked. A hint.
     pub fn pending_with(&self, generation: Generation) -> usize {
         self.pending.with(generation)
     }
 
-    /// Whether a drain has come since a request was counted that is not over.
+    /// Whether a drain has come since a request was counted in this generation. The request is not
+    /// over.
     pub fn is_waited_for(&self, generation: Generation) -> bool {
         self.pending.is_closed(generation)
     }
 
     /// The request's callback has returned, or its caller has its result.
     pub fn request_over(&self, generation: Generation) {
-        if self.pending.leave(generation) {
+        if self.pending.leave(generation) == Ended::Generation {
             self.events.notify();
         }
     }
@@ -105,21 +126,26 @@ impl Completions {
         self.pending.are_over(mark)
     }
 
-    /// Waits until all that was taken in before the mark is over. False: it is `until`.
+    /// Waits until all that was taken in before the mark is over, but not beyond `until`. Returns
+    /// whether it is over.
     pub fn wait_over(&self, mark: Mark, until: Option<Instant>) -> bool {
         self.pending.wait(mark, until)
     }
 
-    /// SERIAL: takes a delivery in; true if the caller has to see to it that `run_serially` runs.
-    pub fn push(&self, delivery: Delivery) -> bool {
+    /// SERIAL: takes a delivery in.
+    pub fn push(&self, delivery: Delivery) -> Runner {
         let mut due = self.due.lock();
         due.deliveries.push_back(delivery);
-        !std::mem::replace(&mut due.running, true)
+        if std::mem::replace(&mut due.running, true) {
+            Runner::AtWork
+        } else {
+            Runner::Needed
+        }
     }
 
-    /// SERIAL: runs what is due, one after the other. True: there is more, and the caller has to
-    /// see to it that this runs again; it is not to keep the thread from others for ever.
-    pub fn run_serially(&self) -> bool {
+    /// SERIAL: runs what is due, one after the other. If something is left the caller has to see to
+    /// it that this runs again: one call is not to keep its thread from other handles for ever.
+    pub fn run_serially(&self) -> Left {
         for _ in 0..RUN_MAX {
             let delivery = {
                 let mut due = self.due.lock();
@@ -127,20 +153,20 @@ impl Completions {
                     Some(delivery) => delivery,
                     None => {
                         due.running = false;
-                        return false;
+                        return Left::Nothing;
                     }
                 }
             };
             self.run(delivery);
         }
-        true
+        Left::Something
     }
 
     pub fn run(&self, delivery: Delivery) {
         let ret = match &delivery.result {
             Ok(()) => 0,
             Err(error) => {
-                report(error);
+                (delivery.callback.on_failure)(error);
                 -error.errno
             }
         };
@@ -178,19 +204,4 @@ pub fn inside_callback() -> bool {
 pub fn outside_callback<R>(code: impl FnOnce() -> R) -> R {
     let _back = Inside(INSIDE_CALLBACK.replace(false));
     code()
-}
-
-/// Tells the words of a failure that no result tells.
-pub fn report(error: &Error) {
-    FAILURE_HOOK.get().inspect(|hook| hook(error));
-}
-
-/// Told about each failure on the thread that runs its callback, just before it runs.
-pub type FailureHook = fn(&Error);
-
-static FAILURE_HOOK: once_cell::sync::OnceCell<FailureHook> = once_cell::sync::OnceCell::new();
-
-/// Sets the hook; later calls change nothing.
-pub fn set_failure_hook(hook: FailureHook) {
-    let _ = FAILURE_HOOK.set(hook);
 }

@@ -1,57 +1,18 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::{c_int, c_void, CStr};
 
 use libc::iovec;
 use once_cell::sync::Lazy;
 
 use super::{Alignments, Done, Driver, Io, Op};
+use crate::header::BLKALIGN_REQ_NO_FALLBACK;
+use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
 use crate::log;
 use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
 use crate::sys::{caught, outside, uncancelled, Error};
-
-pub type DoneFn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
-
-pub type SyncIoFn = unsafe extern "C" fn(*mut c_void, i64, i64, *const iovec, c_int, u32) -> c_int;
-pub type AsyncIoFn = unsafe extern "C" fn(
-    *mut c_void,
-    i64,
-    i64,
-    *const iovec,
-    c_int,
-    u32,
-    DoneFn,
-    *mut c_void,
-) -> c_int;
-
-/// The driver as the C door hands it over: sizes and NULLs already checked for form.
-#[derive(Clone)]
-pub struct CDriver {
-    pub opaque: *mut c_void,
-    pub name: *const c_char,
-    /// 0: 1.
-    pub alignments: Alignments,
-    pub max_transfer: u32,
-    pub max_segments: u32,
-    pub getlength: unsafe extern "C" fn(*mut c_void) -> i64,
-    pub preadv: Option<SyncIoFn>,
-    pub pwritev: Option<SyncIoFn>,
-    pub flush: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
-    pub pdiscard: Option<unsafe extern "C" fn(*mut c_void, i64, i64) -> c_int>,
-    pub pwrite_zeroes: Option<unsafe extern "C" fn(*mut c_void, i64, i64, u32) -> c_int>,
-    pub truncate: Option<unsafe extern "C" fn(*mut c_void, i64) -> c_int>,
-    pub close: Option<unsafe extern "C" fn(*mut c_void)>,
-    pub aio_preadv: Option<AsyncIoFn>,
-    pub aio_pwritev: Option<AsyncIoFn>,
-    pub aio_flush: Option<unsafe extern "C" fn(*mut c_void, DoneFn, *mut c_void) -> c_int>,
-}
-
-/// The flags of `blkalign_request.flags` that drivers see.
-pub const REQ_FUA: u32 = 0x01;
-const REQ_MAY_UNMAP: u32 = 0x08;
-const REQ_NO_FALLBACK: u32 = 0x10;
 
 /// Of Linux (MAX_ERRNO).
 const ERRNO_MAX: i32 = 4095;
@@ -59,12 +20,14 @@ const ERRNO_MAX: i32 = 4095;
 /// offset, bytes, iov, iovcnt, flags
 type IoArguments = (i64, i64, *const iovec, c_int, u32);
 
-/// A C caller's storage behind the `Driver` interface.
+/// A C caller's storage behind the `Driver` trait.
 pub struct CallbackDriver {
-    table: CDriver,
+    table: blkalign_driver,
+    /// What the caller wants each function to be called with.
+    opaque: *mut c_void,
     name: String,
     limits: Limits,
-    /// From here on the last owner calls the caller's `close`.
+    /// An open has succeeded: when the last owner goes the caller's `close` is called.
     opened: AtomicBool,
 }
 
@@ -75,13 +38,13 @@ unsafe impl Send for CallbackDriver {}
 unsafe impl Sync for CallbackDriver {}
 
 impl CallbackDriver {
-    pub fn new(table: CDriver) -> CallbackDriver {
-        let segment = table.alignments.segment.max(1);
+    /// `table`: checked for form by the C door, which has put 1 in the place of alignments of 0.
+    pub fn new(table: blkalign_driver, opaque: *mut c_void) -> CallbackDriver {
         let limits = Limits {
             alignments: Alignments {
-                request: table.alignments.request.max(segment as u64),
-                memory: table.alignments.memory.max(1),
-                segment,
+                request: u64::from(table.request_alignment),
+                memory: table.mem_alignment as usize,
+                segment: table.segment_alignment as usize,
             },
             sources: AlignmentSources::all(Source::Driver),
             max_transfer: table.max_transfer,
@@ -94,7 +57,7 @@ impl CallbackDriver {
             // SAFETY: the caller's `name` is NULL or a C string, and open has not returned.
             unsafe { CStr::from_ptr(table.name) }.to_string_lossy().into_owned()
         };
-        CallbackDriver { table, name, limits, opened: AtomicBool::new(false) }
+        CallbackDriver { table, opaque, name, limits, opened: AtomicBool::new(false) }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -105,7 +68,7 @@ impl CallbackDriver {
         self.table.pwritev.is_some() || self.table.aio_pwritev.is_some()
     }
 
-    /// The handle is open: `close` is owed to the caller.
+    /// The handle is open: from now on `close` is owed to the caller.
     pub fn set_opened(&self) {
         self.opened.store(true, Ordering::Relaxed);
     }
@@ -114,10 +77,12 @@ impl CallbackDriver {
         &self.name
     }
 
-    /// What needs no memory: zeros, discard, truncate. ENOTSUP where the caller has no function.
+    /// I/O that needs no memory: zeros, discard, truncate. ENOTSUP where the caller has no
+    /// function.
     fn change(&self, io: &Io) -> Result<u64, i32> {
         let (offset, bytes, _, _, flags) = Self::io_arguments(io);
-        let CDriver { opaque, pwrite_zeroes, pdiscard, truncate, .. } = self.table;
+        let blkalign_driver { pwrite_zeroes, pdiscard, truncate, .. } = self.table;
+        let opaque = self.opaque;
         let ret = match io.op {
             // SAFETY: the caller's function, called as its contract says.
             Op::WriteZeroes => pwrite_zeroes.map(|f| unsafe { f(opaque, offset, bytes, flags) }),
@@ -135,18 +100,18 @@ impl CallbackDriver {
 
     fn io_arguments(io: &Io) -> IoArguments {
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
-        let flags = flag(io.fua, REQ_FUA)
-            | flag(io.may_unmap, REQ_MAY_UNMAP)
-            | flag(io.no_fallback, REQ_NO_FALLBACK);
+        let flags = flag(io.fua, BLKALIGN_REQ_FUA)
+            | flag(io.may_unmap, BLKALIGN_REQ_MAY_UNMAP)
+            | flag(io.no_fallback, BLKALIGN_REQ_NO_FALLBACK);
         let count = io.segments.len() as c_int;
         (io.offset as i64, io.bytes as i64, io.segments.as_ptr().cast(), count, flags)
     }
 
-    /// Calls the asynchronous function for an I/O that is in `PENDING`; its return value. The
-    /// I/O may be over, and gone, before this returns.
+    /// Calls the asynchronous function for an I/O that is in `PENDING`, and returns what that
+    /// returns. The I/O may be over, and gone, by then.
     fn call_asynchronous(&self, op: Op, arguments: IoArguments, token: *mut c_void) -> c_int {
         let (offset, bytes, segments, count, flags) = arguments;
-        let opaque = self.table.opaque;
+        let opaque = self.opaque;
         let function = match op {
             Op::Read => self.table.aio_preadv,
             Op::Write => self.table.aio_pwritev,
@@ -166,8 +131,9 @@ impl CallbackDriver {
     }
 }
 
-/// A driver in C that says 0 may have filled nothing, and nobody can see that: what it leaves out is
-/// to be zeros, not what scratch holds from requests before. The guest's own memory is the guest's.
+/// Zeroes the scratch that a read will fill. A driver in C that says 0 may have filled nothing, and
+/// nobody can see that. What it leaves out is to be zeros, not what scratch holds from earlier
+/// requests. The guest's own memory is left alone: what stays there is the guest's own.
 fn clear_scratch(io: &Io) {
     if !io.joined.is_empty() {
         return io.joined.iter().for_each(clear_scratch);
@@ -179,7 +145,7 @@ fn clear_scratch(io: &Io) {
     if io.into_scratch {
         io.segments.iter().for_each(|segment| clear(segment.address, segment.bytes));
     }
-    // Of the rest of scratch nothing goes anywhere.
+    // Nothing is read from the rest of scratch.
     io.copies.iter().for_each(|copy| clear(copy.from, copy.bytes));
 }
 
@@ -189,7 +155,7 @@ impl Driver for CallbackDriver {
             clear_scratch(io);
         }
         let (offset, bytes, segments, count, flags) = Self::io_arguments(io);
-        let opaque = self.table.opaque;
+        let opaque = self.opaque;
         let function = match io.op {
             Op::Read => self.table.preadv,
             Op::Write => self.table.pwritev,
@@ -231,8 +197,9 @@ impl Driver for CallbackDriver {
     }
 
     fn length(&self) -> Result<u64, Error> {
+        let getlength = self.table.getlength.expect("checked at the C door");
         // SAFETY: the caller's function, called as its contract says.
-        let length = outside(|| unsafe { (self.table.getlength)(self.table.opaque) });
+        let length = outside(|| unsafe { getlength(self.opaque) });
         u64::try_from(length).map_err(|_| {
             let errno = errno_of(length.unsigned_abs());
             Error::new(errno, format!("{}: the driver's getlength", self.name))
@@ -244,12 +211,13 @@ impl Drop for CallbackDriver {
     fn drop(&mut self) {
         if let (true, Some(close)) = (*self.opened.get_mut(), self.table.close) {
             // SAFETY: the caller's function; nothing is in flight and no handle is left.
-            outside(|| unsafe { close(self.table.opaque) });
+            outside(|| unsafe { close(self.opaque) });
         }
     }
 }
 
-/// What the kernel takes for an errno, or EIO: others might have a meaning of the library's own.
+/// The number, if the kernel takes such a number for an errno; else EIO. Other numbers might mean
+/// something inside the library.
 fn errno_of(number: u64) -> i32 {
     match i32::try_from(number) {
         Ok(errno @ 1..=ERRNO_MAX) => errno,
@@ -257,7 +225,7 @@ fn errno_of(number: u64) -> i32 {
     }
 }
 
-/// A driver's answer: 0 for all of it, or -errno. Anything else is no answer that can be trusted.
+/// A driver's answer: 0 for all of the I/O, or -errno. A positive answer cannot be trusted: EIO.
 fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
     match ret {
         0 => Ok(io.bytes),
@@ -313,7 +281,8 @@ impl PendingTable {
 /// What a driver calls when an I/O is done.
 extern "C-unwind" fn driver_done(token: *mut c_void, ret: c_int) {
     uncancelled(|| {
-        // A panic must not travel into the caller's code; the machine's own are caught further down.
+        // A panic must not travel into the caller's code. Those of the machine are caught further
+        // down.
         if let Err(panic) = caught(|| finish(token, ret)) {
             log::error!("a driver's answer: {panic}");
         }

@@ -2,42 +2,29 @@
 
 mod callbacks;
 mod file;
-#[cfg(test)]
-mod file_atomic_tests;
-mod file_change;
-#[cfg(test)]
-mod file_change_tests;
-mod file_open;
-#[cfg(test)]
-mod file_open_tests;
-#[cfg(test)]
-mod file_tests;
-#[cfg(test)]
-mod file_zram_tests;
+mod identity;
 mod image_lock;
-#[cfg(test)]
-mod image_lock_tests;
 mod way;
 
 pub use blkalign_machine::{
     Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
 };
 #[cfg(feature = "simulation")]
-pub use callbacks::{answers_pending, REQ_FUA};
-pub use callbacks::{CDriver, CallbackDriver};
+pub use callbacks::answers_pending;
+pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
-pub use file_open::Identity;
+pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
 #[cfg(feature = "simulation")]
 pub use way::{open_ways, Traveller, Wish};
 
 use crate::sys::Error;
 
-/// Storage that takes aligned I/O. One object per handle: it owns what is the handle's own
-/// (descriptors with their flags); what all handles of a file share is the node's.
+/// Storage that takes aligned I/O. There is one for each handle of a file, which owns what only
+/// that handle has (descriptors with their flags). What all handles of a file share is in the node.
 pub trait Driver: Send + Sync {
     /// Carries out `io` on this thread and returns the bytes moved (0 for a flush), or a positive
-    /// errno. Short results and EINTR are the request machine's business: report them as they are.
+    /// errno. Short results and EINTR are for the request machine: they are returned as they are.
     /// Does not run `io.copies`.
     fn perform(&self, io: &Io) -> Result<u64, i32>;
 
@@ -57,13 +44,13 @@ pub trait Driver: Send + Sync {
         false
     }
 
-    /// What is meant where this I/O fails with `errno`.
-    fn meant(&self, _io: &Io, errno: i32) -> i32 {
+    /// The errno that tells what is wrong, where the storage fails this I/O with `errno`.
+    fn true_errno(&self, _io: &Io, errno: i32) -> i32 {
         errno
     }
 
     /// What may have led to `errno`, to be added to the words of a failure; or "".
-    fn why(&self, _errno: i32) -> &'static str {
+    fn possible_cause(&self, _errno: i32) -> &'static str {
         ""
     }
 

@@ -8,9 +8,9 @@
 //! cache then reads the old page, changes a few bytes of it, and writes all of it back. No order
 //! among our own requests helps, since the reader may be another program.
 //!
-//! So the first handle of an object decides. Who comes later and may go either way goes along;
-//! who asked for O_DIRECT, and for nothing else, is refused while handles without it are open.
-//! The last handle that is closed takes the decision with it.
+//! So the first handle of an object decides. A later handle that may go either way goes along. A
+//! handle that asks for O_DIRECT, and for nothing else, is refused while handles without it are
+//! open. When the last handle is closed the decision is forgotten.
 //!
 //! The lock guards the map; nothing else is locked, and no call is made, while it is held.
 
@@ -18,10 +18,10 @@ use std::collections::HashMap;
 
 use once_cell::sync::Lazy;
 
-use super::file_open::Identity;
+use super::identity::Identity;
 use crate::sync::Mutex;
 
-/// Counts who goes a way; there is none without a traveller.
+/// Counts the handles that go one way. Without a handle there is no way.
 #[derive(Debug)]
 struct Way {
     direct: bool,
@@ -40,14 +40,14 @@ pub struct Traveller {
 /// What a handle asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish {
-    /// O_DIRECT, if it comes first.
+    /// With O_DIRECT, if this handle is the first of the object.
     pub direct: bool,
-    /// Page cache or not, as the others do.
+    /// It goes along with the others, through the page cache or not.
     pub either: bool,
 }
 
 impl Traveller {
-    /// None: it asks for O_DIRECT alone, and others go through the page cache.
+    /// None: the handle asks for O_DIRECT alone, and others go through the page cache.
     pub fn enter(identity: Identity, wish: Wish) -> Option<Traveller> {
         let mut ways = WAYS.lock();
         let way = ways.entry(identity).or_insert(Way { direct: wish.direct, handles: 0 });

@@ -7,7 +7,7 @@ use crate::driver::Segment;
 use crate::sync::RwLock;
 use crate::sys::Error;
 
-/// Regions that do not overlap, by address.
+/// Regions that do not overlap, in the order of their addresses.
 #[derive(Default)]
 pub struct Buffers {
     regions: RwLock<Vec<Segment>>,

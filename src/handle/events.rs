@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use super::thread_key::thread_key;
 use super::Handle;
-use crate::completion::{CompletionMode, Delivery, Mark};
-use crate::node::{dispatch, with_actions};
+use crate::completion::{CompletionMode, Delivery, Left, Mark};
+use crate::node::{dispatch, sleep, take_in_for_poll, with_actions};
 use crate::sync::Instant;
 use crate::sys::Error;
 
@@ -23,7 +23,7 @@ impl Handle {
         self.endpoint.node.plug(self.endpoint.id(), thread_key());
     }
 
-    /// The outermost one submits what this thread's plug held back, as one batch.
+    /// The outermost `unplug` submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
         with_actions(|actions| {
             self.endpoint.node.unplug(self.endpoint.id(), thread_key(), actions);
@@ -37,8 +37,8 @@ impl Handle {
         self.drain_within(None)
     }
 
-    /// As `drain`; ETIMEDOUT when it takes longer. None: there is no limit. With none at all it
-    /// only looks.
+    /// As `drain`, but ETIMEDOUT when it takes longer. None: there is no limit. Of zero: it only
+    /// looks.
     pub fn drain_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
@@ -50,7 +50,7 @@ impl Handle {
         });
         let over = match self.endpoint.mode {
             CompletionMode::Eventfd => {
-                // Who only looks runs all that is due; others look at the time now and then.
+                // A drain that only looks runs all that is due. Others look at the time in between.
                 let most = if timeout == Some(Duration::ZERO) { usize::MAX } else { BATCH_MAX };
                 self.run_until_over(mark, until, most)
             }
@@ -66,7 +66,7 @@ impl Handle {
     }
 
     /// Runs callbacks on this thread until all that came before the mark is over, at most `most`
-    /// between two looks at the time. False: it is `until`.
+    /// between two looks at the time, but not beyond `until`. Returns whether it is over.
     fn run_until_over(&self, mark: Mark, until: Option<Instant>, most: usize) -> bool {
         let completions = &self.endpoint.completions;
         loop {
@@ -84,7 +84,7 @@ impl Handle {
             if ran == 0 {
                 // Another thread may run the last callback.
                 let slice = now + DRAIN_SLICE;
-                self.endpoint.sleep(Some(until.map_or(slice, |until| until.min(slice))));
+                sleep(&self.endpoint, Some(until.map_or(slice, |until| until.min(slice))));
             }
         }
     }
@@ -98,8 +98,9 @@ impl Handle {
             return Ok(fd);
         };
         let Err(error) = ring.register_eventfd(fd) else { return Ok(fd) };
-        // A filter that has come since the ring was made. Then threads do, who signal by
-        // themselves; but for what the ring has already nobody would.
+        // A filter of system calls has come since the ring was made. From now on threads do the
+        // I/O, and their results signal the descriptor. But nobody would signal it for I/O that is
+        // in the ring already, so that has to be none.
         if matches!(error.errno, libc::EPERM | libc::EACCES | libc::ENOSYS) && ring.is_idle() {
             ring.give_up(error.errno);
             self.endpoint.hand_on_refused();
@@ -124,7 +125,7 @@ impl Handle {
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            self.endpoint.sleep(until);
+            sleep(&self.endpoint, until);
             let ran = self.run_due(max, waits);
             if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ran);
@@ -138,17 +139,17 @@ impl Handle {
     fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.endpoint.completions.events;
         events.begin_look();
-        let left = self.endpoint.reap_to_take(waits);
+        let left = take_in_for_poll(&self.endpoint, waits);
         let max = max.min(events.count_due());
         let mut ran = 0;
         let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
         while ran < max {
-            let leaves = events.take(BATCH_MAX.min(max - ran), &mut batch);
+            let left = events.take(BATCH_MAX.min(max - ran), &mut batch);
             if batch.is_empty() {
                 break;
             }
-            // Others may be asleep, and these callbacks may take long.
-            if leaves {
+            // Other threads may be asleep, and could run what is left while these callbacks run.
+            if left == Left::Something {
                 self.endpoint.wake_sleeper();
             }
             ran += batch.len();

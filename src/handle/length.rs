@@ -1,7 +1,9 @@
-//! The length that a handle shows: its object's, or its window's part of that. It is the node's, and
-//! others may have changed the storage's own since.
+//! The length that a handle shows: that of its object, or its window's part of it. The node knows
+//! the object's length; other programs may have changed the storage since.
 
-use super::{Handle, Storage, Submission, Window};
+use super::storage::Storage;
+use super::window::Window;
+use super::{Handle, Submission};
 use crate::driver::{Op, Segments};
 use crate::sys::Error;
 use blkalign_machine::RequestFlags;
@@ -10,13 +12,7 @@ impl Handle {
     /// Of the object, or of the window; of a window that the object ends inside, the rest.
     pub fn length(&self) -> u64 {
         let length = self.endpoint.node.length();
-        match self.window {
-            None => length,
-            Some(Window { offset, bytes }) => {
-                let there = length.saturating_sub(offset);
-                bytes.map_or(there, |bytes| bytes.min(there))
-            }
-        }
+        self.window.map_or(length, |window| window.length_on(length))
     }
 
     /// As `length`, once all handles of the object have taken over what the storage says now.
@@ -27,9 +23,9 @@ impl Handle {
         Ok(self.length())
     }
 
-    /// `seen`: what the storage has said just now. If the node knows another length it looks for
-    /// itself, in the order of requests: one of them may be changing the length, and then it has
-    /// told the storage of it, or not yet.
+    /// `seen`: what the storage has said just now. If the node knows another length, a request asks
+    /// the storage again, in its turn among the other requests. One of these may be changing the
+    /// length, and may have told the storage already, or not yet.
     pub(super) fn catch_up(&self, seen: u64) -> Result<(), Error> {
         if seen == self.endpoint.node.length() {
             return Ok(());
@@ -52,7 +48,7 @@ impl Handle {
     pub(super) fn check_window(&self) -> Result<(), Error> {
         let Some(Window { offset, bytes }) = self.window else { return Ok(()) };
         let (bytes, length) = (bytes.unwrap_or(0), self.endpoint.node.length());
-        // Both are checked against the largest offset that there is; their sum does not overflow.
+        // The C door has checked both against the largest offset, so their sum does not overflow.
         if offset + bytes <= length {
             return Ok(());
         }
@@ -64,7 +60,7 @@ impl Handle {
     }
 }
 
-/// A driver has whole blocks, and no lane for a part of one.
+/// The error of a driver whose length is no whole blocks: it has no lane for a part of a block.
 pub(super) fn no_multiple(name: &str, length: u64, block: u64) -> Error {
     let words = format!(
         "{name}: a length of {length} bytes is no multiple of the request alignment {block}, and a \

@@ -2,6 +2,7 @@
 
 use super::{EngineKind, Handle, Options};
 use crate::log;
+use crate::node::tell_rest_left_out;
 use crate::probe::Limits;
 
 /// A handle has been opened.
@@ -40,10 +41,10 @@ fn alignments(limits: &Limits) -> String {
     )
 }
 
-/// Nothing is in flight any more; the handle is about to go.
+/// Nothing is in flight any more, and the handle is about to go.
 pub fn closing(handle: &Handle) {
     let endpoint = &handle.endpoint;
-    endpoint.say_rest_left_out();
+    tell_rest_left_out(endpoint);
     if !log::wants(log::Level::Info) {
         return;
     }

@@ -1,7 +1,8 @@
-//! One open handle: its options, its statistics, its engine and completion mode. Requests are
-//! checked here against what the handle may do, and handed to the node.
+//! One open handle: what it was opened with, and what it may do. Requests are checked here against
+//! that, and handed to the node.
 
 mod buffers;
+mod config;
 mod events;
 mod length;
 mod messages;
@@ -9,9 +10,11 @@ mod open;
 mod options;
 mod pools;
 mod run;
+mod storage;
 mod thread_key;
+mod window;
 
-pub use crate::completion::{set_failure_hook, Callback, CompletionMode};
+pub use crate::completion::{Callback, CompletionMode};
 use buffers::Buffers;
 pub use options::{EngineKind, Options};
 #[cfg(feature = "simulation")]
@@ -23,7 +26,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::completion::{inside_callback, Generation};
-use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Op, Segments};
+use crate::driver::{ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
@@ -31,7 +34,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{Request, Stats};
+use storage::Storage;
 use thread_key::thread_key;
+use window::Window;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without
 /// empty elements and adding up to `bytes`.
@@ -40,7 +45,8 @@ pub struct Submission {
     pub flags: RequestFlags,
     /// Torn-read promise of this request; 0: the handle's.
     pub guest_block: u32,
-    /// From the start of the window; Truncate: the new length; Length: what it seems to be.
+    /// From the start of the window. Of a Truncate the new length; of a Length the length that the
+    /// storage seems to have.
     pub offset: u64,
     pub bytes: u64,
     pub segments: Segments,
@@ -66,32 +72,10 @@ pub struct Handle {
     /// Every write is as if FUA.
     writethrough: AtomicBool,
     lock: Option<ImageLock>,
-    /// Data of writes are copied before a call returns or waits.
+    /// The data of a write is copied before the call returns or waits.
     stable_writes: bool,
-    /// Dropped last: its threads may have the rest in their hands.
+    /// Dropped last: threads of the pool may still use the rest.
     pool: Arc<PoolOwner<Work>>,
-}
-
-/// A part of an object; no `bytes`: to the end, whatever it is.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    offset: u64,
-    bytes: Option<u64>,
-}
-
-/// What is underneath, for opening it once more.
-enum Storage {
-    File(Arc<FileDriver>),
-    Callbacks(Arc<CallbackDriver>),
-}
-
-impl Storage {
-    fn driver(&self) -> Arc<dyn Driver> {
-        match self {
-            Storage::File(driver) => driver.clone(),
-            Storage::Callbacks(driver) => driver.clone(),
-        }
-    }
 }
 
 impl Handle {
@@ -118,19 +102,19 @@ impl Handle {
         if let Some(engine) = &endpoint.ring {
             engine.stop();
         }
-        // A thread that ran the last callback may still be on its way out with its reference.
-        // The storage, and a caller's `close`, are to be gone when this returns, and by this
-        // thread.
-        endpoint.part();
+        // A thread that ran the last callback may still hold a reference to the endpoint for a
+        // moment. When this function returns the storage is to be gone, and a driver's `close` is
+        // to have been called, by this thread.
+        endpoint.release_and_wait();
         drop(storage);
-        // Not before the last thread has let go of the file.
+        // Not before the last thread has let go of the file: the image lock covers its I/O.
         drop(lock);
         drop(pool);
     }
 
-    /// Returns the request's id, which `note_id` has heard before `callback` can run; that runs
-    /// exactly once, later, never inside this call. An error (EPERM, EIO past the end, EIO on a poisoned
-    /// handle, ENOMEM) means that it never runs.
+    /// Returns the request's id, which `note_id` has got before `callback` can run. The callback
+    /// runs exactly once, later, never inside this call. An error (EPERM, EIO past the end, EIO on
+    /// a poisoned handle, ENOMEM) means that the callback never runs.
     pub fn submit(
         &self,
         mut submission: Submission,
@@ -146,8 +130,9 @@ impl Handle {
         let id = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
             let id = node.submit(self.endpoint.id(), thread_key(), request, actions, note_id);
-            // A drain that came since it was counted waits for it, and may have looked for what is
-            // held back before it was. The core lock orders the two.
+            // A drain may have come after the request was counted. Then that drain waits for the
+            // request, and may have looked for plugged requests before this one was. The core lock
+            // orders the two.
             if self.endpoint.completions.is_waited_for(generation) {
                 node.submit_held(self.endpoint.id(), thread_key(), actions);
             }
@@ -174,7 +159,7 @@ impl Handle {
         })
     }
 
-    /// Takes back whatever has not reached the storage; how many requests that are.
+    /// Takes back whatever has not reached the storage. Returns how many requests that are.
     pub fn cancel_all(&self) -> usize {
         with_actions(|actions| {
             let count = self.endpoint.node.cancel_all(self.endpoint.id(), actions);
@@ -183,13 +168,13 @@ impl Handle {
         })
     }
 
-    /// Whether writes may linger in a cache below until the next flush; else every later one is
-    /// as if FUA.
+    /// Whether writes may linger in a cache below until the next flush. Else every later write is
+    /// carried out as if it had FUA.
     pub fn set_write_cache(&self, enable: bool) {
         self.writethrough.store(!enable, Ordering::Relaxed);
     }
 
-    /// As they are now: the storage may have come to refuse smaller alignments since open.
+    /// The limits of now: the storage may have come to refuse smaller alignments since open.
     pub fn limits(&self) -> Limits {
         let mut limits = self.limits.clone();
         self.endpoint.alignments.overlay(&mut limits);
@@ -290,9 +275,9 @@ impl Handle {
         Ok(())
     }
 
-    /// Where the handle promises it, has a write go on with a copy of its data, which must stay
-    /// until the request is over. It lies as far into a block as the write does, so that whole
-    /// blocks of it are aligned. ENOMEM: nothing has happened.
+    /// Where the handle promises stable writes, a write goes on with a copy of its data, which must
+    /// stay until the request is over. The copy lies as far into a block as the write does, so that
+    /// whole blocks of the copy are aligned. ENOMEM: nothing has happened.
     fn stabilise(&self, submission: &mut Submission) -> Result<Option<StableCopy>, Error> {
         let Submission { op, offset, bytes, .. } = *submission;
         if !self.stable_writes || op != Op::Write || bytes == 0 {
@@ -324,7 +309,8 @@ impl Handle {
         Request { op, flags, guest_block, offset, bytes, segments, token }
     }
 
-    /// Counts a request for `drain`; ENOMEM: little memory is left for it to come to its end with.
+    /// Counts a request for `drain`. ENOMEM: too little memory is left for bringing the request to
+    /// its end.
     fn take_in(&self, submission: &Submission) -> Result<Generation, Error> {
         let Submission { bytes, ref segments, flags, .. } = *submission;
         let vector = if segments.spilled() { size_of_val(segments.as_slice()) } else { 0 };

@@ -1,33 +1,25 @@
 //! Opening: finds or makes the storage, its node and its threads, and puts a handle over them.
 
-use std::ffi::CStr;
+use std::ffi::{c_void, CStr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::buffers::Buffers;
+use super::config::{override_alignments, queue_config};
 use super::length::no_multiple;
 use super::messages;
 use super::pools::pool_for;
-use super::{EngineKind, Handle, Options, Storage, Window};
+use super::storage::Storage;
+use super::window::Window;
+use super::{EngineKind, Handle, Options};
 use crate::completion::CompletionMode;
-use crate::driver::{CDriver, CallbackDriver, Driver, FileDriver, ImageLock, Lane};
+use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Lane};
 use crate::engine::{Headroom, Ring, RingFiles};
+use crate::header::blkalign_driver;
 use crate::node::{node_of, Endpoint, Node, RingEngine};
-use crate::probe::{Limits, Source};
+use crate::probe::Limits;
 use crate::sync::atomic::AtomicBool;
 use crate::sys::Error;
-use blkalign_machine::{QueueConfig, Suspected};
-
-/// Most bytes in one I/O, whatever the storage says: the kernel itself stops a little below 2 GiB.
-const TRANSFER_MAX: u64 = 1 << 30;
-/// Most bytes of a file in one I/O that moves none: to punch a hole costs by what lies there, not by
-/// how long it is. Of a device: `TRANSFER_MAX`, since the disk may take long over each of them.
-const DATALESS_MAX: u64 = 1 << 62;
-/// A zero write or a discard that has more than this left to ask for may take without end: a cancel
-/// stops it half way.
-const ENDLESS: u64 = 16 << 30;
-/// Most elements in one vector: IOV_MAX.
-const SEGMENTS_MAX: usize = 1024;
 
 impl Handle {
     pub fn open(path: &CStr, options: &Options) -> Result<Handle, Error> {
@@ -44,10 +36,15 @@ impl Handle {
         Handle::on_file(driver, format!("fd {fd}"), options)
     }
 
-    pub fn open_driver(driver: CDriver, options: &Options) -> Result<Handle, Error> {
+    /// `table`: a caller's own storage, checked for form; each of its functions gets `opaque`.
+    pub fn open_driver(
+        table: blkalign_driver,
+        opaque: *mut c_void,
+        options: &Options,
+    ) -> Result<Handle, Error> {
         options.check()?;
-        let driver = Arc::new(CallbackDriver::new(driver));
-        // Asked once: what is checked is what counts.
+        let driver = Arc::new(CallbackDriver::new(table, opaque));
+        // Asked once, so that the length that is checked is the one that counts.
         let length = driver.length()?;
         let node = Arc::new(Node::new(length));
         let handle = Handle::on_callbacks(driver.clone(), node, length, options)?;
@@ -72,7 +69,7 @@ impl Handle {
     }
 
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
-        // Before the length is looked at, which others may change until then.
+        // Before the length is looked at: without the lock others may change it.
         let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
         let length = driver.length()?;
         let node = node_of(driver.identity(), length);
@@ -134,28 +131,20 @@ impl Handle {
         let pool = pool_for(options.workers);
         let mode = options.completion;
         let (ring, why_threads) = ring_for(&storage, &name, mode, options)?;
-        let cache_unit = match &storage {
-            Storage::File(driver) => Some(driver.cache_unit()),
-            Storage::Callbacks(_) => None,
-        };
-        let is_device = matches!(&storage, Storage::File(driver) if driver.is_device());
-        let mut queue_limits = queue_config(&limits, cache_unit, options);
-        if cache_unit.is_some() && !is_device {
-            queue_limits.dataless_max = DATALESS_MAX;
-        }
+        let config = queue_config(&limits, &storage, options);
         let (driver, threads) = (storage.driver(), pool.pool().clone());
         let endpoint =
             Endpoint::new(node, driver, threads, ring, mode, name, options.window_offset);
         let endpoint = Arc::new(endpoint);
         why_threads.iter().for_each(|why| endpoint.say_threads_from_now_on(why));
-        endpoint.set_id(endpoint.node.add_queue(&endpoint, queue_limits));
+        endpoint.set_id(endpoint.node.add_queue(&endpoint, config));
         Ok(Handle {
             endpoint,
             storage,
             limits,
             writable: options.writable,
             resize: options.resize,
-            window: window_of(options),
+            window: Window::wanted_by(options),
             guest_block: options.guest_block_size,
             buffers: Buffers::default(),
             headroom: Headroom::default(),
@@ -166,9 +155,9 @@ impl Handle {
         })
     }
 
-    /// Ready for its caller, if it can be: it knows the storage's length, and its window lies
-    /// inside. `length`: what the storage has said; others have the object open, and it may have
-    /// another length since.
+    /// Makes the handle ready for its caller: it takes over the storage's length, and checks that
+    /// its window lies inside. `length`: what the storage has said at open. Other handles may have
+    /// changed it since.
     fn showing(self, length: u64, options: &Options) -> Result<Handle, Error> {
         if let Err(error) = self.catch_up(length).and_then(|()| self.check_window()) {
             self.take_apart();
@@ -179,14 +168,8 @@ impl Handle {
     }
 }
 
-fn window_of(options: &Options) -> Option<Window> {
-    let (offset, bytes) = (options.window_offset, options.window_length);
-    let whole = offset == 0 && bytes == 0;
-    (!whole).then_some(Window { offset, bytes: (bytes != 0).then_some(bytes) })
-}
-
-/// The io_uring engine, unless threads were asked for. Where the system refuses it: why, if threads
-/// are allowed instead, else that error.
+/// The io_uring engine, unless threads were asked for. Where the system refuses it and threads may
+/// take its place: the reason. Where they may not: that reason as the error.
 fn ring_for(
     storage: &Storage,
     name: &str,
@@ -213,104 +196,5 @@ fn ring_for(
             Err(Error::new(error.errno, format!("{name}: no io_uring: {}", error.words)))
         }
         Err(error) => Ok((None, Some(error))),
-    }
-}
-
-/// `cache_unit`: what the page cache works in, for a file or device; None for a caller's driver.
-fn queue_config(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> QueueConfig {
-    let block = limits.alignments.request;
-    let unit = cache_unit.unwrap_or(block).max(block);
-    let in_page_cache = cache_unit.is_some() && !limits.direct;
-    let transfer = match limits.max_transfer {
-        0 => TRANSFER_MAX,
-        bytes => u64::from(bytes).min(TRANSFER_MAX),
-    };
-    let max_transfer = (transfer & !(block - 1)).max(block);
-    QueueConfig {
-        alignments: limits.alignments,
-        max_transfer,
-        max_segments: match limits.max_segments {
-            0 => SEGMENTS_MAX,
-            segments => (segments as usize).min(SEGMENTS_MAX),
-        },
-        depth: options.depth(),
-        // A whole unit, so that no direct write has a part of one that the page cache may be
-        // writing back beside it: the two would undo each other.
-        last_unit: if cache_unit.is_some() { unit } else { 0 },
-        last_block: u64::MAX,
-        // The page cache itself reads, modifies and writes whole units.
-        granule: if in_page_cache { unit } else { block },
-        // The kernel pins and maps one page more for each element.
-        copy_edges: cache_unit.is_some(),
-        suspected: match cache_unit {
-            // A driver has errors of its own, and is not to be asked for more than it has to do.
-            None => Suspected::Invalid,
-            Some(_) if limits.direct => Suspected::InvalidOrError,
-            Some(_) => Suspected::Nothing,
-        },
-        no_flush: options.no_flush,
-        no_merge: options.no_merge,
-        resize: options.resize,
-        unmap: options.unmap,
-        discard_alignment: common_multiple(limits.discard_alignment, block),
-        // A device's word about transfers is about data; a caller's driver was promised that no
-        // call at all is longer.
-        dataless_max: match cache_unit {
-            Some(_) => TRANSFER_MAX.max(block),
-            None => max_transfer,
-        },
-        endless: ENDLESS,
-        atomic_write_max: u64::from(limits.atomic_write_unit_max),
-    }
-}
-
-/// The least one of what the storage discards in one piece, 0 if it does not say, and of a block.
-fn common_multiple(piece: u32, block: u64) -> u64 {
-    let piece = u64::from(piece.max(1));
-    // Blocks are powers of two.
-    let common = 1 << piece.trailing_zeros().min(block.trailing_zeros());
-    piece / common * block
-}
-
-/// What the options say instead of a caller's driver; never less than its own word, which is what
-/// it was promised.
-fn override_alignments(limits: &mut Limits, options: &Options) {
-    fn raise<T: PartialOrd>(ours: &mut T, source: &mut Source, wanted: T) {
-        if wanted > *ours {
-            *ours = wanted;
-            *source = Source::Override;
-        }
-    }
-    let Limits { alignments, sources, .. } = limits;
-    raise(&mut alignments.memory, &mut sources.memory, options.alignments.memory);
-    raise(&mut alignments.segment, &mut sources.segment, options.alignments.segment);
-    let request = options.alignments.request.max(alignments.segment as u64);
-    raise(&mut alignments.request, &mut sources.request, request);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::driver::Alignments;
-
-    #[test]
-    fn the_last_block_and_the_granule_are_whole_units_of_the_page_cache() {
-        let of = |direct| {
-            let alignments = Alignments { request: 512, ..Alignments::default() };
-            let limits = Limits { alignments, direct, ..Limits::default() };
-            let limits = queue_config(&limits, Some(16384), &Options::default());
-            (limits.last_unit, limits.granule)
-        };
-        assert_eq!(of(true), (16384, 512));
-        assert_eq!(of(false), (16384, 16384));
-    }
-
-    #[test]
-    fn discards_are_multiples_of_what_the_storage_discards_and_of_its_block() {
-        assert_eq!(common_multiple(0, 512), 512);
-        assert_eq!(common_multiple(65536, 4096), 65536);
-        assert_eq!(common_multiple(512, 4096), 4096);
-        assert_eq!(common_multiple(1536, 4096), 12288);
-        assert_eq!(common_multiple(12288, 4096), 12288);
     }
 }

@@ -5,12 +5,11 @@ use crate::driver::{Alignments, FileOptions, Use};
 use crate::sys::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u32)]
 pub enum EngineKind {
     #[default]
-    Auto = 0,
-    Threads = 1,
-    IoUring = 2,
+    Auto,
+    Threads,
+    IoUring,
 }
 
 /// `blkalign_open_options`, already checked for form (size, unknown bits, powers of two).

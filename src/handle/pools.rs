@@ -1,7 +1,7 @@
 //! Which threads a handle uses: the pool that handles share, or one of its own.
 //!
-//! The shared pool exists while a handle uses it. The lock guards the reference to it and is
-//! held while it is made; nothing else is taken meanwhile.
+//! The shared pool exists while a handle uses it. The lock guards the reference to the pool and is
+//! held while the pool is made; nothing else is taken meanwhile.
 
 use std::sync::{Arc, Weak};
 

@@ -1,5 +1,5 @@
-//! Synchronous calls: the caller's thread does the work itself as far as nothing conflicts, and
-//! waits for what others do for it.
+//! Synchronous calls. The caller's thread does the work itself as far as nothing conflicts. Then it
+//! waits for what other threads do for its request.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::Error;
 
 thread_local! {
-    /// Of the last call on this thread, to spare an allocation.
+    /// The waiter of the last call on this thread, to spare an allocation.
     static SPARE_WAITER: Cell<Option<Arc<Waiter>>> = const { Cell::new(None) };
 }
 
-/// One that nobody else has or will set.
+/// A waiter that nobody else has, so that nobody else will set it.
 fn fresh_waiter() -> Arc<Waiter> {
     let mut spare = SPARE_WAITER.take().unwrap_or_default();
     match Arc::get_mut(&mut spare) {
@@ -34,7 +34,7 @@ impl Handle {
         self.run_anywhere(submission)
     }
 
-    /// As `run`, also inside a callback: only for what waits for nothing but I/O.
+    /// As `run`, also inside a callback: only for requests that wait for nothing but I/O.
     pub(super) fn run_anywhere(&self, mut submission: Submission) -> Result<(), Error> {
         self.check(&submission)?;
         let copy = self.stabilise(&mut submission)?;
@@ -72,17 +72,18 @@ impl Handle {
         })
     }
 
-    /// Does what our own request needs on this thread, and hands the rest on.
+    /// Does what this call's own request needs, on this thread, and hands the rest on.
     fn carry_out(&self, actions: &mut Actions, waiter: &Arc<Waiter>) {
-        // The last I/O that a submission asks for is its own, unless it has to wait: then it is
-        // one of those that were plugged, which this thread can do as well.
+        // The last I/O that a submission asks for is its own. If the request has to wait, the last
+        // I/O is one of those that were plugged, and this thread can carry that out as well.
         let slot = actions.iter().rev().find_map(|action| match action {
             Action::Io(_, io) => Some(io.id.slot),
             Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => None,
         });
         while let Some(at) = actions.iter().rposition(|action| self.is_own(action, slot)) {
             let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
-            // What may go on beside it, such as the other edge, goes to the pool first.
+            // I/O that may go on beside this one, such as that of the other edge, is handed on
+            // first.
             dispatch(actions);
             perform(&self.endpoint, io, actions);
             if waiter.get().is_some() || completes(actions, waiter) {
@@ -105,7 +106,8 @@ impl Handle {
     }
 }
 
-/// Whether our own request's result is among `actions`: its slot may then be another's.
+/// Whether the result of this call's own request is among `actions`. Then another request may have
+/// its slot already.
 fn completes(actions: &Actions, waiter: &Arc<Waiter>) -> bool {
     actions.iter().any(|action| match action {
         Action::Complete(completion) => {

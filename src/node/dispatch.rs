@@ -1,17 +1,19 @@
 //! Does what the request machine asks for: hands I/O to engines, and results to their owners.
+//! Nothing here waits. What takes a thread of its own is pushed to a pool as `Work`, which is plain
+//! data to this file: `jobs.rs` does the work, and dispatches what follows from it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-use super::job::{io_done, Work};
-use super::{with_actions, Action, Actions, Endpoint, Owner};
-use crate::completion::{outside_callback, CompletionMode, Delivery};
+use super::answers::tell_failed;
+use super::deliver::deliver;
+use super::perform::io_done;
+use super::{with_actions, Action, Actions, Endpoint, Work};
+use crate::completion::{outside_callback, CompletionMode};
 use crate::driver::{Io, Op};
-use crate::engine::{run_copies, Pool, StableCopy};
-use crate::sys::Error;
-use blkalign_machine::Completion;
+use crate::engine::{run_copies, Pool};
 
 /// Does all of `actions`; nothing blocks, and no callback runs in here.
 pub fn dispatch(actions: &mut Actions) {
@@ -27,8 +29,8 @@ pub fn dispatch(actions: &mut Actions) {
     batch.submit();
 }
 
-/// As `dispatch`, on a thread of `pool`: gives one piece of work back that this thread should
-/// go on with, which saves waking another.
+/// As `dispatch`, on a thread of `pool`. Returns one piece of work that this thread should go on
+/// with, which saves waking another thread.
 pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<Work> {
     let mut kept = None;
     let mut batch = RingBatch::new();
@@ -55,7 +57,7 @@ thread_local! {
 
 impl Drop for RingBatch {
     fn drop(&mut self) {
-        // Kept for the next time, as the list of actions is.
+        // The list is kept for the next time, as the list of actions is.
         if self.ios.capacity() > 0 {
             SPARE_IOS.set(std::mem::take(&mut self.ios));
         }
@@ -91,7 +93,7 @@ impl RingBatch {
         if endpoint.mode != CompletionMode::Eventfd {
             endpoint.ensure_reaper();
         }
-        engine.submit_or_hold_back(&mut self.ios);
+        engine.submit_or_defer(&mut self.ios);
         endpoint.hand_on_refused();
         if endpoint.is_polled() && endpoint.node.is_waited_for() {
             endpoint.ensure_unpolled_progress();
@@ -107,7 +109,7 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
                 start(endpoint, io);
                 return None;
             }
-            if endpoint.ring_for(&io).is_some() {
+            if endpoint.is_for_ring(&io) {
                 batch.add(endpoint, io);
                 return None;
             }
@@ -117,82 +119,23 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
             Some((endpoint.pool.clone(), Work::Probe(endpoint, refused)))
         }
         Action::Stalled(endpoint, io) => {
-            endpoint.say_failed(&io, libc::EIO);
+            tell_failed(&endpoint, &io, libc::EIO);
             None
         }
         Action::Complete(completion) => deliver(completion),
     }
 }
 
-fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
-    let Completion { token, op, offset, bytes, result, .. } = completion;
-    match token {
-        Owner::Waiter(waiter) => {
-            waiter.set(result);
-            None
-        }
-        Owner::Callback(endpoint, callback, generation, copy) => {
-            let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
-            release(copy, &endpoint);
-            deliver_callback(endpoint, Delivery { callback, generation, result })
-        }
-    }
-}
-
-/// Gives the copy that a write was made from back; or not, after a fault of the library: then the
-/// request may be over while its I/O is not.
-pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
-    match copy {
-        Some(copy) if endpoint.node.is_poisoned() => copy.abandon(),
-        copy => drop(copy),
-    }
-}
-
-fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
-    let pool = endpoint.pool.clone();
-    match endpoint.mode {
-        CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
-        CompletionMode::Serial => {
-            let first = endpoint.completions.push(delivery);
-            first.then(|| (pool, Work::Callbacks(endpoint)))
-        }
-        CompletionMode::Eventfd => {
-            endpoint.push_due(delivery);
-            None
-        }
-    }
-}
-
-/// A request's failure in words; `offset` counts from the start of the object.
-pub fn failure(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
-    let name = &endpoint.name;
-    let offset = offset.saturating_sub(endpoint.window_offset);
-    let words = match op {
-        Op::Read => format!("{name}: read of {bytes} bytes at offset {offset}"),
-        Op::Write => format!("{name}: write of {bytes} bytes at offset {offset}"),
-        Op::WriteZeroes => {
-            format!("{name}: writing zeros to {bytes} bytes at offset {offset}")
-        }
-        Op::Discard => format!("{name}: discard of {bytes} bytes at offset {offset}"),
-        Op::Truncate => format!("{name}: changing the length to {offset} bytes"),
-        Op::Length => format!("{name}: looking up its length"),
-        Op::Flush => format!("{name}: flush"),
-        Op::Fill => format!("{name}: filling memory"),
-    };
-    let words = if op == Op::Read { words } else { words + endpoint.driver.why(errno) };
-    Error::new(errno, words)
-}
-
 thread_local! {
     /// I/Os that this thread still has to start.
     static TO_START: RefCell<VecDeque<(Arc<Endpoint>, Io)>> = const { RefCell::new(VecDeque::new()) };
-    /// How many drivers this thread is starting an I/O of, one inside the other.
+    /// How many drivers this thread is starting an I/O of: one inside the `start` of another.
     static STARTING: Cell<u32> = const { Cell::new(0) };
-    /// A result is being taken in while a driver starts an I/O: what follows is started later.
+    /// A result is being taken in while a driver starts an I/O. I/O that follows is started later.
     static LATER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Sets a thread's mark until dropped.
+/// Sets a mark of this thread until dropped.
 struct Marked<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
 
 impl<T: Copy> Marked<T> {
@@ -207,9 +150,10 @@ impl<T: Copy + 'static> Drop for Marked<T> {
     }
 }
 
-/// Starts an I/O of an asynchronous driver. A driver may finish it before `start` returns, which
-/// asks for the next I/O, and so on: the list turns that recursion into a loop. A driver may
-/// also use another handle from within, and wait for it: that I/O is started at once.
+/// Starts an I/O of an asynchronous driver. A driver may finish the I/O before its `start` returns;
+/// then the machine asks for the next I/O from within, and so on. The list turns that recursion
+/// into a loop. A driver may also use another handle from within its `start`, and wait for that
+/// handle: I/O of that handle is started at once.
 fn start(endpoint: Arc<Endpoint>, io: Io) {
     TO_START.with_borrow_mut(|list| list.push_back((endpoint, io)));
     if LATER.get() {

@@ -1,19 +1,21 @@
-//! What the node needs of one open handle: where its I/O goes, and where its results go.
+//! What the node needs of one open handle: where its I/O goes, and where its results go. Beside it
+//! stand what travels in its name: who gets the result of a request, and what a library thread is
+//! to do. All of that is plain data here; `jobs.rs` says how work is done.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use once_cell::sync::OnceCell;
 
-use super::repair::CurrentAlignments;
-use super::{failure, Node, RingEngine, Work};
-use crate::completion::{Callback, CompletionMode, Completions, Generation};
-use crate::driver::{Driver, Io, Op, ENDS_EARLY, NOT_NOW};
+use super::alignments::CurrentAlignments;
+use super::{Node, RingEngine, Waiter};
+use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
+use crate::driver::{Driver, Io, Lane, Op};
 use crate::engine::{Pool, StableCopy};
-use crate::log::{self, Level, RateLimit};
+use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Condvar, Mutex};
 use crate::sys::Error;
+use blkalign_machine::RefusedIo;
 
 pub struct Endpoint {
     /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
@@ -31,14 +33,38 @@ pub struct Endpoint {
     /// The alignments that hold now.
     pub alignments: CurrentAlignments,
     /// Of messages about I/O that failed.
-    failures: RateLimit,
+    pub failures: RateLimit,
     /// Why threads do the I/O though io_uring was wanted; empty: they do not, or were asked for.
     why_threads: OnceCell<CString>,
     /// Last, so that all else is gone when it tells.
     gone: TellsGone,
 }
 
-/// When the last one lets go of a queue.
+/// Who gets the result of a request.
+pub enum Owner {
+    /// Where it is counted for `drain`, and the copy that a write is made from, if there is one.
+    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
+    /// A thread that waits for it.
+    Waiter(Arc<Waiter>),
+}
+
+/// What a library thread is to do.
+pub enum Work {
+    /// I/O that blocks.
+    Io(Arc<Endpoint>, Io),
+    /// Trying what alignments the storage takes.
+    Probe(Arc<Endpoint>, Box<RefusedIo>),
+    /// SERIAL: the callbacks of a handle that are due.
+    Callbacks(Arc<Endpoint>),
+    /// CONCURRENT: one of them.
+    Callback(Arc<Endpoint>, Delivery),
+    /// Taking a ring's results in.
+    Reap(Arc<Endpoint>),
+    /// EVENTFD: the same, while synchronous calls or requests of other handles wait.
+    ReapUnpolled(Arc<Endpoint>),
+}
+
+/// Tells when the last one lets go of an endpoint.
 #[derive(Default)]
 struct TellsGone(Arc<Waiter>);
 
@@ -76,50 +102,20 @@ impl Endpoint {
         }
     }
 
-    /// Lets go of the queue, and returns when all others have done so, too.
-    pub fn part(self: Arc<Self>) {
+    /// Gives up this reference, and returns when all other references are gone, too.
+    pub fn release_and_wait(self: Arc<Self>) {
         let gone = self.gone.0.clone();
         drop(self);
         let _ = gone.wait();
     }
 
-    /// The machine's name for this queue; set once, before the first request.
+    /// The machine's name for this endpoint; set once, before the first request.
     pub fn id(&self) -> u32 {
         self.id.load(Ordering::Relaxed)
     }
 
     pub fn set_id(&self, id: u32) {
         self.id.store(id, Ordering::Relaxed);
-    }
-
-    /// What the storage says of an I/O, as the machine is to hear it; failures are told to the log.
-    pub fn heard(&self, io: &Io, result: Result<u64, i32>) -> Result<u64, i32> {
-        match result {
-            Ok(moved) if moved < io.bytes => self.heard_short(io, moved),
-            Ok(_) => result,
-            Err(errno) => {
-                let errno = self.driver.meant(io, errno);
-                self.say_failed(io, errno);
-                Err(errno)
-            }
-        }
-    }
-
-    /// Short: either by chance, and the rest is asked for; or the storage ends there, since others
-    /// have made it shorter than the object is known to be, and nothing will come of the rest.
-    #[cold]
-    fn heard_short(&self, io: &Io, moved: u64) -> Result<u64, i32> {
-        // What was joined is tried again part by part.
-        if !io.joined.is_empty() || !matches!(io.op, Op::Read | Op::Write) {
-            return Ok(moved);
-        }
-        match self.driver.length() {
-            Ok(length) if length <= io.offset + moved => {
-                self.say_lost(io, libc::EIO, Some(length));
-                Err(ENDS_EARLY)
-            }
-            _ => Ok(moved),
-        }
     }
 
     /// Remembers, and tells the log, once, why threads do the I/O from now on.
@@ -135,105 +131,81 @@ impl Endpoint {
         }
     }
 
-    /// In words, for as long as the queue lives; "" if io_uring does the I/O or nobody wanted it.
+    /// In words, for as long as the endpoint lives; "" if io_uring does the I/O or nobody wanted
+    /// it.
     pub fn why_threads(&self) -> &CStr {
         self.why_threads.get().map_or(c"", |words| words)
     }
+}
 
-    /// Tells the log of an I/O that failed at the storage; what is tried again is no failure.
-    pub fn say_failed(&self, io: &Io, errno: i32) {
-        self.say_lost(io, errno, None);
+/// The endpoint and its ring.
+impl Endpoint {
+    /// None: threads do all I/O.
+    pub fn ring_in_use(&self) -> Option<&RingEngine> {
+        self.ring.as_ref().filter(|engine| !engine.ring.is_broken())
     }
 
-    /// `ends`: the length of the storage, where that is the reason.
-    fn say_lost(&self, io: &Io, errno: i32, ends: Option<u64>) {
-        if errno == libc::EINTR || !log::wants(Level::Error) {
-            return;
-        }
-        let another_way = has_another_way(io, errno);
-        let errno = if errno == NOT_NOW { libc::EBUSY } else { errno };
-        let error = failure(self, io.op, io.offset, io.bytes, errno);
-        if self.alignments.may_change(io, errno) {
-            log::debug!("{error}; other alignments may help");
-        } else if io.op == Op::Flush {
-            log::error!(
-                "{error}; all its flushes fail from now on, until its last handle is closed"
-            );
-        } else if another_way {
-            log::debug!("{error}; another method is tried");
-        } else if !io.joined.is_empty() {
-            log::debug!("{error}; its {} parts are tried one at a time", io.joined.len());
-        } else if let Some(left_out) = self.failures.allows() {
-            self.say_left_out(left_out);
-            match ends {
-                Some(length) => log::error!(
-                    "{error}; the storage ends at {length}: others have made it shorter, and \
-                     blkalign_refresh_length() would learn that"
-                ),
-                None => log::error!("{error}"),
-            }
+    /// Whether `io` is carried out by the ring.
+    pub fn is_for_ring(&self, io: &Io) -> bool {
+        let ring_does = matches!(io.op, Op::Read | Op::Write | Op::Flush);
+        io.lane == Lane::Main && ring_does && self.ring_in_use().is_some()
+    }
+
+    /// Whether only its caller's thread takes the results of its ring in.
+    pub fn is_polled(&self) -> bool {
+        self.mode == CompletionMode::Eventfd && self.ring.is_some()
+    }
+
+    /// `patient`: this thread polls, and will wait without a time limit.
+    pub fn set_patient(&self, patient: bool) {
+        if let Some(engine) = &self.ring {
+            engine.deferred.set_patient(patient);
         }
     }
 
-    /// Tells the log how many messages it did not get.
-    pub fn say_left_out(&self, left_out: u64) {
-        if left_out > 0 {
-            log::error!("{}: {left_out} more I/Os failed", self.name);
+    pub fn wake_sleeper(&self) {
+        self.ring.as_ref().inspect(|engine| engine.wake_sleeper());
+    }
+
+    /// Gives the pool what the kernel does not take from a ring any more. To be called by whoever
+    /// has put I/O into the ring or comes to take results in: `Ring::take_back` says why that is
+    /// enough.
+    pub fn hand_on_refused(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        let Some(why) = engine.ring.why_broken() else { return };
+        self.say_threads_from_now_on(&why);
+        engine.submit_deferred();
+        let refused = engine.ring.take_back();
+        let count = refused.len();
+        for io in refused {
+            self.pool.push(Work::Io(self.clone(), io));
+        }
+        engine.note_out(count);
+    }
+
+    /// SERIAL and CONCURRENT: sees to it that a job takes the ring's results in.
+    pub fn ensure_reaper(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        // `reap_until_idle` says how this and the end of that job see each other.
+        if engine.take_on_reaping() {
+            self.pool.push(Work::Reap(self.clone()));
         }
     }
 
-    /// As before, for those that no later message has made up for.
-    pub fn say_rest_left_out(&self) {
-        self.say_left_out(self.failures.left_out());
-    }
-}
-
-/// What the request machine goes on from (`Machine::is_failure`), or whoever wants no fallback has
-/// asked for.
-fn has_another_way(io: &Io, errno: i32) -> bool {
-    match io.op {
-        Op::WriteZeroes => matches!(errno, libc::EOPNOTSUPP | NOT_NOW),
-        Op::Discard => matches!(errno, libc::EOPNOTSUPP | NOT_NOW | libc::EINVAL),
-        _ => false,
-    }
-}
-
-/// Who gets the result of a request.
-pub enum Owner {
-    /// Where it is counted for `drain`, and the copy that a write is made from, if there is one.
-    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
-    /// A thread that waits for it.
-    Waiter(Arc<Waiter>),
-}
-
-/// A thread that waits for a result; as a rule that of its synchronous call.
-#[derive(Default)]
-pub struct Waiter {
-    result: Mutex<Option<Result<(), i32>>>,
-    there: Condvar,
-}
-
-impl Waiter {
-    pub fn set(&self, result: Result<(), i32>) {
-        *self.result.lock() = Some(result);
-        self.there.notify_one();
-    }
-
-    pub fn clear(&mut self) {
-        *self.result.get_mut() = None;
-    }
-
-    pub fn get(&self) -> Option<Result<(), i32>> {
-        *self.result.lock()
-    }
-
-    pub fn wait(&self) -> Result<(), i32> {
-        let mut result = self.result.lock();
-        loop {
-            if let Some(result) = *result {
-                return result;
-            }
-            self.there.wait(&mut result);
+    /// EVENTFD: sees to it that a job takes the ring's results in as long as somebody waits for
+    /// them whom the caller's polling does not concern (`Node::is_waited_for`): the caller may not
+    /// be polling. Called when somebody comes to wait, and when I/O comes to the ring while
+    /// somebody waits. Whoever waits says so and then looks at what is in the ring; whoever puts
+    /// I/O in counts it and then looks who waits. All of that is SeqCst, so the later one of the
+    /// two sees the other.
+    pub fn ensure_unpolled_progress(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        if self.needs_help(engine) && engine.take_on_helping() {
+            self.pool.push(Work::ReapUnpolled(self.clone()));
         }
+    }
+
+    pub fn needs_help(&self, engine: &RingEngine) -> bool {
+        engine.has_any_inside() && self.node.is_waited_for()
     }
 }

@@ -1,27 +1,38 @@
 //! One storage object per file identity, shared by its handles: its length, whether a flush has
-//! failed, and the lock around the request machine.
+//! failed, and the lock around the request machine. docs/DESIGN.md, "Inside the node", says which
+//! of the files here stands on which.
 //!
 //! The lock guards the machine. While it is held nothing else is locked, no system call is made
-//! but for memory, and no caller's code runs: what the machine wants done is done afterwards, by
-//! `dispatch`.
+//! but for memory, and no caller's code runs. What the machine wants done is appended to a list of
+//! actions, and `dispatch` does it afterwards.
 
+mod alignments;
+mod answers;
+mod deferred;
+mod deliver;
 mod dispatch;
 mod endpoint;
-mod held;
-mod job;
+mod jobs;
+mod perform;
+mod reap;
 mod registry;
 mod repair;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod waiter;
 
-pub use dispatch::{dispatch, failure, release};
-pub use endpoint::{Endpoint, Owner, Waiter};
-pub use job::{perform, Work};
+pub use answers::{failure, tell_rest_left_out};
+pub use deliver::release;
+pub use dispatch::dispatch;
+pub use endpoint::{Endpoint, Owner, Work};
+pub use perform::perform;
+pub use reap::{sleep, take_in_for_poll};
 pub use registry::node_of;
 #[cfg(any(test, feature = "simulation"))]
 pub use registry::open_nodes;
 pub use ring::RingEngine;
+pub use waiter::Waiter;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -42,8 +53,8 @@ thread_local! {
     static SPARE: RefCell<Vec<Actions>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `code` with an empty list of actions, which is kept for the next time on this thread: the
-/// common request is to allocate nothing.
+/// Runs `code` with an empty list of actions. The list is kept for the next time on this thread, so
+/// that the common request allocates nothing.
 pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
     let mut actions = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let result = code(&mut actions);
@@ -67,9 +78,9 @@ type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
 
 struct Core {
     machine: NodeMachine,
-    /// The machine panicked and has handed back all it had: it is not to be used again.
+    /// The machine panicked and has handed back all it had. It is not to be used again.
     broken: bool,
-    /// Of the request that it took in last.
+    /// The id of the request that the machine took in last.
     last_id: RequestId,
 }
 
@@ -85,9 +96,11 @@ impl Node {
         }
     }
 
-    /// In bytes, exact; as it was when a handle last looked, and as requests have changed it since.
+    /// The object's length in bytes: as it was when a handle last looked at the storage, and as
+    /// requests have changed it since.
     pub fn length(&self) -> u64 {
-        // Acquire: whoever sees a length sees what was written to reach it.
+        // Acquire, with the Release in `with_core`: whoever sees a length also sees what was
+        // written to reach it.
         self.length.load(Ordering::Acquire)
     }
 
@@ -119,7 +132,7 @@ impl Node {
 
     /// Takes a request in; what has to be done next is appended to `actions`. None: the machine
     /// takes no more, and nothing will come of the request. Else its completion will be among
-    /// some actions, once; `note_id` hears its id before anybody can get at the request.
+    /// some actions, once. `note_id` gets the id before anybody can get at the request.
     pub fn submit(
         &self,
         queue: QueueId,
@@ -134,7 +147,7 @@ impl Node {
         self.take_in(actions, step, note_id)
     }
 
-    /// As `submit`, even if the key is plugged; what it holds back goes first.
+    /// As `submit`, even if the key is plugged. What the plug holds back goes first.
     pub fn submit_now(
         &self,
         queue: QueueId,
@@ -168,7 +181,8 @@ impl Node {
         if taken_in.is_some() {
             return taken_in;
         }
-        // A panic after the request was in has brought its completion. Ids grow.
+        // The step panicked. If the request was in by then its completion is among the actions,
+        // with the highest id, since ids grow.
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
             Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
@@ -185,7 +199,7 @@ impl Node {
         answer
     }
 
-    /// Takes back what can be of a queue: how many requests.
+    /// Takes back all requests of a queue that can be. Returns how many.
     pub fn cancel_all(&self, queue: QueueId, actions: &mut Actions) -> usize {
         let mut count = 0;
         self.with_machine(actions, |machine, actions| {
@@ -210,8 +224,8 @@ impl Node {
         self.with_machine(actions, |machine, actions| machine.submit_all_held(queue, actions));
     }
 
-    /// What trials have shown for a queue whose I/O the storage refuses: the alignments that the
-    /// queue has from now on. None: the machine takes nothing any more.
+    /// Tells the machine what trials have shown for a queue whose I/O the storage refuses. Returns
+    /// the alignments that the queue has from now on; None: the machine takes nothing any more.
     pub fn repaired(&self, outcome: ProbeOutcome, actions: &mut Actions) -> Option<Alignments> {
         let mut now = None;
         self.with_machine(actions, |machine, actions| {
@@ -245,8 +259,8 @@ impl Node {
         self.with_core(actions, |core, actions| step(&mut core.machine, actions));
     }
 
-    /// Runs one step of the machine. If it panics, which is a fault of the library, what is half
-    /// done stays so, but nobody is left waiting: every request fails with EIO.
+    /// Runs one step of the machine. A panic is a fault of the library. What is half done then
+    /// stays half done, but nobody is left waiting: every request fails with EIO.
     fn with_core(&self, actions: &mut Actions, step: impl FnOnce(&mut Core, &mut Actions)) {
         let mut core = self.core.lock();
         if core.broken {
@@ -256,7 +270,8 @@ impl Node {
         if let Err(panic) = caught(|| step(&mut core, actions)) {
             core.broken = true;
             self.poison();
-            // What completed before stays so; I/O that was just asked for is not done any more.
+            // Requests that completed before the panic stay completed. I/O that the step has just
+            // asked for is not carried out any more.
             let complete =
                 |action: &Action| matches!(action, blkalign_machine::Action::Complete(_));
             let kept: Actions = actions.drain(first..).filter(complete).collect();
@@ -275,13 +290,15 @@ impl Node {
         } else {
             Vec::new()
         };
+        // SeqCst: see `Endpoint::ensure_unpolled_progress`.
         self.waits_across.store(waits, Ordering::SeqCst);
         drop(core);
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
 
     /// Whether a synchronous call, or a request of another handle, may wait for I/O whose results
-    /// only a caller's thread takes in, which may not be polling: it may be the very one that waits.
+    /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
+    /// that waits.
     pub fn is_waited_for(&self) -> bool {
         self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
     }

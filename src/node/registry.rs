@@ -1,6 +1,6 @@
 //! Which file has which node, in the whole process.
 //!
-//! The lock guards the map; it is taken when handles open and close, with no other lock held.
+//! The lock guards the map. It is taken when handles open, with no other lock held.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

@@ -1,69 +1,26 @@
-//! Storage that has come to refuse what it took: which larger alignments it takes now, found by
-//! trial reads around the place of the refusal, through the handle's own driver. Nothing else is at
-//! the storage meanwhile. `machine/src/repair.rs` has the rest.
+//! Storage that has come to refuse what it took before: which larger alignments does it take now?
+//! Trial reads around the place of the refusal tell, through the handle's own driver. The machine
+//! sees to it that nothing else is at the storage meanwhile (`machine/src/repair.rs`).
 //!
 //! A trial is exactly as long as the request alignment that it tries, and its memory lies at an odd
-//! multiple of the memory alignment, so that nothing larger is tried by chance.
+//! multiple of the memory alignment. So no larger alignment is tried by chance.
 
 use std::sync::Arc;
 
 use super::{Actions, Endpoint};
 use crate::completion::outside_callback;
-use crate::driver::{Io, IoId, Lane, Op, Segment, Segments};
+use crate::driver::{Io, IoId, Op, Segment, Segments};
 use crate::engine::ScratchCache;
 use crate::log;
-use crate::probe::{Limits, Source};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::mpsc;
 use crate::sys::caught;
 use blkalign_machine::{Alignments, ProbeOutcome, RefusedIo, ScratchPool};
 
 /// The largest block that is tried, as at open.
 const TRIAL_MAX: u64 = 1 << 16;
-/// Memory at multiples of it suits whatever is known; and it is the first block to be guessed.
+/// Memory at multiples of a page suits all storage that is known. A page is also the first block
+/// to be guessed.
 const PAGE: u64 = 4096;
-
-/// The alignments of a queue, for whoever asks. All relaxed: facts on their own.
-#[derive(Default)]
-pub struct CurrentAlignments {
-    /// 0: as at open.
-    request: AtomicU64,
-    memory: AtomicUsize,
-    segment: AtomicUsize,
-    /// Larger values were no help once.
-    settled: AtomicBool,
-}
-
-impl CurrentAlignments {
-    fn set(&self, now: Alignments) {
-        self.request.store(now.request, Ordering::Relaxed);
-        self.memory.store(now.memory, Ordering::Relaxed);
-        self.segment.store(now.segment, Ordering::Relaxed);
-    }
-
-    /// Puts them over what was found at open.
-    pub fn overlay(&self, limits: &mut Limits) {
-        fn put<T: PartialEq + Default>(now: T, value: &mut T, source: &mut Source) {
-            if now != T::default() && now != *value {
-                *value = now;
-                *source = Source::Trial;
-            }
-        }
-        let Limits { alignments, sources, .. } = limits;
-        let Alignments { request, memory, segment } = alignments;
-        put(self.request.load(Ordering::Relaxed), request, &mut sources.request);
-        put(self.memory.load(Ordering::Relaxed), memory, &mut sources.memory);
-        put(self.segment.load(Ordering::Relaxed), segment, &mut sources.segment);
-    }
-
-    /// Whether an I/O that failed so may be tried again with others.
-    pub fn may_change(&self, io: &Io, errno: i32) -> bool {
-        errno == libc::EINVAL
-            && io.lane == Lane::Main
-            && matches!(io.op, Op::Read | Op::Write)
-            && !self.settled.load(Ordering::Relaxed)
-    }
-}
 
 /// Looks for alignments that the storage takes, and tells the machine.
 pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut Actions) {
@@ -95,7 +52,7 @@ pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut 
         return;
     }
     if *errno == libc::EINVAL {
-        endpoint.alignments.settled.store(true, Ordering::Relaxed);
+        endpoint.alignments.settle();
     }
     log::warning!("{refused}, and larger alignments do not help; {}", words(now));
 }
@@ -107,8 +64,8 @@ fn words(now: Alignments) -> String {
     )
 }
 
-/// The smallest alignments that the storage takes, none smaller than those that hold. `works`:
-/// carries out a trial. `NothingHelps`: the refusal is no matter of alignment.
+/// The smallest alignments that the storage takes, none of them smaller than those that hold now.
+/// `works` carries out a trial. `NothingHelps`: the refusal has nothing to do with alignments.
 fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -> ProbeOutcome {
     let now = refused.config.alignments;
     if place(refused, now.request) + now.request > refused.storage {
@@ -125,7 +82,7 @@ fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -
         };
     }
     match smallest_working(refused, now, works) {
-        // What fails and works by turns is no matter of alignment either.
+        // Storage that refuses and takes the same read by turns does not do so for its alignment.
         Some(found) if found != now && !works(now) => ProbeOutcome::Found(found),
         _ => ProbeOutcome::NothingHelps,
     }
@@ -170,8 +127,9 @@ fn suits(refused: &RefusedIo, request: u64) -> bool {
         && (config.last_unit > 0 || storage.is_multiple_of(request))
 }
 
-/// Where to try blocks of so many bytes: where the I/O was refused; but if that made the object
-/// longer the storage has its old length back by now and may end before, so at its start.
+/// Where to try blocks of so many bytes: where the I/O was refused. But a refused I/O that was to
+/// make the object longer has given the old length back by now, and the storage may end before that
+/// place. Then trials are made at the start of the storage.
 fn place(refused: &RefusedIo, request: u64) -> u64 {
     let RefusedIo { config, offset, storage, .. } = refused;
     let now = config.alignments.request;
@@ -222,7 +180,7 @@ fn carry_out(endpoint: &Arc<Endpoint>, io: Io) -> Result<u64, i32> {
     }
     let (answer, answered) = mpsc::channel();
     let done = Box::new(move |_, result| {
-        // The receiver waits for it.
+        // Sending cannot fail: the receiver waits for the result.
         let _ = answer.send(result);
     });
     outside_callback(|| endpoint.driver.start(io, done));

@@ -82,7 +82,8 @@ impl Bed {
 
     /// A request without memory, whatever `bytes` says: that is a fault of whoever makes one.
     fn submit(&mut self, endpoint: QueueId, op: Op, bytes: u64) -> Option<RequestId> {
-        let callback = Callback { function: no_callback, opaque: std::ptr::null_mut() };
+        let callback =
+            Callback { function: no_callback, opaque: std::ptr::null_mut(), on_failure: |_| {} };
         let generation = self.endpoint.completions.request_taken_in();
         let token = Owner::Callback(self.endpoint.clone(), callback, generation, None);
         let segments = Segments::new();

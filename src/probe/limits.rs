@@ -2,18 +2,17 @@
 
 use blkalign_machine::Alignments;
 
-/// Who said what an alignment is. The numbers are those of `BLKALIGN_SOURCE_*`.
+/// Who said what an alignment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u32)]
 pub enum Source {
     #[default]
-    Default = 0,
-    Override = 1,
-    Statx = 2,
-    Dioinfo = 3,
-    Blksszget = 4,
-    Trial = 5,
-    Driver = 6,
+    Default,
+    Override,
+    Statx,
+    Dioinfo,
+    Blksszget,
+    Trial,
+    Driver,
 }
 
 impl std::fmt::Display for Source {

@@ -1,4 +1,4 @@
-//! Makes `include/blkalign.h` from `src/capi`. The tests beside this prove that it is up to date
+//! Makes `include/blkalign.h` from `src/header` and `src/capi`. The tests beside this prove that it is up to date
 //! and that a C compiler reads from it what the Rust side means.
 
 pub mod man;
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
 const SOURCES: [&str; 10] = [
-    "constants.rs",
-    "types.rs",
-    "driver.rs",
-    "open.rs",
-    "sync.rs",
-    "aio.rs",
-    "control.rs",
-    "events.rs",
-    "query.rs",
-    "log.rs",
+    "header/constants.rs",
+    "header/types.rs",
+    "header/driver.rs",
+    "capi/open.rs",
+    "capi/sync.rs",
+    "capi/aio.rs",
+    "capi/control.rs",
+    "capi/events.rs",
+    "capi/query.rs",
+    "capi/log.rs",
 ];
 
 /// The folder of the library.
@@ -33,7 +33,7 @@ pub fn header_path() -> PathBuf {
 }
 
 pub fn sources() -> impl Iterator<Item = PathBuf> {
-    SOURCES.iter().map(|name| root().join("src/capi").join(name))
+    SOURCES.iter().map(|name| root().join("src").join(name))
 }
 
 /// The text of the header as it should be.
@@ -42,7 +42,7 @@ pub fn header() -> String {
     let builder = cbindgen::Builder::new().with_config(config);
     let builder = sources().fold(builder, |builder, source| builder.with_src(source));
     let mut text = Vec::new();
-    builder.generate().expect("src/capi is what cbindgen understands").write(&mut text);
+    builder.generate().expect("cbindgen understands the sources").write(&mut text);
     polish::polish(&String::from_utf8(text).expect("cbindgen writes UTF-8"))
 }
 

@@ -23,7 +23,10 @@ pub fn polish(generated: &str) -> String {
     }
     let lines = constants_together(lines);
     for line in &lines {
-        assert!(line.len() <= WIDTH, "wrap the comment in src/capi to {WIDTH} columns: {line}");
+        assert!(
+            line.len() <= WIDTH,
+            "wrap the comment in src/header or src/capi to {WIDTH} columns: {line}"
+        );
     }
     lines.join("\n") + "\n"
 }

@@ -5,25 +5,24 @@ use std::ffi::{c_int, c_void};
 use super::device::{device, Kind};
 use libc::iovec;
 
-use crate::driver::{Alignments, CDriver, Segment, REQ_FUA};
+use crate::driver::Segment;
+use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA};
 use crate::proof::world::{choose, percent, point, Class};
 
 type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
 /// `asynchronous`: reads, writes and flushes answer later, on a thread of the device.
-pub fn table(asynchronous: bool) -> CDriver {
+pub fn table(asynchronous: bool) -> blkalign_driver {
     let shape = device().disk.shape.clone();
-    CDriver {
-        opaque: std::ptr::null_mut(),
+    blkalign_driver {
+        size: size_of::<blkalign_driver>(),
         name: std::ptr::null(),
-        alignments: Alignments {
-            request: shape.request,
-            memory: shape.mem,
-            segment: shape.segment,
-        },
+        request_alignment: shape.request as u32,
+        mem_alignment: shape.mem as u32,
+        segment_alignment: shape.segment as u32,
         max_transfer: [0, 8192, 65536][choose(3) as usize],
         max_segments: [0, 1, 3][choose(3) as usize],
-        getlength,
+        getlength: Some(getlength),
         preadv: (!asynchronous).then_some(preadv),
         pwritev: (!asynchronous).then_some(pwritev),
         flush: Some(flush),
@@ -72,7 +71,7 @@ fn answer(result: Result<u64, i32>, bytes: u64) -> c_int {
 fn run(kind: Kind, offset: i64, segments: &[Segment], flags: u32) -> c_int {
     let device = device();
     let mut plan = device.plan(kind, FD, segments, offset as u64, 0);
-    plan.durable = flags & REQ_FUA != 0;
+    plan.durable = flags & BLKALIGN_REQ_FUA != 0;
     let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
     answer(device.run(&plan, kind, FD, segments, offset as u64), bytes as u64)
 }
@@ -88,7 +87,7 @@ fn start(
     point();
     let device = device();
     let mut plan = device.plan(kind, FD, &segments, offset as u64, 0);
-    plan.durable = flags & REQ_FUA != 0;
+    plan.durable = flags & BLKALIGN_REQ_FUA != 0;
     if let (Err(errno), true) = (plan.outcome, percent(30)) {
         device.landed(&plan);
         return -errno;

@@ -88,7 +88,9 @@ fn introduction(header: &str) -> String {
     let lines = lines.map(|line| line.strip_prefix(' ').unwrap_or(line));
     let kept = lines.filter(|line| !line.starts_with("    ") && !line.starts_with("SPDX"));
     let text = kept.collect::<Vec<_>>().join("\n");
-    text.replace("This file is generated from src/capi by `make header`.", "").trim().to_owned()
+    text.replace("This file is generated from src/header and src/capi by `make header`.", "")
+        .trim()
+        .to_owned()
 }
 
 fn read_comment<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> String {

@@ -33,7 +33,7 @@ pub fn pages(header: &str) -> Vec<Page> {
 
 fn start(name: &str, what: &str) -> String {
     format!(
-        ".\\\" Generated from src/capi by `make man`.\n\
+        ".\\\" Generated from src/header and src/capi by `make man`.\n\
          .\\\" SPDX-License-Identifier: MIT OR Apache-2.0\n\
          .Dd {DATE}\n.Dt {} 3\n.Os\n.Sh NAME\n.Nm {name}\n.Nd {what}\n",
         name.to_uppercase()
@@ -229,7 +229,7 @@ mod tests {
                 wrong.push(format!("{name}: the words of {other}"));
             }
         }
-        assert!(wrong.is_empty(), "in src/capi:\n{}", wrong.join("\n"));
+        assert!(wrong.is_empty(), "in src/header and src/capi:\n{}", wrong.join("\n"));
         assert!(all.len() > 150, "{}", all.len());
     }
 

@@ -7,8 +7,9 @@ use std::ops::Range;
 use crate::probe::{Limits, Source};
 use crate::proof::disk::testbed::{or_skip, Zram};
 
-use super::file_tests::{expect_direct_io, io, open, DIRECT};
+use super::tests::{expect_direct_io, io, open, DIRECT};
 use super::*;
+use crate::driver::*;
 
 const PAGE: usize = 4096;
 const BLOCK: u32 = 4096;

@@ -1,19 +1,20 @@
 //! What changes a file or device without moving a caller's data: zeros, discard, length.
 //!
 //! What the kernel or the storage below does not know is remembered, so that the next ask costs no
-//! system call; to the request machine it is ENOTSUP. What they can't do for the moment is NOT_NOW.
-//! All else is the answer to the request, and remembered by nobody: who may not
+//! system call. The request machine is told ENOTSUP. What they can't do for the moment is NOT_NOW.
+//! Any other errno is the answer to the request, and nobody remembers it: a program that may not
 //! change the object now (EPERM, EROFS, EACCES, ETXTBSY) may be allowed to at the next ask.
 
 use std::ffi::c_int;
 
+use super::FileDriver;
+use crate::driver::{Driver, Io, Lane, Op, NOT_NOW};
 use crate::probe::zeroes_without_data;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Errno;
 
-use super::{Driver, FileDriver, Io, Lane, Op, NOT_NOW};
-
-/// Ways to zero or discard that this storage has said it does not know. Relaxed: hints, and who misses one asks once more.
+/// Ways to zero or discard that this storage has said it does not know. Relaxed, all of them: they
+/// are hints, and a thread that misses one asks once more.
 #[derive(Default)]
 pub struct UnsupportedCalls {
     punch: AtomicBool,
@@ -22,14 +23,15 @@ pub struct UnsupportedCalls {
     discard: AtomicBool,
 }
 
-/// Zeros, the blocks given back; the length stays. Of a device: zeros by a command, given back or
-/// not; Linux never writes data for it.
+/// Makes zeros and gives the blocks back; the length stays. On a device zeros are made by a
+/// command, and blocks are given back or not; Linux never writes data for it.
 const PUNCH: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-/// Zeros, and the blocks stay reserved. Of a device: by a command if it has one, else Linux writes.
+/// Makes zeros, and the blocks stay reserved. On a device by a command if it has one; else Linux
+/// writes the zeros.
 const ZERO: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
 
 impl FileDriver {
-    pub(super) fn change(&self, io: &Io) -> Result<u64, Errno> {
+    pub fn change(&self, io: &Io) -> Result<u64, Errno> {
         match io.op {
             Op::WriteZeroes => self.write_zeroes(io)?,
             Op::Discard => self.discard(io)?,
@@ -41,7 +43,7 @@ impl FileDriver {
     fn write_zeroes(&self, io: &Io) -> Result<(), Errno> {
         let end = io.offset + io.bytes;
         let (first, last) = self.whole_blocks(io.offset, end);
-        // First what may be refused, so that then nothing has changed.
+        // The blocks first: if they are refused nothing has changed.
         if first < last {
             self.zero_blocks(first, last - first, io)?;
         }
@@ -53,9 +55,9 @@ impl FileDriver {
         Ok(())
     }
 
-    /// The blocks of a device inside [start, end), for it takes nothing else; what is left over
-    /// before and behind them, which only a buffered handle can ask for, is less than a block
-    /// each. A file takes any range.
+    /// The whole blocks of a device inside [start, end): a device takes nothing else. What is left
+    /// over before and behind them is less than a block each; only a buffered handle can ask for
+    /// that. A file takes any range.
     fn whole_blocks(&self, start: u64, end: u64) -> (u64, u64) {
         let block = u64::from(self.limits.logical_block_size);
         if !self.is_device() || block == 0 {
@@ -65,10 +67,11 @@ impl FileDriver {
         (first, (end / block * block).max(first))
     }
 
-    /// The cheapest way that there is. Where blocks may be given back that comes first: it is no
-    /// dearer anywhere, and on a device it is the way that never writes. A file system that can
-    /// only punch (tmpfs, NFS) is not made to punch and then to reserve: a crash or a lack of
-    /// space between the two would leave less reserved than before, which the caller forbade.
+    /// Makes zeros in the cheapest way that there is. Where blocks may be given back, giving them
+    /// back is tried first: nowhere does that cost more, and on a device it is the way that never
+    /// writes data. A file system that can only punch holes (tmpfs, NFS) is not made to punch and
+    /// then to reserve. A crash or a lack of space between the two would leave less reserved than
+    /// before, which the caller forbade.
     fn zero_blocks(&self, offset: u64, bytes: u64, io: &Io) -> Result<(), Errno> {
         if io.may_unmap {
             match ask(&self.refused.punch, || self.fallocate(PUNCH, offset, bytes)) {
@@ -77,7 +80,7 @@ impl FileDriver {
             }
         }
         if io.no_fallback && self.is_device() {
-            // Linux would write if the disk has no command for it, and does not say so.
+            // If the disk has no command for zeros Linux would write them, and would not say so.
             ask(&self.refused.zero_without_data, || match zeroes_without_data(&self.main) {
                 Some(true) => Ok(()),
                 Some(false) => Err(libc::ENOTSUP),
@@ -104,7 +107,7 @@ impl FileDriver {
     }
 
     /// EINVAL is also what a device says of a range behind its end, when others have made it
-    /// shorter: that is nothing to remember it by.
+    /// shorter. That says nothing about what the device knows, so it is turned into EBUSY.
     fn not_there(&self, errno: Errno, end: u64) -> Errno {
         let shrunk = || self.is_device() && self.length().is_ok_and(|length| length < end);
         if errno == libc::EINVAL && shrunk() {
@@ -119,7 +122,7 @@ impl FileDriver {
     fn truncate(&self, length: u64) -> Result<(), Errno> {
         let before = self.length().map_err(|error| error.errno)?;
         if let Err(errno) = self.main.ftruncate(length) {
-            // It may have come so far all the same (ext4, where the journal fails).
+            // The length may have changed all the same (ext4, where the journal fails).
             if errno != libc::EINTR && self.length() != Ok(before) {
                 self.set_back(before);
             }
@@ -139,15 +142,16 @@ impl FileDriver {
         written
     }
 
-    /// Should this fail as well, then the first failure still tells more.
+    /// Gives a file its old length back. Should that fail as well, nobody is told: the first
+    /// failure says more.
     fn set_back(&self, length: u64) {
         while self.main.ftruncate(length) == Err(libc::EINTR) {}
     }
 }
 
-/// The answer to a way that was asked for: what says that there is no such way is remembered.
-/// EBUSY: others have the range of a device in the page cache, at this moment; the next ask may
-/// succeed.
+/// Asks for one way, unless it is known that there is no such way; if the answer is that there is
+/// none, that is remembered. EBUSY: others have the range of a device in the page cache at this
+/// moment, and the next ask may succeed.
 fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     if refused.load(Ordering::Relaxed) {
         return Err(libc::ENOTSUP);

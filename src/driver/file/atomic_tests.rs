@@ -11,9 +11,10 @@ use crate::proof::disk::faulty::{Call, Faulty};
 use crate::proof::disk::testbed::{or_skip, Directory, Mounted};
 use crate::sys::Errno;
 
-use super::file_change_tests::{faulty_file, Pages, BLOCK};
-use super::file_tests::{file_of, io, open, BUFFERED, DIRECT};
+use super::change_tests::{faulty_file, Pages, BLOCK};
+use super::tests::{file_of, io, open, BUFFERED, DIRECT};
 use super::*;
+use crate::driver::*;
 
 /// A driver whose storage promises atomic writes of one to four blocks.
 fn atomic_file(table: &'static Faulty) -> (FileDriver, PathBuf, Directory) {

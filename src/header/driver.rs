@@ -1,13 +1,8 @@
-//! `blkalign_driver`: the table with which a caller's own storage takes the file's place, and the
-//! check that turns it into a `CDriver`. cbindgen reads the types here.
+//! `blkalign_driver`: the table with which a caller's own storage takes the file's place.
 
 use std::ffi::{c_char, c_int, c_void};
 
 use libc::iovec;
-
-use super::options::{check_alignment, invalid};
-use crate::driver::{Alignments, CDriver};
-use crate::sys::Error;
 
 /// Reports that an asynchronous I/O of a driver is done: `ret` is 0 or -errno.
 /// The driver calls this function exactly once for each I/O that was started,
@@ -146,122 +141,4 @@ pub struct blkalign_driver {
             token: *mut c_void,
         ) -> c_int,
     >,
-}
-
-/// Checks a table for form; `writable` tells whether it needs a way to write.
-pub fn check_driver(
-    table: &blkalign_driver,
-    opaque: *mut c_void,
-    writable: bool,
-) -> Result<CDriver, Error> {
-    check_alignment("blkalign_driver: request_alignment", table.request_alignment)?;
-    check_alignment("blkalign_driver: mem_alignment", table.mem_alignment)?;
-    check_alignment("blkalign_driver: segment_alignment", table.segment_alignment)?;
-    let request_alignment = table.request_alignment.max(1);
-    let segment_alignment = table.segment_alignment.max(1);
-    if segment_alignment > request_alignment {
-        return Err(invalid(format!(
-            "blkalign_driver: segment_alignment {segment_alignment} is above request_alignment \
-             {request_alignment}"
-        )));
-    }
-    if table.max_transfer != 0 && table.max_transfer < request_alignment {
-        return Err(invalid(format!(
-            "blkalign_driver: max_transfer {} is below request_alignment {request_alignment}",
-            table.max_transfer
-        )));
-    }
-    let getlength = table.getlength.ok_or_else(|| invalid("blkalign_driver: no getlength"))?;
-    if table.preadv.is_none() && table.aio_preadv.is_none() {
-        return Err(invalid("blkalign_driver: neither preadv nor aio_preadv"));
-    }
-    if writable && table.pwritev.is_none() && table.aio_pwritev.is_none() {
-        return Err(invalid("blkalign_driver: neither pwritev nor aio_pwritev to write with"));
-    }
-    Ok(CDriver {
-        opaque,
-        name: if table.name.is_null() { c"driver".as_ptr() } else { table.name },
-        alignments: Alignments {
-            request: u64::from(request_alignment),
-            memory: table.mem_alignment.max(1) as usize,
-            segment: segment_alignment as usize,
-        },
-        // What does not fill a block cannot be used.
-        max_transfer: table.max_transfer - table.max_transfer % request_alignment,
-        max_segments: table.max_segments,
-        getlength,
-        preadv: table.preadv,
-        pwritev: table.pwritev,
-        flush: table.flush,
-        pdiscard: table.pdiscard,
-        pwrite_zeroes: table.pwrite_zeroes,
-        truncate: table.truncate,
-        close: table.close,
-        aio_preadv: table.aio_preadv,
-        aio_pwritev: table.aio_pwritev,
-        aio_flush: table.aio_flush,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capi::extensible::Extensible;
-    use std::ptr::null_mut;
-
-    unsafe extern "C" fn length(_: *mut c_void) -> i64 {
-        0
-    }
-
-    unsafe extern "C" fn io(
-        _: *mut c_void,
-        _: i64,
-        _: i64,
-        _: *const iovec,
-        _: c_int,
-        _: u32,
-    ) -> c_int {
-        0
-    }
-
-    fn table() -> blkalign_driver {
-        blkalign_driver {
-            getlength: Some(length),
-            preadv: Some(io),
-            pwritev: Some(io),
-            ..Extensible::zeroed()
-        }
-    }
-
-    fn errno(table: blkalign_driver) -> i32 {
-        check_driver(&table, null_mut(), true).err().map_or(0, |error| error.errno)
-    }
-
-    #[test]
-    fn zeros_stand_for_one_and_for_no_limit() {
-        let driver = check_driver(&table(), null_mut(), true).unwrap();
-        assert_eq!(driver.alignments, Alignments { request: 1, memory: 1, segment: 1 });
-        assert_eq!((driver.max_transfer, driver.max_segments), (0, 0));
-        assert!(!driver.name.is_null());
-    }
-
-    #[test]
-    fn max_transfer_is_whole_blocks() {
-        let table = blkalign_driver { request_alignment: 4096, max_transfer: 9000, ..table() };
-        assert_eq!(check_driver(&table, null_mut(), true).unwrap().max_transfer, 8192);
-        assert_eq!(errno(blkalign_driver { max_transfer: 512, ..table }), libc::EINVAL);
-    }
-
-    #[test]
-    fn what_cannot_work_is_invalid() {
-        assert_eq!(errno(table()), 0);
-        assert_eq!(errno(blkalign_driver { getlength: None, ..table() }), libc::EINVAL);
-        assert_eq!(errno(blkalign_driver { preadv: None, ..table() }), libc::EINVAL);
-        assert_eq!(errno(blkalign_driver { pwritev: None, ..table() }), libc::EINVAL);
-        assert_eq!(errno(blkalign_driver { request_alignment: 3, ..table() }), libc::EINVAL);
-        assert_eq!(errno(blkalign_driver { mem_alignment: 1 << 21, ..table() }), libc::EINVAL);
-        assert_eq!(errno(blkalign_driver { segment_alignment: 2, ..table() }), libc::EINVAL);
-        let reads_only = blkalign_driver { pwritev: None, ..table() };
-        assert!(check_driver(&reads_only, null_mut(), false).is_ok());
-    }
 }

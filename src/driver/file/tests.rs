@@ -16,6 +16,7 @@ use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
 use super::*;
+use crate::driver::*;
 
 pub const DIRECT: FileOptions = FileOptions {
     writable: true,

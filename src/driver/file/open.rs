@@ -5,22 +5,23 @@ use std::cell::Cell;
 use std::ffi::{c_int, CStr};
 use std::os::fd::RawFd;
 
+use crate::driver::identity::{identify, Identity};
+use crate::driver::way::{Traveller, Wish};
+use crate::driver::Alignments;
 use crate::sys::{calls, Calls, Descriptor, Errno, Error};
 
-use super::file::FileOptions;
-use super::way::{Traveller, Wish};
-
-/// Which storage object a descriptor is open on; equal for all descriptors of one object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Identity {
-    File {
-        dev: u64,
-        ino: u64,
-    },
-    /// By device number: the same disk may have several nodes in the file system.
-    Device {
-        rdev: u64,
-    },
+/// What a handle's options say about its descriptors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    pub writable: bool,
+    pub direct: bool,
+    /// Buffered I/O will do where the file system has no O_DIRECT.
+    pub buffered_ok: bool,
+    pub create: bool,
+    /// Writes may make it longer.
+    pub resize: bool,
+    /// What the caller insists on, whatever the storage says; 0: probe.
+    pub alignments: Alignments,
 }
 
 pub struct Opened {
@@ -28,12 +29,12 @@ pub struct Opened {
     pub identity: Identity,
     /// Whether O_DIRECT is in use, until it is dropped.
     pub way: Traveller,
-    /// Whether another descriptor of this object may be for writing: not where the caller's own
+    /// Whether further descriptors of this object may be for writing. Not if the caller's own
     /// descriptor was for reading only.
     pub may_write: bool,
 }
 
-/// By path. Looks before it opens: opening a FIFO would wait, a tape would rewind.
+/// Opens by path. Looks before it opens: opening a FIFO would wait, and a tape would rewind.
 pub fn by_path(path: &CStr, options: &FileOptions) -> Result<Opened, Error> {
     let table = calls();
     let name = path.to_string_lossy();
@@ -48,7 +49,7 @@ pub fn by_path(path: &CStr, options: &FileOptions) -> Result<Opened, Error> {
             return Descriptor::open(table, path, flags);
         }
         match Descriptor::open(table, path, flags | libc::O_CREAT | libc::O_EXCL) {
-            // It is there; or a symbolic link is, and leads to where nothing is yet.
+            // The file is there. Or a symbolic link is, and nothing is where it leads to.
             Err(libc::EEXIST) => Descriptor::open(table, path, flags | libc::O_CREAT),
             // The kernel creates the file first, and then finds that it has no O_DIRECT.
             Err(libc::EINVAL) => {
@@ -75,8 +76,9 @@ fn remove_empty(table: &'static dyn Calls, path: &CStr) {
     }
 }
 
-/// From a caller's descriptor, which stays the caller's: position and flags are not shared, unless
-/// /proc is missing or does not let this process open the file again.
+/// Opens what a caller's descriptor refers to; the descriptor stays the caller's. Position and
+/// flags are not shared with it, unless /proc is missing or does not let this process open the file
+/// again.
 pub fn by_fd(fd: RawFd, options: &FileOptions) -> Result<Opened, Error> {
     let table = calls();
     let name = format!("fd {fd}");
@@ -103,15 +105,15 @@ pub fn by_fd(fd: RawFd, options: &FileOptions) -> Result<Opened, Error> {
     result.inspect(trust_no_cached_page)
 }
 
-/// Throws away what the page cache has of a device before a handle reads through it: direct writes
-/// that came before may have left older pages there, if another program keeps the device open.
+/// Throws away what the page cache has of a device, before a handle reads through the page cache.
+/// Earlier direct writes may have left older pages there, if another program keeps the device open.
 fn trust_no_cached_page(opened: &Opened) {
     if !opened.way.is_direct() && matches!(opened.identity, Identity::Device { .. }) {
         opened.descriptor.fadvise(libc::POSIX_FADV_DONTNEED);
     }
 }
 
-/// The object of a driver once more; `spares` are its descriptors.
+/// Opens the object of a driver once more; `spares` are the driver's descriptors.
 pub fn again(
     descriptor: &Descriptor,
     path: Option<&CStr>,
@@ -152,8 +154,8 @@ pub fn is_shortage(errno: Errno) -> bool {
     matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM)
 }
 
-/// An open file that may be used as it is where opening the object again is impossible: /proc is
-/// missing, or rights were given up since.
+/// An open file that may be used as it is, where opening the object again is impossible: /proc is
+/// missing, or the program has given up rights since.
 #[derive(Clone, Copy)]
 pub struct Spare {
     pub table: &'static dyn Calls,
@@ -165,8 +167,9 @@ impl Spare {
         Spare { table: descriptor.calls(), fd: descriptor.raw() }
     }
 
-    /// Another number for it, if it may be used as `wanted` says; whether it has O_DIRECT is said
-    /// by `wanted`, too. O_APPEND would turn every write into one at the end.
+    /// Another descriptor of the same open file, if that is open in the way that `wanted` says:
+    /// access and O_DIRECT. Not for writing with O_APPEND, which would turn every write into one at
+    /// the end.
     pub fn duplicate(&self, wanted: c_int) -> Option<Descriptor> {
         let flags = self.table.fcntl(self.fd, libc::F_GETFL, 0).ok()?;
         let reads_only = wanted & libc::O_ACCMODE == libc::O_RDONLY;
@@ -181,8 +184,8 @@ impl Spare {
     }
 }
 
-/// With O_DIRECT if wanted, without where the file system has none and the caller allows that; but
-/// the way that handles of this process go already.
+/// Opens in the way that handles of this process go already. If there are none: with O_DIRECT if
+/// that is wanted, and without if the file system has none and the caller allows that.
 fn opened(
     name: &str,
     options: &FileOptions,
@@ -228,9 +231,9 @@ fn flags(options: &FileOptions, direct: bool) -> c_int {
     }
 }
 
-/// As if nobody else in this process had it open, and whether with O_DIRECT. Where the object can't
-/// be opened again a spare does: best one that is what was wanted, then one that has no O_DIRECT
-/// where buffered I/O is allowed, or has it unasked.
+/// Opens as if nobody else in this process had the object open; returns also whether with O_DIRECT.
+/// Where the object can't be opened again a spare does. The best one is as wanted. Next comes one
+/// without O_DIRECT where buffered I/O is allowed, or one that has O_DIRECT unasked.
 fn opened_alone(
     name: &str,
     options: &FileOptions,
@@ -268,26 +271,6 @@ fn opened_alone(
     Ok((descriptor, direct))
 }
 
-/// A descriptor can't be opened again, and as it is it will not do.
+/// What a failure adds where a descriptor can't be opened again, and will not do as it is.
 const NO_SPARE: &str =
     " again through /proc/self/fd, and the descriptor does not suffice (O_DIRECT, O_APPEND)";
-
-/// Refuses what is neither a regular file nor a block device.
-pub fn identify(descriptor: &Descriptor, name: &str) -> Result<Identity, Error> {
-    let stat = descriptor
-        .fstat()
-        .map_err(|errno| Error::new(errno, format!("{name}: cannot be examined")))?;
-    let refuse = |errno, what| {
-        let why = "neither a regular file nor a block device";
-        Err(Error::new(errno, format!("{name}: {what}{why}")))
-    };
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG => Ok(Identity::File { dev: stat.st_dev, ino: stat.st_ino }),
-        libc::S_IFBLK => Ok(Identity::Device { rdev: stat.st_rdev }),
-        libc::S_IFDIR => refuse(libc::EISDIR, ""),
-        libc::S_IFIFO => refuse(libc::EINVAL, "a pipe, "),
-        libc::S_IFSOCK => refuse(libc::EINVAL, "a socket, "),
-        libc::S_IFCHR => refuse(libc::EINVAL, "a character device, "),
-        _ => refuse(libc::EINVAL, ""),
-    }
-}

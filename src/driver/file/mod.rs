@@ -1,64 +1,64 @@
 //! A file or block device of the host as storage: one handle's own descriptors and limits.
 //!
-//! A descriptor for each lane. `Lane::Main` is opened as the handle wants it, with O_DIRECT as
-//! a rule. `Lane::LastBlock` is a second, buffered one of the same inode: the last block of a
-//! file whose length is no multiple of the request alignment cannot be written directly without
-//! making the file longer, not even for a moment. It is opened from the start, also where the
-//! length does not ask for it yet: by the time it does, the program may have given up the right to
-//! open the file, or its /proc.
+//! There is a descriptor for each lane. That of `Lane::Main` is opened as the handle wants it, with
+//! O_DIRECT as a rule. That of `Lane::LastBlock` is a second, buffered one of the same inode: a
+//! direct write of the last block of a file, where that block is only a part of one, would make the
+//! file longer, and the file must not be longer even for a moment. The second descriptor is opened
+//! from the start, also where the length does not need it yet. By the time the length does, the
+//! program may have given up the right to open the file, or its /proc.
 //!
-//! A handle for writing flushes through a third one. Linux tells each open file once that data
-//! could not be written back; on `main` a durable write may be the one that is told of an earlier
-//! write's failure, and the flush after it would report success.
+//! A handle for writing flushes through a third descriptor. Linux tells each open file once that
+//! data could not be written back. On `main` a durable write might be told of an earlier write's
+//! failure, and the flush after it would report success.
+
+#[cfg(test)]
+mod atomic_tests;
+mod change;
+#[cfg(test)]
+mod change_tests;
+mod open;
+#[cfg(test)]
+mod open_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod zram_tests;
 
 use std::ffi::{c_int, CStr, CString};
 use std::os::fd::RawFd;
 
 use once_cell::sync::OnceCell;
 
+use super::identity::{identify, Identity};
+use super::image_lock::{self, ImageLock, Use};
+use super::way::Traveller;
+use super::{Driver, Io, Lane, Op, Segment};
 use crate::log;
 use crate::probe::{cache_unit, probe, Limits};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{file_size_limit, without_file_size_signal, Descriptor, Errno, Error};
-
-use super::file_change::UnsupportedCalls;
-use super::file_open::{self, Identity, Opened, Spare};
-use super::image_lock::{self, ImageLock, Use};
-use super::way::Traveller;
-use super::{Alignments, Driver, Io, Lane, Op, Segment};
-
-/// What a handle's options say about its descriptors.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileOptions {
-    pub writable: bool,
-    pub direct: bool,
-    /// Buffered I/O will do where the file system has no O_DIRECT.
-    pub buffered_ok: bool,
-    pub create: bool,
-    /// Writes may make it longer.
-    pub resize: bool,
-    /// What the caller insists on, whatever the storage says; 0: probe.
-    pub alignments: Alignments,
-}
+use change::UnsupportedCalls;
+pub use open::FileOptions;
+use open::{is_shortage, Opened, Spare};
 
 pub struct FileDriver {
     pub(super) main: Descriptor,
     last_block: OnceCell<Descriptor>,
-    /// For flushes; None: `main` is.
+    /// For flushes; None: `main` is for flushes, too.
     flush: Option<Descriptor>,
     identity: Identity,
-    pub(super) limits: Limits,
-    pub(super) cache_unit: u64,
+    limits: Limits,
+    cache_unit: u64,
     writable: bool,
     may_write: bool,
     /// The kernel or the file system below does not know RWF_DSYNC: fdatasync stands in for it.
     no_dsync: AtomicBool,
-    /// It does not take RWF_ATOMIC, whatever it promised.
+    /// The storage does not take RWF_ATOMIC, whatever it promised.
     no_atomic: AtomicBool,
-    pub(super) refused: UnsupportedCalls,
-    /// The path, or which descriptor it came from: for messages.
+    refused: UnsupportedCalls,
+    /// For messages: the path, or which descriptor the object came from.
     name: String,
-    /// Where it was opened by path.
+    /// The path, if the object was opened by one.
     path: Option<CString>,
     /// Keeps the handles of the object from going another way; dropped last.
     _way: Traveller,
@@ -66,14 +66,14 @@ pub struct FileDriver {
 
 impl FileDriver {
     pub fn open(path: &CStr, options: &FileOptions) -> Result<FileDriver, Error> {
-        let opened = file_open::by_path(path, options)?;
+        let opened = open::by_path(path, options)?;
         let name = path.to_string_lossy().into_owned();
         FileDriver::new(opened, name, Some(path.to_owned()), options, &[])
     }
 
     /// `fd` stays the caller's.
     pub fn open_fd(fd: RawFd, options: &FileOptions) -> Result<FileDriver, Error> {
-        let opened = file_open::by_fd(fd, options)?;
+        let opened = open::by_fd(fd, options)?;
         FileDriver::new(opened, format!("fd {fd}"), None, options, &[])
     }
 
@@ -87,7 +87,7 @@ impl FileDriver {
         let all = [Some(&self.main), self.last_block.get(), self.flush.as_ref()];
         let spares: Vec<Spare> = all.into_iter().flatten().map(Spare::of).collect();
         let path = self.path.as_deref();
-        let mut opened = file_open::again(&self.main, path, &self.name, options, &spares)?;
+        let mut opened = open::again(&self.main, path, &self.name, options, &spares)?;
         opened.may_write = self.may_write;
         self.check_same(opened.identity)?;
         FileDriver::new(opened, self.name.clone(), self.path.clone(), options, &spares)
@@ -121,14 +121,15 @@ impl FileDriver {
         driver.check_writable()?;
         driver.open_last_block(options, spares)?;
         driver.length_with_a_way_to_its_end()?;
-        // From the start: a descriptor hears of no failure that another was told before.
+        // Opened from the start: Linux does not tell a descriptor of failures from before its open
+        // that another descriptor was told of.
         if driver.writable {
             driver.flush = driver.open_flush()?;
         }
         Ok(driver)
     }
 
-    /// As the system says.
+    /// The length as the system tells it.
     fn whole_length(&self) -> Result<u64, Error> {
         let bytes = match self.identity {
             Identity::Device { .. } => self.main.device_bytes(),
@@ -148,7 +149,8 @@ impl FileDriver {
         }
     }
 
-    /// A length whose last, partial block is out of reach is none that a handle can show.
+    /// The length that a handle can show, with a way to the last block of it, be that only a part
+    /// of a block.
     fn length_with_a_way_to_its_end(&self) -> Result<u64, Error> {
         let whole = self.whole_length()?;
         let cut = self.out_of_reach(whole);
@@ -173,7 +175,7 @@ impl FileDriver {
         image_lock::take(&self.main, self.identity, &self.name, how)
     }
 
-    /// Linux lets a device be opened for writing that nobody may write to, and then fails each write.
+    /// Linux lets a read-only device be opened for writing, and then fails each write.
     fn check_writable(&self) -> Result<(), Error> {
         if self.writable && self.is_device() && self.main.is_read_only_device() == Ok(true) {
             let words = format!("{}: the device is read-only", self.name);
@@ -182,8 +184,9 @@ impl FileDriver {
         Ok(())
     }
 
-    /// Where it can't be opened that is a failure of open if it is needed now or by the next write;
-    /// else it is tried again when it is needed.
+    /// Opens the descriptor of the last block. Where that cannot be opened, opening the handle
+    /// fails if the descriptor is needed now or by the next write. Else it is tried again when it
+    /// is needed.
     fn open_last_block(&self, options: &FileOptions, spares: &[Spare]) -> Result<(), Error> {
         if !self.limits.direct {
             return Ok(());
@@ -196,7 +199,7 @@ impl FileDriver {
         }
         let partial = self.length()? % self.limits.alignments.request != 0;
         let needed = partial || options.resize;
-        if needed || file_open::is_shortage(error.errno) || error.errno == libc::ESTALE {
+        if needed || is_shortage(error.errno) || error.errno == libc::ESTALE {
             return Err(error);
         }
         Ok(())
@@ -213,17 +216,17 @@ impl FileDriver {
     }
 
     fn reopen_with(&self, flags: c_int) -> Result<Descriptor, Errno> {
-        file_open::reopen(&self.main, self.path.as_deref(), self.identity, flags)
+        open::reopen(&self.main, self.path.as_deref(), self.identity, flags)
     }
 
-    /// None where it can't be opened again: then flushes share `main`.
+    /// None where the object can't be opened again: then flushes share `main`.
     fn open_flush(&self) -> Result<Option<Descriptor>, Error> {
         match self.reopen_with(libc::O_RDWR) {
             Ok(descriptor) => {
-                self.check_same(file_open::identify(&descriptor, &self.name)?)?;
+                self.check_same(identify(&descriptor, &self.name)?)?;
                 Ok(Some(descriptor))
             }
-            Err(errno) if file_open::is_shortage(errno) => {
+            Err(errno) if is_shortage(errno) => {
                 let words = format!("{}: cannot open it again for flushes", self.name);
                 Err(Error::new(errno, words))
             }
@@ -263,8 +266,9 @@ impl FileDriver {
         self.flush.as_ref().unwrap_or(&self.main)
     }
 
-    /// Whether the kernel knows I/O here that must not wait: without it, it hands what a ring asks
-    /// for to threads of its own. It says so before it looks at the alignment.
+    /// Whether the kernel knows I/O that must not wait, on this storage. If it does not, it hands
+    /// what a ring asks for to threads of its own. The kernel refuses the flag before it looks at
+    /// alignments, so the read below need not be aligned.
     pub fn knows_nowait(&self) -> bool {
         let mut byte = 0u8;
         let one = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
@@ -273,7 +277,7 @@ impl FileDriver {
         result != Err(libc::EOPNOTSUPP)
     }
 
-    pub(super) fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
+    fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {
         match lane {
             Lane::LastBlock if self.limits.direct => self.last_block(),
             _ => Ok(&self.main),
@@ -285,7 +289,7 @@ impl FileDriver {
             let access = if self.writable { libc::O_RDWR } else { libc::O_RDONLY };
             let descriptor = self.reopen_with(access).map_err(|errno| {
                 let name = &self.name;
-                let through = if file_open::is_shortage(errno) {
+                let through = if is_shortage(errno) {
                     ""
                 } else {
                     " (again, through /proc/self/fd or by its path)"
@@ -293,7 +297,7 @@ impl FileDriver {
                 let words = format!("{name}: cannot open its last block for buffered I/O{through}");
                 Error::new(errno, words)
             })?;
-            self.check_same(file_open::identify(&descriptor, &self.name)?)?;
+            self.check_same(identify(&descriptor, &self.name)?)?;
             // Readahead would bring large folios into the page cache, which reach over the blocks
             // before. A write to the last bytes then dirties a folio whose older part belongs to
             // direct I/O, and each direct write there has to write back and throw away all of it.
@@ -302,7 +306,8 @@ impl FileDriver {
         })
     }
 
-    /// /proc/self/fd leads to the very inode; should it ever not, then better no I/O than there.
+    /// /proc/self/fd leads to the same inode. Should it ever lead elsewhere, no I/O is better than
+    /// I/O there.
     fn check_same(&self, other: Identity) -> Result<(), Error> {
         if other == self.identity {
             return Ok(());
@@ -322,7 +327,7 @@ impl FileDriver {
         let moved = match io.op {
             Op::Read => self.read(io),
             Op::Write => self.write(io),
-            // One for both lanes: it is the inode's pages and the device's cache that are written.
+            // One for both lanes: what is flushed is the inode's pages and the device's cache.
             Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
             Op::Length => return self.length_with_a_way_to_its_end().map_err(|error| error.errno),
@@ -341,7 +346,7 @@ impl FileDriver {
             result => return result,
         }
         let moved = self.write_with(io, 0)?;
-        // Relaxed: a hint, as below.
+        // Relaxed: a hint, as in `write_with`.
         self.no_atomic.store(true, Ordering::Relaxed);
         Ok(moved)
     }
@@ -365,7 +370,7 @@ impl FileDriver {
         }
         let moved = plain(flags)?;
         descriptor.fdatasync()?;
-        // Relaxed: a hint, and whoever misses it comes here by the longer way.
+        // Relaxed: a hint. A thread that misses it comes here by the longer way.
         self.no_dsync.store(true, Ordering::Relaxed);
         Ok(moved)
     }
@@ -393,9 +398,9 @@ impl Driver for FileDriver {
             && !self.no_atomic.load(Ordering::Relaxed)
     }
 
-    /// Linux cuts a write off at RLIMIT_FSIZE; where what is left is no whole blocks O_DIRECT refuses
-    /// it as if it were misaligned. Larger alignments do not help there.
-    fn meant(&self, io: &Io, errno: i32) -> i32 {
+    /// Linux cuts a write off at RLIMIT_FSIZE. If what is left is no whole blocks, O_DIRECT refuses
+    /// it as if it were misaligned (EINVAL). Larger alignments would not help, so it is EFBIG.
+    fn true_errno(&self, io: &Io, errno: i32) -> i32 {
         let cut_off = || file_size_limit().is_some_and(|limit| io.offset + io.bytes > limit);
         match errno {
             libc::EINVAL if io.op == Op::Write && !self.is_device() && cut_off() => libc::EFBIG,
@@ -403,7 +408,7 @@ impl Driver for FileDriver {
         }
     }
 
-    fn why(&self, errno: i32) -> &'static str {
+    fn possible_cause(&self, errno: i32) -> &'static str {
         match errno {
             libc::EFBIG => " (beyond RLIMIT_FSIZE, or what the file system can hold)",
             libc::EPERM if self.is_device() && self.main.is_read_only_device() == Ok(true) => {

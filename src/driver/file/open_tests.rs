@@ -12,8 +12,9 @@ use crate::proof::disk::simulated::Storage;
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
 use crate::sys::{with_calls, Calls, Errno, Error, Linux};
 
-use super::file_tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
+use super::tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
 use super::*;
+use crate::driver::*;
 
 const READ_ONLY: FileOptions = FileOptions { writable: false, ..BUFFERED };
 

@@ -10,8 +10,9 @@ use crate::proof::disk::faulty::{Call, Faulty};
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted, Zram};
 use crate::sys::{with_calls, Errno};
 
-use super::file_tests::{file_of, open, read, write, BUFFERED, DIRECT};
+use super::tests::{file_of, open, read, write, BUFFERED, DIRECT};
 use super::*;
+use crate::driver::*;
 
 pub const BLOCK: u64 = 4096;
 const LENGTH: u64 = 16 * BLOCK + 100;

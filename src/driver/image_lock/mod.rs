@@ -2,8 +2,8 @@
 //! need not exist. Byte 100 + n says "I use permission n", byte 200 + n says "I do not share
 //! permission n", n being 0 to read what is consistent, 1 to write, 2 to write what is there
 //! already, 3 to change the length. All are shared locks: they exclude nobody by themselves. An
-//! opener first takes its own, then looks whether others have those that contradict them; of two
-//! that come at once one at least sees the other.
+//! opener first takes its own locks, then looks whether others have locks that contradict these. Of
+//! two openers that come at once at least one sees the other.
 //!
 //! | we | use | do not share | so we take | and nobody may have |
 //! |---|---|---|---|---|
@@ -11,22 +11,25 @@
 //! | write | 0, 1 | 1, 3 | 100, 101, 201, 203 | 200, 201, 101, 103 |
 //! | resize | 0, 1, 3 | 1, 3 | 100, 101, 103, 201, 203 | 200, 201, 203, 101, 103 |
 //!
-//! Readers read what nobody writes, as the guests of QEMU do and its tools that cannot do with
-//! less; there may be any number of them. Like QEMU's guests a writer lets those in that content
+//! Readers read what nobody writes, as QEMU's guests do, and those of its tools that need the same.
+//! There may be any number of readers. Like a guest of QEMU a writer lets in readers that content
 //! themselves with whatever they find (`qemu-io -r -f raw`, `-U`).
 //!
-//! The locks belong to the file in this process: its handles share one set, which has all that
-//! any of them needs. They hang on an open file description of their own, so that no close of
-//! another descriptor loses them; a child after fork has a part in it, and keeps them locked if
-//! this process dies.
+//! The locks belong to the file in this process: its handles share one set of locks, which has all
+//! that any of the handles needs. The set hangs on an open file description of its own, so that no
+//! close of another descriptor loses locks. A child after fork shares that description, and keeps
+//! the locks if this process dies.
 //!
-//! A process that is killed may leave I/O behind (io_uring's, which its end does not wait for), a
-//! block read before it died and written after its successor has written the same. So each handle
-//! that writes says so (byte 101) also on the open file description that its I/O goes through,
-//! which the kernel keeps as long as there is I/O on it.
+//! A process that is killed may leave I/O of io_uring behind, which the end of the process does not
+//! wait for: a block that was read before the process died, and is written after its successor has
+//! written the same block. So each handle that writes takes the lock on byte 101 also on the open
+//! file description that its I/O goes through. The kernel keeps that one as long as there is I/O.
 //!
-//! Each `FileLocks` has a lock that guards what is taken and for how many; it is held during the
-//! system calls for that, which do not wait. That of the map is taken alone.
+//! Each `FileLocks` has a lock that guards which bytes are locked and for how many handles. It is
+//! held during the system calls for that, which do not wait. The lock of the map is taken alone.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -34,7 +37,7 @@ use std::sync::{Arc, Weak};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
-use super::file_open::{identify, Identity};
+use super::identity::{identify, Identity};
 use crate::log;
 use crate::sys::{Descriptor, Errno, Error};
 
@@ -93,12 +96,12 @@ impl Bytes {
         self.0 == 0
     }
 
-    /// Each alone.
+    /// Each byte of the set by itself.
     fn each(self) -> impl Iterator<Item = Bytes> {
         (0..8).map(|bit| Bytes(1 << bit)).filter(move |byte| self.0 & byte.0 != 0)
     }
 
-    /// Where in the file it is, being one.
+    /// Where in the file the byte is; the set has only one.
     fn position(self) -> u8 {
         match self.0.trailing_zeros() as u8 {
             bit @ 0..4 => 100 + bit,
@@ -124,7 +127,8 @@ impl Use {
         }
     }
 
-    /// The length is taken when the file is opened, and only the process itself may change it.
+    /// Nobody else may resize: the length is looked at when the file is opened, and from then on
+    /// only this process may change it.
     fn does_not_share(self) -> Permissions {
         WRITE | RESIZE
     }
@@ -148,7 +152,7 @@ struct FileLocks {
 
 #[derive(Default)]
 struct State {
-    /// Where the locks hang; as long as there are any.
+    /// Where the locks hang, as long as there are any.
     descriptor: Option<Descriptor>,
     taken: Bytes,
     /// How many handles there are of each use.
@@ -160,7 +164,7 @@ pub struct ImageLock {
     file: Arc<FileLocks>,
     how: Use,
     name: String,
-    /// Of what writes: the open file description of its I/O.
+    /// Of a handle that writes: the open file description of its I/O.
     io: Option<Descriptor>,
 }
 
@@ -182,7 +186,8 @@ pub fn take(
     Ok(lock)
 }
 
-/// As long as there is I/O on it, whoever looks finds a writer.
+/// Locks the open file description of a writer's I/O: as long as there is I/O on it, whoever looks
+/// finds a writer.
 fn lock_io(descriptor: &Descriptor, name: &str) -> Result<Descriptor, Error> {
     let io = Descriptor::duplicate_raw(descriptor.calls(), descriptor.raw()).map_err(|errno| {
         Error::new(errno, format!("{name}: cannot duplicate its descriptor for image locks"))
@@ -205,7 +210,8 @@ fn locks_of(identity: Identity) -> Arc<FileLocks> {
 
 impl Drop for ImageLock {
     fn drop(&mut self) {
-        // First: once the others are given back a handle of ours would take it for another's.
+        // This lock first. Once the shared ones are given back, another handle of this process
+        // would take it for that of another process.
         let io_done = self.io.as_ref().map_or(Ok(()), |io| unlock(io, Bytes::WRITES));
         let given_back = self.file.state.lock().give_back(self.how);
         match io_done.and(given_back) {
@@ -229,8 +235,9 @@ impl State {
                 Some(descriptor) => descriptor,
                 None => open(opened, identity, name)?,
             };
-            // Whoever came after us has looked, and ours are there; and our own handles' I/O is
-            // not to be found there.
+            // Looks only for bytes that no handle of this process has looked for before. Since then
+            // openers in other processes have found our locks. So the I/O of our own handles, which
+            // is locked as well, is not taken for another process's.
             let against = Bytes::against(how).without(self.all(Bytes::against));
             let result = take_and_look(&descriptor, fresh, against, name);
             if result.is_err() {
@@ -238,7 +245,8 @@ impl State {
             } else {
                 self.taken = self.taken.and(fresh);
             }
-            // Closed, should it be the first, and all that may be left on it goes.
+            // If nothing is taken the descriptor is closed, and with it goes what may be left on
+            // it.
             self.descriptor = (!self.taken.is_empty()).then_some(descriptor);
             result?;
         }
@@ -257,8 +265,8 @@ impl State {
         self.handles[how as usize] -= 1;
         let needed = self.all(Bytes::taken_by);
         let Some(descriptor) = &self.descriptor else { return Ok(()) };
-        // Not left to the close below: a child after fork may have the descriptor, too. In the end
-        // all of them, should one have refused to go before.
+        // Not left to the close below: a child after fork may have the descriptor, too. The last
+        // handle unlocks all bytes, in case one could not be unlocked before.
         let taken = if needed.is_empty() { Bytes::ALL } else { self.taken };
         let result = unlock(descriptor, taken.without(needed));
         self.taken = needed;
@@ -269,12 +277,13 @@ impl State {
     }
 }
 
-/// Our own open file description. For reading: whoever holds shared locks must be able to read.
+/// Opens the description that the locks hang on. For reading: shared locks need no more.
 fn open(opened: &Descriptor, identity: Identity, name: &str) -> Result<Descriptor, Error> {
     let descriptor = opened
         .reopen(libc::O_RDONLY)
-        // No /proc, or no rights any more. The handle's own then: it is as private, and the
-        // duplicate keeps it open when the handle goes.
+        // There is no /proc, or the program has no rights any more. Then the handle's own
+        // description is used. It is as private, and the duplicate keeps it open when the handle
+        // goes.
         .or_else(|_| Descriptor::duplicate_raw(opened.calls(), opened.raw()))
         .map_err(|errno| Error::new(errno, format!("{name}: cannot open it for image locks")))?;
     if identify(&descriptor, name)? != identity {
@@ -319,7 +328,7 @@ fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
     Error::new(errno, format!("{name}: {what} byte {}{why}", byte.position()))
 }
 
-/// All of them, whatever becomes of each.
+/// Unlocks all of them, whatever becomes of each.
 fn unlock(descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
     let mut result = Ok(());
     for byte in bytes.each() {

@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::image_lock::Use;
-use super::{Alignments, FileDriver, FileOptions, ImageLock};
+use super::{ImageLock, Use};
+use crate::driver::{Alignments, FileDriver, FileOptions};
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k};
 use crate::sys::{calls, with_calls, Calls, Descriptor, Errno, Error, Linux};
 

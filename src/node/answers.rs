@@ -1,0 +1,117 @@
+//! What the storage says of an I/O: as the machine is to take it, as the log is told, and in words
+//! for whoever asked.
+
+use super::Endpoint;
+use crate::driver::{Io, Op, ENDS_EARLY, NOT_NOW};
+use crate::log::{self, Level};
+use crate::sys::Error;
+
+/// The result of an I/O as the machine is to take it; the log is told of failures.
+pub fn taken_from_storage(
+    endpoint: &Endpoint,
+    io: &Io,
+    result: Result<u64, i32>,
+) -> Result<u64, i32> {
+    match result {
+        Ok(moved) if moved < io.bytes => short(endpoint, io, moved),
+        Ok(_) => result,
+        Err(errno) => {
+            let errno = endpoint.driver.true_errno(io, errno);
+            tell_failed(endpoint, io, errno);
+            Err(errno)
+        }
+    }
+}
+
+/// An I/O that moved less than it should. Either that is chance, and the machine asks for the rest.
+/// Or the storage ends there, since others have made it shorter than the object is known to be:
+/// then asking for the rest is of no use.
+#[cold]
+fn short(endpoint: &Endpoint, io: &Io, moved: u64) -> Result<u64, i32> {
+    // I/Os that were joined are tried again one by one.
+    if !io.joined.is_empty() || !matches!(io.op, Op::Read | Op::Write) {
+        return Ok(moved);
+    }
+    match endpoint.driver.length() {
+        Ok(length) if length <= io.offset + moved => {
+            tell(endpoint, io, libc::EIO, Some(length));
+            Err(ENDS_EARLY)
+        }
+        _ => Ok(moved),
+    }
+}
+
+/// Tells the log of an I/O that failed at the storage; what is tried again is no failure.
+pub fn tell_failed(endpoint: &Endpoint, io: &Io, errno: i32) {
+    tell(endpoint, io, errno, None);
+}
+
+/// `storage_end`: the length of the storage, where that is the reason.
+fn tell(endpoint: &Endpoint, io: &Io, errno: i32, storage_end: Option<u64>) {
+    if errno == libc::EINTR || !log::wants(Level::Error) {
+        return;
+    }
+    let another_way = has_another_way(io, errno);
+    let errno = if errno == NOT_NOW { libc::EBUSY } else { errno };
+    let error = failure(endpoint, io.op, io.offset, io.bytes, errno);
+    if endpoint.alignments.may_change(io, errno) {
+        log::debug!("{error}; other alignments may help");
+    } else if io.op == Op::Flush {
+        log::error!("{error}; all its flushes fail from now on, until its last handle is closed");
+    } else if another_way {
+        log::debug!("{error}; another method is tried");
+    } else if !io.joined.is_empty() {
+        log::debug!("{error}; its {} parts are tried one at a time", io.joined.len());
+    } else if let Some(left_out) = endpoint.failures.allows() {
+        tell_left_out(endpoint, left_out);
+        match storage_end {
+            Some(length) => log::error!(
+                "{error}; the storage ends at {length}: others have made it shorter, and \
+                 blkalign_refresh_length() would learn that"
+            ),
+            None => log::error!("{error}"),
+        }
+    }
+}
+
+/// Tells the log how many failures it was not told of.
+fn tell_left_out(endpoint: &Endpoint, left_out: u64) {
+    if left_out > 0 {
+        log::error!("{}: {left_out} more I/Os failed", endpoint.name);
+    }
+}
+
+/// The same of those failures that no later message has made up for.
+pub fn tell_rest_left_out(endpoint: &Endpoint) {
+    tell_left_out(endpoint, endpoint.failures.left_out());
+}
+
+/// Failures that the request machine goes on from (`Machine::is_failure`), or that a caller who
+/// wants no fallback has asked for.
+fn has_another_way(io: &Io, errno: i32) -> bool {
+    match io.op {
+        Op::WriteZeroes => matches!(errno, libc::EOPNOTSUPP | NOT_NOW),
+        Op::Discard => matches!(errno, libc::EOPNOTSUPP | NOT_NOW | libc::EINVAL),
+        _ => false,
+    }
+}
+
+/// A request's failure in words; `offset` counts from the start of the object.
+pub fn failure(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
+    let name = &endpoint.name;
+    let offset = offset.saturating_sub(endpoint.window_offset);
+    let words = match op {
+        Op::Read => format!("{name}: read of {bytes} bytes at offset {offset}"),
+        Op::Write => format!("{name}: write of {bytes} bytes at offset {offset}"),
+        Op::WriteZeroes => {
+            format!("{name}: writing zeros to {bytes} bytes at offset {offset}")
+        }
+        Op::Discard => format!("{name}: discard of {bytes} bytes at offset {offset}"),
+        Op::Truncate => format!("{name}: changing the length to {offset} bytes"),
+        Op::Length => format!("{name}: looking up its length"),
+        Op::Flush => format!("{name}: flush"),
+        Op::Fill => format!("{name}: filling memory"),
+    };
+    let words = if op == Op::Read { words } else { words + endpoint.driver.possible_cause(errno) };
+    Error::new(errno, words)
+}

@@ -1,0 +1,79 @@
+//! The result of a request, on its way to whoever asked. No callback runs in here.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::answers::failure;
+use super::{Endpoint, Owner, Work};
+use crate::completion::{CompletionMode, Delivery, Runner};
+use crate::engine::{Pool, StableCopy};
+use blkalign_machine::Completion;
+
+/// Gives a result to its owner. What a library thread has to do for that, if one is needed.
+pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
+    let Completion { token, op, offset, bytes, result, .. } = completion;
+    match token {
+        Owner::Waiter(waiter) => {
+            waiter.set(result);
+            None
+        }
+        Owner::Callback(endpoint, callback, generation, copy) => {
+            let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
+            release(copy, &endpoint);
+            deliver_callback(endpoint, Delivery { callback, generation, result })
+        }
+    }
+}
+
+/// Gives back the copy that a write was made from. Not after a fault of the library: then the
+/// request may be over while its I/O is not.
+pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
+    match copy {
+        Some(copy) if endpoint.node.is_poisoned() => copy.abandon(),
+        copy => drop(copy),
+    }
+}
+
+fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
+    let pool = endpoint.pool.clone();
+    match endpoint.mode {
+        CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
+        CompletionMode::Serial => match endpoint.completions.push(delivery) {
+            Runner::Needed => Some((pool, Work::Callbacks(endpoint))),
+            Runner::AtWork => None,
+        },
+        CompletionMode::Eventfd => {
+            push_due(&endpoint, delivery);
+            None
+        }
+    }
+}
+
+thread_local! {
+    /// The endpoint, by its address, of which this thread takes results in and then what is due.
+    static TAKES_IN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// EVENTFD: runs `code`, in which this thread takes results of the endpoint in. Nobody is woken for
+/// what becomes due by that: this thread takes it afterwards, and tells others of what it leaves.
+/// Else one of several threads that poll would wake all others with each result, for nothing.
+pub fn while_taking_in<R>(endpoint: &Endpoint, code: impl FnOnce() -> R) -> R {
+    // Put back also after a panic.
+    struct Before(usize);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            TAKES_IN.set(self.0);
+        }
+    }
+    let _before = Before(TAKES_IN.replace(std::ptr::from_ref(endpoint).addr()));
+    code()
+}
+
+/// EVENTFD: a callback is due.
+fn push_due(endpoint: &Endpoint, delivery: Delivery) {
+    let takes_it = TAKES_IN.get() == std::ptr::from_ref(endpoint).addr();
+    endpoint.completions.events.push(delivery, takes_it);
+    if !takes_it {
+        endpoint.wake_sleeper();
+    }
+}

@@ -1,0 +1,60 @@
+//! What library threads do. The pool knows only that there are jobs, and the files below make
+//! `Work` without knowing who does it. Here each kind of work calls down to what it needs, and then
+//! dispatches what the machine asks for.
+
+use std::sync::Arc;
+
+use super::dispatch::dispatch_keeping_one;
+use super::perform::perform;
+use super::reap::{reap_unpolled, reap_until_idle};
+use super::repair::probe_again;
+use super::{with_actions, Work};
+use crate::completion::Left;
+use crate::engine::{Job, Kind, Pool};
+
+impl Job for Work {
+    fn kind(&self) -> Kind {
+        match self {
+            Work::Io(..) | Work::Probe(..) => Kind::Work,
+            Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
+            Work::Reap(_) | Work::ReapUnpolled(_) => Kind::Watcher,
+        }
+    }
+
+    /// Whose share of the threads it takes. I/O hangs if its object does, a callback if its handle
+    /// does.
+    fn owner(&self) -> usize {
+        match self {
+            Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),
+            Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
+            Work::Reap(endpoint) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
+        }
+    }
+
+    fn run(self, pool: &Pool<Work>) -> Option<Work> {
+        match self {
+            Work::Io(endpoint, io) => {
+                return with_actions(|actions| {
+                    perform(&endpoint, io, actions);
+                    dispatch_keeping_one(actions, pool)
+                });
+            }
+            Work::Probe(endpoint, refused) => {
+                return with_actions(|actions| {
+                    probe_again(&endpoint, &refused, actions);
+                    dispatch_keeping_one(actions, pool)
+                });
+            }
+            Work::Callbacks(endpoint) => {
+                return match endpoint.completions.run_serially() {
+                    Left::Something => Some(Work::Callbacks(endpoint)),
+                    Left::Nothing => None,
+                };
+            }
+            Work::Callback(endpoint, delivery) => endpoint.completions.run(delivery),
+            Work::Reap(endpoint) => reap_until_idle(&endpoint),
+            Work::ReapUnpolled(endpoint) => reap_unpolled(&endpoint),
+        }
+        None
+    }
+}
