@@ -56,10 +56,24 @@ pub enum Lane {
     LastBlock,
 }
 
+/// Where a request stands in the machine: a small number, which a later request gets anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// Of I/O that is no request's, and of what has no slot yet.
+    pub const NONE: Slot = Slot(u32::MAX);
+
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Names an I/O to the request machine: the slot of its request, and which of its I/Os it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IoId {
-    pub slot: u32,
+    pub slot: Slot,
     pub part: u32,
 }
 

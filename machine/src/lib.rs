@@ -7,27 +7,28 @@
 
 #![forbid(unsafe_code)]
 
-mod atomic;
 mod batch;
 mod cancel;
-mod change;
+mod changing;
 mod entering;
-mod entry;
+mod extent;
 mod io;
 mod isolation;
 mod join;
+mod leaving;
 mod machine;
 mod merge;
 mod moving;
 mod repair;
 mod resize;
-mod spans;
 mod splice;
+mod table;
 mod tracker;
+mod writing;
 mod zeroes;
 
 pub use io::{
-    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
+    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
 };
 pub use machine::Machine;
 

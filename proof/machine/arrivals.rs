@@ -45,14 +45,14 @@ impl<S: Subject> World<'_, S> {
     }
 
     /// As a drain does: what all threads hold back enters, the plugs stay.
-    pub fn submit_all_held(&mut self, queue: usize) -> Checked {
+    pub fn submit_all_plugged(&mut self, queue: usize) -> Checked {
         self.begin(&format_args!("submits what queue {queue} holds back"));
         let mut batch: Vec<usize> =
             self.held[queue].iter_mut().flat_map(|held| held.drain(..)).collect();
         batch.sort_unstable();
         self.admit_batch(&batch);
         let mut actions = std::mem::take(&mut self.actions);
-        self.subject.submit_all_held(queue, &mut actions);
+        self.subject.submit_all_plugged(queue, &mut actions);
         self.settle(&batch, actions)
     }
 
@@ -88,7 +88,7 @@ impl<S: Subject> World<'_, S> {
         if plan.asks.no_wait || self.held[queue].iter().flatten().any(truncates) {
             // Some of those that are held may be over before it enters: then it need not wait, or
             // finds another length.
-            self.submit_all_held(queue)?;
+            self.submit_all_plugged(queue)?;
         }
         self.announce("submit at once");
         let mut entered = self.admit_held(queue);

@@ -269,7 +269,7 @@ fn a_drain_submits_what_is_held_and_the_plug_stays() {
     (0..8).for_each(|number| {
         world.submit().expect("held");
         if number == 6 {
-            world.submit_all_held(0).expect("a batch");
+            world.submit_all_plugged(0).expect("a batch");
         }
     });
     // The seven are one read-modify-write; the eighth is held still.
@@ -322,7 +322,7 @@ fn a_write_of_zero_bytes_changes_nothing_at_any_offset() {
 }
 
 #[test]
-fn abandon_completes_everything_once_held_ones_and_members_too() {
+fn abandon_completes_everything_once_plugged_ones_and_members_too() {
     let requests = [sectors(Op::Write, 0..4), sectors(Op::Read, 0..4)].concat();
     let scenario = scenario(config(), &requests);
     let memory = Rc::new(RefCell::new(Memory::new(scenario.guest.clone(), 0, 0)));
@@ -331,13 +331,15 @@ fn abandon_completes_everything_once_held_ones_and_members_too() {
     let mut actions = Vec::new();
     let mut submit = |machine: &mut Machine<usize, usize, Pool>, range: std::ops::Range<usize>| {
         range.for_each(|number| {
-            machine.submit(queue, 0, scenario.request(number), &mut actions);
+            machine.submit(queue, 0, scenario.request(number));
+            machine.take_actions(&mut actions);
         });
     };
     submit(&mut machine, 0..1);
     machine.plug(queue, 0);
     submit(&mut machine, 1..6);
-    machine.submit_held(queue, 0, &mut Vec::new());
+    machine.submit_plugged(queue, 0);
+    machine.take_actions(&mut Vec::new());
     submit(&mut machine, 6..8);
     let failed = machine.abandon();
     assert!(actions.iter().all(|action| matches!(action, Action::Io(..))));

@@ -108,7 +108,7 @@ fn handle_plugs<S: Subject>(
     if plugged && rng.percent(scenario.unplug_percent) {
         world.unplug(queue)?;
     } else if plugged && rng.percent(2) {
-        world.submit_all_held(queue)?;
+        world.submit_all_plugged(queue)?;
     } else if !plugged && rng.percent(1) {
         // Unbalanced, and as harmless as it should be.
         world.unplug(queue)?;

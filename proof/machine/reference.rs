@@ -259,7 +259,7 @@ impl Subject for Reference {
         }
     }
 
-    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+    fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
         self.submit_some_held(queue, |_| true, actions);
     }
 
@@ -284,7 +284,7 @@ impl Subject for Reference {
     }
 
     fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>) {
-        let Some(at) = self.entries.iter().position(|entry| entry.id as u32 == io.id.slot) else {
+        let Some(at) = self.entries.iter().position(|entry| entry.id as u32 == io.id.slot.0) else {
             return;
         };
         let number = self.entries[at].number;

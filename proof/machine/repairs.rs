@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::directed;
 use super::memory::{initial, written, Label, Memory, Pool, BASE, POISON};
+use super::subject::is_idle;
 use crate::io::{Io, Lane, Op, Segment, Segments};
 use crate::proof::rng::Rng;
 use crate::repair::REPAIRS_MAX;
@@ -108,14 +109,15 @@ impl Bed {
         self.now += 1;
         let (submitted, completed) = (self.now, None);
         self.sent.push(Sent { request: request.clone(), id: 0, submitted, completed });
-        let id = self.machine.submit(queue, 0, request, &mut self.actions);
+        let id = self.machine.submit(queue, 0, request);
         self.sent[token].id = id;
         self.take_in();
     }
 
     /// What the machine asks for goes to the storage.
     pub(super) fn take_in(&mut self) {
-        self.machine.join(0, &mut self.actions);
+        self.machine.join();
+        self.machine.take_actions(&mut self.actions);
         for action in std::mem::take(&mut self.actions) {
             match action {
                 Action::Io(queue, io) => {
@@ -181,7 +183,7 @@ impl Bed {
                 Ok(moved)
             }
         };
-        self.machine.io_done(io, result, &mut self.actions);
+        self.machine.io_done(io, result);
     }
 
     fn carry_out(&mut self, io: &Io, moved: u64) {
@@ -238,9 +240,9 @@ impl Bed {
 
     /// What a probe has found; the values that hold then.
     pub(super) fn repaired(&mut self, outcome: ProbeOutcome) -> Option<Alignments> {
-        let holds = self.machine.repaired(outcome, &mut self.actions);
+        let holds = self.machine.repaired(outcome);
         for id in 0..self.queues.len() {
-            self.queues[id] = self.machine.queues[id].as_ref().expect("open").config.clone();
+            self.queues[id] = self.machine.table.known_queue(id as u32).config.clone();
         }
         self.take_in();
         holds
@@ -288,7 +290,7 @@ impl Bed {
     pub(super) fn conclude(&mut self) -> u64 {
         assert!(self.sent.iter().all(|sent| sent.completed.is_some()), "somebody waits for ever");
         assert_eq!(self.memory.borrow().taken_count(), 0, "scratch is missing");
-        assert!(self.machine.is_idle());
+        assert!(is_idle(&self.machine));
         for (offset, &label) in self.disk.iter().enumerate() {
             let end = u64::MAX - 1;
             assert!(self.is_plausible(label, offset as u64, end, end), "byte {offset}: {label:x}");
@@ -356,7 +358,7 @@ fn run_schedule(seed: u64) -> u64 {
         }
         submit_random(&mut bed, &mut rng);
         if plugs && rng.percent(20) {
-            bed.machine.unplug(rng.index(bed.queues.len()) as u32, 0, &mut bed.actions);
+            bed.machine.unplug(rng.index(bed.queues.len()) as u32, 0);
             bed.take_in();
         }
         while rng.percent(60) && !(bed.flights.is_empty() && bed.probes.is_empty()) {
@@ -372,7 +374,7 @@ fn run_schedule(seed: u64) -> u64 {
     }
     bed.end_all();
     for queue in 0..bed.queues.len() {
-        (0..requests).for_each(|_| bed.machine.unplug(queue as u32, 0, &mut bed.actions));
+        (0..requests).for_each(|_| bed.machine.unplug(queue as u32, 0));
     }
     bed.take_in();
     bed.end_all();

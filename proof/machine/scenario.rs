@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::faults::Faults;
 use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
+use crate::extent::follow;
 use crate::io::{Op, Segment, Segments};
-use crate::resize::follow;
 use crate::{QueueConfig, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.

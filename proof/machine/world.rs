@@ -16,7 +16,7 @@ use super::scenario::Scenario;
 use super::storage::{Flight, Outcome};
 use super::subject::{SimAction, Subject};
 use super::totals::{check_stats, Counts};
-use crate::io::{Io, IoId, Op};
+use crate::io::{Io, IoId, Op, Slot};
 use crate::proof::rng::Rng;
 use crate::{Action, Completion, Stats};
 
@@ -37,7 +37,7 @@ pub struct World<'a, S> {
     pub flights: Vec<Flight>,
     pub ledger: Ledger,
     /// The request of each machine slot whose I/O has been seen.
-    pub(super) slots: Vec<(u32, usize)>,
+    pub(super) slots: Vec<(Slot, usize)>,
     /// The I/Os that ended in this step, and whose they were: what is left of them may be asked
     /// for again.
     pub(super) ended: Vec<(IoId, Set)>,
