@@ -136,7 +136,7 @@ impl Load {
         assert!(!complete, "a write of bytes is not complete before its I/O");
     }
 
-    /// True: it completed its request.
+    /// Whether it completed its request.
     fn end_one_io(&mut self) -> bool {
         let io = self.ios.pop_front().expect("requests in flight have I/O at the storage");
         let bytes = io.bytes;

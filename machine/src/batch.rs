@@ -1,8 +1,8 @@
 //! Batches: what is submitted between `plug` and `unplug` is held back and then enters at once, so
 //! that requests of one block find each other before the first of them starts.
 //!
-//! Whoever plugs has a key, and a plug holds back what comes with the same key. The machine knows
-//! nothing of threads; its caller has a key for each of them.
+//! A plug has a key, and holds back what is submitted with the same key. The machine knows nothing
+//! of threads; its caller has a key for each thread.
 //!
 //! Example, with blocks of 4096: a batch of reads of [0, 512), [4096, 4608) and [512, 1024). The
 //! third is a member of the first before any of them enters, so two I/Os go out, not three.

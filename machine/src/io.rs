@@ -77,8 +77,8 @@ pub struct IoId {
     pub part: u32,
 }
 
-/// Whoever carries it out copies `copies` before a write, and after a read that moved all of
-/// `bytes`; and hands the whole thing back with the number of bytes moved or an errno.
+/// One I/O. Its engine copies `copies` before a write, and after a read that moved all of `bytes`;
+/// and hands the whole I/O back with the number of bytes moved or an errno.
 #[derive(Debug, Clone)]
 pub struct Io {
     pub id: IoId,
@@ -95,7 +95,7 @@ pub struct Io {
     pub atomic: bool,
     /// Read, Write: the only segment lies in memory that is registered with the handle.
     pub registered: bool,
-    /// Read: of edges, or of nobody's bytes: all of its memory is scratch.
+    /// Read: of edges, or a trial of a repair: all of its memory is scratch.
     pub into_scratch: bool,
     /// The engine's name for that memory, if it has one.
     pub buffer: Option<u16>,

@@ -45,7 +45,7 @@ impl Isolation {
         &mut self.trackers[among as usize]
     }
 
-    /// A request is over: whoever waited for it alone may start.
+    /// A request is over: those that waited for it alone may start.
     pub fn remove<Q, T, S>(&mut self, table: &mut Table<Q, T, S>, slot: Slot, among: Among) {
         let mut freed = std::mem::take(&mut self.freed);
         self.among_mut(among).remove(slot, &mut freed);

@@ -71,7 +71,7 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
     /// The block in which a write may be merged with others: it covers a part of just this one.
     pub fn block_of(&self, slot: Slot) -> Option<u64> {
         let entry = self.table.known(slot);
-        let config = self.table.config_of(slot);
+        let config = &self.table.known_queue(entry.queue).config;
         let merges = entry.request.op == Op::Write
             && !config.no_merge
             && !entry.excludes_readers

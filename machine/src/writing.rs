@@ -1,4 +1,5 @@
-//! The way of one write that starts: who shares its I/O, its edges, then its bytes.
+//! The way of one write that starts: first which others share its I/O, then its edges, then its
+//! bytes.
 
 use crate::io::Slot;
 use crate::merge::Merger;

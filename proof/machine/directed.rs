@@ -66,7 +66,7 @@ pub fn world(scenario: &Scenario) -> TestWorld<'_> {
 pub fn submit_batch(world: &mut TestWorld<'_>, count: usize) {
     world.plug(0);
     let before = world.flights.len();
-    (0..count).for_each(|_| world.submit().expect("held"));
+    (0..count).for_each(|_| world.submit().expect("plugged"));
     assert_eq!(world.flights.len(), before);
     world.unplug(0).expect("a batch");
 }
@@ -181,7 +181,7 @@ fn a_chain_that_arrives_during_a_write_inherits_its_image() {
 }
 
 #[test]
-fn nobody_inherits_from_a_write_that_failed() {
+fn no_write_inherits_from_a_write_that_failed() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..2));
     let mut world = world(&scenario);
     world.submit().expect("the first");
@@ -242,17 +242,17 @@ fn a_read_does_not_share_with_an_earlier_batch() {
     let mut world = world(&scenario);
     submit_batch(&mut world, 2);
     world.plug(0);
-    (0..2).for_each(|_| world.submit().expect("held"));
+    (0..2).for_each(|_| world.submit().expect("plugged"));
     world.unplug(0).expect("a batch");
     assert_eq!(finish_all(&mut world).0, [Op::Read, Op::Read]);
 }
 
 #[test]
-fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
+fn a_request_that_does_not_wait_for_the_unplug_sends_the_plugged_ones_first() {
     let scenario = scenario(config(), &sectors(Op::Write, [0, 1, 0].into_iter()));
     let mut world = world(&scenario);
     world.plug(0);
-    (0..2).for_each(|_| world.submit().expect("held"));
+    (0..2).for_each(|_| world.submit().expect("plugged"));
     world.submit_now().expect("the third");
     assert_eq!(finish(&mut world, Outcome::Full), Op::Read);
     assert_eq!(finish(&mut world, Outcome::Full), Op::Write);
@@ -262,17 +262,17 @@ fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
 }
 
 #[test]
-fn a_drain_submits_what_is_held_and_the_plug_stays() {
+fn a_drain_submits_what_is_plugged_and_the_plug_stays() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
     (0..8).for_each(|number| {
-        world.submit().expect("held");
+        world.submit().expect("plugged");
         if number == 6 {
             world.submit_all_plugged(0).expect("a batch");
         }
     });
-    // The seven are one read-modify-write; the eighth is held still.
+    // The seven are one read-modify-write; the eighth is plugged still.
     assert_eq!(finish(&mut world, Outcome::Full), Op::Read);
     assert_eq!(finish(&mut world, Outcome::Full), Op::Write);
     assert!(world.flights.is_empty());
@@ -285,9 +285,9 @@ fn only_the_outermost_unplug_submits() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
-    (0..4).for_each(|_| world.submit().expect("held"));
+    (0..4).for_each(|_| world.submit().expect("plugged"));
     world.plug(0);
-    (0..4).for_each(|_| world.submit().expect("held"));
+    (0..4).for_each(|_| world.submit().expect("plugged"));
     world.unplug(0).expect("the inner one");
     assert!(world.flights.is_empty());
     world.unplug(0).expect("the outer one");

@@ -164,7 +164,7 @@ impl Ledger {
         self.update_ready(now);
     }
 
-    /// Whether it has to wait for somebody who is not one of `sharers`.
+    /// Whether it has to wait for a request that is not one of `sharers`.
     pub fn is_blocked(&self, number: usize, sharers: Set) -> bool {
         self.entries[number].blockers & self.in_flight & !sharers != 0
     }
@@ -251,7 +251,7 @@ impl Ledger {
             }
             Err(libc::EIO) if self.passes_end(scenario, number) && !entry.touched => Ok(()),
             Ok(()) if self.is_told_nonsense(scenario, number) => {
-                Err(format!("request {number} takes a length that nobody can have"))
+                Err(format!("request {number} takes a length that no request can have left"))
             }
             Ok(()) if mended => Ok(()),
             Ok(()) if !entry.errors.is_empty() => Err(format!(

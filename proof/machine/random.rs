@@ -62,7 +62,7 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
         world.thread = rng.index(THREADS);
     }
     if flights == 0 && !submit {
-        return world.unplug_somebody();
+        return world.unplug_one();
     }
     if scenario.plug_percent > 0 && handle_plugs(world, scenario, rng)? {
         return Ok(true);

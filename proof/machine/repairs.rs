@@ -1,9 +1,9 @@
 //! Storage that begins to refuse its alignment: random schedules against a small model of bytes of
 //! their own, since the rules of `world.rs` follow from limits that do not change.
 //!
-//! What must hold: each request completes once, and without an error; a byte that nobody writes
-//! keeps its value; a byte that is read, or left in the end, was put there by a write that nobody
-//! may have come after; no I/O is misaligned by the queue's own limits; nothing is at the storage
+//! What must hold: each request completes once, and without an error; a byte that no request writes
+//! keeps its value; a byte that is read, or left in the end, was put there by a write that no
+//! other write has replaced; no I/O is misaligned by the queue's own limits; nothing is at the storage
 //! while a probe runs; and there are no more repairs than there may be.
 
 use std::cell::RefCell;
@@ -248,7 +248,7 @@ impl Bed {
         holds
     }
 
-    /// Whether `label` is what byte `offset` may hold for somebody who looked from `since` to
+    /// Whether `label` is what byte `offset` may hold for a request that looked from `since` to
     /// `until`.
     fn is_plausible(&self, label: Label, offset: u64, since: u64, until: u64) -> bool {
         let writes = |sent: &&Sent| {
@@ -288,7 +288,7 @@ impl Bed {
 
     /// Everything is over. How many repairs there were in all.
     pub(super) fn conclude(&mut self) -> u64 {
-        assert!(self.sent.iter().all(|sent| sent.completed.is_some()), "somebody waits for ever");
+        assert!(self.sent.iter().all(|sent| sent.completed.is_some()), "a request waits for ever");
         assert_eq!(self.memory.borrow().taken_count(), 0, "scratch is missing");
         assert!(is_idle(&self.machine));
         for (offset, &label) in self.disk.iter().enumerate() {

@@ -168,7 +168,7 @@ fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
 }
 
 #[test]
-fn an_answer_that_nobody_waits_for_changes_nothing() {
+fn an_answer_that_was_not_asked_for_changes_nothing() {
     let mut bed = Bed::new(1, &config(), 0);
     assert_eq!(bed.machine.repaired(ProbeOutcome::NothingHelps), None);
     bed.machine.take_actions(&mut bed.actions);

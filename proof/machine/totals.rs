@@ -180,7 +180,7 @@ pub fn check_stats(
                 let moves = matches!(plan.op, Op::Read | Op::Write) && ok;
                 bytes[kind(plan.op)] += if moves { plan.bytes } else { 0 };
                 failed += u64::from(!ok);
-                // What was taken back is nobody's error.
+                // What was taken back is no error of the storage.
                 let cancelled = ledger.entries[number].result == Some(Err(libc::ECANCELED));
                 errors += u64::from(!ok && !cancelled);
             }

@@ -50,9 +50,9 @@ pub struct World<'a, S> {
     pub thread: usize,
     /// By queue and thread: how many plugs are open, and whom they hold back.
     pub(super) plugs: Vec<[u32; THREADS]>,
-    pub(super) held: Vec<[Vec<usize>; THREADS]>,
+    pub(super) plugged: Vec<[Vec<usize>; THREADS]>,
     pub(super) batches: u64,
-    /// Entered in this step, after everybody else had started.
+    /// Entered in this step, after all others had started.
     pub(super) latecomer: Option<usize>,
     pub(super) rng: Rng,
     pub(super) now: u64,
@@ -95,7 +95,7 @@ impl<'a, S: Subject> World<'a, S> {
             actions: Vec::new(),
             thread: 0,
             plugs: vec![[0; THREADS]; scenario.config.len()],
-            held: vec![Default::default(); scenario.config.len()],
+            plugged: vec![Default::default(); scenario.config.len()],
             batches: 0,
             latecomer: None,
             rng: Rng::new(scenario.seed ^ 2),
@@ -184,10 +184,10 @@ impl<'a, S: Subject> World<'a, S> {
             return Err(format!("{taken} pieces of scratch were not given back"));
         }
         if !self.memory.borrow().zeros_are_intact() {
-            return Err("somebody has written to the zeros".into());
+            return Err("something has written to the zeros".into());
         }
         model::check_disk(self.scenario, &self.ledger, &self.disk)?;
-        if self.held.iter().flatten().any(|held| !held.is_empty()) {
+        if self.plugged.iter().flatten().any(|plugged| !plugged.is_empty()) {
             return Err("the schedule leaves requests held back".into());
         }
         self.counts.denied += u64::from(self.memory.borrow().denied);

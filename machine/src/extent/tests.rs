@@ -36,7 +36,7 @@ fn the_last_block_of_all_queues_begins_at_one_place_whatever_their_own_blocks() 
     let mut two = [config(512, 4096), config(4096, 4096)];
     follow(two.iter_mut(), 13824);
     assert_eq!(two.map(|its| its.last_block), [12288; 2]);
-    // Whose storage has whole blocks has no such lane.
+    // A queue whose storage has whole blocks has no such lane.
     let mut padded = [config(512, 0)];
     follow(padded.iter_mut(), 1000);
     assert_eq!(padded[0].last_block, 1);

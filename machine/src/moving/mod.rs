@@ -22,8 +22,8 @@ const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
 /// Results in a row that bring an I/O no further: a storage that is only interrupted, or short by
 /// less than a block, is asked again; one that does nothing else is broken.
 const STALLS_MAX: u32 = 100;
-/// Those among them, in a row, that move not one byte. Whoever carries the I/O out has looked by
-/// then whether the storage ends there.
+/// Those among them, in a row, that move not one byte. The engine has looked by then whether the
+/// storage ends there.
 const EMPTY_MAX: u32 = 8;
 
 pub struct Mover<'a, Q, T, S> {

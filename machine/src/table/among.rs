@@ -1,6 +1,7 @@
-//! The kinds of conflict. Each has a tracker of its own: `isolation.rs` says who is in which.
+//! The kinds of conflict. Each has a tracker of its own: `isolation.rs` says which requests are in
+//! which.
 
-/// Among whom a request is tracked, and may have to wait.
+/// The requests among which one is tracked, and may have to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Among {
     /// Requests that change bytes. A write of a part of a block keeps other writes out.

@@ -32,7 +32,7 @@ pub struct Entry<T> {
     pub queue: QueueId,
     pub request: Request<T>,
     pub phase: Phase,
-    /// Among whom it is tracked, and among whom of these it waits: see `isolation.rs`.
+    /// The trackers that it is in, and those of them in which it waits: see `isolation.rs`.
     pub tracked: AmongSet,
     pub waits_among: AmongSet,
     /// It is tracked among the barriers as one that keeps readers out.
@@ -66,7 +66,7 @@ pub struct Entry<T> {
     pub begun: bool,
     /// Phase::Member: the request that moves its bytes.
     pub leader: Slot,
-    /// Its owner has taken it back.
+    /// Its owner has taken the request back.
     pub cancelled: bool,
     pub error: Option<i32>,
 }

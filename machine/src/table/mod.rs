@@ -231,7 +231,7 @@ fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>)
     let Request { op, bytes, .. } = entry.request;
     let bytes = bytes + entry.filled;
     if result.is_err() {
-        // Who takes a request back knows of it. (Storage may say ECANCELED, too.)
+        // What its owner has taken back is no error. (Storage may say ECANCELED, too.)
         stats.errors += u64::from(!entry.cancelled);
         return;
     }

@@ -16,7 +16,7 @@ pub struct Queue<Q> {
     pub places: usize,
     /// Requests that conflict with nothing and want a place, in order.
     pub queued: VecDeque<Slot>,
-    /// Who is plugged, each with what is held back; see `batch.rs`.
+    /// The plugs that are open, each with what it holds back; see `batch.rs`.
     pub plugs: Vec<Plug>,
     /// Kept to spare an allocation: the list of the next plug.
     pub spare_plugged: Vec<Slot>,
