@@ -21,10 +21,10 @@ const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
 /// Results in a row that bring an I/O no further: a storage that is only interrupted, or short by
 /// less than a block, is asked again; one that does nothing else is broken.
-const STALLS_MAX: u32 = 100;
+const STALLS_MAX: u8 = 100;
 /// Those among them, in a row, that move not one byte. The engine has looked by then whether the
 /// storage ends there.
-const EMPTY_MAX: u32 = 8;
+const EMPTY_MAX: u8 = 8;
 
 pub struct Mover<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
@@ -131,6 +131,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     }
 
     /// One I/O less at the storage; its first failure is the request's.
+    #[inline]
     pub fn part_done(&mut self, io: &Io, error: Option<i32>) {
         let entry = self.table.entries[io.id.slot.index()].as_mut().expect("a request in flight");
         entry.outstanding -= 1;

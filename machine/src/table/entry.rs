@@ -53,9 +53,9 @@ pub struct Entry<T> {
     pub parts: SmallVec<[(u32, Scratch); 2]>,
     pub parts_issued: u32,
     /// Results in a row that moved nothing, though they were not failures.
-    pub stalls: u32,
+    pub stalls: u8,
     /// Those among them, in a row, that moved not one byte.
-    pub empties: u32,
+    pub empties: u8,
     /// At least one guest byte was copied.
     pub bounced: bool,
     /// Phase::Changing: what is left to be done.

@@ -167,6 +167,7 @@ impl<Q, T, S> Table<Q, T, S> {
     }
 
     /// The request is over and in no tracker: its result goes to its owner, its slot is free.
+    #[inline]
     pub fn complete(&mut self, slot: Slot) {
         self.free.push(slot);
         let place = &mut self.entries[slot.index()];
@@ -209,6 +210,7 @@ impl<Q: Clone, T, S: ScratchPool> Table<Q, T, S> {
     }
 
     /// Asks for an I/O that counts as outstanding already.
+    #[inline]
     pub fn reissue(&mut self, queue: QueueId, io: Io) {
         let queue = self.queue(queue);
         match io.op {
