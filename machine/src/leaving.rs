@@ -63,6 +63,7 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
 
     /// One request leaves. If it is a leader its members leave right after it: they may be among
     /// those that it sets free.
+    #[inline(always)]
     fn leave(&mut self, slot: Slot) {
         self.leave_trackers(slot);
         self.table.complete(slot);

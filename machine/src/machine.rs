@@ -345,7 +345,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     // ----- I/O that is over -----
 
     /// One I/O less at the storage; its first failure is the request's.
-    #[inline]
+    #[inline(always)]
     fn part_done(&mut self, io: &Io, error: Option<i32>) {
         self.mover().part_done(io, error);
         match io.op {

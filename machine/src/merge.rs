@@ -59,6 +59,7 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
     }
 
     /// The write of this queue to a part of this block that waits only for `last`.
+    #[inline(always)]
     fn next_to(&self, last: Slot, queue: QueueId, block: u64) -> Option<Slot> {
         self.writes.waiting_only_for(last).find(|&slot| {
             let other = self.table.known(slot);

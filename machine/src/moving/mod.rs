@@ -131,7 +131,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     }
 
     /// One I/O less at the storage; its first failure is the request's.
-    #[inline]
+    #[inline(always)]
     pub fn part_done(&mut self, io: &Io, error: Option<i32>) {
         let entry = self.table.entries[io.id.slot.index()].as_mut().expect("a request in flight");
         entry.outstanding -= 1;
