@@ -221,6 +221,7 @@ impl<'a, S: Subject> World<'a, S> {
             let entry = &mut self.ledger.entries[number];
             entry.outstanding -= 1;
             entry.outstanding_zeroes -= u32::from(flight.io.op == Op::WriteZeroes);
+            entry.asks_again |= refused && flight.io.op == Op::WriteZeroes;
             entry.wrote |= !refused && matches!(flight.io.op, Op::Write | Op::WriteZeroes);
             match outcome {
                 _ if refused => {}
