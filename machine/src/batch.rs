@@ -23,6 +23,7 @@ use crate::{QueueId, ScratchPool};
 #[derive(Debug, Default)]
 pub struct ReadLeaders(HashMap<u64, Slot>);
 
+/// Enters batches.
 pub struct Batching<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     pub isolation: &'a mut Isolation,

@@ -14,6 +14,7 @@ use crate::leaving::Leaving;
 use crate::table::{slot_of, Entry, Phase, Step, Table};
 use crate::{QueueId, RequestId, ScratchPool};
 
+/// Takes requests back, and sees all that they may be in.
 pub struct Cancelling<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     pub isolation: &'a mut Isolation,

@@ -12,6 +12,7 @@ use crate::writing::Writing;
 use crate::zeroes::{UnsupportedOps, Zeroing};
 use crate::ScratchPool;
 
+/// Carries out steps. It enters and frees no request, so it only looks at the isolation.
 pub struct Changing<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     pub isolation: &'a Isolation,

@@ -9,6 +9,7 @@ use crate::table::{discarded, Among, Entry, Phase, Table};
 use crate::tracker::{Access, Claim, Entered};
 use crate::QueueConfig;
 
+/// Enters requests, and sees all that decides about them.
 pub struct Entering<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     pub isolation: &'a mut Isolation,

@@ -27,6 +27,7 @@ use crate::io::Slot;
 use crate::table::{Among, AmongSet, Phase, Table};
 use crate::tracker::Tracker;
 
+/// The three trackers.
 #[derive(Debug, Default)]
 pub struct Isolation {
     trackers: [Tracker; Among::ALL.len()],

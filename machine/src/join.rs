@@ -13,6 +13,7 @@ use crate::{Action, ScratchPool};
 /// that the storage is busy with one while another comes or goes (docs/PERFORMANCE.md).
 const JOINED_BYTES_MAX: u64 = 8 << 10;
 
+/// Joins I/Os that are among the actions.
 pub struct Joining<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
 }

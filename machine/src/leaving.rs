@@ -9,6 +9,7 @@ use crate::merge::Merger;
 use crate::table::{Among, AmongSet, Table};
 use crate::ScratchPool;
 
+/// Takes requests out, and sees all that they are in.
 pub struct Leaving<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     pub isolation: &'a mut Isolation,

@@ -28,6 +28,7 @@ use crate::{QueueConfig, QueueId, ScratchPool};
 /// Most requests that join one leader.
 pub const MEMBERS_MAX: usize = 255;
 
+/// Brings requests together, and sees which writes wait for which.
 pub struct Merger<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     /// Which writes wait for which.

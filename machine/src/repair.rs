@@ -85,6 +85,7 @@ impl QueueConfig {
     }
 }
 
+/// Repairs, and so sees everything that requests may be in.
 pub struct Repairing<'a, Q, T, S> {
     pub repair: &'a mut Repair,
     pub table: &'a mut Table<Q, T, S>,

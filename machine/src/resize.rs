@@ -31,6 +31,7 @@ use crate::splice::drop_front;
 use crate::table::{Change, Phase, Step, Table, Zeroes};
 use crate::ScratchPool;
 
+/// Changes the length.
 pub struct Resize<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     pub extent: &'a mut Extent,

@@ -9,6 +9,7 @@ use crate::table::{Phase, Table};
 use crate::tracker::Tracker;
 use crate::ScratchPool;
 
+/// Starts writes, and sees which others wait for them.
 pub struct Writing<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
     /// Which writes wait for which.

@@ -114,6 +114,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
         self.unsupported.way(flags.may_unmap, flags.no_fallback)
     }
 
+    /// The storage cannot zero, and NO_FALLBACK says that nothing is to be written instead.
     fn is_hopeless(&mut self, slot: Slot, zeroes: &Zeroes) -> bool {
         zeroes.way == Way::Write
             && !zeroes.written
@@ -123,7 +124,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
     /// Whole blocks. Over: all of them are zeros, and the edges are on their way.
     fn zero_middle(&mut self, slot: Slot, zeroes: &mut Zeroes) -> Progress {
         let (start, end) = zeroes.middle(self.table.config_of(slot));
-        // What was refused in the meantime is not asked again, by this request neither.
+        // What the storage cannot do, as it has said in the meantime, it is not asked for again.
         zeroes.way = self.way_of(slot, zeroes);
         zeroes.taken |= zeroes.position > start && self.table.entry(slot).outstanding == 0;
         if zeroes.position < end && self.is_hopeless(slot, zeroes) {

@@ -11,6 +11,7 @@ use crate::splice::{round_down, Layout};
 use crate::table::Table;
 use crate::ScratchPool;
 
+/// Reads edges: it sees the table alone.
 pub struct Edges<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
 }

@@ -26,6 +26,7 @@ const STALLS_MAX: u8 = 100;
 /// storage ends there.
 const EMPTY_MAX: u8 = 8;
 
+/// Moves bytes: it sees the table alone.
 pub struct Mover<'a, Q, T, S> {
     pub table: &'a mut Table<Q, T, S>,
 }

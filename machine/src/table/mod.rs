@@ -183,7 +183,7 @@ impl<Q, T, S> Table<Q, T, S> {
         self.actions.push(Action::Complete(completion(entry, result)));
     }
 
-    /// Hands every request back with EIO, in no order and without looking at what it holds.
+    /// Hands every request back with EIO, whatever it is doing and holds.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
         let entries = std::mem::take(&mut self.entries).into_iter().flatten();
         let failed = entries.map(|entry| completion(entry, Err(libc::EIO))).collect();
