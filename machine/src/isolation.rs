@@ -14,12 +14,12 @@
 //! since a plain read that runs beside a write with a guest block would otherwise have to be
 //! entered as one that waits for it.
 //!
-//! Example, with blocks of 512 and a guest block of 4096. A write G of [0, 512) with the guest block
-//! is tracked among the writes, shared [0, 512), and among the guests, exclusive [0, 4096). A plain
-//! read R of [0, 4096) is tracked nowhere, and runs beside G. A read H of [512, 1024) with the guest
-//! block waits for G among the guests. Now comes a SERIALISING write B of [0, 512): R and H are
-//! entered among the barriers, shared over their ranges; B waits for R there, and for G among the
-//! writes. A plain read that comes after B is entered among the barriers, too, and waits for B.
+//! Example, with blocks of 512 and a guest block of 4096. A write G of [0, 512) with the guest
+//! block is tracked among the writes, shared [0, 512), and among the guests, exclusive [0, 4096). A
+//! plain read R of [0, 4096) is tracked nowhere, and runs beside G. A read H of [512, 1024) with
+//! the guest block waits for G among the guests. Now comes a SERIALISING write B of [0, 512): R and
+//! H are entered among the barriers, shared over their ranges; B waits for R there, and for G among
+//! the writes. A plain read that comes after B is entered among the barriers, too, and waits for B.
 //!
 //! NO_WAIT asks first: a request that would have to wait is never entered.
 

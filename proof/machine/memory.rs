@@ -16,7 +16,7 @@ pub type Label = u32;
 /// Where addresses begin. A multiple of every alignment.
 pub const BASE: usize = 1 << 20;
 
-/// What no request has written: gaps, fresh and returned scratch, buffers of reads and of broken I/O.
+/// What no request has written: gaps, fresh and returned scratch, buffers of reads and broken I/O.
 pub const POISON: Label = 0xffff_0000;
 
 /// A byte that was made zero.

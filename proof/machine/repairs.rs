@@ -2,8 +2,8 @@
 //! their own, since the rules of `world.rs` follow from limits that do not change.
 //!
 //! What must hold: each request completes once, and without an error; a byte that no request writes
-//! keeps its value; a byte that is read, or left in the end, was put there by a write that no
-//! other write has replaced; no I/O is misaligned by the queue's own limits; nothing is at the storage
+//! keeps its value; a byte that is read, or left in the end, was put there by a write that no other
+//! write has replaced; no I/O is misaligned by the queue's own limits; nothing is at the storage
 //! while a probe runs; and there are no more repairs than there may be.
 
 use std::cell::RefCell;
