@@ -86,8 +86,8 @@ impl<S: Subject> World<'_, S> {
         let truncates =
             |&plugged: &usize| matches!(self.scenario.plans[plugged].op, Op::Truncate | Op::Length);
         if plan.asks.no_wait || self.plugged[queue].iter().flatten().any(truncates) {
-            // Some of those that are plugged may be over before it enters: it need not wait then, or
-            // finds another length.
+            // Some of those that are plugged may be over before it enters: it need not wait then,
+            // or finds another length.
             self.submit_all_plugged(queue)?;
         }
         self.announce("submit at once");

@@ -1,5 +1,5 @@
-//! The reference machine's requests that end before they start: NO_WAIT, and cancels; with the flaws
-//! that these can have.
+//! The reference machine's requests that end before they start: NO_WAIT, and cancels; with the
+//! flaws that these can have.
 
 use super::flaws::Flaw;
 use super::reference::{Entry, Reference};

@@ -120,8 +120,8 @@ impl<S: Subject> World<'_, S> {
         Ok(line)
     }
 
-    /// Somebody whom one of `line` waited for, for the sake of a guest block, has just ended without
-    /// any I/O: perhaps after the line was formed, so it may have become shorter.
+    /// A request that one of `line` waited for, for the sake of a guest block, has just ended
+    /// without any I/O: perhaps after the line was formed, so the line may have become shorter.
     fn is_loose(&self, line: Set) -> bool {
         let silent = |&number: &usize| !self.ledger.entries[number].touched;
         let gone = self.gone.iter().copied().filter(silent).fold(0, |set, n| set | bit(n));

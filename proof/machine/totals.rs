@@ -23,7 +23,8 @@ pub struct Counts {
     pub interrupts: u64,
     /// Scratch that the pool did not give.
     pub denied: u64,
-    /// Requests that were taken back; those of them that were with all others; cancels that were refused; requests that would not wait.
+    /// Requests that were taken back; those of them that were with all others; cancels that were
+    /// refused; requests that would not wait.
     pub cancelled: u64,
     pub cancelled_together: u64,
     pub cancels_refused: u64,
