@@ -131,21 +131,22 @@ impl Load {
             segments: smallvec![memory],
             token: (),
         };
-        self.machine.submit(self.queue, 0, request, &mut self.actions);
+        self.machine.submit(self.queue, 0, request);
         let complete = self.carry_out();
         assert!(!complete, "a write of bytes is not complete before its I/O");
     }
 
-    /// True: it completed its request.
+    /// Whether it completed its request.
     fn end_one_io(&mut self) -> bool {
         let io = self.ios.pop_front().expect("requests in flight have I/O at the storage");
         let bytes = io.bytes;
-        self.machine.io_done(io, Ok(bytes), &mut self.actions);
+        self.machine.io_done(io, Ok(bytes));
         self.carry_out()
     }
 
     fn carry_out(&mut self) -> bool {
         let mut complete = false;
+        self.machine.take_actions(&mut self.actions);
         for action in self.actions.drain(..) {
             match action {
                 Action::Io((), io) => self.ios.push_back(io),

@@ -1,133 +1,86 @@
 //! Batches: what is submitted between `plug` and `unplug` is held back and then enters at once, so
 //! that requests of one block find each other before the first of them starts.
 //!
-//! Whoever plugs has a key, and a plug holds back what comes with the same key. The machine knows
-//! nothing of threads; its caller has a key for each of them.
+//! A plug has a key, and holds back what is submitted with the same key. The machine knows nothing
+//! of threads; its caller has a key for each thread.
+//!
+//! Example, with blocks of 4096: a batch of reads of [0, 512), [4096, 4608) and [512, 1024). The
+//! third is a member of the first before any of them enters, so two I/Os go out, not three.
 
-use std::cmp::Reverse;
+use std::collections::HashMap;
 
-use super::entry::Phase;
-use super::machine::Machine;
-use super::merge::{partial_block, MEMBERS_MAX};
-use super::{Action, PlugKey, QueueId, ScratchPool};
-use crate::io::Op;
+use crate::entering::Entering;
+use crate::extent::Extent;
+use crate::io::{Op, Slot};
+use crate::isolation::Isolation;
+use crate::leaving::Leaving;
+use crate::merge::{partial_block, MEMBERS_MAX};
+use crate::table::{Phase, Table};
+use crate::{QueueId, ScratchPool};
 
-/// What one key holds back in one queue.
-#[derive(Debug)]
-pub(super) struct Plug {
-    pub(super) key: PlugKey,
-    /// How many `plug`s are open; at least 1.
-    depth: u32,
-    /// In order of submission.
-    pub(super) held: Vec<u32>,
+/// The first read of each block, while a batch is looked through. Empty else: it is kept to spare
+/// allocations.
+#[derive(Debug, Default)]
+pub struct ReadLeaders(HashMap<u64, Slot>);
+
+/// Enters batches.
+pub struct Batching<'a, Q, T, S> {
+    pub table: &'a mut Table<Q, T, S>,
+    pub isolation: &'a mut Isolation,
+    pub extent: &'a mut Extent,
+    pub leaders: &'a mut ReadLeaders,
 }
 
-impl<Q> super::machine::Queue<Q> {
-    /// As a rule nobody is plugged, and hardly ever more than a few are.
-    pub(super) fn plug_of(&mut self, key: PlugKey) -> Option<&mut Plug> {
-        self.plugs.iter_mut().find(|plug| plug.key == key)
-    }
-}
-
-impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    /// Holds back what is submitted with this key from here on; nests.
-    pub fn plug(&mut self, queue: QueueId, key: PlugKey) {
-        let home = self.queue(queue);
-        match home.plug_of(key) {
-            Some(plug) => plug.depth += 1,
-            None => {
-                let held = std::mem::take(&mut home.spare_held);
-                home.plugs.push(Plug { key, depth: 1, held });
+impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
+    /// What was plugged enters; nothing of it starts yet.
+    pub fn enter(&mut self, batch: &[Slot]) {
+        self.share_reads(batch);
+        for &slot in batch {
+            if self.table.known(slot).phase == Phase::Plugged {
+                let Batching { table, isolation, extent, .. } = self;
+                Leaving { table, isolation, extent }.admit_or_refuse(slot);
             }
         }
     }
 
-    /// The counterpart of `plug`: the outermost one submits what was held, as one batch. Without
-    /// a `plug` it does nothing.
-    pub fn unplug(&mut self, queue: QueueId, key: PlugKey, actions: &mut Vec<Action<Q, T>>) {
-        let home = self.queue(queue);
-        let Some(at) = home.plugs.iter().position(|plug| plug.key == key) else { return };
-        home.plugs[at].depth -= 1;
-        if home.plugs[at].depth == 0 {
-            let held = home.plugs.swap_remove(at).held;
-            self.submit_batch(queue, held, actions);
-        }
-    }
-
-    /// Submits what the key holds back so far; its plugs stay.
-    pub fn submit_held(&mut self, queue: QueueId, key: PlugKey, actions: &mut Vec<Action<Q, T>>) {
-        let home = self.queue(queue);
-        let spare = std::mem::take(&mut home.spare_held);
-        match home.plug_of(key) {
-            Some(plug) if !plug.held.is_empty() => {
-                let held = std::mem::replace(&mut plug.held, spare);
-                self.submit_batch(queue, held, actions);
-            }
-            _ => home.spare_held = spare,
-        }
-    }
-
-    /// Submits what all keys hold back so far, as one batch, in order of submission.
-    pub fn submit_all_held(&mut self, queue: QueueId, actions: &mut Vec<Action<Q, T>>) {
-        let plugs = &mut self.queue(queue).plugs;
-        let mut held: Vec<u32> = plugs.iter_mut().flat_map(|plug| plug.held.drain(..)).collect();
-        held.sort_by_cached_key(|&slot| Reverse(self.age(self.known(slot).id)));
-        self.submit_batch(queue, held, actions);
-    }
-
-    fn submit_batch(
-        &mut self,
-        queue: QueueId,
-        mut held: Vec<u32>,
-        actions: &mut Vec<Action<Q, T>>,
-    ) {
-        if held.is_empty() {
-            self.queue(queue).spare_held = held;
-            return;
-        }
-        self.share_reads(&held);
-        for &slot in &held {
-            if self.entry(slot).phase == Phase::Held {
-                self.admit(slot, actions);
-            }
-        }
-        let first = actions.len();
-        self.run(actions);
-        self.join(first, actions);
+    /// All of it has started that could; the list is kept for the next plug.
+    pub fn end(&mut self, queue: QueueId, mut batch: Vec<Slot>) {
         // Those that a leader of this batch took in did not wait.
-        let waits = |&slot: &u32| {
-            let entry = self.entries[slot as usize].as_ref();
-            entry.is_some_and(|entry| entry.phase == Phase::Waiting)
-        };
-        let waits = held.iter().filter(|&slot| waits(slot)).count() as u64;
-        let home = self.queue(queue);
+        let waits =
+            |slot: &&Slot| self.table.get(**slot).is_some_and(|it| it.phase == Phase::Waiting);
+        let waits = batch.iter().filter(waits).count() as u64;
+        let home = self.table.queue(queue);
         home.stats.waits += waits;
-        held.clear();
-        home.spare_held = held;
+        batch.clear();
+        home.spare_plugged = batch;
+    }
+
+    fn entering(&mut self) -> Entering<'_, Q, T, S> {
+        Entering { table: self.table, isolation: self.isolation, extent: self.extent }
     }
 
     /// Lets the reads of a batch share I/O: those in one block follow the first of them.
     /// Not around a request that keeps readers out: one that comes after it must not go first.
-    fn share_reads(&mut self, batch: &[u32]) {
-        if self.keeps_readers_out(batch) {
+    fn share_reads(&mut self, batch: &[Slot]) {
+        if self.entering().keeps_readers_out(batch) {
             return;
         }
         for &slot in batch {
-            let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
-            let config = &self.queues[entry.queue as usize].as_ref().expect("open").config;
+            let entry = self.table.known(slot);
+            let config = self.table.config_of(slot);
             let whole = entry.end() <= self.extent.floor;
             if entry.request.op != Op::Read || entry.request.guest_block > 0 || !whole {
                 continue;
             }
             let Some(block) = partial_block(entry, config) else { continue };
-            let leader = *self.read_leaders.entry(block).or_insert(slot);
-            let joins = leader != slot && self.entry(leader).members.len() < MEMBERS_MAX;
+            let leader = *self.leaders.0.entry(block).or_insert(slot);
+            let joins = leader != slot && self.table.entry(leader).members.len() < MEMBERS_MAX;
             if joins {
-                let member = self.entry(slot);
+                let member = self.table.entry(slot);
                 (member.phase, member.leader) = (Phase::Member, leader);
-                self.entry(leader).members.push(slot);
+                self.table.entry(leader).members.push(slot);
             }
         }
-        self.read_leaders.clear();
+        self.leaders.0.clear();
     }
 }

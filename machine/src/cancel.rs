@@ -1,62 +1,70 @@
-//! Requests that end before they have started: taken back by their owner, or refused because they
-//! would have had to wait. Nothing of them has been read or written, and what the others wait for
-//! is what it would be had they never come.
+//! Requests that end before they have started, taken back by their owner. Nothing of them has been
+//! read or written, and what the others wait for is what it would be had they never come.
+//!
+//! Example, with blocks of 4096. A write A of [0, 512) reads its block. B, [512, 1024), is its
+//! member, C, [0, 8192), waits for B. B is cancelled: A goes on without it, and C waits for A. A
+//! cannot be cancelled (EBUSY): its I/O is at the storage, though nothing is written yet.
 
 use std::cmp::Reverse;
 
-use super::change::Step;
-use super::entering::slot_of;
-use super::entry::{Entry, Phase};
-use super::machine::Machine;
-use super::{Action, QueueId, RequestId, ScratchPool};
-use crate::io::Op;
+use crate::extent::Extent;
+use crate::io::{Op, Slot};
+use crate::isolation::Isolation;
+use crate::leaving::Leaving;
+use crate::table::{slot_of, Entry, Phase, Step, Table};
+use crate::{QueueId, RequestId, ScratchPool};
 
-impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
-    /// EBUSY: it is at the storage, and comes to its end; that may be ECANCELED, too, for a zero
-    /// write or a discard that has a long way to go. ENOENT: no such request of this queue, or its result is
-    /// decided.
-    pub fn cancel(
-        &mut self,
-        queue: QueueId,
-        id: RequestId,
-        actions: &mut Vec<Action<Q, T>>,
-    ) -> Result<(), i32> {
+/// Takes requests back, and sees all that they may be in.
+pub struct Cancelling<'a, Q, T, S> {
+    pub table: &'a mut Table<Q, T, S>,
+    pub isolation: &'a mut Isolation,
+    pub extent: &'a mut Extent,
+}
+
+/// How far away from the storage a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Nothing of it has reached the storage: it can be taken back.
+    Here,
+    AtStorage,
+}
+
+impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
+    /// As `Machine::cancel`.
+    pub fn cancel(&mut self, queue: QueueId, id: RequestId) -> Result<(), i32> {
         let slot = slot_of(id);
-        let entry = self.entries.get(slot as usize).and_then(Option::as_ref);
-        let entry = entry.filter(|entry| entry.id == id && entry.queue == queue);
+        let entry = self.table.get(slot).filter(|entry| entry.id == id && entry.queue == queue);
         let entry = entry.ok_or(libc::ENOENT)?;
-        if !self.may_leave(entry) {
+        if self.reach(entry) == Reach::AtStorage {
             self.stop_asking(slot);
             return Err(libc::EBUSY);
         }
         let leader = entry.leader;
         match entry.phase {
-            Phase::Held => {
-                let plugs = &mut self.queue(queue).plugs;
-                plugs.iter_mut().for_each(|plug| plug.held.retain(|&held| held != slot));
+            Phase::Plugged => {
+                let plugs = &mut self.table.queue(queue).plugs;
+                plugs.iter_mut().for_each(|plug| plug.plugged.retain(|&other| other != slot));
             }
-            Phase::Waiting => self.waiting -= 1,
+            Phase::Waiting => self.table.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
             Phase::Member => self.leave_leader(slot, leader),
-            Phase::Edges | Phase::Moving | Phase::Changing => unreachable!("it may leave"),
+            Phase::Edges | Phase::Moving | Phase::Changing => unreachable!("it is at the storage"),
         }
         self.withdraw(&[slot]);
-        self.entry(slot).cancelled = true;
-        self.end_unstarted(slot, libc::ECANCELED, actions);
-        self.run(actions);
+        self.table.entry(slot).cancelled = true;
+        self.leaving().end_unstarted(slot, libc::ECANCELED);
         Ok(())
     }
 
     /// A zero write or a discard that has a long way to go ends as soon as what it has asked of the
     /// storage already is over.
-    fn stop_asking(&mut self, slot: u32) {
-        let Entry { begun, phase, .. } = *self.known(slot);
+    fn stop_asking(&mut self, slot: Slot) {
+        let Entry { begun, phase, .. } = *self.table.known(slot);
         if begun || phase != Phase::Changing {
             return;
         }
-        let config = self.config_of(slot).clone();
-        let entry = self.entry(slot);
+        let config = self.table.config_of(slot).clone();
+        let entry = self.table.entry(slot);
         let step = entry.change.as_ref().and_then(|change| change.steps.last());
         let left = match step {
             Some(Step::Zeroes(zeroes)) => zeroes.left_to_ask(&config),
@@ -69,66 +77,61 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
     }
 
-    /// As `cancel` for each request of the queue; how many are taken back. In one go, so that it
-    /// costs no more than in proportion to what is there.
-    pub fn cancel_all(&mut self, queue: QueueId, actions: &mut Vec<Action<Q, T>>) -> usize {
-        let mine = |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|it| it.queue == queue);
-        let all = (0..).zip(&self.entries).filter(|(_, entry)| mine(entry)).map(|(slot, _)| slot);
-        let (mut gone, stay): (Vec<u32>, Vec<u32>) =
-            all.partition(|&slot| self.may_leave(self.known(slot)));
+    /// As `Machine::cancel_all`.
+    pub fn cancel_all(&mut self, queue: QueueId) -> usize {
+        let mine = self.table.in_flight().filter(|(_, entry)| entry.queue == queue);
+        let (mut gone, stay): (Vec<Slot>, Vec<Slot>) = mine
+            .map(|(slot, _)| slot)
+            .partition(|&slot| self.reach(self.table.known(slot)) == Reach::Here);
         stay.iter().for_each(|&slot| self.stop_asking(slot));
         // In order of submission, as their callbacks will run.
-        gone.sort_by_cached_key(|&slot| Reverse(self.age(self.known(slot).id)));
-        // All of them are marked before any leaves: whoever leaves its leader looks whether that
-        // one stays.
-        gone.iter().for_each(|&slot| self.entry(slot).cancelled = true);
+        gone.sort_by_cached_key(|&slot| Reverse(self.table.age(self.table.known(slot).id)));
+        // All of them are marked before any leaves: a member that leaves looks whether its leader
+        // stays.
+        gone.iter().for_each(|&slot| self.table.entry(slot).cancelled = true);
+        let Table { queues, entries, .. } = &mut *self.table;
         let leaves = |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|it| it.cancelled);
-        let home = self.queues[queue as usize].as_mut().expect("an open queue");
-        home.plugs.iter_mut().for_each(|plug| plug.held.clear());
-        home.queued.retain(|&slot| !leaves(&self.entries[slot as usize]));
+        let home = queues[queue as usize].as_mut().expect("an open queue");
+        home.plugs.iter_mut().for_each(|plug| plug.plugged.clear());
+        home.queued.retain(|&slot| !leaves(&entries[slot.index()]));
         for &slot in &gone {
-            let Entry { phase, leader, .. } = *self.known(slot);
-            self.waiting -= usize::from(phase == Phase::Waiting);
-            if phase == Phase::Member && !self.known(leader).cancelled {
+            let Entry { phase, leader, .. } = *self.table.known(slot);
+            self.table.waiting -= usize::from(phase == Phase::Waiting);
+            if phase == Phase::Member && !self.table.known(leader).cancelled {
                 self.leave_leader(slot, leader);
             }
         }
         self.withdraw(&gone);
         for &slot in &gone {
-            self.entry(slot).members.clear();
-            self.end_unstarted(slot, libc::ECANCELED, actions);
+            self.table.entry(slot).members.clear();
+            self.leaving().end_unstarted(slot, libc::ECANCELED);
         }
-        self.run(actions);
         gone.len()
     }
 
-    /// Whether a request can be taken back: nothing of it has reached the storage.
-    fn may_leave(&self, entry: &Entry<T>) -> bool {
-        !entry.begun
-            && match entry.phase {
-                Phase::Held | Phase::Waiting | Phase::Queued => true,
+    /// Out of all trackers.
+    fn withdraw(&mut self, slots: &[Slot]) {
+        self.isolation.withdraw(self.table, slots);
+        self.extent.forget_untracked_truncates(self.table);
+    }
+
+    fn reach(&self, entry: &Entry<T>) -> Reach {
+        match entry.phase {
+            _ if entry.begun => Reach::AtStorage,
+            Phase::Plugged | Phase::Waiting | Phase::Queued => Reach::Here,
+            Phase::Member => match self.table.known(entry.leader).phase {
+                Phase::Moving => Reach::AtStorage,
                 // What it shares with its leader has not gone out.
-                Phase::Member => self.known(entry.leader).phase != Phase::Moving,
-                Phase::Edges | Phase::Moving | Phase::Changing => false,
-            }
-    }
-
-    /// Completes a request that is in no tracker and nobody's member.
-    pub(super) fn end_unstarted(&mut self, slot: u32, errno: i32, actions: &mut Vec<Action<Q, T>>) {
-        let entry = self.entry(slot);
-        debug_assert!(entry.outstanding == 0 && entry.members.is_empty() && entry.tracked == 0);
-        entry.error = Some(errno);
-        // It may have inherited one.
-        if let Some(images) = entry.images.take() {
-            self.scratch.give(images);
+                _ => Reach::Here,
+            },
+            Phase::Edges | Phase::Moving | Phase::Changing => Reach::AtStorage,
         }
-        self.leave(slot, actions);
     }
 
-    /// It wants no place any more. If reads share with it the next of them leads.
-    fn leave_line(&mut self, queue: QueueId, slot: u32) {
-        let mut members = std::mem::take(&mut self.entry(slot).members);
-        let queued = &mut self.queue(queue).queued;
+    /// A queued request wants no place any more. If reads share with it the next of them leads.
+    fn leave_line(&mut self, queue: QueueId, slot: Slot) {
+        let mut members = std::mem::take(&mut self.table.entry(slot).members);
+        let queued = &mut self.table.queue(queue).queued;
         let at = queued.iter().position(|&other| other == slot).expect("queued");
         if members.is_empty() {
             queued.remove(at);
@@ -136,23 +139,27 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let leader = members.remove(0);
         queued[at] = leader;
-        members.iter().for_each(|&member| self.entry(member).leader = leader);
-        let next = self.entry(leader);
+        members.iter().for_each(|&member| self.table.entry(member).leader = leader);
+        let next = self.table.entry(leader);
         next.phase = Phase::Queued;
         next.members = members;
     }
 
-    /// Its leader goes on without it.
-    fn leave_leader(&mut self, slot: u32, leader: u32) {
-        let leader = self.entry(leader);
+    /// The leader of a member goes on without it.
+    fn leave_leader(&mut self, slot: Slot, leader: Slot) {
+        let leader = self.table.entry(leader);
         leader.members.retain(|member| *member != slot);
         if leader.request.op == Op::Write {
             // What was counted when it joined: see `absorb_writes` and `begin_write`.
             let queue = leader.queue;
-            let stats = &mut self.queue(queue).stats;
+            let stats = &mut self.table.queue(queue).stats;
             stats.merged -= 1;
             stats.rmw -= 1;
             stats.rmw_reads_skipped -= 1;
         }
+    }
+
+    fn leaving(&mut self) -> Leaving<'_, Q, T, S> {
+        Leaving { table: self.table, isolation: self.isolation, extent: self.extent }
     }
 }

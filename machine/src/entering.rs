@@ -1,118 +1,199 @@
-//! How a request comes into the machine: it gets a slot and an id, then its place in the order of
-//! things, and, when it waits for nobody any more, one in the line for its queue's places.
+//! How a request gets its place in the order of things: what it claims among the others, and
+//! whether it has to wait for some of them. `isolation.rs` says who is kept apart from whom.
 
-use super::entry::{Entry, Phase};
-use super::isolation::{Claim, WRITES};
-use super::machine::Machine;
-use super::splice;
-use super::tracker::Access;
-use super::{Action, QueueConfig, QueueId, Request, RequestId, ScratchPool};
-use crate::io::Op;
+use crate::extent::Extent;
+use crate::io::{Op, Slot};
+use crate::isolation::Isolation;
+use crate::splice::round_down;
+use crate::table::{discarded, Among, Entry, Phase, Table};
+use crate::tracker::{Access, Claim, Entered};
+use crate::QueueConfig;
 
-/// An id is (sequence << SLOT_BITS) | slot: it leads to its request without a map. Sequences run
-/// from 1 to SEQUENCE_MAX and start over then, so an id has 63 bits and is never 0.
-const SLOT_BITS: u32 = 26;
-const SEQUENCE_MAX: u64 = (1 << (63 - SLOT_BITS)) - 1;
-
-/// Slots kept when nothing is in flight: what looks through all of them is not to pay for the
-/// largest crowd that there ever was.
-const SLOTS_KEPT_MAX: usize = 1024;
-
-/// Where the request with this id is, or was.
-pub(super) fn slot_of(id: RequestId) -> u32 {
-    (id & ((1 << SLOT_BITS) - 1)) as u32
+/// Enters requests, and sees all that decides about them.
+pub struct Entering<'a, Q, T, S> {
+    pub table: &'a mut Table<Q, T, S>,
+    pub isolation: &'a mut Isolation,
+    pub extent: &'a mut Extent,
 }
 
-impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    /// How many came after the request with this id.
-    pub(super) fn age(&self, id: RequestId) -> u64 {
-        (self.last_sequence + SEQUENCE_MAX - (id >> SLOT_BITS)) % SEQUENCE_MAX
-    }
+/// What became of a request that was to enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It waits for no other: it is in the line for its queue's places.
+    Queued,
+    Waits,
+    /// It would have to wait, and is NO_WAIT: it has claimed nothing.
+    Busy,
+}
 
-    pub(super) fn place(&mut self, queue: QueueId, request: Request<T>) -> u32 {
-        let stats = &mut self.queue(queue).stats;
-        stats.in_flight += 1;
-        match request.op {
-            Op::Read => stats.reads += 1,
-            Op::Write => stats.writes += 1,
-            Op::WriteZeroes => stats.write_zeroes += 1,
-            Op::Discard => stats.discards += 1,
-            Op::Truncate | Op::Length | Op::Fill => {}
-            Op::Flush => stats.flushes += 1,
-        }
-        if self.free.len() == self.entries.len() && self.entries.len() > SLOTS_KEPT_MAX {
-            (self.entries, self.free) = (Vec::new(), Vec::new());
-        }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            (self.entries.len() - 1) as u32
-        });
-        assert!(slot < 1 << SLOT_BITS, "no machine has so many requests in flight");
-        self.last_sequence = self.last_sequence % SEQUENCE_MAX + 1;
-        let id = self.last_sequence << SLOT_BITS | u64::from(slot);
-        self.entries[slot as usize] = Some(Entry::new(id, queue, request));
-        slot
-    }
-
-    /// Enters a request into the order of things; whether it has to wait for somebody.
-    pub(super) fn admit(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) -> bool {
+impl<Q, T, S> Entering<'_, Q, T, S> {
+    /// Enters a request into the order of things.
+    pub fn admit(&mut self, slot: Slot) -> Admission {
         if self.needs_isolation(slot) {
-            return self.admit_isolated(slot, actions);
+            return self.admit_isolated(slot);
         }
         if let Some(claim) = self.write_claim(slot) {
-            self.claim(slot, WRITES, claim);
+            self.claim(slot, Among::Writes, claim);
         }
         self.admitted(slot)
     }
 
-    /// It has claimed what it claims: it waits, or it may start. Whether it waits.
-    pub(super) fn admitted(&mut self, slot: u32) -> bool {
-        let entry = self.entry(slot);
-        if entry.waits_in == 0 {
-            self.enqueue(slot);
-            return false;
+    /// It has claimed what it claims: it waits, or it may start.
+    fn admitted(&mut self, slot: Slot) -> Admission {
+        let entry = self.table.entry(slot);
+        if entry.waits_among.is_empty() {
+            self.table.enqueue(slot);
+            return Admission::Queued;
         }
         entry.phase = Phase::Waiting;
-        self.waiting += 1;
-        true
+        self.table.waiting += 1;
+        Admission::Waits
     }
 
-    /// What a request claims among writes: its range if it is whole blocks, else, alone, all that
-    /// it may read and write back.
-    pub(super) fn write_claim(&self, slot: u32) -> Option<Claim> {
-        let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
+    /// Whether more than the tracker of writes decides about this request; the common request pays
+    /// for this question alone.
+    fn needs_isolation(&self, slot: Slot) -> bool {
+        let request = &self.table.known(slot).request;
+        self.isolation.excluding > 0
+            || request.guest_block > 0
+            || request.flags.serialising
+            || request.flags.no_wait
+            || self.extent.reshapes(self.table, slot).is_some()
+    }
+
+    /// Enters a request for which more is to be asked.
+    fn admit_isolated(&mut self, slot: Slot) -> Admission {
+        let excludes = self.excludes_readers(slot).is_some();
+        if excludes && self.isolation.excluding == 0 {
+            self.enter_reads(slot);
+        }
+        let claims = self.claims(slot);
+        if self.table.known(slot).request.flags.no_wait {
+            let busy = |&(among, claim): &(Among, Option<Claim>)| {
+                claim.is_some_and(|claim| self.isolation.among(among).conflicts(claim))
+            };
+            if claims.iter().any(busy) {
+                return Admission::Busy;
+            }
+        }
+        for (among, claim) in claims {
+            if let Some(claim) = claim {
+                self.claim(slot, among, claim);
+            }
+        }
+        if excludes {
+            self.isolation.excluding += 1;
+            self.table.entry(slot).excludes_readers = true;
+            self.extent.note_reshaping(self.table, slot);
+        }
+        self.admitted(slot)
+    }
+
+    /// Puts a request where those that come later can see it, behind those that came before.
+    fn claim(&mut self, slot: Slot, among: Among, claim: Claim) {
+        let entered = self.isolation.among_mut(among).insert(slot, claim);
+        let entry = self.table.entry(slot);
+        entry.tracked.insert(among);
+        if entered == Entered::Waits {
+            entry.waits_among.insert(among);
+        }
+    }
+
+    // ----- what a request claims -----
+
+    /// The range in which no read and no write runs beside this request, if it wants that.
+    /// Whatever this says of a request, `needs_isolation` must be true for it.
+    fn excludes_readers(&self, slot: Slot) -> Option<(u64, u64)> {
+        if let Some(range) = self.extent.reshapes(self.table, slot) {
+            return Some(range);
+        }
+        let request = &self.table.known(slot).request;
+        if !request.flags.serialising || request.bytes == 0 || request.op == Op::Flush {
+            return None;
+        }
+        let unit = self.table.config_of(slot).granule.max(request.guest_block);
+        Some(rounded(self.table.known(slot), unit))
+    }
+
+    fn claims(&self, slot: Slot) -> [(Among, Option<Claim>); 3] {
+        let entry = self.table.known(slot);
+        let request = &entry.request;
+        let end = entry.end() + entry.filled;
+        let reads = request.op == Op::Read && request.offset < end;
+        let alone = |(start, end)| Claim { start, end, access: Access::Exclusive };
+        let kept_out = self.excludes_readers(slot).map(alone);
+        let writes = kept_out.or_else(|| self.write_claim(slot));
+        let shared = Claim { start: request.offset, end, access: Access::Shared };
+        let reader = (reads && self.isolation.excluding > 0).then_some(shared);
+        let barriers = kept_out.or(reader);
+        let moves =
+            request.bytes > 0 && !matches!(request.op, Op::Flush | Op::Truncate | Op::Length);
+        let guests = (moves && request.guest_block > 0).then(|| {
+            let (start, end) = rounded(entry, request.guest_block);
+            let access = if reads { Access::Shared } else { Access::Exclusive };
+            Claim { start, end, access }
+        });
+        [(Among::Writes, writes), (Among::Guests, guests), (Among::Barriers, barriers)]
+    }
+
+    /// What a request claims among the writes: its range if it is whole blocks, else, alone, all
+    /// that it may read and write back.
+    fn write_claim(&self, slot: Slot) -> Option<Claim> {
+        let entry = self.table.known(slot);
         match entry.request.op {
             Op::Write if entry.request.bytes > 0 => {}
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change_claim(slot),
             _ => return None,
         }
-        let QueueConfig { granule, last_block, .. } = *self.config_of(slot);
+        let QueueConfig { granule, last_block, .. } = *self.table.config_of(slot);
         let (start, end) = (entry.request.offset, entry.end());
         let aligned = start.is_multiple_of(granule) && end.is_multiple_of(granule);
         if aligned && end <= last_block {
             return Some(Claim { start, end, access: Access::Shared });
         }
-        let (start, end) = (splice::round_down(start, granule), end.next_multiple_of(granule));
+        let (start, end) = rounded(entry, granule);
         Some(Claim { start, end, access: Access::Exclusive })
     }
 
-    pub(super) fn enqueue(&mut self, slot: u32) {
-        let entry = self.entry(slot);
-        let waited = std::mem::replace(&mut entry.phase, Phase::Queued) == Phase::Waiting;
-        let queue = entry.queue;
-        self.waiting -= usize::from(waited);
-        self.queue(queue).queued.push_back(slot);
-        self.runnable.push(queue);
+    /// As `write_claim`, for what is not a plain write.
+    fn change_claim(&self, slot: Slot) -> Option<Claim> {
+        let config = self.table.config_of(slot);
+        let entry = self.table.known(slot);
+        let (start, end) = match entry.request.op {
+            Op::Discard => discarded(&entry.request, config, u64::MAX),
+            _ => (entry.request.offset, entry.end()),
+        };
+        let (from, to) = (round_down(start, config.granule), end);
+        let to = to.next_multiple_of(config.granule);
+        (start < end).then_some(Claim { start: from, end: to, access: Access::Exclusive })
     }
 
-    /// These wait for nobody in `tracker` any more.
-    pub(super) fn set_free(&mut self, waiters: &mut Vec<u32>, tracker: u8) {
-        for waiter in waiters.drain(..) {
-            let entry = self.entry(waiter);
-            entry.waits_in &= !tracker;
-            if entry.waits_in == 0 && entry.phase == Phase::Waiting {
-                self.enqueue(waiter);
+    // ----- reads and those that keep them out -----
+
+    /// The first request that keeps readers out is here, `newcomer`: so the reads that are there
+    /// already have to be seen. They keep no request out that they wait for themselves.
+    fn enter_reads(&mut self, newcomer: Slot) {
+        for slot in (0..self.table.entries.len() as u32).map(Slot) {
+            let Some(entry) = self.table.get(slot) else { continue };
+            let reads = entry.request.op == Op::Read && entry.request.bytes + entry.filled > 0;
+            let entered = entry.phase != Phase::Plugged && slot != newcomer;
+            if !reads || !entered || entry.tracked.contains(Among::Barriers) {
+                continue;
             }
+            let (start, end) = (entry.request.offset, entry.end() + entry.filled);
+            self.claim(slot, Among::Barriers, Claim { start, end, access: Access::Shared });
+            debug_assert!(!self.table.known(slot).waits_among.contains(Among::Barriers));
         }
     }
+
+    /// Whether reads of this batch may have to wait for a request that keeps them out.
+    pub fn keeps_readers_out(&self, batch: &[Slot]) -> bool {
+        self.isolation.excluding > 0
+            || batch.iter().any(|&slot| self.excludes_readers(slot).is_some())
+    }
+}
+
+/// A request's range, rounded out to multiples of `unit`.
+fn rounded<T>(entry: &Entry<T>, unit: u64) -> (u64, u64) {
+    (round_down(entry.request.offset, unit), entry.end().next_multiple_of(unit))
 }

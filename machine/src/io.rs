@@ -56,15 +56,29 @@ pub enum Lane {
     LastBlock,
 }
 
+/// Where a request stands in the machine: a small number, which a later request gets anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// Of I/O that is no request's, and of what has no slot yet.
+    pub const NONE: Slot = Slot(u32::MAX);
+
+    #[inline]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Names an I/O to the request machine: the slot of its request, and which of its I/Os it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IoId {
-    pub slot: u32,
+    pub slot: Slot,
     pub part: u32,
 }
 
-/// Whoever carries it out copies `copies` before a write, and after a read that moved all of
-/// `bytes`; and hands the whole thing back with the number of bytes moved or an errno.
+/// One I/O. Its engine copies `copies` before a write, and after a read that moved all of `bytes`;
+/// and hands the whole I/O back with the number of bytes moved or an errno.
 #[derive(Debug, Clone)]
 pub struct Io {
     pub id: IoId,
@@ -81,7 +95,7 @@ pub struct Io {
     pub atomic: bool,
     /// Read, Write: the only segment lies in memory that is registered with the handle.
     pub registered: bool,
-    /// Read: of edges, or of nobody's bytes: all of its memory is scratch.
+    /// Read: of edges, or a trial of a repair: all of its memory is scratch.
     pub into_scratch: bool,
     /// The engine's name for that memory, if it has one.
     pub buffer: Option<u16>,

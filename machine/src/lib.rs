@@ -7,27 +7,28 @@
 
 #![forbid(unsafe_code)]
 
-mod atomic;
 mod batch;
 mod cancel;
-mod change;
+mod changing;
 mod entering;
-mod entry;
+mod extent;
 mod io;
 mod isolation;
 mod join;
+mod leaving;
 mod machine;
 mod merge;
 mod moving;
 mod repair;
 mod resize;
-mod spans;
 mod splice;
+mod table;
 mod tracker;
+mod writing;
 mod zeroes;
 
 pub use io::{
-    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
+    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
 };
 pub use machine::Machine;
 
@@ -37,7 +38,7 @@ mod proof;
 
 /// Names a queue (an open handle) of the machine.
 pub type QueueId = u32;
-/// Names who plugs a queue: a plug holds back what comes with the same key.
+/// Names a plug: it holds back what is submitted with the same key.
 pub type PlugKey = u64;
 /// Greater than 0 and below 2^63. Later submissions have greater ids, and none is used twice, but
 /// for every 137 billion (2^37) of them: then they start over.
@@ -187,14 +188,14 @@ pub struct Completion<T> {
 pub trait ScratchPool {
     fn take(&mut self, bytes: usize, alignment: usize) -> Option<Scratch>;
     fn give(&mut self, scratch: Scratch);
-    /// Memory full of zeros that nobody ever writes, as long as the pool lives: `bytes` or more at
-    /// a multiple of `alignment`.
+    /// Memory full of zeros, which stay zeros as long as the pool lives: `bytes` or more at a
+    /// multiple of `alignment`.
     fn zeros(&mut self, bytes: usize, alignment: usize) -> Option<Segment>;
     /// Copies from a guest's memory, of a request that is not complete yet, to scratch.
     fn copy(&mut self, copy: MemoryCopy);
 }
 
-/// Scratch memory: owned by whoever holds the value, until it is given back.
+/// Scratch memory. It is the value's alone, until the value is given back.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Scratch {
     pub address: usize,

@@ -1,6 +1,6 @@
-//! The machine itself: requests come in, wait for what they conflict with, read their edges,
-//! move their bytes, leave. See `mod.rs` for what goes in and out, `tracker.rs` for who waits
-//! for whom, `splice.rs` for the memory of one I/O.
+//! The machine itself: requests come in, wait for what they conflict with, read their edges, move
+//! their bytes, leave. This file has the events, and what follows on each of them; every other file
+//! has one subject, and knows nothing of this one.
 //!
 //! The way of a request, `Phase` by `Phase`:
 //!
@@ -12,81 +12,60 @@
 //!
 //! A request that has a place among its queue's `depth` never waits for another request, so
 //! places always come free again. Scratch is taken only by requests that have a place.
+//!
+//! The files, each of which uses only those below it:
+//!
+//! ```text
+//!  machine       events, what starts, what follows on the end of an I/O
+//!  batch, cancel, repair, join      changing  steps of a change
+//!  leaving  out of the order        resize, zeroes, writing
+//!  entering    into the order       merge     requests that share an I/O
+//!  isolation, extent                moving    edges, I/O by I/O
+//!  table         requests, queues, scratch, actions
+//!  tracker, splice, io              who waits for whom; one I/O's memory
+//! ```
 
-use std::collections::{HashMap, VecDeque};
-
-use super::batch::Plug;
-use super::entry::{Entry, Phase};
-use super::isolation::{Isolation, WRITES};
-use super::repair::{Repair, Repairs};
-use super::resize::Extent;
-use super::tracker::Tracker;
-use super::zeroes::UnsupportedOps;
-use super::{Action, Completion, PlugKey, QueueConfig, QueueId, Request, RequestId};
-use super::{ScratchPool, Stats};
-use crate::io::{Io, Op, ENDS_EARLY};
-
-pub(super) struct Queue<Q> {
-    pub(super) owner: Q,
-    pub(super) config: QueueConfig,
-    pub(super) stats: Stats,
-    /// Requests that have a place at the storage.
-    pub(super) active: usize,
-    /// How many may have one: `depth`, but 0 while a repair is under way.
-    pub(super) places: usize,
-    /// Requests that conflict with nothing and want a place, in order.
-    pub(super) queued: VecDeque<u32>,
-    /// Who is plugged, each with what is held back; see `batch.rs`.
-    pub(super) plugs: Vec<Plug>,
-    /// Kept to spare an allocation: the list of the next plug.
-    pub(super) spare_held: Vec<u32>,
-    pub(super) repairs: Repairs,
-}
+use crate::batch::{Batching, ReadLeaders};
+use crate::cancel::Cancelling;
+use crate::changing::Changing;
+use crate::entering::Admission;
+use crate::extent::Extent;
+use crate::io::{Io, Op, Slot, ENDS_EARLY};
+use crate::isolation::Isolation;
+use crate::join::Joining;
+use crate::leaving::Leaving;
+use crate::merge::Merger;
+use crate::moving::{Mover, Resumed};
+use crate::repair::{Repair, Repairing, Rest};
+use crate::resize::{Resize, Taken, WindUp};
+use crate::table::{Among, AmongSet, Phase, Queue, Table};
+use crate::writing::Writing;
+use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
+use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
+use crate::{RequestId, ScratchPool, Stats};
 
 pub struct Machine<Q, T, S> {
-    pub(super) queues: Vec<Option<Queue<Q>>>,
-    pub(super) entries: Vec<Option<Entry<T>>>,
-    pub(super) free: Vec<u32>,
-    /// Which writes wait for which.
-    pub(super) tracker: Tracker,
-    pub(super) isolation: Isolation,
-    pub(super) scratch: S,
-    /// Of the youngest request's id: see `entering.rs`.
-    pub(super) last_sequence: u64,
-    pub(super) extent: Extent,
-    /// Requests in `Phase::Waiting`.
-    pub(super) waiting: usize,
+    pub(crate) table: Table<Q, T, S>,
+    pub(crate) isolation: Isolation,
+    extent: Extent,
+    unsupported: UnsupportedOps,
+    repair: Repair,
+    read_leaders: ReadLeaders,
     /// The errno of the first flush that failed.
-    pub(super) flush_failed: Option<i32>,
-    pub(super) unsupported: UnsupportedOps,
-    pub(super) repair: Repair,
-    /// Queues in which a request may have become able to start.
-    pub(super) runnable: Vec<QueueId>,
-    /// Kept to spare allocations: the waiters that a leaving request sets free.
-    freed: Vec<u32>,
-    /// While a batch of reads is looked through: the first read of each block.
-    pub(super) read_leaders: HashMap<u64, u32>,
+    flush_failed: Option<i32>,
 }
 
 impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// `length`: of the object, in bytes.
     pub fn new(scratch: S, length: u64) -> Self {
         Machine {
-            extent: Extent::new(length),
-            queues: Vec::new(),
-            entries: Vec::new(),
-            free: Vec::new(),
-            tracker: Tracker::default(),
+            table: Table::new(scratch),
             isolation: Isolation::default(),
-            scratch,
-            last_sequence: 0,
-            waiting: 0,
-            flush_failed: None,
+            extent: Extent::new(length),
             unsupported: UnsupportedOps::default(),
             repair: Repair::default(),
-            runnable: Vec::new(),
-            freed: Vec::new(),
-            read_leaders: HashMap::new(),
+            read_leaders: ReadLeaders::default(),
+            flush_failed: None,
         }
     }
 
@@ -102,103 +81,108 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(config.discard_alignment.is_multiple_of(config.alignments.request));
         assert!(config.dataless_max.is_multiple_of(config.alignments.request));
         assert!(config.discard_alignment > 0 && config.dataless_max > 0);
-        let queue = Queue {
-            owner,
-            places: if self.is_under_repair() { 0 } else { config.depth },
-            config: QueueConfig { last_block: u64::MAX, ..config },
-            stats: Stats::default(),
-            active: 0,
-            queued: VecDeque::new(),
-            plugs: Vec::new(),
-            spare_held: Vec::new(),
-            repairs: Repairs::default(),
-        };
-        let unused = self.queues.iter().position(Option::is_none);
-        let place = unused.unwrap_or(self.queues.len());
-        if unused.is_none() {
-            self.queues.push(None);
-        }
-        self.queues[place] = Some(queue);
-        self.follow_again();
-        place as QueueId
+        let places = if self.repair.under_way { 0 } else { config.depth };
+        let config = QueueConfig { last_block: u64::MAX, ..config };
+        let id = self.table.add_queue(Queue::new(owner, config, places));
+        self.extent.follow_again(&mut self.table);
+        id
     }
 
     /// The queue must have nothing in flight.
     pub fn remove_queue(&mut self, queue: QueueId) {
-        let gone = self.queues[queue as usize].take();
+        let gone = self.table.queues[queue as usize].take();
         assert!(gone.is_some_and(|queue| queue.stats.in_flight == 0));
     }
 
+    // ----- events -----
+
     /// Takes a request in. It may complete at once (then a `Complete` is among the actions).
-    pub fn submit(
-        &mut self,
-        queue: QueueId,
-        key: PlugKey,
-        request: Request<T>,
-        actions: &mut Vec<Action<Q, T>>,
-    ) -> RequestId {
-        if self.queue(queue).plug_of(key).is_none() {
-            return self.enter(queue, request, actions);
+    pub fn submit(&mut self, queue: QueueId, key: PlugKey, request: Request<T>) -> RequestId {
+        if self.table.queue(queue).plug_of(key).is_none() {
+            return self.enter(queue, request);
         }
-        let slot = self.place(queue, request);
-        let entry = self.entry(slot);
-        entry.phase = Phase::Held;
+        let slot = self.table.place(queue, request);
+        let entry = self.table.entry(slot);
+        entry.phase = Phase::Plugged;
         let id = entry.id;
-        if let Some(plug) = self.queue(queue).plug_of(key) {
-            plug.held.push(slot);
+        if let Some(plug) = self.table.queue(queue).plug_of(key) {
+            plug.plugged.push(slot);
         }
         id
     }
 
     /// As `submit`, plugged or not; what the key holds back goes first.
-    pub fn submit_now(
-        &mut self,
-        queue: QueueId,
-        key: PlugKey,
-        request: Request<T>,
-        actions: &mut Vec<Action<Q, T>>,
-    ) -> RequestId {
-        self.submit_held(queue, key, actions);
-        self.enter(queue, request, actions)
+    pub fn submit_now(&mut self, queue: QueueId, key: PlugKey, request: Request<T>) -> RequestId {
+        self.submit_plugged(queue, key);
+        self.enter(queue, request)
     }
 
-    fn enter(
-        &mut self,
-        queue: QueueId,
-        request: Request<T>,
-        actions: &mut Vec<Action<Q, T>>,
-    ) -> RequestId {
-        let slot = self.place(queue, request);
-        let id = self.entry(slot).id;
-        let waits = self.admit(slot, actions);
-        self.queue(queue).stats.waits += u64::from(waits);
-        self.run(actions);
+    fn enter(&mut self, queue: QueueId, request: Request<T>) -> RequestId {
+        let slot = self.table.place(queue, request);
+        let id = self.table.entry(slot).id;
+        let admission = self.leaving().admit_or_refuse(slot);
+        self.table.queue(queue).stats.waits += u64::from(admission == Admission::Waits);
+        self.run();
         id
     }
 
+    /// Holds back what is submitted with this key from here on; nests.
+    pub fn plug(&mut self, queue: QueueId, key: PlugKey) {
+        self.table.queue(queue).plug(key);
+    }
+
+    /// The counterpart of `plug`: the outermost one submits what was plugged, as one batch. Without
+    /// a `plug` it does nothing.
+    pub fn unplug(&mut self, queue: QueueId, key: PlugKey) {
+        if let Some(plugged) = self.table.queue(queue).unplug(key) {
+            self.submit_batch(queue, plugged);
+        }
+    }
+
+    /// Submits what the key holds back so far; its plugs stay.
+    pub fn submit_plugged(&mut self, queue: QueueId, key: PlugKey) {
+        if let Some(plugged) = self.table.queue(queue).take_plugged(key) {
+            self.submit_batch(queue, plugged);
+        }
+    }
+
+    /// Submits what all keys hold back so far, as one batch, in order of submission.
+    pub fn submit_all_plugged(&mut self, queue: QueueId) {
+        let mut plugged = self.table.queue(queue).take_all_plugged();
+        let age = |&slot: &Slot| self.table.age(self.table.known(slot).id);
+        plugged.sort_by_cached_key(|slot| std::cmp::Reverse(age(slot)));
+        self.submit_batch(queue, plugged);
+    }
+
+    fn submit_batch(&mut self, queue: QueueId, plugged: Vec<Slot>) {
+        if plugged.is_empty() {
+            self.table.queue(queue).spare_plugged = plugged;
+            return;
+        }
+        self.batching().enter(&plugged);
+        let first = self.table.actions.len();
+        self.run();
+        Joining { table: &mut self.table }.join(first);
+        self.batching().end(queue, plugged);
+    }
+
     /// `io` is over: it moved so many bytes (possibly fewer than asked), or failed with an errno.
-    pub fn io_done(
-        &mut self,
-        mut io: Io,
-        result: Result<u64, i32>,
-        actions: &mut Vec<Action<Q, T>>,
-    ) {
+    pub fn io_done(&mut self, mut io: Io, result: Result<u64, i32>) {
         if !io.joined.is_empty() {
-            return self.joined_done(io, result, actions);
+            return self.joined_done(io, result);
         }
         if io.op == Op::Length {
-            return self.length_told(&io, result, actions);
+            return self.length_told(&io, result);
         }
         let error = match result {
             Ok(moved) if moved > io.bytes => Some(libc::EIO),
             Ok(moved) if moved == io.bytes => None,
-            Ok(_) | Err(libc::EINTR) => match self.resume(io, result.ok(), actions) {
-                None => return,
-                Some(stalled) => {
+            Ok(_) | Err(libc::EINTR) => match self.mover().resume(io, result.ok()) {
+                Resumed::Asked => return,
+                Resumed::Stalled(stalled) => {
                     io = stalled;
-                    let id = self.entry(io.id.slot).queue;
-                    let owner = self.queue(id).owner.clone();
-                    actions.push(Action::Stalled(owner, Box::new(io.clone())));
+                    let owner = self.table.home(io.id.slot).owner.clone();
+                    self.table.actions.push(Action::Stalled(owner, Box::new(io.clone())));
                     Some(libc::EIO)
                 }
             },
@@ -207,16 +191,58 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         };
         let slot = io.id.slot;
         self.part_done(&io, error);
-        self.go_on(slot, actions);
-        self.run(actions);
+        self.go_on(slot);
+        self.run();
+    }
+
+    /// The answer to `Action::Probe`. Returns the alignments that hold now; None: the machine has
+    /// not asked.
+    pub fn repaired(&mut self, outcome: ProbeOutcome) -> Option<Alignments> {
+        let alignments = self.repairing().repaired(outcome)?;
+        self.run();
+        Some(alignments)
+    }
+
+    /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
+    /// EBUSY: it is at the storage, and comes to its end; that may be ECANCELED, too, for a zero
+    /// write or a discard that has a long way to go. ENOENT: no such request of this queue, or its
+    /// result is decided.
+    pub fn cancel(&mut self, queue: QueueId, id: RequestId) -> Result<(), i32> {
+        self.cancelling().cancel(queue, id)?;
+        self.run();
+        Ok(())
+    }
+
+    /// As `cancel` for each request of the queue; how many are taken back. In one go, so that it
+    /// costs no more than in proportion to what is there.
+    pub fn cancel_all(&mut self, queue: QueueId) -> usize {
+        let gone = self.cancelling().cancel_all(queue);
+        self.run();
+        gone
     }
 
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
-        let entries = std::mem::take(&mut self.entries).into_iter().flatten();
-        let failed = entries.map(|entry| completion(entry, Err(libc::EIO))).collect();
-        self.queues.iter_mut().flatten().for_each(|queue| queue.stats.in_flight = 0);
-        failed
+        self.table.abandon()
+    }
+
+    // ----- what the caller has to do, and may know -----
+
+    /// I/Os that lie side by side among the actions go out as one. To be called when a load of
+    /// results has been handed in, before the actions are taken.
+    pub fn join(&mut self) {
+        Joining { table: &mut self.table }.join(0);
+    }
+
+    /// Appends to `list` what has to be done next, in order. To be called after each step. If the
+    /// list is empty it changes places with the machine's own: nothing is copied or allocated.
+    pub fn take_actions(&mut self, list: &mut Vec<Action<Q, T>>) {
+        let actions = &mut self.table.actions;
+        match (actions.is_empty(), list.is_empty()) {
+            (true, _) => {}
+            (false, true) => std::mem::swap(list, actions),
+            (false, false) => list.append(actions),
+        }
     }
 
     /// The exact length of the object in bytes.
@@ -225,98 +251,44 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     pub fn owners(&self) -> impl Iterator<Item = &Q> {
-        self.queues.iter().flatten().map(|queue| &queue.owner)
+        self.table.open_queues().map(|queue| &queue.owner)
     }
 
-    /// Whether a request waits for another while there is more than one queue: it may be another's.
+    /// Whether a request waits for another, or all for a repair, while there is more than one
+    /// queue: it may be for I/O of another one.
     pub fn waits_across_queues(&self) -> bool {
-        self.waiting > 0 && self.queues.iter().flatten().nth(1).is_some()
+        let waits = self.table.waiting > 0 || self.repair.under_way;
+        waits && self.table.open_queues().nth(1).is_some()
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {
-        self.queues[queue as usize].as_ref().expect("an open queue").stats
+        self.table.known_queue(queue).stats
     }
 
-    // ----- entering and leaving -----
+    // ----- the way through the storage -----
 
     /// Starts what can be started.
-    pub(super) fn run(&mut self, actions: &mut Vec<Action<Q, T>>) {
-        while let Some(id) = self.runnable.pop() {
+    fn run(&mut self) {
+        while let Some(id) = self.table.runnable.pop() {
             loop {
-                let queue = self.queue(id);
+                let queue = self.table.queue(id);
                 if queue.active >= queue.places {
                     if queue.places == 0 {
-                        self.look_at_rest(actions);
+                        self.repairing().look_at_rest();
                     }
                     break;
                 }
                 let Some(slot) = queue.queued.pop_front() else { break };
                 queue.active += 1;
-                self.start(slot, actions);
+                self.start(slot);
             }
         }
     }
 
-    /// The request and its members leave: first the tracker, then to their owners.
-    pub(super) fn finish(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        self.bequeath_image(slot);
-        let entry = self.entry(slot);
-        debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
-        let images = entry.images.take();
-        let members = std::mem::take(&mut entry.members);
-        let (queue, error, bounced) = (entry.queue, entry.error, entry.bounced);
-        if let Some(images) = images {
-            self.scratch.give(images);
-        }
-        self.queue(queue).active -= 1;
-        self.runnable.push(queue);
-        self.leave(slot, actions);
-        for &member in &members {
-            let entry = self.entry(member);
-            entry.error = error;
-            entry.bounced = bounced;
-            self.leave(member, actions);
-        }
-    }
-
-    /// One request leaves, and those that waited for it alone may start. Members of the same
-    /// leader among them leave with it.
-    pub(super) fn leave(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        self.leave_trackers(slot);
-        self.free.push(slot);
-        let place = &mut self.entries[slot as usize];
-        let entry = place.as_ref().expect("a request in flight");
-        let result = match entry.error {
-            None => Ok(()),
-            Some(errno) => Err(errno),
-        };
-        let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
-        queue.stats.in_flight -= 1;
-        count_result(&mut queue.stats, entry, result);
-        let entry = place.take().expect("a request in flight");
-        actions.push(Action::Complete(completion(entry, result)));
-    }
-
-    /// Those that waited for it alone may start.
-    pub(super) fn leave_trackers(&mut self, slot: u32) {
-        let tracked = self.entry(slot).tracked;
-        if tracked & WRITES != 0 {
-            let mut freed = std::mem::take(&mut self.freed);
-            self.tracker.remove(slot, &mut freed);
-            self.set_free(&mut freed, WRITES);
-            self.freed = freed;
-        }
-        if tracked & !WRITES != 0 {
-            self.leave_isolation(slot, tracked);
-        }
-    }
-
-    // ----- the way through the storage -----
-
-    fn start(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
+    fn start(&mut self, slot: Slot) {
         let (flush_failed, length) = (self.flush_failed, self.extent.length);
-        let no_flush = self.config_of(slot).no_flush;
-        let entry = self.entry(slot);
+        let no_flush = self.table.config_of(slot).no_flush;
+        let entry = self.table.entry(slot);
         entry.phase = Phase::Moving;
         // Nothing moves yet; for a flush, or zero bytes, nothing ever does.
         entry.cursor.position = entry.end();
@@ -324,86 +296,172 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match entry.request.op {
             Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
-            Op::Flush => self.issue_flush(slot, actions),
-            Op::Truncate => self.start_truncate(slot, actions),
-            Op::Length => self.ask_length(slot, actions),
+            Op::Flush => self.mover().flush(slot),
+            Op::Truncate => self.changing().start_truncate(slot),
+            Op::Length => self.resize().ask_length(slot),
             _ if entry.request.bytes == 0 => {}
-            _ if past_end => self.start_past_end(slot, actions),
-            Op::Read if !entry.members.is_empty() => self.read_shared(slot, actions),
-            Op::Read => self.begin_moving(slot, actions),
-            Op::Write => self.begin_write(slot, actions),
-            Op::WriteZeroes | Op::Discard => self.start_change(slot, actions),
+            _ if past_end => self.changing().start_past_end(slot),
+            Op::Read if !entry.members.is_empty() => self.merger().read_shared(slot),
+            Op::Read => self.writing().begin_moving(slot),
+            Op::Write => self.writing().begin_write(slot),
+            Op::WriteZeroes | Op::Discard => self.changing().start(slot),
             Op::Fill => entry.error = Some(libc::EINVAL),
         }
-        self.go_on(slot, actions);
+        self.go_on(slot);
     }
 
     /// After an I/O is over, or nothing had to be issued: the next phase, or the end.
-    pub(super) fn go_on(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) {
-        let entry = self.entry(slot);
+    fn go_on(&mut self, slot: Slot) {
+        let entry = self.table.entry(slot);
         if entry.error.is_none() {
             match entry.phase {
-                Phase::Edges if entry.outstanding == 0 => self.begin_moving(slot, actions),
-                Phase::Moving => self.issue(slot, actions),
-                Phase::Changing => self.go_on_changing(slot, actions),
+                Phase::Edges if entry.outstanding == 0 => self.writing().begin_moving(slot),
+                Phase::Moving => self.mover().issue(slot),
+                Phase::Changing => self.changing().go_on(slot),
                 _ => {}
             }
         }
-        let entry = self.entry(slot);
+        let entry = self.table.entry(slot);
         if entry.outstanding == 0 {
             let plain = entry.change.is_none() && entry.error.is_none();
-            if plain || !self.ends_otherwise(slot, actions) {
-                self.finish(slot, actions);
+            if plain || self.rest_of(slot) == AtRest::Over {
+                self.leaving().finish(slot);
             }
         }
     }
 
     /// Nothing of it is at the storage any more, but there may be something left to be done.
-    fn ends_otherwise(&mut self, slot: u32, actions: &mut Vec<Action<Q, T>>) -> bool {
-        let changes = self.entry(slot).change.is_some();
-        (changes && self.wind_up(slot, actions)) || (self.is_under_repair() && self.parks(slot))
+    fn rest_of(&mut self, slot: Slot) -> AtRest {
+        let changes = self.table.entry(slot).change.is_some();
+        if changes && self.resize().wind_up(slot) == WindUp::Undoing {
+            return AtRest::Stays;
+        }
+        if self.repair.under_way && self.repairing().come_to_rest(slot) == Rest::Parked {
+            return AtRest::Stays;
+        }
+        AtRest::Over
     }
 
-    pub(super) fn entry(&mut self, slot: u32) -> &mut Entry<T> {
-        self.entries[slot as usize].as_mut().expect("a request in flight")
+    // ----- I/O that is over -----
+
+    /// One I/O less at the storage; its first failure is the request's.
+    #[inline(always)]
+    fn part_done(&mut self, io: &Io, error: Option<i32>) {
+        self.mover().part_done(io, error);
+        match io.op {
+            Op::Flush => {
+                self.flush_failed = self.flush_failed.or(error);
+                self.table.entry(io.id.slot).error = self.flush_failed;
+            }
+            Op::Truncate if error.is_some() => self.extent.truncate_failed(),
+            _ => {}
+        }
     }
 
-    pub(super) fn known(&self, slot: u32) -> &Entry<T> {
-        self.entries[slot as usize].as_ref().expect("a request in flight")
+    /// The error of the request whose I/O failed; None: the storage does not know this operation,
+    /// and there is another way.
+    #[cold]
+    fn error_of(&mut self, io: &Io, errno: i32) -> Option<i32> {
+        let Machine { table, unsupported, .. } = self;
+        if (Zeroing { table, unsupported }).meaning(io, errno) == Meaning::Unsupported {
+            return None;
+        }
+        self.repairing().note_refusal(io, errno);
+        Some(errno)
     }
 
-    pub(super) fn queue(&mut self, id: QueueId) -> &mut Queue<Q> {
-        self.queues[id as usize].as_mut().expect("an open queue")
+    /// An I/O that stands for several is over.
+    fn joined_done(&mut self, mut io: Io, result: Result<u64, i32>) {
+        let first = self.table.actions.len();
+        let parts = std::mem::take(&mut io.joined);
+        if result != Ok(io.bytes) {
+            return Joining { table: &mut self.table }.part(parts);
+        }
+        // Nothing starts before all of them are over, as if they had been one.
+        for part in parts {
+            self.part_done(&part, None);
+            self.go_on(part.id.slot);
+        }
+        self.run();
+        Joining { table: &mut self.table }.join(first);
     }
 
-    pub(super) fn config_of(&self, slot: u32) -> &QueueConfig {
-        let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
-        &self.queues[entry.queue as usize].as_ref().expect("an open queue").config
+    /// The storage has said how long it is, or why it can't.
+    fn length_told(&mut self, io: &Io, told: Result<u64, i32>) {
+        let slot = io.id.slot;
+        let taken_over = told.and_then(|length| self.resize().take_over(slot, length));
+        self.part_done(io, taken_over.err());
+        match taken_over {
+            Ok(Taken::Shorter) => self.enter_alone(slot),
+            Ok(Taken::Over) | Err(_) => self.go_on(slot),
+        }
+        self.run();
+    }
+
+    /// A request that has a place leaves it, and enters anew, behind all others: it keeps all of
+    /// them out.
+    fn enter_alone(&mut self, slot: Slot) {
+        self.leaving().leave_trackers(slot);
+        let entry = self.table.entry(slot);
+        entry.request.offset = 0;
+        (entry.tracked, entry.waits_among) = (AmongSet::NONE, AmongSet::NONE);
+        entry.excludes_readers = false;
+        entry.phase = Phase::Queued;
+        let queue = entry.queue;
+        self.table.queue(queue).active -= 1;
+        self.table.runnable.push(queue);
+        self.leaving().admit_or_refuse(slot);
+    }
+
+    // ----- the parts of the machine, each with what it may see -----
+
+    fn leaving(&mut self) -> Leaving<'_, Q, T, S> {
+        let Machine { table, isolation, extent, .. } = self;
+        Leaving { table, isolation, extent }
+    }
+
+    fn batching(&mut self) -> Batching<'_, Q, T, S> {
+        let Machine { table, isolation, extent, read_leaders: leaders, .. } = self;
+        Batching { table, isolation, extent, leaders }
+    }
+
+    fn cancelling(&mut self) -> Cancelling<'_, Q, T, S> {
+        let Machine { table, isolation, extent, .. } = self;
+        Cancelling { table, isolation, extent }
+    }
+
+    fn repairing(&mut self) -> Repairing<'_, Q, T, S> {
+        let Machine { table, isolation, extent, repair, .. } = self;
+        Repairing { table, isolation, extent, repair }
+    }
+
+    fn changing(&mut self) -> Changing<'_, Q, T, S> {
+        let Machine { table, isolation, extent, unsupported, .. } = self;
+        Changing { table, isolation, extent, unsupported }
+    }
+
+    fn resize(&mut self) -> Resize<'_, Q, T, S> {
+        Resize { table: &mut self.table, extent: &mut self.extent }
+    }
+
+    fn writing(&mut self) -> Writing<'_, Q, T, S> {
+        let writes = self.isolation.among(Among::Writes);
+        Writing { table: &mut self.table, writes, length: self.extent.length }
+    }
+
+    fn merger(&mut self) -> Merger<'_, Q, T, S> {
+        let writes = self.isolation.among(Among::Writes);
+        Merger { table: &mut self.table, writes, length: self.extent.length }
+    }
+
+    fn mover(&mut self) -> Mover<'_, Q, T, S> {
+        Mover { table: &mut self.table }
     }
 }
 
-fn completion<T>(entry: Entry<T>, result: Result<(), i32>) -> Completion<T> {
-    let Request { op, offset, bytes, token, .. } = entry.request;
-    let bytes = bytes + entry.filled;
-    Completion { id: entry.id, token, op, offset, bytes, result }
-}
-
-fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>) {
-    let Request { op, bytes, .. } = entry.request;
-    let bytes = bytes + entry.filled;
-    if result.is_err() {
-        // Who takes a request back knows of it. (Storage may say ECANCELED, too.)
-        stats.errors += u64::from(!entry.cancelled);
-        return;
-    }
-    match op {
-        Op::Read => stats.bytes_read += bytes,
-        Op::Write => stats.bytes_written += bytes,
-        _ => return,
-    }
-    if entry.bounced {
-        stats.bounced += 1;
-    } else if bytes > 0 {
-        stats.zero_copy += 1;
-    }
+/// Whether a request that has nothing at the storage any more is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtRest {
+    Over,
+    Stays,
 }

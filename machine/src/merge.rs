@@ -4,60 +4,80 @@
 //! and each completes by itself with the result of that write. Sub-block reads of one batch that
 //! lie in one block share the leader's read; no read joins an I/O issued before it arrived.
 //!
-//! Members stay in the tracker until the leader is done, so everybody else sees the order that
-//! there was. A write joins only if it waits for nobody but the member before it: what lies
-//! between them in the order of submission cannot overlap either.
+//! Members stay in the tracker until the leader is done, so all others see the order that there
+//! was. A write joins only if it waits for the member before it and for no other request: what lies
+//! between the two in the order of submission cannot overlap either.
 //!
 //! When such a write is done and another is in line, the image is made to hold the whole block as
-//! the storage has it, and that one inherits it instead of reading the block again.
+//! the storage has it, and the next write inherits it instead of reading the block again.
+//!
+//! Example, with blocks of 4096. Writes A [0, 512), B [512, 1024), C [3584, 4608) and D [0, 512) of
+//! one handle come in this order while the block is idle. A starts and reads the block. B, C and D
+//! wait, each for the one before it. When A is done B inherits its image and starts: C waits for B
+//! alone, but lies in two blocks, so B has no members, and goes out by itself. Had C been
+//! [1024, 2048), C and D would be members of B: the image of A, under the bytes of B, C and D, goes
+//! out as one write of [0, 4096), and all three complete with its result.
 
-use super::entry::{Entry, Phase};
-use super::isolation::{EXCLUDES_READERS, WRITES};
-use super::machine::Machine;
-use super::splice;
-use super::{Action, QueueConfig, ScratchPool};
-use crate::io::{Io, MemoryCopies, MemoryCopy, Op, Segment, Segments};
+use crate::io::{Io, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot};
+use crate::moving::Edges;
+use crate::splice::round_down;
+use crate::table::{AmongSet, Entry, Phase, Table};
+use crate::tracker::Tracker;
+use crate::{QueueConfig, QueueId, ScratchPool};
 
 /// Most requests that join one leader.
-pub(super) const MEMBERS_MAX: usize = 255;
+pub const MEMBERS_MAX: usize = 255;
 
-impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
-    /// Takes in the writes that wait for `leader`, or for the last of its members, alone.
-    pub(super) fn absorb_writes(&mut self, leader: u32) {
-        let mut last = self.entry(leader).members.last().copied().unwrap_or(leader);
-        while self.entry(leader).members.len() < MEMBERS_MAX {
+/// Brings requests together, and sees which writes wait for which.
+pub struct Merger<'a, Q, T, S> {
+    pub table: &'a mut Table<Q, T, S>,
+    /// Which writes wait for which.
+    pub writes: &'a Tracker,
+    /// Of the object.
+    pub length: u64,
+}
+
+impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
+    /// Takes in the writes that wait for `leader` alone, or for the last of its members alone.
+    pub fn absorb_writes(&mut self, leader: Slot) {
+        let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
+        while self.table.entry(leader).members.len() < MEMBERS_MAX {
             let Some(next) = self.next_in_line(last, leader) else { return };
-            let member = self.entry(next);
+            let member = self.table.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
             (member.phase, member.leader) = (Phase::Member, leader);
-            let entry = self.entry(leader);
-            entry.members.push(next);
-            let queue = entry.queue;
-            self.waiting -= 1;
-            self.queue(queue).stats.merged += 1;
+            self.table.entry(leader).members.push(next);
+            self.table.waiting -= 1;
+            self.table.home(leader).stats.merged += 1;
             last = next;
         }
     }
 
     /// The write that waits only for `last` and lies in the same block as `leader`.
-    fn next_in_line(&self, last: u32, leader: u32) -> Option<u32> {
+    fn next_in_line(&self, last: Slot, leader: Slot) -> Option<Slot> {
         let block = self.block_of(leader)?;
-        let queue = self.entries[leader as usize].as_ref()?.queue;
-        self.tracker.waiting_only_for(last).find(|&slot| {
-            let other = self.entries[slot as usize].as_ref();
-            let in_line = |entry: &Entry<T>| entry.queue == queue && entry.waits_in == WRITES;
-            other.is_some_and(in_line) && self.block_of(slot) == Some(block)
+        self.next_to(last, self.table.known(leader).queue, block)
+    }
+
+    /// The write of this queue to a part of this block that waits only for `last`.
+    #[inline(always)]
+    fn next_to(&self, last: Slot, queue: QueueId, block: u64) -> Option<Slot> {
+        self.writes.waiting_only_for(last).find(|&slot| {
+            let other = self.table.known(slot);
+            other.queue == queue
+                && other.waits_among == AmongSet::WRITES
+                && self.block_of(slot) == Some(block)
         })
     }
 
     /// The block in which a write may be merged with others: it covers a part of just this one.
-    pub(super) fn block_of(&self, slot: u32) -> Option<u64> {
-        let entry = self.entries[slot as usize].as_ref()?;
-        let config = &self.queues[entry.queue as usize].as_ref()?.config;
+    pub fn block_of(&self, slot: Slot) -> Option<u64> {
+        let entry = self.table.known(slot);
+        let config = &self.table.known_queue(entry.queue).config;
         let merges = entry.request.op == Op::Write
             && !config.no_merge
-            && entry.tracked & EXCLUDES_READERS == 0
-            && entry.end() <= self.extent.length;
+            && !entry.excludes_readers
+            && entry.end() <= self.length;
         if merges {
             partial_block(entry, config)
         } else {
@@ -66,9 +86,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// Whether the leader and its members write every byte of their block.
-    pub(super) fn covers_block(&self, leader: u32) -> bool {
-        let entry = self.entries[leader as usize].as_ref().expect("a request in flight");
-        let block = self.config_of(leader).alignments.request;
+    pub fn covers_block(&self, leader: Slot) -> bool {
+        let entry = self.table.known(leader);
+        let block = self.table.config_of(leader).alignments.request;
         let whole: u64 = self.sharers(entry, leader).map(|entry| entry.request.bytes).sum();
         if whole < block {
             return false;
@@ -76,18 +96,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let range = |entry: &Entry<T>| (entry.request.offset, entry.end());
         let mut ranges: Vec<_> = self.sharers(entry, leader).map(range).collect();
         ranges.sort_unstable();
-        let start = splice::round_down(entry.request.offset, block);
-        let covered =
-            ranges.iter().fold(
-                start,
-                |covered, &(start, end)| {
-                    if start <= covered {
-                        covered.max(end)
-                    } else {
-                        covered
-                    }
-                },
-            );
+        let start = round_down(entry.request.offset, block);
+        let extend = |covered: u64, &(start, end): &(u64, u64)| {
+            if start <= covered {
+                covered.max(end)
+            } else {
+                covered
+            }
+        };
+        let covered = ranges.iter().fold(start, extend);
         covered == start + block
     }
 
@@ -95,24 +112,19 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn sharers<'a>(
         &'a self,
         entry: &'a Entry<T>,
-        leader: u32,
+        leader: Slot,
     ) -> impl Iterator<Item = &'a Entry<T>> {
         std::iter::once(leader)
             .chain(entry.members.iter().copied())
-            .map(|slot| self.entries[slot as usize].as_ref().expect("a request in flight"))
+            .map(|slot| self.table.known(slot))
     }
 
     /// Issues the one I/O of a leader with members; its image of the block is `image`.
-    pub(super) fn issue_shared(
-        &mut self,
-        leader: u32,
-        image: usize,
-        actions: &mut Vec<Action<Q, T>>,
-    ) {
-        let block = self.config_of(leader).alignments.request;
-        let entry = self.entries[leader as usize].as_ref().expect("a request in flight");
+    pub fn issue_shared(&mut self, leader: Slot, image: usize) {
+        let block = self.table.config_of(leader).alignments.request;
+        let entry = self.table.known(leader);
         let op = entry.request.op;
-        let offset = splice::round_down(entry.request.offset, block);
+        let offset = round_down(entry.request.offset, block);
         let mut fua = false;
         let mut copies = MemoryCopies::new();
         for sharer in self.sharers(entry, leader) {
@@ -126,65 +138,50 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
         let mut segments = Segments::new();
         segments.push(Segment { address: image, bytes: block as usize });
-        let id = self.next_part(leader);
-        let entry = self.entry(leader);
+        let id = self.table.next_part(leader);
+        let entry = self.table.entry(leader);
         entry.cursor.position = entry.end();
         entry.bounced = true;
         entry.image_is_whole = op == Op::Write;
         let io = Io { fua, bytes: block, segments, copies, ..Io::new(id, op, offset) };
-        self.emit(leader, io, actions);
+        self.table.emit(leader, io);
     }
 
     /// Reads the block that a leader of reads and its members lie in.
-    pub(super) fn read_shared(&mut self, leader: u32, actions: &mut Vec<Action<Q, T>>) {
-        match self.take_image(leader) {
-            Some(image) => self.issue_shared(leader, image, actions),
-            None => self.entry(leader).error = Some(libc::ENOMEM),
+    pub fn read_shared(&mut self, leader: Slot) {
+        match (Edges { table: self.table }).take_image(leader) {
+            Some(image) => self.issue_shared(leader, image),
+            None => self.table.entry(leader).error = Some(libc::ENOMEM),
         }
     }
 
-    /// Scratch for one block, as the image of the request's only one.
-    pub(super) fn take_image(&mut self, slot: u32) -> Option<usize> {
-        let config = self.config_of(slot);
-        let (bytes, alignment) = (config.alignments.request as usize, config.alignments.memory);
-        let image = self.scratch.take(bytes, alignment)?;
-        let address = image.address;
-        let entry = self.entry(slot);
-        entry.images = Some(image);
-        entry.head_image = Some(address);
-        Some(address)
-    }
-
     /// A write to one block is done: the next in line gets its image, if it can start at once.
-    pub(super) fn bequeath_image(&mut self, slot: u32) {
-        let entry = self.entries[slot as usize].as_ref().expect("a request in flight");
+    pub fn bequeath_image(&mut self, slot: Slot) {
+        let entry = self.table.known(slot);
         let Some(image) = entry.block_image() else { return };
         if entry.request.op != Op::Write || entry.error.is_some() {
             return;
         }
         let last = entry.members.last().copied().unwrap_or(slot);
         // Images are held by requests with a place at the storage; this one's becomes free.
-        let home = self.queues[entry.queue as usize].as_ref().expect("an open queue");
+        let home = self.table.known_queue(entry.queue);
         if !home.queued.is_empty() {
             return;
         }
         let Some(block) = partial_block(entry, &home.config) else { return };
-        let heir = self.tracker.waiting_only_for(last).find(|&heir| {
-            let other = self.entries[heir as usize].as_ref();
-            other.is_some_and(|other| other.queue == entry.queue && other.waits_in == WRITES)
-                && self.block_of(heir) == Some(block)
-        });
-        let Some(heir) = heir else { return };
+        let Some(heir) = self.next_to(last, entry.queue, block) else { return };
         if !entry.image_is_whole {
             // What went out straight from the guest's memory, which is still the request's own.
-            let mut at = image + (entry.request.offset - block) as usize;
-            for &Segment { address, bytes } in &entry.request.segments {
-                self.scratch.copy(MemoryCopy { from: address, to: at, bytes });
+            let Table { entries, scratch, .. } = &mut *self.table;
+            let request = &entries[slot.index()].as_ref().expect("a request in flight").request;
+            let mut at = image + (request.offset - block) as usize;
+            for &Segment { address, bytes } in &request.segments {
+                scratch.copy(MemoryCopy { from: address, to: at, bytes });
                 at += bytes;
             }
         }
-        let images = self.entry(slot).images.take();
-        let heir = self.entry(heir);
+        let images = self.table.entry(slot).images.take();
+        let heir = self.table.entry(heir);
         heir.images = images;
         heir.head_image = Some(image);
         heir.image_inherited = true;
@@ -192,10 +189,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 }
 
 /// The block that a request covers only a part of, if it touches no other.
-pub(super) fn partial_block<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
+pub fn partial_block<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
     let block = config.alignments.request;
     let (start, end) = (entry.request.offset, entry.end());
-    let at = splice::round_down(start, block);
+    let at = round_down(start, block);
     let part_of_one = start < end && end <= at + block && end - start < block;
     (part_of_one && end <= config.last_block).then_some(at)
 }

@@ -13,8 +13,8 @@
 
 use smallvec::SmallVec;
 
-use super::Alignments;
 use crate::io::{MemoryCopies, MemoryCopy, Segment, Segments};
+use crate::Alignments;
 
 /// What one lane of a queue takes.
 #[derive(Debug, Clone, Copy)]

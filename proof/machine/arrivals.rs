@@ -36,7 +36,7 @@ impl<S: Subject> World<'_, S> {
         let plugs = &mut self.plugs[queue][thread];
         *plugs = plugs.saturating_sub(1);
         let batch = match *plugs {
-            0 => self.admit_held(queue),
+            0 => self.admit_plugged(queue),
             _ => Vec::new(),
         };
         let mut actions = std::mem::take(&mut self.actions);
@@ -45,14 +45,14 @@ impl<S: Subject> World<'_, S> {
     }
 
     /// As a drain does: what all threads hold back enters, the plugs stay.
-    pub fn submit_all_held(&mut self, queue: usize) -> Checked {
+    pub fn submit_all_plugged(&mut self, queue: usize) -> Checked {
         self.begin(&format_args!("submits what queue {queue} holds back"));
         let mut batch: Vec<usize> =
-            self.held[queue].iter_mut().flat_map(|held| held.drain(..)).collect();
+            self.plugged[queue].iter_mut().flat_map(|plugged| plugged.drain(..)).collect();
         batch.sort_unstable();
         self.admit_batch(&batch);
         let mut actions = std::mem::take(&mut self.actions);
-        self.subject.submit_all_held(queue, &mut actions);
+        self.subject.submit_all_plugged(queue, &mut actions);
         self.settle(&batch, actions)
     }
 
@@ -60,38 +60,38 @@ impl<S: Subject> World<'_, S> {
     pub fn submit(&mut self) -> Checked {
         let number = self.announce("submit");
         let queue = self.scenario.plans[number].queue;
-        let held = self.is_plugged(queue);
-        if !held {
+        let plugged = self.is_plugged(queue);
+        if !plugged {
             self.admit(&[number]);
         }
         let mut actions = std::mem::take(&mut self.actions);
         let key = key(self.thread);
         let id = self.subject.submit(queue, key, self.scenario.request(number), &mut actions);
         self.note_id(number, id)?;
-        if held {
-            self.held[queue][self.thread].push(number);
+        if plugged {
+            self.plugged[queue][self.thread].push(number);
             return match actions.is_empty() {
                 true => self.settle(&[], actions),
-                false => Err(format!("request {number} is held and causes {actions:x?}")),
+                false => Err(format!("request {number} is plugged and causes {actions:x?}")),
             };
         }
         self.settle(&[number], actions)
     }
 
-    /// Submits the next request, plugged or not; who is held back by its thread goes first.
+    /// Submits the next request, plugged or not; those that its thread holds back go first.
     pub fn submit_now(&mut self) -> Checked {
         let number = self.ledger.entries.len();
         let plan = &self.scenario.plans[number];
         let queue = plan.queue;
         let truncates =
-            |&held: &usize| matches!(self.scenario.plans[held].op, Op::Truncate | Op::Length);
-        if plan.asks.no_wait || self.held[queue].iter().flatten().any(truncates) {
-            // Some of those that are held may be over before it enters: then it need not wait, or
-            // finds another length.
-            self.submit_all_held(queue)?;
+            |&plugged: &usize| matches!(self.scenario.plans[plugged].op, Op::Truncate | Op::Length);
+        if plan.asks.no_wait || self.plugged[queue].iter().flatten().any(truncates) {
+            // Some of those that are plugged may be over before it enters: it need not wait then,
+            // or finds another length.
+            self.submit_all_plugged(queue)?;
         }
         self.announce("submit at once");
-        let mut entered = self.admit_held(queue);
+        let mut entered = self.admit_plugged(queue);
         self.admit(&[number]);
         self.latecomer = Some(number);
         let mut actions = std::mem::take(&mut self.actions);
@@ -102,8 +102,8 @@ impl<S: Subject> World<'_, S> {
         self.settle(&entered, actions)
     }
 
-    /// Somebody has to unplug when nothing else can happen any more; false: nobody has to.
-    pub fn unplug_somebody(&mut self) -> Checked<bool> {
+    /// Unplugs one thread, when nothing else can happen any more; whether one was plugged.
+    pub fn unplug_one(&mut self) -> Checked<bool> {
         for queue in 0..self.plugs.len() {
             for thread in 0..THREADS {
                 if self.plugs[queue][thread] > 0 {
@@ -145,8 +145,8 @@ impl<S: Subject> World<'_, S> {
         Ok(())
     }
 
-    fn admit_held(&mut self, queue: usize) -> Vec<usize> {
-        let batch = std::mem::take(&mut self.held[queue][self.thread]);
+    fn admit_plugged(&mut self, queue: usize) -> Vec<usize> {
+        let batch = std::mem::take(&mut self.plugged[queue][self.thread]);
         self.admit_batch(&batch);
         batch
     }

@@ -77,8 +77,8 @@ impl<S: Subject> World<'_, S> {
     fn note_cancelled(&mut self, number: usize) {
         let plan = &self.scenario.plans[number];
         self.ledger.entries[number].cancelled = true;
-        let held = self.held[plan.queue].iter_mut();
-        held.for_each(|held| held.retain(|&held| held != number));
+        let plugged = self.plugged[plan.queue].iter_mut();
+        plugged.for_each(|plugged| plugged.retain(|&plugged| plugged != number));
         // Those that would have shared its read keep its place in line.
         if plan.op == Op::Read && self.ledger.entries[number].admitted.is_some() {
             let ready_at = self.ledger.entries[number].ready_at;

@@ -66,7 +66,7 @@ pub fn world(scenario: &Scenario) -> TestWorld<'_> {
 pub fn submit_batch(world: &mut TestWorld<'_>, count: usize) {
     world.plug(0);
     let before = world.flights.len();
-    (0..count).for_each(|_| world.submit().expect("held"));
+    (0..count).for_each(|_| world.submit().expect("plugged"));
     assert_eq!(world.flights.len(), before);
     world.unplug(0).expect("a batch");
 }
@@ -181,7 +181,7 @@ fn a_chain_that_arrives_during_a_write_inherits_its_image() {
 }
 
 #[test]
-fn nobody_inherits_from_a_write_that_failed() {
+fn no_write_inherits_from_a_write_that_failed() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..2));
     let mut world = world(&scenario);
     world.submit().expect("the first");
@@ -242,17 +242,17 @@ fn a_read_does_not_share_with_an_earlier_batch() {
     let mut world = world(&scenario);
     submit_batch(&mut world, 2);
     world.plug(0);
-    (0..2).for_each(|_| world.submit().expect("held"));
+    (0..2).for_each(|_| world.submit().expect("plugged"));
     world.unplug(0).expect("a batch");
     assert_eq!(finish_all(&mut world).0, [Op::Read, Op::Read]);
 }
 
 #[test]
-fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
+fn a_request_that_does_not_wait_for_the_unplug_sends_the_plugged_ones_first() {
     let scenario = scenario(config(), &sectors(Op::Write, [0, 1, 0].into_iter()));
     let mut world = world(&scenario);
     world.plug(0);
-    (0..2).for_each(|_| world.submit().expect("held"));
+    (0..2).for_each(|_| world.submit().expect("plugged"));
     world.submit_now().expect("the third");
     assert_eq!(finish(&mut world, Outcome::Full), Op::Read);
     assert_eq!(finish(&mut world, Outcome::Full), Op::Write);
@@ -262,17 +262,17 @@ fn a_request_that_does_not_wait_for_the_unplug_sends_the_held_ones_first() {
 }
 
 #[test]
-fn a_drain_submits_what_is_held_and_the_plug_stays() {
+fn a_drain_submits_what_is_plugged_and_the_plug_stays() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
     (0..8).for_each(|number| {
-        world.submit().expect("held");
+        world.submit().expect("plugged");
         if number == 6 {
-            world.submit_all_held(0).expect("a batch");
+            world.submit_all_plugged(0).expect("a batch");
         }
     });
-    // The seven are one read-modify-write; the eighth is held still.
+    // The seven are one read-modify-write; the eighth is plugged still.
     assert_eq!(finish(&mut world, Outcome::Full), Op::Read);
     assert_eq!(finish(&mut world, Outcome::Full), Op::Write);
     assert!(world.flights.is_empty());
@@ -285,9 +285,9 @@ fn only_the_outermost_unplug_submits() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
-    (0..4).for_each(|_| world.submit().expect("held"));
+    (0..4).for_each(|_| world.submit().expect("plugged"));
     world.plug(0);
-    (0..4).for_each(|_| world.submit().expect("held"));
+    (0..4).for_each(|_| world.submit().expect("plugged"));
     world.unplug(0).expect("the inner one");
     assert!(world.flights.is_empty());
     world.unplug(0).expect("the outer one");
@@ -322,7 +322,7 @@ fn a_write_of_zero_bytes_changes_nothing_at_any_offset() {
 }
 
 #[test]
-fn abandon_completes_everything_once_held_ones_and_members_too() {
+fn abandon_completes_everything_once_plugged_ones_and_members_too() {
     let requests = [sectors(Op::Write, 0..4), sectors(Op::Read, 0..4)].concat();
     let scenario = scenario(config(), &requests);
     let memory = Rc::new(RefCell::new(Memory::new(scenario.guest.clone(), 0, 0)));
@@ -331,13 +331,15 @@ fn abandon_completes_everything_once_held_ones_and_members_too() {
     let mut actions = Vec::new();
     let mut submit = |machine: &mut Machine<usize, usize, Pool>, range: std::ops::Range<usize>| {
         range.for_each(|number| {
-            machine.submit(queue, 0, scenario.request(number), &mut actions);
+            machine.submit(queue, 0, scenario.request(number));
+            machine.take_actions(&mut actions);
         });
     };
     submit(&mut machine, 0..1);
     machine.plug(queue, 0);
     submit(&mut machine, 1..6);
-    machine.submit_held(queue, 0, &mut Vec::new());
+    machine.submit_plugged(queue, 0);
+    machine.take_actions(&mut Vec::new());
     submit(&mut machine, 6..8);
     let failed = machine.abandon();
     assert!(actions.iter().all(|action| matches!(action, Action::Io(..))));

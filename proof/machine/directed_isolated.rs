@@ -55,12 +55,12 @@ fn a_write_leaves_its_leader_while_that_reads_the_block_and_not_later() {
 }
 
 #[test]
-fn a_held_request_can_be_taken_back_and_is_no_part_of_its_batch() {
+fn a_plugged_request_can_be_taken_back_and_is_no_part_of_its_batch() {
     let scenario = scenario(config(), &sectors(Op::Write, 0..8));
     let mut world = world(&scenario);
     world.plug(0);
-    (0..8).for_each(|_| world.submit().expect("held"));
-    world.cancel(3, false).expect("held");
+    (0..8).for_each(|_| world.submit().expect("plugged"));
+    world.cancel(3, false).expect("plugged");
     assert_eq!(world.ledger.completed, 0b1000);
     world.unplug(0).expect("seven");
     let (ios, stats) = finish_all(&mut world);

@@ -28,9 +28,9 @@ pub enum Flaw {
     FailedFlushForgotten,
     InterruptedFlushIsDone,
     FuaForgotten,
-    HeldStartsAtOnce,
-    HeldEntersInReverse,
-    NowOvertakesHeld,
+    PluggedStartsAtOnce,
+    PluggedEntersInReverse,
+    NowOvertakesPlugged,
     PlugDoesNotNest,
     UnplugForgetsTheLast,
     PlugHoldsOthersBack,
@@ -55,7 +55,7 @@ pub enum Flaw {
     CancelLetsOthersPass,
     CancelIsBusyWhileWaiting,
     CancelsForOtherQueues,
-    CancelAllForgetsTheHeld,
+    CancelAllForgetsThePlugged,
 }
 
 /// The first complaint about a machine with this flaw, among `seeds` schedules.
@@ -93,16 +93,16 @@ fn every_flaw_is_found() {
         (Flaw::FailedFlushForgotten, "after a flush has failed"),
         (Flaw::InterruptedFlushIsDone, "without having flushed"),
         (Flaw::FuaForgotten, "FUA"),
-        (Flaw::HeldStartsAtOnce, "held"),
+        (Flaw::PluggedStartsAtOnce, "held back|plugged"),
         (
-            Flaw::HeldEntersInReverse,
+            Flaw::PluggedEntersInReverse,
             "is of request|waits for nothing|overtakes|does not wait|more than its|out of nothing",
         ),
-        (Flaw::NowOvertakesHeld, "waits for nothing|overtakes|does not wait|more than its|slot"),
+        (Flaw::NowOvertakesPlugged, "waits for nothing|overtakes|does not wait|more than its|slot"),
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot|overtakes"),
-        (Flaw::PlugHoldsOthersBack, "held|waits for nothing"),
-        (Flaw::UnplugSubmitsOthers, "held|not in flight"),
+        (Flaw::PlugHoldsOthersBack, "held back|plugged|waits for nothing"),
+        (Flaw::UnplugSubmitsOthers, "held back|plugged|not in flight"),
         (Flaw::EdgesBeforeTheMiddle, "before the middle"),
         (Flaw::DiscardRoundedOutwards, "nobody's|beyond|passes the end"),
         (Flaw::RefusedZeroesAreDone, "is lost|before the middle"),
@@ -123,7 +123,7 @@ fn every_flaw_is_found() {
         (Flaw::CancelLetsOthersPass, "does not wait"),
         (Flaw::CancelIsBusyWhileWaiting, "is Err(16)"),
         (Flaw::CancelsForOtherQueues, "not Err(2)"),
-        (Flaw::CancelAllForgetsTheHeld, "are cancelled instead of"),
+        (Flaw::CancelAllForgetsThePlugged, "are cancelled instead of"),
     ];
     for (flaw, words) in flaws {
         let found = complaint(flaw, 5000);

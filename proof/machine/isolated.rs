@@ -75,14 +75,14 @@ impl<S: Subject> World<'_, S> {
             && !batch.iter().any(|&n| excludes(n))
     }
 
-    /// Whether it waits for somebody for another reason than that both write.
+    /// Whether it waits for another request for another reason than that both write.
     pub(super) fn is_kept_apart(&self, number: usize) -> bool {
         members(self.ledger.entries[number].blockers & self.ledger.in_flight)
             .any(|earlier| self.scenario.conflict_in_isolation(earlier, number))
     }
 
     /// Whether a request with a promise has had no scratch in this very step.
-    pub(super) fn somebody_failed_just_now(&self) -> bool {
+    pub(super) fn one_failed_just_now(&self) -> bool {
         let failed = |number: &usize| {
             let asks = self.scenario.plans[*number].asks;
             let promised = asks.serialising || asks.guest_block > 0;

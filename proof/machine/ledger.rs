@@ -63,6 +63,8 @@ pub struct Entry {
     pub keeps_all_out: bool,
     /// A cancel of it came too late to take it back.
     pub stopped: bool,
+    /// The storage cannot do a zero write that was asked for: what follows it is asked for again.
+    pub asks_again: bool,
     /// A read that may share the I/O of another of its batch.
     pub shares: bool,
 }
@@ -164,7 +166,7 @@ impl Ledger {
         self.update_ready(now);
     }
 
-    /// Whether it has to wait for somebody who is not one of `sharers`.
+    /// Whether it has to wait for a request that is not one of `sharers`.
     pub fn is_blocked(&self, number: usize, sharers: Set) -> bool {
         self.entries[number].blockers & self.in_flight & !sharers != 0
     }
@@ -251,7 +253,7 @@ impl Ledger {
             }
             Err(libc::EIO) if self.passes_end(scenario, number) && !entry.touched => Ok(()),
             Ok(()) if self.is_told_nonsense(scenario, number) => {
-                Err(format!("request {number} takes a length that nobody can have"))
+                Err(format!("request {number} takes a length that no request can have left"))
             }
             Ok(()) if mended => Ok(()),
             Ok(()) if !entry.errors.is_empty() => Err(format!(
@@ -277,6 +279,7 @@ impl Ledger {
             Err(libc::ECANCELED) => {
                 let long = matches!(plan.op, Op::WriteZeroes | Op::Discard);
                 let left = plan.whole.clone().any(|at| !entry.issued[(at - plan.offset) as usize]);
+                let left = left || entry.asks_again;
                 match entry.stopped && long && (left || entry.shape.is_some()) {
                     true => Ok(()),
                     false => Err(format!("request {number} ends as if it had been taken back")),

@@ -1,5 +1,5 @@
 //! The length of the object and of the storage, told from the outside: who may change it, and keeps
-//! everybody out for that; and what must hold of it.
+//! all others out for that; and what must hold of it.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
 //! The simulated memory: the guest's buffers, and behind them the scratch pool.
 //!
 //! A cell stands for one byte but holds a label that says where the byte came from, so that two
-//! bytes never look alike by chance. Scratch addresses are never used twice in a schedule: whoever
-//! keeps one after giving it back is found out.
+//! bytes never look alike by chance. Scratch addresses are never used twice in a schedule: keeping
+//! one after giving it back is found out.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ pub type Label = u32;
 /// Where addresses begin. A multiple of every alignment.
 pub const BASE: usize = 1 << 20;
 
-/// What nobody has written: gaps, fresh and returned scratch, buffers of reads and of broken I/O.
+/// What no request has written: gaps, fresh and returned scratch, buffers of reads and broken I/O.
 pub const POISON: Label = 0xffff_0000;
 
 /// A byte that was made zero.

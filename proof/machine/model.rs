@@ -1,4 +1,4 @@
-//! The byte model: what a byte of the disk may be when somebody looks at it.
+//! The byte model: what a byte of the disk may be when a request looks at it.
 //!
 //! Who looks may see the value of a write that was admitted by then, or the initial one, unless
 //! a write that came after it had succeeded before he began to look. Writes that failed may have
@@ -43,7 +43,7 @@ impl<'a> Look<'a> {
         }
         let Some(writer) = source(label) else {
             if label != initial(offset) || beyond {
-                return Err(format!("byte {offset} is {label:#x}, which nobody wrote there"));
+                return Err(format!("byte {offset} is {label:#x}, which no request wrote there"));
             }
             return match members(covering).next() {
                 None => Ok(()),
@@ -101,7 +101,7 @@ impl<'a> Look<'a> {
             Some(newer) => {
                 Err(format!("byte {offset} is cleared, the later write {newer} is lost"))
             }
-            None => Err(format!("byte {offset} is {label:#x}, though nobody cleared it")),
+            None => Err(format!("byte {offset} is {label:#x}, though no request cleared it")),
         }
     }
 }

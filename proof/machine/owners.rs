@@ -26,7 +26,7 @@ impl<S: Subject> World<'_, S> {
         let first = members(named).min_by_key(|&number| entered(number));
         let leader = match (first, bound) {
             (Some(_), Some(bound)) if named & bit(bound) == 0 => {
-                return Err(format!("slot {slot} is of request {bound}: {io:x?}"));
+                return Err(format!("slot {slot:?} is of request {bound}: {io:x?}"));
             }
             (_, Some(number)) | (Some(number), None) => number,
             (None, None) => {

@@ -62,7 +62,7 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
         world.thread = rng.index(THREADS);
     }
     if flights == 0 && !submit {
-        return world.unplug_somebody();
+        return world.unplug_one();
     }
     if scenario.plug_percent > 0 && handle_plugs(world, scenario, rng)? {
         return Ok(true);
@@ -108,7 +108,7 @@ fn handle_plugs<S: Subject>(
     if plugged && rng.percent(scenario.unplug_percent) {
         world.unplug(queue)?;
     } else if plugged && rng.percent(2) {
-        world.submit_all_held(queue)?;
+        world.submit_all_plugged(queue)?;
     } else if !plugged && rng.percent(1) {
         // Unbalanced, and as harmless as it should be.
         world.unplug(queue)?;

@@ -27,7 +27,7 @@ pub struct Entry {
     /// Results that were short.
     pub stalls: u32,
     pub error: Option<i32>,
-    /// A flaw: it is over, and others wait for it; or it waits for nobody.
+    /// A flaw: it is over, and others wait for it; or it waits for no other.
     pub ghost: bool,
     pub passes: bool,
 }
@@ -38,8 +38,8 @@ pub struct Reference {
     pub(super) flaw: Flaw,
     pub(super) entries: Vec<Entry>,
     /// By queue; what is held back with the key of who holds it back.
-    pub(super) plugged: Vec<HashMap<PlugKey, u32>>,
-    pub(super) held: Vec<Vec<(PlugKey, Entry)>>,
+    pub(super) plugs: Vec<HashMap<PlugKey, u32>>,
+    pub(super) plugged: Vec<Vec<(PlugKey, Entry)>>,
     pub(super) cancelling: bool,
     pub(super) last_id: RequestId,
     pub(super) flush_failed: Option<i32>,
@@ -55,8 +55,8 @@ impl Reference {
             pool,
             flaw,
             entries: Vec::new(),
-            plugged: vec![HashMap::new(); scenario.config.len()],
-            held: scenario.config.iter().map(|_| Vec::new()).collect(),
+            plugs: vec![HashMap::new(); scenario.config.len()],
+            plugged: scenario.config.iter().map(|_| Vec::new()).collect(),
             cancelling: false,
             last_id: 0,
             flush_failed: None,
@@ -197,22 +197,23 @@ impl Reference {
 }
 
 impl Reference {
-    fn submit_some_held(
+    fn submit_some_plugged(
         &mut self,
         queue: usize,
         whose: impl Fn(PlugKey) -> bool,
         actions: &mut Vec<SimAction>,
     ) {
-        let all = std::mem::take(&mut self.held[queue]);
-        let (mut held, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| whose(*key));
-        self.held[queue] = rest;
-        if self.flaw == Flaw::HeldEntersInReverse {
-            held.reverse();
+        let all = std::mem::take(&mut self.plugged[queue]);
+        let (mut plugged, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(key, _)| whose(*key));
+        self.plugged[queue] = rest;
+        if self.flaw == Flaw::PluggedEntersInReverse {
+            plugged.reverse();
         }
-        if self.flaw == Flaw::UnplugForgetsTheLast && held.len() > 1 {
-            held.pop();
+        if self.flaw == Flaw::UnplugForgetsTheLast && plugged.len() > 1 {
+            plugged.pop();
         }
-        for (_, entry) in held {
+        for (_, entry) in plugged {
             self.enter(entry, actions);
         }
         self.run(actions);
@@ -231,14 +232,14 @@ impl Subject for Reference {
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
         let entry = self.entry(&request);
-        let plugs = &self.plugged[queue];
+        let plugs = &self.plugs[queue];
         let plugged = match self.flaw {
-            Flaw::HeldStartsAtOnce => false,
+            Flaw::PluggedStartsAtOnce => false,
             Flaw::PlugHoldsOthersBack => plugs.values().any(|&depth| depth > 0),
             _ => plugs.get(&key).is_some_and(|&depth| depth > 0),
         };
         if plugged {
-            self.held[queue].push((key, entry));
+            self.plugged[queue].push((key, entry));
         } else {
             self.enter(entry, actions);
             self.run(actions);
@@ -247,20 +248,20 @@ impl Subject for Reference {
     }
 
     fn plug(&mut self, queue: usize, key: PlugKey) {
-        *self.plugged[queue].entry(key).or_default() += 1;
+        *self.plugs[queue].entry(key).or_default() += 1;
     }
 
     fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>) {
-        let depth = self.plugged[queue].entry(key).or_default();
+        let depth = self.plugs[queue].entry(key).or_default();
         *depth = depth.saturating_sub(1);
         if *depth == 0 || self.flaw == Flaw::PlugDoesNotNest {
             let all = self.flaw == Flaw::UnplugSubmitsOthers;
-            self.submit_some_held(queue, |its| all || its == key, actions);
+            self.submit_some_plugged(queue, |its| all || its == key, actions);
         }
     }
 
-    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
-        self.submit_some_held(queue, |_| true, actions);
+    fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.submit_some_plugged(queue, |_| true, actions);
     }
 
     fn submit_now(
@@ -271,12 +272,12 @@ impl Subject for Reference {
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
         let entry = self.entry(&request);
-        if self.flaw == Flaw::NowOvertakesHeld {
+        if self.flaw == Flaw::NowOvertakesPlugged {
             self.enter(entry, actions);
             self.run(actions);
-            self.submit_some_held(queue, |its| its == key, actions);
+            self.submit_some_plugged(queue, |its| its == key, actions);
         } else {
-            self.submit_some_held(queue, |its| its == key, actions);
+            self.submit_some_plugged(queue, |its| its == key, actions);
             self.enter(entry, actions);
             self.run(actions);
         }
@@ -284,7 +285,7 @@ impl Subject for Reference {
     }
 
     fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>) {
-        let Some(at) = self.entries.iter().position(|entry| entry.id as u32 == io.id.slot) else {
+        let Some(at) = self.entries.iter().position(|entry| entry.id as u32 == io.id.slot.0) else {
             return;
         };
         let number = self.entries[at].number;
@@ -335,10 +336,10 @@ impl Subject for Reference {
     }
 
     fn cancel_all(&mut self, queue: usize, actions: &mut Vec<SimAction>) -> usize {
-        let held = self.held[queue].iter().map(|(_, entry)| entry.id);
+        let plugged = self.plugged[queue].iter().map(|(_, entry)| entry.id);
         let mut ids: Vec<RequestId> = match self.flaw {
-            Flaw::CancelAllForgetsTheHeld => Vec::new(),
-            _ => held.collect(),
+            Flaw::CancelAllForgetsThePlugged => Vec::new(),
+            _ => plugged.collect(),
         };
         let inside = self.entries.iter().filter(|entry| !entry.ghost);
         let its = inside.filter(|entry| self.scenario.plans[entry.number].queue == queue);

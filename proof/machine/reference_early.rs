@@ -1,5 +1,5 @@
-//! The reference machine's requests that end before they start: NO_WAIT, and cancels; with the flaws
-//! that these can have.
+//! The reference machine's requests that end before they start: NO_WAIT, and cancels; with the
+//! flaws that these can have.
 
 use super::flaws::Flaw;
 use super::reference::{Entry, Reference};
@@ -43,10 +43,10 @@ impl Reference {
         let any = self.flaw == Flaw::CancelsForOtherQueues;
         let home = |entry: &Entry| self.scenario.plans[entry.number].queue;
         let is_it = |entry: &Entry| entry.id == id && (any || home(entry) == queue);
-        let mut held = self.held.iter().flatten().map(|(_, entry)| entry);
-        if let Some(home) = held.find(|entry| is_it(entry)).map(home) {
-            let at = self.held[home].iter().position(|(_, entry)| entry.id == id);
-            let (_, entry) = self.held[home].remove(at.expect("held"));
+        let mut plugged = self.plugged.iter().flatten().map(|(_, entry)| entry);
+        if let Some(home) = plugged.find(|entry| is_it(entry)).map(home) {
+            let at = self.plugged[home].iter().position(|(_, entry)| entry.id == id);
+            let (_, entry) = self.plugged[home].remove(at.expect("plugged"));
             self.entries.push(entry);
             self.end_unstarted(self.entries.len() - 1, libc::ECANCELED, false, actions);
             return Ok(());

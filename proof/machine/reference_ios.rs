@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::flaws::Flaw;
 use super::reference::Reference;
 use super::scenario::inside;
-use crate::io::{Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments};
+use crate::io::{Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot};
 use crate::ScratchPool;
 
 impl Reference {
@@ -202,8 +202,10 @@ impl Reference {
         let dataless = matches!(op, Op::WriteZeroes | Op::Discard);
         let segments = if bytes > 0 && !dataless { vec![segment].into() } else { Segments::new() };
         let fua = plan.flags.fua && self.flaw != Flaw::FuaForgotten;
-        let id =
-            IoId { slot: entry.id as u32, part: (offset * 2) as u32 + (op == Op::Read) as u32 };
+        let id = IoId {
+            slot: Slot(entry.id as u32),
+            part: (offset * 2) as u32 + (op == Op::Read) as u32,
+        };
         let no_fallback = plan.flags.no_fallback && op == Op::WriteZeroes;
         Io { lane, fua, no_fallback, bytes, segments, copies, ..Io::new(id, op, offset) }
     }

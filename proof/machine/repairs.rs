@@ -1,9 +1,9 @@
 //! Storage that begins to refuse its alignment: random schedules against a small model of bytes of
 //! their own, since the rules of `world.rs` follow from limits that do not change.
 //!
-//! What must hold: each request completes once, and without an error; a byte that nobody writes
-//! keeps its value; a byte that is read, or left in the end, was put there by a write that nobody
-//! may have come after; no I/O is misaligned by the queue's own limits; nothing is at the storage
+//! What must hold: each request completes once, and without an error; a byte that no request writes
+//! keeps its value; a byte that is read, or left in the end, was put there by a write that no other
+//! write has replaced; no I/O is misaligned by the queue's own limits; nothing is at the storage
 //! while a probe runs; and there are no more repairs than there may be.
 
 use std::cell::RefCell;
@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::directed;
 use super::memory::{initial, written, Label, Memory, Pool, BASE, POISON};
+use super::subject::is_idle;
 use crate::io::{Io, Lane, Op, Segment, Segments};
 use crate::proof::rng::Rng;
 use crate::repair::REPAIRS_MAX;
@@ -108,14 +109,15 @@ impl Bed {
         self.now += 1;
         let (submitted, completed) = (self.now, None);
         self.sent.push(Sent { request: request.clone(), id: 0, submitted, completed });
-        let id = self.machine.submit(queue, 0, request, &mut self.actions);
+        let id = self.machine.submit(queue, 0, request);
         self.sent[token].id = id;
         self.take_in();
     }
 
     /// What the machine asks for goes to the storage.
     pub(super) fn take_in(&mut self) {
-        self.machine.join(0, &mut self.actions);
+        self.machine.join();
+        self.machine.take_actions(&mut self.actions);
         for action in std::mem::take(&mut self.actions) {
             match action {
                 Action::Io(queue, io) => {
@@ -181,7 +183,7 @@ impl Bed {
                 Ok(moved)
             }
         };
-        self.machine.io_done(io, result, &mut self.actions);
+        self.machine.io_done(io, result);
     }
 
     fn carry_out(&mut self, io: &Io, moved: u64) {
@@ -238,15 +240,15 @@ impl Bed {
 
     /// What a probe has found; the values that hold then.
     pub(super) fn repaired(&mut self, outcome: ProbeOutcome) -> Option<Alignments> {
-        let holds = self.machine.repaired(outcome, &mut self.actions);
+        let holds = self.machine.repaired(outcome);
         for id in 0..self.queues.len() {
-            self.queues[id] = self.machine.queues[id].as_ref().expect("open").config.clone();
+            self.queues[id] = self.machine.table.known_queue(id as u32).config.clone();
         }
         self.take_in();
         holds
     }
 
-    /// Whether `label` is what byte `offset` may hold for somebody who looked from `since` to
+    /// Whether `label` is what byte `offset` may hold for a request that looked from `since` to
     /// `until`.
     fn is_plausible(&self, label: Label, offset: u64, since: u64, until: u64) -> bool {
         let writes = |sent: &&Sent| {
@@ -286,9 +288,9 @@ impl Bed {
 
     /// Everything is over. How many repairs there were in all.
     pub(super) fn conclude(&mut self) -> u64 {
-        assert!(self.sent.iter().all(|sent| sent.completed.is_some()), "somebody waits for ever");
+        assert!(self.sent.iter().all(|sent| sent.completed.is_some()), "a request waits for ever");
         assert_eq!(self.memory.borrow().taken_count(), 0, "scratch is missing");
-        assert!(self.machine.is_idle());
+        assert!(is_idle(&self.machine));
         for (offset, &label) in self.disk.iter().enumerate() {
             let end = u64::MAX - 1;
             assert!(self.is_plausible(label, offset as u64, end, end), "byte {offset}: {label:x}");
@@ -356,7 +358,7 @@ fn run_schedule(seed: u64) -> u64 {
         }
         submit_random(&mut bed, &mut rng);
         if plugs && rng.percent(20) {
-            bed.machine.unplug(rng.index(bed.queues.len()) as u32, 0, &mut bed.actions);
+            bed.machine.unplug(rng.index(bed.queues.len()) as u32, 0);
             bed.take_in();
         }
         while rng.percent(60) && !(bed.flights.is_empty() && bed.probes.is_empty()) {
@@ -372,7 +374,7 @@ fn run_schedule(seed: u64) -> u64 {
     }
     bed.end_all();
     for queue in 0..bed.queues.len() {
-        (0..requests).for_each(|_| bed.machine.unplug(queue as u32, 0, &mut bed.actions));
+        (0..requests).for_each(|_| bed.machine.unplug(queue as u32, 0));
     }
     bed.take_in();
     bed.end_all();

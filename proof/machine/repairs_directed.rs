@@ -67,7 +67,7 @@ fn what_has_begun_before_a_repair_is_not_taken_back() {
     assert_eq!(bed.probes.len(), 1);
     let cancel = |bed: &mut Bed, number: usize| {
         let id = bed.sent[number].id;
-        let answer = bed.machine.cancel(0, id, &mut bed.actions);
+        let answer = bed.machine.cancel(0, id);
         bed.take_in();
         answer
     };
@@ -98,7 +98,7 @@ fn other_errors_are_not_asked_about() {
         let mut bed = Bed::new(1, &config(), 0);
         bed.submit(0, Op::Write, 4, 4, RequestFlags::default());
         let io = bed.flights.pop().expect("a write");
-        bed.machine.io_done(io, Err(errno), &mut bed.actions);
+        bed.machine.io_done(io, Err(errno));
         bed.take_in();
         assert_eq!(bed.result(0), Some(Err(errno)));
         bed.conclude();
@@ -112,7 +112,7 @@ fn eio_is_asked_about_once_where_it_may_be_about_alignment() {
     for probes in [1, 0, 0] {
         bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
         let io = bed.flights.pop().expect("a read");
-        bed.machine.io_done(io, Err(libc::EIO), &mut bed.actions);
+        bed.machine.io_done(io, Err(libc::EIO));
         bed.take_in();
         assert_eq!(bed.probes.len(), probes);
         if probes > 0 {
@@ -135,7 +135,7 @@ fn the_parts_of_a_joined_io_that_fails_are_not_joined_again() {
     bed.machine.plug(0, 0);
     bed.submit(0, Op::Write, 1, 2, RequestFlags::default());
     bed.submit(0, Op::Write, 5, 2, RequestFlags::default());
-    bed.machine.unplug(0, 0, &mut bed.actions);
+    bed.machine.unplug(0, 0);
     bed.take_in();
     assert_eq!(bed.flights.iter().map(|io| io.joined.len()).collect::<Vec<_>>(), [2]);
     bed.wants = 1 << 20;
@@ -151,7 +151,7 @@ fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
         bed.machine.plug(0, 0);
         bed.submit(0, Op::Write, 8 * batch + 1, 2, RequestFlags::default());
         bed.submit(0, Op::Write, 8 * batch + 5, 2, RequestFlags::default());
-        bed.machine.unplug(0, 0, &mut bed.actions);
+        bed.machine.unplug(0, 0);
         bed.take_in();
     }
     let joined = |bed: &Bed| bed.flights.iter().map(|io| io.joined.len()).collect::<Vec<_>>();
@@ -168,9 +168,10 @@ fn joined_ios_that_are_joined_once_more_still_end_each_of_their_parts() {
 }
 
 #[test]
-fn an_answer_that_nobody_waits_for_changes_nothing() {
+fn an_answer_that_was_not_asked_for_changes_nothing() {
     let mut bed = Bed::new(1, &config(), 0);
-    assert_eq!(bed.machine.repaired(ProbeOutcome::NothingHelps, &mut bed.actions), None);
+    assert_eq!(bed.machine.repaired(ProbeOutcome::NothingHelps), None);
+    bed.machine.take_actions(&mut bed.actions);
     assert!(bed.actions.is_empty());
     bed.conclude();
 }
@@ -181,7 +182,7 @@ fn storage_that_cannot_discard_is_asked_once() {
     for number in 0..3 {
         bed.submit(0, Op::Discard, 4 * number, 4, RequestFlags::default());
         if let Some(io) = bed.flights.pop() {
-            bed.machine.io_done(io, Err(libc::EOPNOTSUPP), &mut bed.actions);
+            bed.machine.io_done(io, Err(libc::EOPNOTSUPP));
             bed.take_in();
         }
         assert_eq!(bed.result(number as usize), Some(Ok(())));

@@ -20,7 +20,7 @@ pub fn check_atomic(io: &Io, scenario: &Scenario, number: usize) -> Checked {
         && io.lane == Lane::Main
         && io.offset < plan.offset + plan.bytes
         && plan.offset < io.offset + io.bytes;
-    // What a write past the end zeroes before is nobody's data.
+    // What a write past the end zeroes before is no request's data.
     let of_guest = |from: usize, bytes: usize| {
         plan.addresses.iter().any(|address| (from..from + bytes).contains(address))
     };

@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::faults::Faults;
 use super::isolated::Asks;
 use super::memory::{written, Label, BASE, POISON};
+use crate::extent::follow;
 use crate::io::{Op, Segment, Segments};
-use crate::resize::follow;
 use crate::{QueueConfig, Request, RequestFlags};
 
 /// One bit per request in the checker's sets.
@@ -229,7 +229,7 @@ impl Scenario {
         self.conflict_among_writes(a, b) || self.conflict_in_isolation(a, b)
     }
 
-    /// Whether one has to wait because both may write, or let nobody write.
+    /// Whether one has to wait because both may write, or let no other write.
     pub fn conflict_among_writes(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
         let counts = |plan: &Plan| plan.changes_bytes() || plan.excludes();

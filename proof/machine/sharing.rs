@@ -1,6 +1,6 @@
 //! Who shares an I/O: who may, and who must. Writes that stand in line for one block when the first
 //! of them begins are one write, and none reads the block if together they cover it. Reads of one
-//! block that entered together are one read; nobody else's.
+//! block that entered together are one read; no others are.
 
 use super::ledger::{bit, members, Checked, Set};
 use super::scenario::Plan;
@@ -96,7 +96,7 @@ impl<S: Subject> World<'_, S> {
         let config = &self.scenario.config[plan.queue];
         let block = plan.part_of_block(config).filter(|_| !config.no_merge);
         let line = block.map_or(0, |_| self.line(leader));
-        self.counts.unclear |= block.is_some() && self.somebody_failed_just_now();
+        self.counts.unclear |= block.is_some() && self.one_failed_just_now();
         self.ledger.entries[leader].line = Some(line);
         if self.is_loose(line) {
             self.ledger.entries[leader].loose = true;
@@ -120,15 +120,15 @@ impl<S: Subject> World<'_, S> {
         Ok(line)
     }
 
-    /// Somebody whom one of `line` waited for, for the sake of a guest block, has just ended without
-    /// any I/O: perhaps after the line was formed, so it may have become shorter.
+    /// A request that one of `line` waited for, for the sake of a guest block, has just ended
+    /// without any I/O: perhaps after the line was formed, so the line may have become shorter.
     fn is_loose(&self, line: Set) -> bool {
         let silent = |&number: &usize| !self.ledger.entries[number].touched;
         let gone = self.gone.iter().copied().filter(silent).fold(0, |set, n| set | bit(n));
         members(line).any(|number| self.ledger.entries[number].blockers & gone != 0)
     }
 
-    /// The writes that wait for `leader`, or for another of these, and for nobody else.
+    /// The writes that wait for `leader`, or for another of these, and for no others.
     fn line(&self, leader: usize) -> Set {
         let entered = |number: usize| self.ledger.entries[number].admitted.map(|a| a.at);
         let waits = |&other: &usize| {

@@ -3,6 +3,8 @@
 use super::memory::Pool;
 use super::scenario::Scenario;
 use crate::io::Io;
+use crate::table::Among;
+use crate::tracker::{Access, Claim, BEYOND};
 use crate::{Action, Machine, PlugKey, QueueId, Request, RequestId, Stats};
 
 /// The owner of a queue is its number in the scenario.
@@ -16,7 +18,7 @@ pub trait Subject {
 
     fn plug(&mut self, queue: usize, key: PlugKey);
     fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>);
-    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>);
+    fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>);
     fn submit_now(
         &mut self,
         queue: usize,
@@ -72,11 +74,13 @@ impl Subject for RealMachine {
     }
 
     fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>) {
-        self.machine.unplug(self.queues[queue], key, actions);
+        self.machine.unplug(self.queues[queue], key);
+        self.machine.take_actions(actions);
     }
 
-    fn submit_all_held(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
-        self.machine.submit_all_held(self.queues[queue], actions);
+    fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.machine.submit_all_plugged(self.queues[queue]);
+        self.machine.take_actions(actions);
     }
 
     fn submit_now(
@@ -86,7 +90,9 @@ impl Subject for RealMachine {
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
-        self.machine.submit_now(self.queues[queue], key, request, actions)
+        let id = self.machine.submit_now(self.queues[queue], key, request);
+        self.machine.take_actions(actions);
+        id
     }
 
     fn submit(
@@ -96,11 +102,14 @@ impl Subject for RealMachine {
         request: Request<usize>,
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
-        self.machine.submit(self.queues[queue], key, request, actions)
+        let id = self.machine.submit(self.queues[queue], key, request);
+        self.machine.take_actions(actions);
+        id
     }
 
     fn io_done(&mut self, io: Io, result: Result<u64, i32>, actions: &mut Vec<SimAction>) {
-        self.machine.io_done(io, result, actions);
+        self.machine.io_done(io, result);
+        self.machine.take_actions(actions);
     }
 
     fn cancel(
@@ -109,11 +118,15 @@ impl Subject for RealMachine {
         id: RequestId,
         actions: &mut Vec<SimAction>,
     ) -> Result<(), i32> {
-        self.machine.cancel(self.queues[queue], id, actions)
+        let answer = self.machine.cancel(self.queues[queue], id);
+        self.machine.take_actions(actions);
+        answer
     }
 
     fn cancel_all(&mut self, queue: usize, actions: &mut Vec<SimAction>) -> usize {
-        self.machine.cancel_all(self.queues[queue], actions)
+        let count = self.machine.cancel_all(self.queues[queue]);
+        self.machine.take_actions(actions);
+        count
     }
 
     fn length(&self) -> Option<u64> {
@@ -125,9 +138,17 @@ impl Subject for RealMachine {
     }
 
     fn retire(&mut self) {
-        assert!(self.machine.is_idle(), "something is left of those that are over");
+        assert!(is_idle(&self.machine), "something is left of those that are over");
         for queue in self.queues.drain(..) {
             self.machine.remove_queue(queue);
         }
     }
+}
+
+/// Whether nothing is left of those that were in flight.
+pub fn is_idle(machine: &Machine<usize, usize, Pool>) -> bool {
+    let all = Claim { start: 0, end: BEYOND, access: Access::Exclusive };
+    machine.table.waiting == 0
+        && machine.isolation.excluding == 0
+        && Among::ALL.into_iter().all(|among| !machine.isolation.among(among).conflicts(all))
 }

@@ -23,7 +23,8 @@ pub struct Counts {
     pub interrupts: u64,
     /// Scratch that the pool did not give.
     pub denied: u64,
-    /// Requests that were taken back; those of them that were with all others; cancels that were refused; requests that would not wait.
+    /// Requests that were taken back; those of them that were with all others; cancels that were
+    /// refused; requests that would not wait.
     pub cancelled: u64,
     pub cancelled_together: u64,
     pub cancels_refused: u64,
@@ -180,7 +181,7 @@ pub fn check_stats(
                 let moves = matches!(plan.op, Op::Read | Op::Write) && ok;
                 bytes[kind(plan.op)] += if moves { plan.bytes } else { 0 };
                 failed += u64::from(!ok);
-                // What was taken back is nobody's error.
+                // What was taken back is no error of the storage.
                 let cancelled = ledger.entries[number].result == Some(Err(libc::ECANCELED));
                 errors += u64::from(!ok && !cancelled);
             }

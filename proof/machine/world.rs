@@ -16,7 +16,7 @@ use super::scenario::Scenario;
 use super::storage::{Flight, Outcome};
 use super::subject::{SimAction, Subject};
 use super::totals::{check_stats, Counts};
-use crate::io::{Io, IoId, Op};
+use crate::io::{Io, IoId, Op, Slot};
 use crate::proof::rng::Rng;
 use crate::{Action, Completion, Stats};
 
@@ -37,7 +37,7 @@ pub struct World<'a, S> {
     pub flights: Vec<Flight>,
     pub ledger: Ledger,
     /// The request of each machine slot whose I/O has been seen.
-    pub(super) slots: Vec<(u32, usize)>,
+    pub(super) slots: Vec<(Slot, usize)>,
     /// The I/Os that ended in this step, and whose they were: what is left of them may be asked
     /// for again.
     pub(super) ended: Vec<(IoId, Set)>,
@@ -50,9 +50,9 @@ pub struct World<'a, S> {
     pub thread: usize,
     /// By queue and thread: how many plugs are open, and whom they hold back.
     pub(super) plugs: Vec<[u32; THREADS]>,
-    pub(super) held: Vec<[Vec<usize>; THREADS]>,
+    pub(super) plugged: Vec<[Vec<usize>; THREADS]>,
     pub(super) batches: u64,
-    /// Entered in this step, after everybody else had started.
+    /// Entered in this step, after all others had started.
     pub(super) latecomer: Option<usize>,
     pub(super) rng: Rng,
     pub(super) now: u64,
@@ -95,7 +95,7 @@ impl<'a, S: Subject> World<'a, S> {
             actions: Vec::new(),
             thread: 0,
             plugs: vec![[0; THREADS]; scenario.config.len()],
-            held: vec![Default::default(); scenario.config.len()],
+            plugged: vec![Default::default(); scenario.config.len()],
             batches: 0,
             latecomer: None,
             rng: Rng::new(scenario.seed ^ 2),
@@ -184,10 +184,10 @@ impl<'a, S: Subject> World<'a, S> {
             return Err(format!("{taken} pieces of scratch were not given back"));
         }
         if !self.memory.borrow().zeros_are_intact() {
-            return Err("somebody has written to the zeros".into());
+            return Err("something has written to the zeros".into());
         }
         model::check_disk(self.scenario, &self.ledger, &self.disk)?;
-        if self.held.iter().flatten().any(|held| !held.is_empty()) {
+        if self.plugged.iter().flatten().any(|plugged| !plugged.is_empty()) {
             return Err("the schedule leaves requests held back".into());
         }
         self.counts.denied += u64::from(self.memory.borrow().denied);
@@ -221,6 +221,7 @@ impl<'a, S: Subject> World<'a, S> {
             let entry = &mut self.ledger.entries[number];
             entry.outstanding -= 1;
             entry.outstanding_zeroes -= u32::from(flight.io.op == Op::WriteZeroes);
+            entry.asks_again |= refused && flight.io.op == Op::WriteZeroes;
             entry.wrote |= !refused && matches!(flight.io.op, Op::Write | Op::WriteZeroes);
             match outcome {
                 _ if refused => {}

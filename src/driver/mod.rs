@@ -7,7 +7,7 @@ mod image_lock;
 mod way;
 
 pub use blkalign_machine::{
-    Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
+    Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
 };
 #[cfg(feature = "simulation")]
 pub use callbacks::answers_pending;

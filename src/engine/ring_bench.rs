@@ -109,7 +109,7 @@ fn many_threads(ring: &Ring, blocks: u64, submitters: usize, end: Instant) -> us
                 ring.reap(&mut done, usize::MAX);
                 for (io, result) in done.drain(..) {
                     assert_eq!(result, Ok(BLOCK));
-                    finished[io.id.slot as usize].fetch_add(1, Ordering::Release);
+                    finished[io.id.slot.index()].fetch_add(1, Ordering::Release);
                 }
             }
         });

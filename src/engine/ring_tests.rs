@@ -10,7 +10,7 @@ use smallvec::smallvec;
 
 use super::ring::Ring;
 use super::ring_slots::Files;
-use crate::driver::{Io, IoId, Op, Segment, Segments};
+use crate::driver::{Io, IoId, Op, Segment, Segments, Slot};
 
 /// Memory that I/O goes to and from, at an alignment.
 pub struct Memory {
@@ -60,7 +60,7 @@ pub fn io(slot: u32, op: Op, offset: u64, segments: Segments) -> Io {
     Io {
         bytes: segments.iter().map(|segment| segment.bytes as u64).sum(),
         segments,
-        ..Io::new(IoId { slot, part: 0 }, op, offset)
+        ..Io::new(IoId { slot: Slot(slot), part: 0 }, op, offset)
     }
 }
 
@@ -133,7 +133,7 @@ fn read_in_pieces(entries: usize, max: usize) {
         assert_eq!(count, done.len() - before);
         assert!(count <= max);
     }
-    let mut seen: Vec<u32> = done.iter().map(|(io, _)| io.id.slot).collect();
+    let mut seen: Vec<u32> = done.iter().map(|(io, _)| io.id.slot.0).collect();
     if entries == 1 {
         assert!(seen.is_sorted(), "with one place they go in order");
     }

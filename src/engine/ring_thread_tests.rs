@@ -89,7 +89,7 @@ fn four_submitters_and_one_reaper_lose_nothing() {
         let mut seen = vec![false; SUBMITTERS * ROUNDS * BATCH];
         for (io, result) in reap(&ring, seen.len()) {
             assert_eq!(result, Ok(512));
-            assert!(!std::mem::replace(&mut seen[io.id.slot as usize], true), "done twice");
+            assert!(!std::mem::replace(&mut seen[io.id.slot.index()], true), "done twice");
         }
         assert!(seen.into_iter().all(|seen| seen));
     });
@@ -233,7 +233,7 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
         }
         // By a waiter that comes later.
         refusing(&ring, errno, || ring.submit(&mut vec![read(4)]));
-        assert_eq!(reap(&ring, 1)[0].0.id.slot, 4);
+        assert_eq!(reap(&ring, 1)[0].0.id.slot.0, 4);
         // By a waiter that sleeps already.
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| reap(&ring, 1));
@@ -267,10 +267,10 @@ fn what_the_kernel_does_not_take_any_more_is_given_back_in_order() {
     event.wait();
     // What it has comes to its end.
     let done = reap(&ring, 1);
-    assert_eq!((done[0].0.id.slot, done[0].1), (0, Ok(4096)));
+    assert_eq!((done[0].0.id.slot.0, done[0].1), (0, Ok(4096)));
     assert_eq!(ring.why_broken().map(|why| why.errno), Some(libc::EPERM));
     assert!(!ring.is_spent());
-    let slots = || ring.take_back().iter().map(|io| io.id.slot).collect::<Vec<_>>();
+    let slots = || ring.take_back().iter().map(|io| io.id.slot.0).collect::<Vec<_>>();
     assert_eq!(slots(), [1, 2, 3, 4]);
     assert!(ring.is_spent());
     ring.submit(&mut vec![read(5)]);
@@ -311,7 +311,7 @@ fn who_sleeps_without_end_in_a_ring_that_breaks_down_gets_what_it_refused() {
             its.wait(None);
             back = its.take_back();
         }
-        let _ = say.send(back[0].id.slot);
+        let _ = say.send(back[0].id.slot.0);
     });
     while ring.waiters.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::thread_key::thread_key;
 use super::{Handle, Submission};
+use crate::driver::Slot;
 use crate::node::{dispatch, failure, perform, release, with_actions};
 use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::Error;
@@ -94,7 +95,7 @@ impl Handle {
     }
 
     /// Whether this thread can carry `action` out as part of its own request.
-    fn is_own(&self, action: &Action, slot: Option<u32>) -> bool {
+    fn is_own(&self, action: &Action, slot: Option<Slot>) -> bool {
         match action {
             Action::Io(endpoint, io) => {
                 Arc::ptr_eq(endpoint, &self.endpoint)

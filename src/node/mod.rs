@@ -141,9 +141,7 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
-        let step = |machine: &mut NodeMachine, actions: &mut Actions| {
-            machine.submit(queue, key, request, actions)
-        };
+        let step = |machine: &mut NodeMachine| machine.submit(queue, key, request);
         self.take_in(actions, step, note_id)
     }
 
@@ -155,9 +153,7 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
-        let step = |machine: &mut NodeMachine, actions: &mut Actions| {
-            machine.submit_now(queue, key, request, actions)
-        };
+        let step = |machine: &mut NodeMachine| machine.submit_now(queue, key, request);
         self.take_in(actions, step, |_| {})
     }
 
@@ -165,15 +161,15 @@ impl Node {
     fn take_in(
         &self,
         actions: &mut Actions,
-        step: impl FnOnce(&mut NodeMachine, &mut Actions) -> RequestId,
+        step: impl FnOnce(&mut NodeMachine) -> RequestId,
         mut note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
         let first = actions.len();
         let mut before = RequestId::MAX;
         let mut taken_in = None;
-        self.with_core(actions, |core, actions| {
+        self.with_core(actions, |core| {
             before = core.last_id;
-            core.last_id = step(&mut core.machine, actions);
+            core.last_id = step(&mut core.machine);
             // Under the lock: a moment later another thread may cancel or finish the request.
             note_id(core.last_id);
             taken_in = Some(core.last_id);
@@ -193,45 +189,40 @@ impl Node {
     /// Takes a request back: see `Machine::cancel`.
     pub fn cancel(&self, queue: QueueId, id: u64, actions: &mut Actions) -> Result<(), i32> {
         let mut answer = Err(libc::ENOENT);
-        self.with_machine(actions, |machine, actions| {
-            answer = machine.cancel(queue, id, actions);
-        });
+        self.with_machine(actions, |machine| answer = machine.cancel(queue, id));
         answer
     }
 
     /// Takes back all requests of a queue that can be. Returns how many.
     pub fn cancel_all(&self, queue: QueueId, actions: &mut Actions) -> usize {
         let mut count = 0;
-        self.with_machine(actions, |machine, actions| {
-            count = machine.cancel_all(queue, actions);
-        });
+        self.with_machine(actions, |machine| count = machine.cancel_all(queue));
         count
     }
 
     pub fn plug(&self, queue: QueueId, key: PlugKey) {
-        self.with_machine(&mut Actions::new(), |machine, _| machine.plug(queue, key));
+        self.with_machine(&mut Actions::new(), |machine| machine.plug(queue, key));
     }
 
     pub fn unplug(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
-        self.with_machine(actions, |machine, actions| machine.unplug(queue, key, actions));
+        self.with_machine(actions, |machine| machine.unplug(queue, key));
     }
 
     pub fn submit_held(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
-        self.with_machine(actions, |machine, actions| machine.submit_held(queue, key, actions));
+        self.with_machine(actions, |machine| machine.submit_plugged(queue, key));
     }
 
     pub fn submit_all_held(&self, queue: QueueId, actions: &mut Actions) {
-        self.with_machine(actions, |machine, actions| machine.submit_all_held(queue, actions));
+        self.with_machine(actions, |machine| machine.submit_all_plugged(queue));
     }
 
     /// Tells the machine what trials have shown for a queue whose I/O the storage refuses. Returns
     /// the alignments that the queue has from now on; None: the machine takes nothing any more.
     pub fn repaired(&self, outcome: ProbeOutcome, actions: &mut Actions) -> Option<Alignments> {
         let mut now = None;
-        self.with_machine(actions, |machine, actions| {
-            let first = actions.len();
-            now = machine.repaired(outcome, actions);
-            machine.join(first, actions);
+        self.with_machine(actions, |machine| {
+            now = machine.repaired(outcome);
+            machine.join();
         });
         now
     }
@@ -242,32 +233,30 @@ impl Node {
         done: impl IntoIterator<Item = (Io, Result<u64, i32>)>,
         actions: &mut Actions,
     ) {
-        self.with_machine(actions, |machine, actions| {
-            let first = actions.len();
+        self.with_machine(actions, |machine| {
             for (io, result) in done {
-                machine.io_done(io, result, actions);
+                machine.io_done(io, result);
             }
-            machine.join(first, actions);
+            machine.join();
         });
     }
 
-    fn with_machine(
-        &self,
-        actions: &mut Actions,
-        step: impl FnOnce(&mut NodeMachine, &mut Actions),
-    ) {
-        self.with_core(actions, |core, actions| step(&mut core.machine, actions));
+    fn with_machine(&self, actions: &mut Actions, step: impl FnOnce(&mut NodeMachine)) {
+        self.with_core(actions, |core| step(&mut core.machine));
     }
 
-    /// Runs one step of the machine. A panic is a fault of the library. What is half done then
-    /// stays half done, but nobody is left waiting: every request fails with EIO.
-    fn with_core(&self, actions: &mut Actions, step: impl FnOnce(&mut Core, &mut Actions)) {
+    /// Runs one step of the machine, and takes out what it wants done. A panic is a fault of the
+    /// library. What is half done then stays half done, but nobody is left waiting: every request
+    /// fails with EIO.
+    fn with_core(&self, actions: &mut Actions, step: impl FnOnce(&mut Core)) {
         let mut core = self.core.lock();
         if core.broken {
             return;
         }
         let first = actions.len();
-        if let Err(panic) = caught(|| step(&mut core, actions)) {
+        let stepped = caught(|| step(&mut core));
+        core.machine.take_actions(actions);
+        if let Err(panic) = stepped {
             core.broken = true;
             self.poison();
             // Requests that completed before the panic stay completed. I/O that the step has just

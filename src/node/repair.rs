@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Actions, Endpoint};
 use crate::completion::outside_callback;
-use crate::driver::{Io, IoId, Op, Segment, Segments};
+use crate::driver::{Io, IoId, Op, Segment, Segments, Slot};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::sync::mpsc;
@@ -166,7 +166,7 @@ fn read(endpoint: &Arc<Endpoint>, refused: &RefusedIo, shape: Alignments) -> boo
         at += bytes;
     }
     let offset = place(refused, shape.request);
-    let id = IoId { slot: u32::MAX, part: 0 };
+    let id = IoId { slot: Slot::NONE, part: 0 };
     let io = Io { bytes: shape.request, segments, ..Io::new(id, Op::Read, offset) };
     let result = carry_out(endpoint, io);
     cache.give(memory);

@@ -21,7 +21,7 @@ fn unmap() -> Io {
 }
 
 fn zeroes(offset: u64, bytes: u64) -> Io {
-    Io { bytes, ..Io::new(IoId { slot: 0, part: 0 }, Op::WriteZeroes, offset) }
+    Io { bytes, ..Io::new(IoId { slot: Slot(0), part: 0 }, Op::WriteZeroes, offset) }
 }
 
 fn discard(offset: u64, bytes: u64) -> Io {

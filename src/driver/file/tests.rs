@@ -46,7 +46,7 @@ pub fn io(op: Op, lane: Lane, offset: u64, memory: &[u8]) -> Io {
         lane,
         bytes: memory.len() as u64,
         segments: smallvec![segment],
-        ..Io::new(IoId { slot: 0, part: 0 }, op, offset)
+        ..Io::new(IoId { slot: Slot(0), part: 0 }, op, offset)
     }
 }
 

@@ -7,14 +7,14 @@
 //! Example (blocks of 512, promise of 4096, at most 16384): a write of [2048, 40960) goes out as
 //! [2048, 4096), [4096, 8192), [8192, 16384), [16384, 32768), [32768, 40960).
 
-use super::entry::Entry;
-use super::moving::SCRATCH_PER_IO_MAX;
-use super::splice::{advance, Cursor, Layout, IN_SCRATCH};
-use super::QueueConfig;
+use super::SCRATCH_PER_IO_MAX;
 use crate::io::{MemoryCopy, Op, Segment};
+use crate::splice::{advance, Cursor, Layout, IN_SCRATCH};
+use crate::table::Entry;
+use crate::QueueConfig;
 
 /// How long the next I/O of such a write is; None: it is no such write, or its last, partial block.
-pub(super) fn atomic_bytes<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
+pub fn atomic_bytes<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
     let request = &entry.request;
     let block = config.alignments.request;
     let most = config.atomic_write_max.min(config.max_transfer);
@@ -33,7 +33,7 @@ pub(super) fn atomic_bytes<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<
 }
 
 /// The next I/O, of so many bytes from the cursor on.
-pub(super) fn lay_out_atomic<T>(entry: &mut Entry<T>, config: &QueueConfig, bytes: u64) -> Layout {
+pub fn lay_out_atomic<T>(entry: &mut Entry<T>, config: &QueueConfig, bytes: u64) -> Layout {
     let (at, block) = (entry.cursor.position, config.alignments.request);
     let start = entry.request.offset;
     let end = entry.end().min(config.last_block);

@@ -2,15 +2,16 @@
 
 use smallvec::SmallVec;
 
+use super::among::AmongSet;
 use super::change::Change;
-use super::splice::Cursor;
-use super::{QueueId, Request, RequestId, Scratch};
-use crate::io::Op;
+use crate::io::{Op, Slot};
+use crate::splice::Cursor;
+use crate::{QueueId, Request, RequestId, Scratch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// In a batch that is not submitted yet.
-    Held,
+    /// A plug holds it back: no other request sees it.
+    Plugged,
     /// Conflicting requests that came before it have not left yet.
     Waiting,
     /// May start as soon as its queue's depth allows.
@@ -19,7 +20,7 @@ pub enum Phase {
     Edges,
     /// Its own bytes are moving.
     Moving,
-    /// It is more than a movement of bytes: see `change.rs`.
+    /// It is more than a movement of bytes: see `changing.rs`.
     Changing,
     /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
     Member,
@@ -32,8 +33,10 @@ pub struct Entry<T> {
     pub request: Request<T>,
     pub phase: Phase,
     /// The trackers that it is in, and those of them in which it waits: see `isolation.rs`.
-    pub tracked: u8,
-    pub waits_in: u8,
+    pub tracked: AmongSet,
+    pub waits_among: AmongSet,
+    /// It is tracked among the barriers as one that keeps readers out.
+    pub excludes_readers: bool,
     pub cursor: Cursor,
     /// Images of the edge blocks, and where the head's and the tail's are.
     pub images: Option<Scratch>,
@@ -44,15 +47,15 @@ pub struct Entry<T> {
     /// The image has every byte that is written, not only those that were read.
     pub image_is_whole: bool,
     /// Requests that share this one's I/O, in order of submission.
-    pub members: SmallVec<[u32; 8]>,
+    pub members: SmallVec<[Slot; 8]>,
     /// I/Os at the storage, and the scratch that each of them holds.
     pub outstanding: u32,
     pub parts: SmallVec<[(u32, Scratch); 2]>,
     pub parts_issued: u32,
     /// Results in a row that moved nothing, though they were not failures.
-    pub stalls: u32,
+    pub stalls: u8,
     /// Those among them, in a row, that moved not one byte.
-    pub empties: u32,
+    pub empties: u8,
     /// At least one guest byte was copied.
     pub bounced: bool,
     /// Phase::Changing: what is left to be done.
@@ -62,8 +65,8 @@ pub struct Entry<T> {
     /// Some of its bytes may have moved before it was started again: see `repair.rs`.
     pub begun: bool,
     /// Phase::Member: the request that moves its bytes.
-    pub leader: u32,
-    /// Its owner has taken it back.
+    pub leader: Slot,
+    /// Its owner has taken the request back.
     pub cancelled: bool,
     pub error: Option<i32>,
 }
@@ -77,8 +80,9 @@ impl<T> Entry<T> {
             queue,
             request,
             phase: Phase::Queued,
-            tracked: 0,
-            waits_in: 0,
+            tracked: AmongSet::NONE,
+            waits_among: AmongSet::NONE,
+            excludes_readers: false,
             cursor: Cursor::default(),
             images: None,
             head_image: None,
@@ -95,22 +99,24 @@ impl<T> Entry<T> {
             change: None,
             filled: 0,
             begun: false,
-            leader: u32::MAX,
+            leader: Slot::NONE,
             cancelled: false,
             error: None,
         }
     }
 
     /// As it was when it was submitted, but that it may have begun, and that what it asked beyond
-    /// the end is there. It holds no memory.
+    /// the end is there. Like a plugged request it is seen by no other until it is admitted. It
+    /// holds no memory.
     pub fn restart(&mut self) {
         self.begun |= match self.phase {
             Phase::Edges | Phase::Moving | Phase::Changing => true,
             Phase::Member => self.request.op == Op::Write,
-            Phase::Held | Phase::Waiting | Phase::Queued => false,
+            Phase::Plugged | Phase::Waiting | Phase::Queued => false,
         };
-        self.phase = Phase::Held;
-        (self.tracked, self.waits_in) = (0, 0);
+        self.phase = Phase::Plugged;
+        (self.tracked, self.waits_among) = (AmongSet::NONE, AmongSet::NONE);
+        self.excludes_readers = false;
         self.cursor = Cursor::default();
         (self.head_image, self.tail_image) = (None, None);
         (self.image_inherited, self.image_is_whole) = (false, false);

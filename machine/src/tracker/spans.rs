@@ -1,19 +1,24 @@
-//! The spans of `tracker.rs`, in order of their starts: a list of chunks, each a sorted array. To
+//! The spans of a tracker, in order of their starts: a list of chunks, each a sorted array. To
 //! look something up is two binary searches in memory that lies together, which is about half of
 //! what a tree with small nodes costs when thousands of scattered spans are in it
 //! (docs/PERFORMANCE.md). Chunks split when they are full and go when they are empty.
+//!
+//! Example, with four spans in a chunk at most, named by their starts: chunks [0 8] and [16 20 24
+//! 28], and the border between them 16. To find 24: it is not below 16, so in the second chunk, and
+//! the third there. A span at 18 makes the second chunk [16 18 20] and a third [24 28], with the
+//! border 24.
 
 use smallvec::SmallVec;
 
-pub type Slot = u32;
+use crate::io::Slot;
 
 /// Spans in a chunk: many make the list of chunks short, few make it cheap to move those behind.
-/// Few in tests, so that these have many chunks.
-const CHUNK_MAX: usize = if cfg!(test) { 4 } else { 64 };
+/// Tests of this folder have few, so that there are many chunks.
+pub const CHUNK_MAX: usize = 64;
 
-/// Who is over a span: at least one.
+/// The requests that a span names: at least one.
 #[derive(Debug, Clone)]
-enum Who {
+enum Named {
     Exclusive(Slot),
     Shared(Slot),
     /// Rare enough to allocate for.
@@ -26,61 +31,72 @@ struct Several {
     shared: SmallVec<[Slot; 4]>,
 }
 
+/// Whether a span still names a request.
+#[derive(PartialEq, Eq)]
+enum Left {
+    None,
+    Some,
+}
+
 /// [start, end), where the start is what it is filed under.
 #[derive(Debug, Clone)]
 pub struct Span {
     pub end: u64,
-    who: Who,
+    named: Named,
 }
 
 impl Span {
     pub fn exclusive(end: u64, slot: Slot) -> Span {
-        Span { end, who: Who::Exclusive(slot) }
+        Span { end, named: Named::Exclusive(slot) }
     }
 
     pub fn shared(end: u64, slot: Slot) -> Span {
-        Span { end, who: Who::Shared(slot) }
+        Span { end, named: Named::Shared(slot) }
     }
 
-    /// The last exclusive one.
+    /// The last exclusive request.
     pub fn last_exclusive(&self) -> Option<Slot> {
-        match &self.who {
-            Who::Exclusive(slot) => Some(*slot),
-            Who::Shared(_) => None,
-            Who::Several(several) => several.exclusive,
+        match &self.named {
+            Named::Exclusive(slot) => Some(*slot),
+            Named::Shared(_) => None,
+            Named::Several(several) => several.exclusive,
         }
     }
 
-    /// Those that a newcomer waits for if it conflicts with all: the shared ones that came after
-    /// the exclusive one, or else that one.
+    /// Those that a newcomer waits for if it conflicts with all: the shared requests that came
+    /// after the exclusive one, or else the exclusive one.
     pub fn last_ones(&self) -> &[Slot] {
-        match &self.who {
-            Who::Exclusive(slot) | Who::Shared(slot) => std::slice::from_ref(slot),
-            Who::Several(several) if several.shared.is_empty() => several.exclusive.as_slice(),
-            Who::Several(several) => &several.shared,
+        match &self.named {
+            Named::Exclusive(slot) | Named::Shared(slot) => std::slice::from_ref(slot),
+            Named::Several(several) if several.shared.is_empty() => several.exclusive.as_slice(),
+            Named::Several(several) => &several.shared,
         }
     }
 
     pub fn share(&mut self, slot: Slot) {
         let several = |exclusive, shared: &[Slot]| {
-            Who::Several(Box::new(Several { exclusive, shared: SmallVec::from_slice(shared) }))
+            Named::Several(Box::new(Several { exclusive, shared: SmallVec::from_slice(shared) }))
         };
-        match &mut self.who {
-            Who::Exclusive(exclusive) => self.who = several(Some(*exclusive), &[slot]),
-            Who::Shared(other) => self.who = several(None, &[*other, slot]),
-            Who::Several(several) => several.shared.push(slot),
+        match &mut self.named {
+            Named::Exclusive(exclusive) => self.named = several(Some(*exclusive), &[slot]),
+            Named::Shared(other) => self.named = several(None, &[*other, slot]),
+            Named::Several(several) => several.shared.push(slot),
         }
     }
 
-    /// Takes `slot` out if it is there. True: nobody is left.
-    fn forget(&mut self, slot: Slot) -> bool {
-        match &mut self.who {
-            Who::Exclusive(other) | Who::Shared(other) => *other == slot,
-            Who::Several(several) => {
+    /// Takes `slot` out if the span names it.
+    fn forget(&mut self, slot: Slot) -> Left {
+        let last = match &mut self.named {
+            Named::Exclusive(other) | Named::Shared(other) => *other == slot,
+            Named::Several(several) => {
                 several.exclusive = several.exclusive.filter(|other| *other != slot);
                 several.shared.retain(|other| *other != slot);
                 several.exclusive.is_none() && several.shared.is_empty()
             }
+        };
+        match last {
+            true => Left::None,
+            false => Left::Some,
         }
     }
 }
@@ -93,13 +109,13 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new() -> Chunk {
-        Chunk { starts: Vec::with_capacity(CHUNK_MAX), spans: Vec::with_capacity(CHUNK_MAX) }
+    fn new(room: usize) -> Chunk {
+        Chunk { starts: Vec::with_capacity(room), spans: Vec::with_capacity(room) }
     }
 
-    /// Moves those from `index` on to a chunk of their own.
-    fn split(&mut self, index: usize) -> Chunk {
-        let mut upper = Chunk::new();
+    /// Moves those from `index` on to a chunk of their own, with room for so many.
+    fn split(&mut self, index: usize, room: usize) -> Chunk {
+        let mut upper = Chunk::new(room);
         upper.starts.extend(self.starts.drain(index..));
         upper.spans.extend(self.spans.drain(index..));
         upper
@@ -114,19 +130,19 @@ struct Place {
 }
 
 #[derive(Debug)]
-pub struct Spans {
+pub struct Spans<const CHUNK_MAX: usize = { self::CHUNK_MAX }> {
     /// Where the next chunk begins at the earliest; chunk 0 begins at 0.
     borders: Vec<u64>,
     chunks: Vec<Chunk>,
 }
 
-impl Default for Spans {
-    fn default() -> Spans {
-        Spans { borders: Vec::new(), chunks: vec![Chunk::new()] }
+impl<const CHUNK_MAX: usize> Default for Spans<CHUNK_MAX> {
+    fn default() -> Self {
+        Spans { borders: Vec::new(), chunks: vec![Chunk::new(CHUNK_MAX)] }
     }
 }
 
-impl Spans {
+impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     /// Puts a span there if it meets no other.
     pub fn insert_if_free(&mut self, start: u64, span: Span) -> Result<(), Span> {
         let place = self.place_of(start);
@@ -178,8 +194,8 @@ impl Spans {
         false
     }
 
-    /// None of those that begin in [start, end) names `slot` any more; those that then name nobody
-    /// go.
+    /// None of those that begin in [start, end) names `slot` any more; those that then name no
+    /// request go.
     pub fn forget(&mut self, slot: Slot, start: u64, end: u64) {
         let mut place = self.place_of(start);
         while let Some((at, span)) = self.at_mut(&mut place) {
@@ -187,7 +203,7 @@ impl Spans {
                 return;
             }
             let last = span.end >= end;
-            if span.forget(slot) {
+            if span.forget(slot) == Left::None {
                 self.remove_at(place);
             } else {
                 place.index += 1;
@@ -213,11 +229,6 @@ impl Spans {
         let upper = span.clone();
         span.end = offset;
         self.insert_at(place, offset, upper);
-    }
-
-    #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        self.chunks.iter().all(|chunk| chunk.starts.is_empty())
     }
 
     /// Where a span with this start is, or would be; that may be behind the last of a chunk.
@@ -265,7 +276,7 @@ impl Spans {
         if chunk.starts.len() == CHUNK_MAX {
             // What grows at its end leaves full chunks behind.
             let at = if place.index == CHUNK_MAX { CHUNK_MAX } else { CHUNK_MAX / 2 };
-            let upper = chunk.split(at);
+            let upper = chunk.split(at, CHUNK_MAX);
             self.borders.insert(place.chunk, upper.starts.first().map_or(start, |&first| first));
             self.chunks.insert(place.chunk + 1, upper);
             if place.index > at || at == CHUNK_MAX {
@@ -291,96 +302,4 @@ impl Spans {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    /// (start, end, last ones, last exclusive one) of all.
-    type Contents = Vec<(u64, u64, Vec<Slot>, Option<Slot>)>;
-
-    fn contents(spans: &mut Spans) -> Contents {
-        let mut all = Contents::new();
-        spans.visit(0, u64::MAX, |at, span| {
-            all.push((at, span.end, span.last_ones().to_vec(), span.last_exclusive()));
-        });
-        all
-    }
-
-    fn check_form(spans: &Spans) {
-        assert_eq!(spans.borders.len() + 1, spans.chunks.len());
-        assert!(spans.borders.is_sorted());
-        for (at, chunk) in spans.chunks.iter().enumerate() {
-            assert_eq!(chunk.starts.len(), chunk.spans.len());
-            assert!(chunk.starts.len() <= CHUNK_MAX);
-            assert!(!chunk.starts.is_empty() || spans.chunks.len() == 1);
-            let first = at.checked_sub(1).map_or(0, |at| spans.borders[at]);
-            let next = spans.borders.get(at).copied().unwrap_or(u64::MAX);
-            assert!(chunk.starts.iter().all(|start| (first..next).contains(start)));
-        }
-    }
-
-    #[test]
-    fn agrees_with_an_ordered_map() {
-        let mut seed = 7u64;
-        let mut random = move |below: u64| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (seed >> 33) % below
-        };
-        for _ in 0..200 {
-            let mut spans = Spans::default();
-            let mut model: BTreeMap<u64, u64> = BTreeMap::new();
-            for step in 0..400u32 {
-                let start = random(120);
-                let end = start + 1 + random(6);
-                match random(8) {
-                    0 => {
-                        spans.clear(start, end);
-                        model.retain(|&at, _| at < start || at >= end);
-                    }
-                    1 => {
-                        spans.split_at(start);
-                        let before = model.range(..start).next_back().map(|(&at, &end)| (at, end));
-                        if let Some((at, end)) = before.filter(|&(_, end)| end > start) {
-                            model.insert(at, start);
-                            model.insert(start, end);
-                        }
-                    }
-                    _ => {
-                        let meets = model.range(..end).next_back().is_some_and(|(_, &e)| e > start);
-                        let span = Span::exclusive(end, step);
-                        assert_eq!(spans.insert_if_free(start, span).is_err(), meets);
-                        if !meets {
-                            model.insert(start, end);
-                        }
-                    }
-                }
-                check_form(&spans);
-                let all = contents(&mut spans).into_iter().map(|(at, end, ..)| (at, end));
-                assert!(all.eq(model.clone()));
-            }
-            spans.clear(0, u64::MAX);
-            assert!(spans.is_empty());
-            check_form(&spans);
-        }
-    }
-
-    #[test]
-    fn a_span_knows_whom_it_names_and_goes_when_nobody_is_left() {
-        let mut spans = Spans::default();
-        spans.insert(0, Span::exclusive(8, 1));
-        spans.insert(8, Span::shared(16, 2));
-        spans.visit(0, 16, |_, span| span.share(3));
-        spans.visit(0, 8, |_, span| span.share(4));
-        let expected = vec![(0, 8, vec![3, 4], Some(1)), (8, 16, vec![2, 3], None)];
-        assert_eq!(contents(&mut spans), expected);
-        spans.forget(3, 0, 16);
-        spans.forget(4, 0, 8);
-        assert_eq!(contents(&mut spans), [(0, 8, vec![1], Some(1)), (8, 16, vec![2], None)]);
-        spans.forget(1, 0, 8);
-        spans.forget(9, 0, 16);
-        assert_eq!(contents(&mut spans), [(8, 16, vec![2], None)]);
-        spans.forget(2, 8, 16);
-        assert!(spans.is_empty());
-    }
-}
+mod tests;

@@ -1,0 +1,250 @@
+//! The table of requests: the queues, the requests in flight, each in its slot, the scratch that
+//! they hold, and the list of what the machine's caller has to do next. All other parts of the
+//! machine work on the table; the table knows none of them, and decides nothing.
+
+mod among;
+mod change;
+mod entry;
+mod queue;
+
+pub use among::{Among, AmongSet};
+pub use change::{discarded, Change, Stage, Step, Way, Zeroes};
+pub use entry::{Entry, Phase};
+pub use queue::{Guess, Queue};
+
+use crate::io::{Io, IoId, Op, Slot};
+use crate::{Action, Completion, QueueConfig, QueueId, Request, RequestId, ScratchPool, Stats};
+
+/// An id is (sequence << SLOT_BITS) | slot: it leads to its request without a map. Sequences run
+/// from 1 to SEQUENCE_MAX and start over then, so an id has 63 bits and is never 0. Example: the
+/// second request, in slot 5, has the id 2 << 26 | 5, which is 134217733.
+const SLOT_BITS: u32 = 26;
+const SEQUENCE_MAX: u64 = (1 << (63 - SLOT_BITS)) - 1;
+
+/// Slots kept when nothing is in flight: what looks through all of them is not to pay for the
+/// largest crowd that there ever was.
+const SLOTS_KEPT_MAX: usize = 1024;
+
+/// Where the request with this id is, or was.
+pub fn slot_of(id: RequestId) -> Slot {
+    Slot((id & ((1 << SLOT_BITS) - 1)) as u32)
+}
+
+#[derive(Debug)]
+pub struct Table<Q, T, S> {
+    pub queues: Vec<Option<Queue<Q>>>,
+    pub entries: Vec<Option<Entry<T>>>,
+    free: Vec<Slot>,
+    pub scratch: S,
+    /// What the caller has to do next, in order; the caller takes it out after each step.
+    pub actions: Vec<Action<Q, T>>,
+    /// Of the youngest request's id.
+    last_sequence: u64,
+    /// Requests in `Phase::Waiting`.
+    pub waiting: usize,
+    /// Queues in which a request may have become able to start.
+    pub runnable: Vec<QueueId>,
+}
+
+impl<Q, T, S> Table<Q, T, S> {
+    pub fn new(scratch: S) -> Self {
+        Table {
+            queues: Vec::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            scratch,
+            actions: Vec::new(),
+            last_sequence: 0,
+            waiting: 0,
+            runnable: Vec::new(),
+        }
+    }
+
+    // ----- queues -----
+
+    pub fn add_queue(&mut self, queue: Queue<Q>) -> QueueId {
+        let unused = self.queues.iter().position(Option::is_none);
+        let place = unused.unwrap_or(self.queues.len());
+        if unused.is_none() {
+            self.queues.push(None);
+        }
+        self.queues[place] = Some(queue);
+        place as QueueId
+    }
+
+    pub fn queue(&mut self, id: QueueId) -> &mut Queue<Q> {
+        self.queues[id as usize].as_mut().expect("an open queue")
+    }
+
+    pub fn known_queue(&self, id: QueueId) -> &Queue<Q> {
+        self.queues[id as usize].as_ref().expect("an open queue")
+    }
+
+    pub fn open_queues(&self) -> impl Iterator<Item = &Queue<Q>> {
+        self.queues.iter().flatten()
+    }
+
+    pub fn open_queues_mut(&mut self) -> impl Iterator<Item = &mut Queue<Q>> {
+        self.queues.iter_mut().flatten()
+    }
+
+    /// The largest block of all queues.
+    pub fn largest_block(&self) -> u64 {
+        self.open_queues().map(|queue| queue.config.alignments.request).max().unwrap_or(1)
+    }
+
+    // ----- requests -----
+
+    pub fn entry(&mut self, slot: Slot) -> &mut Entry<T> {
+        self.entries[slot.index()].as_mut().expect("a request in flight")
+    }
+
+    /// As `entry`, for reading.
+    pub fn known(&self, slot: Slot) -> &Entry<T> {
+        self.entries[slot.index()].as_ref().expect("a request in flight")
+    }
+
+    /// The request in a slot, if there is one.
+    pub fn get(&self, slot: Slot) -> Option<&Entry<T>> {
+        self.entries.get(slot.index()).and_then(Option::as_ref)
+    }
+
+    /// The queue of a request.
+    pub fn home(&mut self, slot: Slot) -> &mut Queue<Q> {
+        let queue = self.known(slot).queue;
+        self.queue(queue)
+    }
+
+    pub fn config_of(&self, slot: Slot) -> &QueueConfig {
+        &self.known_queue(self.known(slot).queue).config
+    }
+
+    /// All requests in flight.
+    pub fn in_flight(&self) -> impl Iterator<Item = (Slot, &Entry<T>)> {
+        let entries = (0..).map(Slot).zip(&self.entries);
+        entries.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
+
+    /// How many came after the request with this id.
+    pub fn age(&self, id: RequestId) -> u64 {
+        (self.last_sequence + SEQUENCE_MAX - (id >> SLOT_BITS)) % SEQUENCE_MAX
+    }
+
+    /// Gives a request a slot and an id.
+    pub fn place(&mut self, queue: QueueId, request: Request<T>) -> Slot {
+        let stats = &mut self.queue(queue).stats;
+        stats.in_flight += 1;
+        match request.op {
+            Op::Read => stats.reads += 1,
+            Op::Write => stats.writes += 1,
+            Op::WriteZeroes => stats.write_zeroes += 1,
+            Op::Discard => stats.discards += 1,
+            Op::Truncate | Op::Length | Op::Fill => {}
+            Op::Flush => stats.flushes += 1,
+        }
+        if self.free.len() == self.entries.len() && self.entries.len() > SLOTS_KEPT_MAX {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            Slot((self.entries.len() - 1) as u32)
+        });
+        assert!(slot.0 < 1 << SLOT_BITS, "no machine has so many requests in flight");
+        self.last_sequence = self.last_sequence % SEQUENCE_MAX + 1;
+        let id = self.last_sequence << SLOT_BITS | u64::from(slot.0);
+        self.entries[slot.index()] = Some(Entry::new(id, queue, request));
+        slot
+    }
+
+    /// The request waits for no other: it joins the line for its queue's places.
+    pub fn enqueue(&mut self, slot: Slot) {
+        let entry = self.entry(slot);
+        let waited = std::mem::replace(&mut entry.phase, Phase::Queued) == Phase::Waiting;
+        let queue = entry.queue;
+        self.waiting -= usize::from(waited);
+        self.queue(queue).queued.push_back(slot);
+        self.runnable.push(queue);
+    }
+
+    /// The request is over and in no tracker: its result goes to its owner, its slot is free.
+    #[inline]
+    pub fn complete(&mut self, slot: Slot) {
+        self.free.push(slot);
+        let place = &mut self.entries[slot.index()];
+        let entry = place.as_ref().expect("a request in flight");
+        let result = match entry.error {
+            None => Ok(()),
+            Some(errno) => Err(errno),
+        };
+        let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
+        queue.stats.in_flight -= 1;
+        count_result(&mut queue.stats, entry, result);
+        let entry = place.take().expect("a request in flight");
+        self.actions.push(Action::Complete(completion(entry, result)));
+    }
+
+    /// Hands every request back with EIO, whatever it is doing and holds.
+    pub fn abandon(&mut self) -> Vec<Completion<T>> {
+        let entries = std::mem::take(&mut self.entries).into_iter().flatten();
+        let failed = entries.map(|entry| completion(entry, Err(libc::EIO))).collect();
+        self.open_queues_mut().for_each(|queue| queue.stats.in_flight = 0);
+        failed
+    }
+
+    /// A name for the next I/O of a request.
+    pub fn next_part(&mut self, slot: Slot) -> IoId {
+        let entry = self.entry(slot);
+        let part = entry.parts_issued;
+        entry.parts_issued += 1;
+        IoId { slot, part }
+    }
+}
+
+impl<Q: Clone, T, S: ScratchPool> Table<Q, T, S> {
+    /// Asks for an I/O of a request.
+    pub fn emit(&mut self, slot: Slot, io: Io) {
+        let entry = self.entry(slot);
+        entry.outstanding += 1;
+        let queue = entry.queue;
+        self.reissue(queue, io);
+    }
+
+    /// Asks for an I/O that counts as outstanding already.
+    #[inline]
+    pub fn reissue(&mut self, queue: QueueId, io: Io) {
+        let queue = self.queue(queue);
+        match io.op {
+            Op::Read => queue.stats.storage_reads += 1,
+            Op::Write | Op::WriteZeroes => queue.stats.storage_writes += 1,
+            Op::Discard | Op::Truncate | Op::Length | Op::Flush | Op::Fill => {}
+        }
+        let owner = queue.owner.clone();
+        self.actions.push(Action::Io(owner, io));
+    }
+}
+
+fn completion<T>(entry: Entry<T>, result: Result<(), i32>) -> Completion<T> {
+    let Request { op, offset, bytes, token, .. } = entry.request;
+    let bytes = bytes + entry.filled;
+    Completion { id: entry.id, token, op, offset, bytes, result }
+}
+
+fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>) {
+    let Request { op, bytes, .. } = entry.request;
+    let bytes = bytes + entry.filled;
+    if result.is_err() {
+        // What its owner has taken back is no error. (Storage may say ECANCELED, too.)
+        stats.errors += u64::from(!entry.cancelled);
+        return;
+    }
+    match op {
+        Op::Read => stats.bytes_read += bytes,
+        Op::Write => stats.bytes_written += bytes,
+        _ => return,
+    }
+    if entry.bounced {
+        stats.bounced += 1;
+    } else if bytes > 0 {
+        stats.zero_copy += 1;
+    }
+}

@@ -1,0 +1,110 @@
+//! One queue: an open handle, as the machine knows it.
+
+use std::collections::VecDeque;
+
+use crate::io::Slot;
+use crate::{PlugKey, QueueConfig, Stats};
+
+#[derive(Debug)]
+pub struct Queue<Q> {
+    pub owner: Q,
+    pub config: QueueConfig,
+    pub stats: Stats,
+    /// Requests that have a place at the storage.
+    pub active: usize,
+    /// How many may have one: `depth`, but 0 while a repair is under way.
+    pub places: usize,
+    /// Requests that conflict with nothing and want a place, in order.
+    pub queued: VecDeque<Slot>,
+    /// The plugs that are open, each with what it holds back; see `batch.rs`.
+    pub plugs: Vec<Plug>,
+    /// Kept to spare an allocation: the list of the next plug.
+    pub spare_plugged: Vec<Slot>,
+    pub repairs: Repairs,
+}
+
+/// What one key holds back in one queue.
+#[derive(Debug)]
+pub struct Plug {
+    pub key: PlugKey,
+    /// How many `plug`s are open; at least 1.
+    pub depth: u32,
+    /// In order of submission.
+    pub plugged: Vec<Slot>,
+}
+
+/// The repairs that a queue has behind it: see `repair.rs`.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    pub made: u32,
+    /// One came to nothing: EINVAL, and EIO, are what they say from now on.
+    pub no_more: bool,
+    pub no_more_for_eio: bool,
+    pub guess: Option<Guess>,
+}
+
+/// The limits before values were guessed, how much had been written then, and how many guesses.
+#[derive(Debug)]
+pub struct Guess {
+    pub before: QueueConfig,
+    pub written: u64,
+    pub repairs: u32,
+}
+
+impl<Q> Queue<Q> {
+    pub fn new(owner: Q, config: QueueConfig, places: usize) -> Queue<Q> {
+        Queue {
+            owner,
+            places,
+            config,
+            stats: Stats::default(),
+            active: 0,
+            queued: VecDeque::new(),
+            plugs: Vec::new(),
+            spare_plugged: Vec::new(),
+            repairs: Repairs::default(),
+        }
+    }
+
+    /// As a rule no key is plugged, and hardly ever more than a few are.
+    pub fn plug_of(&mut self, key: PlugKey) -> Option<&mut Plug> {
+        self.plugs.iter_mut().find(|plug| plug.key == key)
+    }
+
+    /// Holds back what is submitted with this key from here on; nests.
+    pub fn plug(&mut self, key: PlugKey) {
+        match self.plug_of(key) {
+            Some(plug) => plug.depth += 1,
+            None => {
+                let plugged = std::mem::take(&mut self.spare_plugged);
+                self.plugs.push(Plug { key, depth: 1, plugged });
+            }
+        }
+    }
+
+    /// The counterpart of `plug`. What was plugged, if this was the outermost one.
+    pub fn unplug(&mut self, key: PlugKey) -> Option<Vec<Slot>> {
+        let at = self.plugs.iter().position(|plug| plug.key == key)?;
+        self.plugs[at].depth -= 1;
+        (self.plugs[at].depth == 0).then(|| self.plugs.swap_remove(at).plugged)
+    }
+
+    /// What the key holds back, if it holds anything back; its plugs stay.
+    pub fn take_plugged(&mut self, key: PlugKey) -> Option<Vec<Slot>> {
+        let spare = std::mem::take(&mut self.spare_plugged);
+        match self.plug_of(key) {
+            Some(plug) if !plug.plugged.is_empty() => {
+                Some(std::mem::replace(&mut plug.plugged, spare))
+            }
+            _ => {
+                self.spare_plugged = spare;
+                None
+            }
+        }
+    }
+
+    /// What all keys hold back, key by key; the plugs stay.
+    pub fn take_all_plugged(&mut self) -> Vec<Slot> {
+        self.plugs.iter_mut().flat_map(|plug| plug.plugged.drain(..)).collect()
+    }
+}

@@ -1,0 +1,83 @@
+//! The way of one write that starts: first which others share its I/O, then its edges, then its
+//! bytes.
+
+use crate::io::Slot;
+use crate::merge::Merger;
+use crate::moving::{EdgeReads, Edges, Mover};
+use crate::splice::round_down;
+use crate::table::{Phase, Table};
+use crate::tracker::Tracker;
+use crate::ScratchPool;
+
+/// Starts writes, and sees which others wait for them.
+pub struct Writing<'a, Q, T, S> {
+    pub table: &'a mut Table<Q, T, S>,
+    /// Which writes wait for which.
+    pub writes: &'a Tracker,
+    /// Of the object.
+    pub length: u64,
+}
+
+impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
+    /// Takes in the writes that can be done with this one, and reads the edges if they have to
+    /// be read.
+    pub fn begin_write(&mut self, slot: Slot) {
+        if self.merger().block_of(slot).is_none() {
+            return self.begin_edges(slot);
+        }
+        self.merger().absorb_writes(slot);
+        let entry = self.table.entry(slot);
+        let (queue, requests) = (entry.queue, 1 + entry.members.len() as u64);
+        let inherited = entry.image_inherited;
+        if requests > 1 && self.merger().covers_block(slot) {
+            self.table.queue(queue).stats.rmw_reads_skipped += requests;
+            if !inherited && self.edges().take_image(slot).is_none() {
+                self.table.entry(slot).error = Some(libc::ENOMEM);
+                return;
+            }
+            return self.begin_moving(slot);
+        }
+        let stats = &mut self.table.queue(queue).stats;
+        stats.rmw += requests - 1;
+        stats.rmw_reads_skipped += requests - 1;
+        if inherited {
+            stats.rmw += 1;
+            stats.rmw_reads_skipped += 1;
+            return self.begin_moving(slot);
+        }
+        self.begin_edges(slot);
+    }
+
+    /// Reads the edges of a write; nothing is written before all of them are there.
+    fn begin_edges(&mut self, slot: Slot) {
+        let entry = self.table.entry(slot);
+        entry.phase = Phase::Edges;
+        let (start, end) = (entry.request.offset, entry.end());
+        match self.edges().read(slot, start, end) {
+            EdgeReads::Asked => self.edges().count_rmw(slot),
+            EdgeReads::NotNeeded => self.begin_moving(slot),
+        }
+    }
+
+    /// The request's own bytes are next; reads begin here.
+    pub fn begin_moving(&mut self, slot: Slot) {
+        let config = self.table.config_of(slot);
+        let (block, last_block) = (config.alignments.request, config.last_block);
+        let entry = self.table.entry(slot);
+        entry.phase = Phase::Moving;
+        if let (false, Some(image)) = (entry.members.is_empty(), entry.block_image()) {
+            return self.merger().issue_shared(slot, image);
+        }
+        let start = entry.request.offset;
+        entry.cursor.position = if start < last_block { round_down(start, block) } else { start };
+        Mover { table: self.table }.issue(slot);
+    }
+
+    fn edges(&mut self) -> Edges<'_, Q, T, S> {
+        Edges { table: self.table }
+    }
+
+    fn merger(&mut self) -> Merger<'_, Q, T, S> {
+        Merger { table: self.table, writes: self.writes, length: self.length }
+    }
+}
