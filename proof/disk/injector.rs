@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use super::ram::Ram;
+use crate::proof::table::{Answered, Entering, RingFaults};
 use crate::sys::{Calls, Errno, Linux, Outside};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +33,9 @@ pub enum Call {
     /// Those that a library makes for us.
     Outside(Outside),
     /// What comes back from a ring, after a read, a write or a flush.
-    Ring(Outside),
+    Ring(Answered),
+    /// io_uring_enter.
+    Entering(Entering),
     /// Of aligned memory: see `short_memory`.
     Memory,
 }
@@ -334,8 +337,14 @@ impl Calls for Injector {
     fn admit(&self, what: Outside) -> Result<(), Errno> {
         self.ask(Call::Outside(what), || Ok(()))
     }
+}
 
-    fn ring_answer(&self, what: Outside, answer: i32) -> i32 {
+impl RingFaults for Injector {
+    fn enter(&self, why: Entering) -> Result<(), Errno> {
+        self.ask(Call::Entering(why), || Ok(()))
+    }
+
+    fn answer(&self, what: Answered, answer: i32) -> i32 {
         match self.asked(Call::Ring(what)) {
             Some(Answer::Fails(errno) | Answer::FailsLate(errno)) => -errno,
             told if answer >= 0 => cut(told, answer as usize).map_or(answer, |bytes| bytes as i32),

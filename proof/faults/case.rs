@@ -14,7 +14,8 @@ use crate::handle::{Handle, Options, RequestFlags, Submission};
 use crate::proof::disk::injector::{Answer, Call, Injector, Plan};
 use crate::proof::disk::ram::Ram;
 use crate::proof::disk::short_memory;
-use crate::sys::{with_calls, Error, Outside};
+use crate::proof::table::{with_calls, with_ring_faults};
+use crate::sys::Error;
 
 /// Where the object is.
 #[derive(Clone)]
@@ -172,7 +173,7 @@ impl Case {
         if refused {
             return;
         }
-        if self.plan.is_some_and(|plan| plan.call == Call::Outside(Outside::RingEnter)) {
+        if self.plan.is_some_and(|plan| matches!(plan.call, Call::Entering(_))) {
             return self.say(format!("{what}: errno {errno}, and threads stand in for a ring"));
         }
         self.check_errno(what, errno, before);
@@ -190,10 +191,15 @@ impl Case {
         }
     }
 
+    /// What `body` opens has the faults of the case.
+    pub fn injected<R>(&self, body: impl FnOnce() -> R) -> R {
+        with_ring_faults(self.injector, || with_calls(self.injector, body))
+    }
+
     pub fn open(&mut self, options: &Options) -> Option<Open> {
         let (path, before) = (self.path(), self.delivered());
         let options = Options { workers: 2, ..options.clone() };
-        let result = with_calls(self.injector, || Handle::open(&path, &options));
+        let result = self.injected(|| Handle::open(&path, &options));
         let denied = self.plan.is_some_and(|plan| {
             let interrupted = plan.answer == Answer::Fails(libc::EINTR);
             plan.call == Call::FcntlLock && !interrupted && self.delivered() > before
@@ -207,7 +213,7 @@ impl Case {
     pub fn open_fd(&mut self, fd: RawFd, options: &Options) -> Option<Open> {
         let before = self.delivered();
         let options = Options { workers: 2, ..options.clone() };
-        let result = with_calls(self.injector, || Handle::open_fd(fd, &options));
+        let result = self.injected(|| Handle::open_fd(fd, &options));
         self.opened(result, before)
     }
 
@@ -224,7 +230,7 @@ impl Case {
     pub fn dup(&mut self, handle: &Open, options: &Options) -> Option<Open> {
         let before = self.delivered();
         let options = Options { workers: 2, ..options.clone() };
-        let result = with_calls(self.injector, || handle.dup(&options));
+        let result = self.injected(|| handle.dup(&options));
         self.opened(result, before)
     }
 

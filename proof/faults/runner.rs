@@ -15,7 +15,7 @@ use crate::proof::disk::injector::{Answer, Bed, Call, Injector, Plan};
 use crate::proof::disk::ram::{initial, Ram, Shape};
 use crate::proof::disk::short_memory;
 use crate::proof::disk::testbed::Directory;
-use crate::sys::Outside;
+use crate::proof::inside;
 
 /// A case that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -121,7 +121,7 @@ impl Bench {
         let counts = self.case(scenario, &options, None);
         for (call, count) in counts {
             // The thread engine is done with the others.
-            if ring && !matches!(call, Call::Outside(_) | Call::Ring(_)) {
+            if ring && !matches!(call, Call::Outside(_) | Call::Entering(_) | Call::Ring(_)) {
                 continue;
             }
             for nth in 1..=count {
@@ -207,9 +207,7 @@ impl Bench {
 /// way at the first two places breaks it in one way at the others.
 fn is_new(call: Call, nth: u32, answer: Answer) -> bool {
     let passing = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR, libc::EBADF];
-    call != Call::Outside(Outside::RingEnter)
-        || nth <= 2
-        || passing.map(Answer::Fails).contains(&answer)
+    !matches!(call, Call::Entering(_)) || nth <= 2 || passing.map(Answer::Fails).contains(&answer)
 }
 
 /// Pieces of memory that a scenario asked for while armed.
@@ -246,7 +244,7 @@ impl Resources {
             threads: threads(),
             descriptors: entries("/proc/self/fd"),
             pieces: short_memory::pieces_out(),
-            nodes: crate::node::open_nodes(),
+            nodes: inside::open_nodes(),
         }
     }
 

@@ -13,13 +13,13 @@ use crate::driver::{Op, Segment, Segments};
 use crate::engine::StableCopy;
 use crate::handle::{Callback, CompletionMode, EngineKind, Handle, Options};
 use crate::handle::{RequestFlags, Submission};
+use crate::proof::table::with_calls;
 use crate::proof::world::system::calls::{calmly, PATH, TABLE};
 use crate::proof::world::system::device::{self, Device, Faults};
 use crate::proof::world::system::disk::Shape;
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::{sleep_as, spawn};
 use crate::proof::world::{block, fail, point, wake_all, Class, Key};
-use crate::sys::with_calls;
 
 /// What each callback got.
 static RAN: Mutex<Vec<c_int>> = Mutex::new(Vec::new());

@@ -11,6 +11,8 @@ use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHI
 use super::totals::Totals;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle, Options};
+use crate::proof::inside;
+use crate::proof::table::with_calls;
 use crate::proof::world::memory::Meeting;
 use crate::proof::world::system::calls::{self, calmly, PATH, TABLE};
 use crate::proof::world::system::device::{self, Device};
@@ -19,7 +21,7 @@ use crate::proof::world::thread::{spawn, JoinHandle};
 use crate::proof::world::{
     block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
 };
-use crate::sys::{with_calls, Error};
+use crate::sys::Error;
 
 /// Threads that complete the disk's I/O.
 const DEVICE_THREADS: usize = 2;
@@ -260,10 +262,10 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
     let seen = power::lose(scene, &ledger);
     let left = [
         ("descriptors", calls::open_descriptors(device)),
-        ("nodes", crate::node::open_nodes()),
-        ("ways of objects", crate::driver::open_ways()),
-        ("answers owed by drivers", crate::driver::answers_pending()),
-        ("shared pools", crate::handle::shared_pools()),
+        ("nodes", inside::open_nodes()),
+        ("ways of objects", inside::open_ways()),
+        ("answers owed by drivers", inside::answers_pending()),
+        ("shared pools", inside::shared_pools()),
     ];
     if let Some((what, count)) = left.iter().find(|(_, count)| *count > 0) {
         fail(&format!("{count} {what} left at the end"));

@@ -17,7 +17,7 @@ use crate::driver::{Op, Segment, Segments};
 use crate::handle::{CompletionMode, EngineKind, Handle, Options, RequestFlags, Submission};
 use crate::proof::disk::gated::Gated;
 use crate::proof::rng::Rng;
-use crate::sys::with_calls;
+use crate::proof::table::with_calls;
 
 pub const BLOCK: usize = 4096;
 /// No request that changes the length goes below it, and beside one nobody goes above.
@@ -138,7 +138,7 @@ impl<'a> World<'a> {
     fn settle(&mut self) -> Result<usize, String> {
         let begin = Instant::now();
         loop {
-            let load = || self.handles.iter().map(|handle| handle.work()).sum();
+            let load = || self.handles.iter().map(|handle| handle.endpoint.pool.load()).sum();
             let Some(parked) = self.gated.settled(load) else {
                 if begin.elapsed() > PATIENCE {
                     return Err("it does not come to rest".to_owned());

@@ -7,7 +7,8 @@
 use std::cell::RefCell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use super::choice::Choice;
 use super::memory::{self, Meeting, View};
@@ -157,6 +158,7 @@ impl World {
         trace: bool,
         body: impl FnOnce() -> R,
     ) -> (R, Choice) {
+        end_the_run_where_it_panics();
         let state = State {
             choice,
             now: 0,
@@ -371,16 +373,40 @@ impl World {
     }
 
     pub fn fail(&self, why: &str) -> ! {
-        self.fail_with(&self.state.lock(), why)
+        // A panic of the scheduler itself may come while its thread holds the lock.
+        match self.state.try_lock_for(Duration::from_secs(1)) {
+            Some(state) => self.fail_with(&state, why),
+            None => self.end(&format!("{why} (inside the scheduler)")),
+        }
     }
 
     fn fail_with(&self, state: &State, why: &str) -> ! {
-        use std::io::Write;
         let State { now, steps, .. } = state;
-        let words = format!("{}: {why} (after {steps} steps, {now} ns)\n", self.label);
+        self.end(&format!("{why} (after {steps} steps, {now} ns)"))
+    }
+
+    fn end(&self, why: &str) -> ! {
+        use std::io::Write;
+        let words = format!("{}: {why}\n", self.label);
         let _ = std::io::stderr().write_all(words.as_bytes());
         std::process::exit(101);
     }
+}
+
+/// A panic on a thread of a simulation ends the run, with the place where it was: also one of the
+/// library, which would make an error of it. The library's own hook has to be there first.
+fn end_the_run_where_it_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = crate::sys::caught(|| ());
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if in_simulation() {
+                fail(&info.to_string());
+            }
+            next(info);
+        }));
+    });
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use crate::proof::disk::faulty::{Call, Faulty};
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted, Zram};
-use crate::sys::{with_calls, Errno};
+use crate::proof::table::with_calls;
+use crate::sys::Errno;
 
 use super::file_tests::{file_of, open, read, write, BUFFERED, DIRECT};
 use super::*;

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 
 use crate::proof::disk::simulated::Storage;
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
-use crate::sys::{with_calls, Calls, Errno, Error, Linux};
+use crate::proof::table::with_calls;
+use crate::sys::{Calls, Errno, Error, Linux};
 
 use super::file_tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
 use super::*;

@@ -1,6 +1,6 @@
 //! What is underneath: a file or block device, or a C caller's callbacks.
 
-mod callbacks;
+pub mod callbacks;
 mod file;
 #[cfg(test)]
 mod file_atomic_tests;
@@ -17,19 +17,15 @@ mod file_zram_tests;
 mod image_lock;
 #[cfg(test)]
 mod image_lock_tests;
-mod way;
+pub mod way;
 
 pub use blkalign_machine::{
     Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, ENDS_EARLY, NOT_NOW,
 };
-#[cfg(feature = "simulation")]
-pub use callbacks::{answers_pending, REQ_FUA};
 pub use callbacks::{CDriver, CallbackDriver};
 pub use file::{FileDriver, FileOptions};
 pub use file_open::Identity;
 pub use image_lock::{ImageLock, Use};
-#[cfg(feature = "simulation")]
-pub use way::{open_ways, Traveller, Wish};
 
 use crate::sys::Error;
 

@@ -23,12 +23,12 @@ use crate::sync::Mutex;
 
 /// Counts who goes a way; there is none without a traveller.
 #[derive(Debug)]
-struct Way {
+pub struct Way {
     direct: bool,
     handles: usize,
 }
 
-static WAYS: Lazy<Mutex<HashMap<Identity, Way>>> = Lazy::new(Mutex::default);
+pub static WAYS: Lazy<Mutex<HashMap<Identity, Way>>> = Lazy::new(Mutex::default);
 
 /// One handle's part in the way of its object: as long as this lives nobody goes the other.
 #[derive(Debug)]
@@ -72,12 +72,6 @@ impl Drop for Traveller {
             ways.remove(&self.identity);
         }
     }
-}
-
-/// How many objects have a way.
-#[cfg(feature = "simulation")]
-pub fn open_ways() -> usize {
-    WAYS.lock().len()
 }
 
 #[cfg(test)]

@@ -7,15 +7,13 @@ mod length;
 mod messages;
 mod open;
 mod options;
-mod pools;
+pub mod pools;
 mod run;
 mod thread_key;
 
 pub use crate::completion::{set_failure_hook, Callback, CompletionMode};
 use buffers::Buffers;
 pub use options::{EngineKind, Options};
-#[cfg(feature = "simulation")]
-pub use pools::shared_pools;
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -50,7 +48,7 @@ pub struct Submission {
 const COPY_ALIGNMENT_MIN: usize = 64;
 
 pub struct Handle {
-    endpoint: Arc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     storage: Storage,
     limits: Limits,
     writable: bool,
@@ -212,12 +210,6 @@ impl Handle {
 
     pub fn stats(&self) -> Stats {
         self.endpoint.node.stats(self.endpoint.id())
-    }
-
-    /// Jobs of its threads that move I/O.
-    #[cfg(test)]
-    pub fn work(&self) -> usize {
-        self.endpoint.pool.load()
     }
 
     /// After a panic at the C door: every later request fails with EIO.

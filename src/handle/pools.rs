@@ -11,7 +11,7 @@ use crate::engine::{PoolOwner, POOL_THREADS_MAX};
 use crate::node::Work;
 use crate::sync::Mutex;
 
-static SHARED: Lazy<Mutex<Weak<PoolOwner<Work>>>> = Lazy::new(Mutex::default);
+pub static SHARED: Lazy<Mutex<Weak<PoolOwner<Work>>>> = Lazy::new(Mutex::default);
 
 /// A pool of `workers` threads, or the shared one for 0.
 pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
@@ -24,10 +24,4 @@ pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
         *shared = Arc::downgrade(&pool);
         pool
     })
-}
-
-/// 1 while the shared pool exists.
-#[cfg(feature = "simulation")]
-pub fn shared_pools() -> usize {
-    usize::from(SHARED.lock().strong_count() > 0)
 }

@@ -9,7 +9,7 @@ mod dispatch;
 mod endpoint;
 mod held;
 mod job;
-mod registry;
+pub mod registry;
 mod repair;
 mod ring;
 #[cfg(test)]
@@ -19,8 +19,6 @@ pub use dispatch::{dispatch, failure, release};
 pub use endpoint::{Endpoint, Owner, Waiter};
 pub use job::{perform, Work};
 pub use registry::node_of;
-#[cfg(any(test, feature = "simulation"))]
-pub use registry::open_nodes;
 pub use ring::RingEngine;
 
 use std::cell::RefCell;

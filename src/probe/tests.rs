@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::sync::atomic::Ordering;
 
 use crate::proof::disk::simulated::Storage;
-use crate::sys::{with_calls, Calls, Descriptor};
+use crate::proof::table::with_calls;
+use crate::sys::{Calls, Descriptor};
 
 use super::{probe, Alignments, Limits, Source};
 use Source::{Blksszget, Default as Unknown, Dioinfo, Override, Statx, Trial};

@@ -22,14 +22,6 @@ pub enum Outside {
     /// io_uring_setup(2), by the crate of that name; and the others.
     RingSetup,
     RingRegister,
-    #[cfg(test)]
-    RingEnter,
-    #[cfg(test)]
-    RingRead,
-    #[cfg(test)]
-    RingWrite,
-    #[cfg(test)]
-    RingFlush,
 }
 
 fn errno() -> Errno {
@@ -199,46 +191,9 @@ pub trait Calls: Send + Sync {
     fn admit(&self, _what: Outside) -> Result<(), Errno> {
         Ok(())
     }
-
-    /// What a ring has answered, and what a test makes of it.
-    #[cfg(test)]
-    fn ring_answer(&self, _what: Outside, answer: i32) -> i32 {
-        answer
-    }
 }
 
 /// The table that nobody has overridden.
 pub struct Linux;
 
 impl Calls for Linux {}
-
-/// The table for whoever opens something on this thread.
-#[cfg(not(any(test, feature = "simulation")))]
-pub fn calls() -> &'static dyn Calls {
-    &Linux
-}
-
-#[cfg(any(test, feature = "simulation"))]
-thread_local! {
-    static OVERRIDE: std::cell::Cell<Option<&'static dyn Calls>> =
-        const { std::cell::Cell::new(None) };
-}
-
-/// The table for whoever opens something on this thread.
-#[cfg(any(test, feature = "simulation"))]
-pub fn calls() -> &'static dyn Calls {
-    OVERRIDE.get().unwrap_or(&Linux)
-}
-
-/// What `body` opens on this thread goes through `table`, for as long as it stays open.
-#[cfg(any(test, feature = "simulation"))]
-pub fn with_calls<R>(table: &'static dyn Calls, body: impl FnOnce() -> R) -> R {
-    struct Restore(Option<&'static dyn Calls>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            OVERRIDE.set(self.0);
-        }
-    }
-    let _restore = Restore(OVERRIDE.replace(Some(table)));
-    body()
-}

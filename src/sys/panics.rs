@@ -78,10 +78,6 @@ fn set_hook_once() {
             if !OURS.get() {
                 return previous(info);
             }
-            #[cfg(feature = "simulation")]
-            if crate::proof::world::in_simulation() {
-                crate::proof::world::fail(&info.to_string());
-            }
             let place = info.location().map(|place| place.to_string()).unwrap_or_default();
             let _ = PLACE.try_with(|slot| slot.replace(place));
         }));
@@ -89,29 +85,5 @@ fn set_hook_once() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_eio_and_words_with_its_place() {
-        let error = caught(|| panic!("edge {} lost", 7)).unwrap_err();
-        assert_eq!(error.errno, libc::EIO);
-        let begin = "internal error: edge 7 lost at src/sys/panics.rs:";
-        assert!(error.words.starts_with(begin), "{error}");
-        assert!(!OURS.get());
-    }
-
-    #[test]
-    fn the_programs_code_is_not_ours_until_it_calls_again() {
-        caught(|| {
-            outside(|| {
-                assert!(!OURS.get());
-                assert!(caught(|| assert!(OURS.get())).is_ok());
-                assert!(!OURS.get());
-            });
-            assert!(OURS.get());
-        })
-        .unwrap();
-        assert!(!OURS.get());
-    }
-}
+#[path = "panics_tests.rs"]
+mod tests;

@@ -240,6 +240,7 @@ fn refused<T>() -> io::Result<T> {
 
 impl Submitter<'_> {
     pub fn register_files(&self, files: &[RawFd]) -> io::Result<()> {
+        calls().admit(Outside::RingRegister).map_err(io::Error::from_raw_os_error)?;
         if choose(4) == 0 {
             return refused();
         }

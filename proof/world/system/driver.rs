@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_void};
 use super::device::{device, Kind};
 use libc::iovec;
 
-use crate::driver::{Alignments, CDriver, Segment, REQ_FUA};
+use crate::driver::callbacks::REQ_FUA;
+use crate::driver::{Alignments, CDriver, Segment};
 use crate::proof::world::{choose, percent, point, Class};
 
 type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);

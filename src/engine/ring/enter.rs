@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use io_uring::opcode;
 
-use super::ring::Ring;
-use super::ring_submission::{Submission, WAKE_UP};
+use super::submission::{Submission, WAKE_UP};
+use super::Ring;
 use crate::driver::Io;
 use crate::kernel::{self, IoUring};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread::sleep;
-use crate::sys::{calls, signal_eventfd, without_any_file_size_signal, Calls, Errno, Error};
+use crate::sys::{signal_eventfd, without_any_file_size_signal, Errno, Error};
 
 /// How long to wait before asking a kernel that is short of memory again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ pub(super) fn try_out(ring: &IoUring) -> Result<(), Error> {
     // SAFETY: nobody else has the ring yet, and a NOP points to nothing.
     unsafe { ring.submission_shared().push(&nop) }.expect("the queue is empty");
     let mut trials = 0;
-    while let Err(errno) = submit(ring, calls()) {
+    while let Err(errno) = submit(ring) {
         trials += 1;
         if errno != libc::EINTR && (!passes(errno) || trials == TRIALS_MAX) {
             return Err(refused(errno));
@@ -64,9 +64,7 @@ fn errno_of(error: std::io::Error) -> Errno {
 }
 
 /// io_uring_enter for submitting all that is there. Gives how many entries the kernel took.
-fn submit(ring: &IoUring, _calls: &dyn Calls) -> Result<usize, Errno> {
-    #[cfg(test)]
-    _calls.admit(crate::sys::Outside::RingEnter)?;
+fn submit(ring: &IoUring) -> Result<usize, Errno> {
     ring.submit().map_err(errno_of)
 }
 
@@ -140,12 +138,7 @@ impl Ring {
     }
 
     fn submit_all(&self) -> Result<usize, Errno> {
-        #[cfg(test)]
-        match self.fault.load(Ordering::Relaxed) {
-            0 => {}
-            errno => return Err(errno),
-        }
-        let submit = || submit(&self.kernel.ring, self.calls);
+        let submit = || submit(&self.kernel.ring);
         if self.care.load(Ordering::SeqCst) == CARELESS {
             // SeqCst, here and in `expect_limited_writes`: as in `enter`.
             self.careless.fetch_add(1, Ordering::SeqCst);
@@ -261,10 +254,6 @@ impl Ring {
         }
         if self.is_broken() {
             // Nothing can be waited for: what the kernel still has is looked for again and again.
-            return sleep(pause);
-        }
-        #[cfg(test)]
-        if self.calls.admit(crate::sys::Outside::RingEnter).is_err() {
             return sleep(pause);
         }
         let result = kernel::wait(&self.kernel.ring, timeout);

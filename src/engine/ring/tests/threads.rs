@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::smallvec;
 
-use super::ring::Ring;
-use super::ring_tests::{byte_of, file, io, only, pattern, reap, Done, Event, Memory};
+use super::{byte_of, file, io, only, pattern, reap, Done, Event, Memory, Ring};
 use crate::driver::{Io, Op};
-use crate::sys::{with_calls, Calls, Errno, Outside};
+use crate::proof::table::{with_ring_faults, Entering, RingFaults};
+use crate::sys::Errno;
 
 #[test]
 fn no_wake_is_lost_between_threads() {
@@ -203,12 +203,33 @@ fn a_polled_ring_needs_no_other_system_call_than_reap() {
     }
 }
 
-/// The kernel refuses with `errno` while `code` runs.
-fn refusing<R>(ring: &Ring, errno: i32, code: impl FnOnce() -> R) -> R {
-    ring.fault.store(errno, Ordering::Relaxed);
-    let result = code();
-    ring.fault.store(0, Ordering::Relaxed);
-    result
+/// A kernel that refuses to take what is submitted; 0: it does not.
+#[derive(Default)]
+struct Refusal(AtomicI32);
+
+impl RingFaults for Refusal {
+    fn enter(&self, why: Entering) -> Result<(), Errno> {
+        match (why, self.0.load(Ordering::Relaxed)) {
+            (Entering::Wait, _) | (_, 0) => Ok(()),
+            (Entering::Submit, errno) => Err(errno),
+        }
+    }
+}
+
+impl Refusal {
+    /// A ring of two places on this kernel.
+    fn ring(file: &File) -> (Ring, &'static Refusal) {
+        let kernel: &'static Refusal = Box::leak(Box::default());
+        (with_ring_faults(kernel, || Ring::new(only(file), 2)).unwrap(), kernel)
+    }
+
+    /// Refuses with `errno` while `code` runs.
+    fn refusing<R>(&self, errno: Errno, code: impl FnOnce() -> R) -> R {
+        self.0.store(errno, Ordering::Relaxed);
+        let result = code();
+        self.0.store(0, Ordering::Relaxed);
+        result
+    }
 }
 
 #[test]
@@ -217,11 +238,11 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
     let memory = Memory::new(4096, 512);
     let read = |i: u32| io(i, Op::Read, 0, smallvec![memory.all()]);
     for errno in [libc::EAGAIN, libc::EBUSY, libc::ENOMEM] {
-        let ring = Ring::new(only(&file), 2).unwrap();
+        let (ring, kernel) = Refusal::ring(&file);
         let event = Event::new();
         ring.register_eventfd(event.0.as_raw_fd()).unwrap();
         let mut done = Done::new();
-        refusing(&ring, errno, || {
+        kernel.refusing(errno, || {
             ring.submit(&mut vec![read(1), read(2), read(3)]);
             event.wait();
             assert_eq!(ring.reap(&mut done, 9), 0);
@@ -232,7 +253,7 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
             ring.reap(&mut done, 9);
         }
         // By a waiter that comes later.
-        refusing(&ring, errno, || ring.submit(&mut vec![read(4)]));
+        kernel.refusing(errno, || ring.submit(&mut vec![read(4)]));
         assert_eq!(reap(&ring, 1)[0].0.id.slot, 4);
         // By a waiter that sleeps already.
         std::thread::scope(|scope| {
@@ -241,10 +262,10 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
                 std::thread::yield_now();
             }
             std::thread::sleep(Duration::from_millis(10));
-            ring.fault.store(errno, Ordering::Relaxed);
+            kernel.0.store(errno, Ordering::Relaxed);
             let submitter = scope.spawn(|| ring.submit(&mut vec![read(5)]));
             std::thread::sleep(Duration::from_millis(10));
-            ring.fault.store(0, Ordering::Relaxed);
+            kernel.0.store(0, Ordering::Relaxed);
             submitter.join().unwrap();
             assert_eq!(waiter.join().unwrap()[0].1, Ok(4096));
         });
@@ -254,13 +275,13 @@ fn what_the_kernel_has_no_memory_for_is_done_later() {
 #[test]
 fn what_the_kernel_does_not_take_any_more_is_given_back_in_order() {
     let file = file(&pattern(4096));
-    let ring = Ring::new(only(&file), 2).unwrap();
+    let (ring, kernel) = Refusal::ring(&file);
     let event = Event::new();
     ring.register_eventfd(event.0.as_raw_fd()).unwrap();
     let memory = Memory::new(4096, 512);
     let read = |i: u32| io(i, Op::Read, 0, smallvec![memory.all()]);
     ring.submit(&mut vec![read(0)]);
-    refusing(&ring, libc::EPERM, || {
+    kernel.refusing(libc::EPERM, || {
         ring.submit(&mut vec![read(1), read(2), read(3)]);
     });
     ring.submit(&mut vec![read(4)]);
@@ -280,19 +301,10 @@ fn what_the_kernel_does_not_take_any_more_is_given_back_in_order() {
 
 #[test]
 fn a_ring_that_may_not_be_entered_is_not_opened() {
-    struct Forbids(Errno);
-    impl Calls for Forbids {
-        fn admit(&self, what: Outside) -> Result<(), Errno> {
-            if what == Outside::RingEnter {
-                return Err(self.0);
-            }
-            Ok(())
-        }
-    }
     let file = file(&pattern(4096));
     for errno in [libc::EPERM, libc::ENOSYS, libc::EACCES, libc::ENOMEM] {
-        let table: &'static Forbids = Box::leak(Box::new(Forbids(errno)));
-        let error = with_calls(table, || Ring::new(only(&file), 2)).err().unwrap();
+        let kernel: &'static Refusal = Box::leak(Box::new(Refusal(AtomicI32::new(errno))));
+        let error = with_ring_faults(kernel, || Ring::new(only(&file), 2)).err().unwrap();
         assert_eq!(error.errno, errno);
         assert!(error.words.contains("io_uring_enter"), "{error}");
     }
@@ -301,7 +313,8 @@ fn a_ring_that_may_not_be_entered_is_not_opened() {
 #[test]
 fn who_sleeps_without_end_in_a_ring_that_breaks_down_gets_what_it_refused() {
     let file = file(&pattern(4096));
-    let ring = Arc::new(Ring::new(only(&file), 2).unwrap());
+    let (ring, kernel) = Refusal::ring(&file);
+    let ring = Arc::new(ring);
     let memory = Memory::new(4096, 512);
     let (say, said) = std::sync::mpsc::channel();
     let its = ring.clone();
@@ -318,7 +331,7 @@ fn who_sleeps_without_end_in_a_ring_that_breaks_down_gets_what_it_refused() {
     }
     std::thread::sleep(Duration::from_millis(20));
     let read = io(1, Op::Read, 0, smallvec![memory.all()]);
-    refusing(&ring, libc::EPERM, || ring.submit(&mut vec![read]));
+    kernel.refusing(libc::EPERM, || ring.submit(&mut vec![read]));
     assert_eq!(said.recv_timeout(Duration::from_secs(20)), Ok(1));
 }
 

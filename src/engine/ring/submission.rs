@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 
-use super::ring_slots::{File, Slots};
+use super::slots::{File, Slots};
 use crate::driver::Io;
 use crate::kernel::{IoUring, SubmissionQueue};
 

@@ -28,9 +28,16 @@
 //! hand their I/Os over to it. A submitting thread may also end: what then comes back cancelled
 //! is reported as EINTR, which asks for the I/O again.
 //!
-//! `ring_enter.rs` has the system calls.
+//! `enter.rs` has the system calls.
 //!
 //! After fork a child must not use the ring; dropping it there does nothing.
+
+mod enter;
+mod fixed;
+mod slots;
+mod submission;
+#[cfg(test)]
+mod tests;
 
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
@@ -38,54 +45,50 @@ use std::time::Duration;
 
 use io_uring::types::CancelBuilder;
 
-use super::ring_enter::{try_out, CARELESS};
-use super::ring_fixed::FixedBuffers;
-use super::ring_slots::{File, Files, Slots};
-use super::ring_submission::{submission_length, Kernel, Reaped, Submission, WAKE_UP};
+use self::enter::{try_out, CARELESS};
+use self::fixed::FixedBuffers;
+pub use self::slots::Files;
+use self::slots::{File, Slots};
+use self::submission::{submission_length, Kernel, Reaped, Submission, WAKE_UP};
 use crate::driver::{Io, Lane, Op};
 use crate::kernel;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
-use crate::sys::{calls, Calls, Errno, Error, Outside};
+use crate::sys::{Errno, Error};
 
 /// Most I/Os at once.
 const ENTRIES_MAX: usize = 4096;
 
 pub struct Ring {
-    pub(super) kernel: ManuallyDrop<Kernel>,
-    pub(super) submission: Mutex<Submission>,
+    kernel: ManuallyDrop<Kernel>,
+    submission: Mutex<Submission>,
     /// Empty while nobody has the lock.
     completion: Mutex<Reaped>,
     /// Threads in `wait`.
-    pub(super) waiters: AtomicUsize,
+    waiters: AtomicUsize,
     /// `wake` was called, and no `wait` has returned since.
     woken: AtomicBool,
     /// Entries may lie in the submission queue that no thread is about to submit: doing so failed
     /// in a way that passes, or they were handed over to the polling thread.
-    pub(super) put_off: AtomicBool,
+    put_off: AtomicBool,
     /// Submitting has failed for good, with this errno: `enter` makes no more calls. 0: it has not.
-    pub(super) broken: AtomicI32,
+    broken: AtomicI32,
     /// Threads in `enter`.
-    pub(super) entering: AtomicUsize,
+    entering: AtomicUsize,
     /// RLIMIT_FSIZE holds for this ring's writes.
     limited: bool,
     /// Whether threads take care for that when they enter: CARELESS and so on.
-    pub(super) care: AtomicU32,
+    care: AtomicU32,
     /// Threads in `enter` that do not.
-    pub(super) careless: AtomicUsize,
+    careless: AtomicUsize,
     /// Signalled when something can be reaped; -1: none.
-    pub(super) event_fd: AtomicI32,
+    event_fd: AtomicI32,
     polled: bool,
-    pub(super) fixed: FixedBuffers,
+    fixed: FixedBuffers,
     /// The thread that was in `reap` last, by its `thread_number`. Relaxed: only a thread's own
     /// number matters to it, and that it has written itself.
     reaper: AtomicUsize,
     process: u32,
-    /// For tests: the errno that the next attempts to submit end with, 0 for none.
-    #[cfg(test)]
-    pub(super) fault: AtomicI32,
-    /// By which tests refuse calls, and change what the kernel answers.
-    pub(super) calls: &'static dyn Calls,
 }
 
 impl Ring {
@@ -110,9 +113,7 @@ impl Ring {
         let ring = kernel::open(length.next_power_of_two() as u32, polled)?;
         try_out(&ring)?;
         // A registered file saves the kernel looking it up and counting it for each I/O.
-        let registered = calls()
-            .admit(Outside::RingRegister)
-            .is_ok_and(|()| ring.submitter().register_files(&[files.main, files.flush]).is_ok());
+        let registered = ring.submitter().register_files(&[files.main, files.flush]).is_ok();
         let file = if registered { File::Registered } else { File::Plain(files) };
         let kernel = Kernel { ring, file, slots: Slots::new(entries) };
         Ok(Ring {
@@ -135,9 +136,6 @@ impl Ring {
             fixed: FixedBuffers::default(),
             reaper: AtomicUsize::new(0),
             process: std::process::id(),
-            #[cfg(test)]
-            fault: AtomicI32::new(0),
-            calls: calls(),
         })
     }
 
@@ -210,10 +208,7 @@ impl Ring {
                 // SAFETY: this is the completion of the slot's I/O, and the lock lets only one
                 // thread take it.
                 let io = unsafe { self.kernel.slots.take(slot) };
-                let answer = entry.result();
-                #[cfg(test)]
-                let answer = self.answer_of(&io, answer);
-                done.push((io, result_of(answer)));
+                done.push((io, result_of(entry.result())));
                 reaped.freed.push(slot);
             }
             drop(queue);
@@ -264,8 +259,7 @@ impl Ring {
     /// reaped; also if that was so before. At times without reason.
     pub fn register_eventfd(&self, fd: RawFd) -> Result<(), Error> {
         let submitter = self.kernel.ring.submitter();
-        let admitted = self.admit(Outside::RingRegister);
-        let mut result = admitted.and_then(|()| submitter.register_eventfd(fd));
+        let mut result = submitter.register_eventfd(fd);
         if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
             // Takes the place of another one.
             result = submitter.unregister_eventfd().and_then(|()| submitter.register_eventfd(fd));
@@ -293,23 +287,6 @@ impl Ring {
         self.polled
             && self.event_fd.load(Ordering::Relaxed) < 0
             && self.reaper.load(Ordering::Relaxed) == thread_number()
-    }
-
-    /// Whether a test refuses a call in the kernel's place.
-    pub(super) fn admit(&self, _what: Outside) -> std::io::Result<()> {
-        #[cfg(test)]
-        self.calls.admit(_what).map_err(std::io::Error::from_raw_os_error)?;
-        Ok(())
-    }
-
-    #[cfg(test)]
-    fn answer_of(&self, io: &Io, answer: i32) -> i32 {
-        let what = match io.op {
-            Op::Read => Outside::RingRead,
-            Op::Write => Outside::RingWrite,
-            _ => Outside::RingFlush,
-        };
-        self.calls.ring_answer(what, answer)
     }
 
     fn interrupt_waiters(&self) {

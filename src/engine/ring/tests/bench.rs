@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::smallvec;
 
-use super::ring::Ring;
-use super::ring_tests::{io, only, Memory};
+use super::{io, only, Memory, Ring};
 use crate::driver::{Io, Op};
 
 const BLOCK: u64 = 4096;

@@ -1,5 +1,9 @@
 //! Tests of the ring with real I/O on small files.
 
+mod bench;
+mod fixed;
+mod threads;
+
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -8,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::smallvec;
 
-use super::ring::Ring;
-use super::ring_slots::Files;
+use super::{Files, Ring};
 use crate::driver::{Io, IoId, Op, Segment, Segments};
 
 /// Memory that I/O goes to and from, at an alignment.
