@@ -11,21 +11,21 @@ use super::memory::{Lie, Memory};
 use super::model::Model;
 use crate::driver::Op;
 use crate::handle::{Handle, Options, RequestFlags, Submission};
+use crate::proof::disk::hooked::Hooked;
 use crate::proof::disk::injector::{Answer, Call, Injector, Plan};
-use crate::proof::disk::ram::Ram;
-use crate::proof::disk::short_memory;
+use crate::proof::disk::{short_memory, Disk};
 use crate::proof::table::{with_calls, with_ring_faults};
 use crate::sys::Error;
 
 /// Where the object is.
 #[derive(Clone)]
 pub enum Place {
-    Ram(&'static Ram),
+    Memory(&'static Disk),
     File(std::path::PathBuf),
 }
 
 pub struct Case {
-    pub injector: &'static Injector,
+    pub injector: &'static Hooked<Injector>,
     pub place: Place,
     pub plan: Option<Plan>,
     pub model: Model,
@@ -78,7 +78,7 @@ fn is_told_late(plan: Plan, errno: i32) -> bool {
 }
 
 impl Case {
-    pub fn new(injector: &'static Injector, place: Place, plan: Option<Plan>) -> Case {
+    pub fn new(injector: &'static Hooked<Injector>, place: Place, plan: Option<Plan>) -> Case {
         let mut case = Case {
             injector,
             place,
@@ -102,14 +102,14 @@ impl Case {
     /// What the object really holds.
     pub fn raw(&self) -> Vec<u8> {
         match &self.place {
-            Place::Ram(ram) => ram.state().data.clone(),
+            Place::Memory(disk) => disk.state().data.clone(),
             Place::File(path) => std::fs::read(path).unwrap_or_default(),
         }
     }
 
     pub fn path(&self) -> CString {
         match &self.place {
-            Place::Ram(_) => c"/ram/object".to_owned(),
+            Place::Memory(_) => c"/ram/object".to_owned(),
             Place::File(path) => {
                 CString::new(path.to_str().expect("a plain path")).expect("no NUL")
             }
@@ -143,9 +143,9 @@ impl Case {
 
     /// The object was never there, or is no more.
     pub fn check_gone(&mut self) {
-        let Place::Ram(ram) = &self.place else { return };
+        let Place::Memory(disk) = &self.place else { return };
         // What cannot be looked at or removed stays.
-        if ram.state().exists && self.delivered() == 0 {
+        if disk.state().exists && self.delivered() == 0 {
             self.say("an empty file was left behind");
         }
     }
@@ -193,7 +193,7 @@ impl Case {
 
     /// What `body` opens has the faults of the case.
     pub fn injected<R>(&self, body: impl FnOnce() -> R) -> R {
-        with_ring_faults(self.injector, || with_calls(self.injector, body))
+        with_ring_faults(&**self.injector, || with_calls(self.injector, body))
     }
 
     pub fn open(&mut self, options: &Options) -> Option<Open> {
@@ -328,8 +328,8 @@ impl Case {
 
     /// What is certain to be there would be there after a loss of power.
     fn check_durable(&mut self, offset: usize, bytes: usize, what: &str) {
-        let Place::Ram(ram) = &self.place else { return };
-        let state = ram.state();
+        let Place::Memory(disk) = &self.place else { return };
+        let state = disk.state();
         let end = offset.saturating_add(bytes).min(self.model.length());
         let there = state.durable.len() >= end;
         let objection = if there {

@@ -11,11 +11,12 @@ use super::case::{Case, Place};
 use super::errnos::{answers, for_ever};
 use super::scenarios::{all, Scenario};
 use crate::handle::{EngineKind, Options};
-use crate::proof::disk::injector::{Answer, Bed, Call, Injector, Plan};
-use crate::proof::disk::ram::{initial, Ram, Shape};
-use crate::proof::disk::short_memory;
+use crate::proof::disk::hooked::{Bed, Hooked};
+use crate::proof::disk::injector::{Answer, Call, Injector, Plan};
 use crate::proof::disk::testbed::Directory;
+use crate::proof::disk::{initial, short_memory, Disk, Shape};
 use crate::proof::inside;
+use crate::proof::table::Entering;
 
 /// A case that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +31,7 @@ const TOLD_MAX: usize = 20;
 static NOW: Mutex<Option<(String, Instant)>> = Mutex::new(None);
 
 struct Bench {
-    injector: &'static Injector,
+    injector: &'static Hooked<Injector>,
     place: Place,
     /// Cases; those whose fault came up; failures.
     run: u32,
@@ -94,10 +95,10 @@ pub fn run(group: &str) {
 impl Bench {
     /// None: there is no place for a real file.
     fn new(real: bool) -> Option<Bench> {
-        let ram = Ram::table(Shape::file());
+        let disk = Disk::table(Shape::file());
         let directory = if real { Some(directory_with_direct_io()?) } else { None };
         let (bed, place) = match &directory {
-            None => (Bed::Ram(ram), Place::Ram(ram)),
+            None => (Bed::Disk(disk), Place::Memory(disk)),
             Some(directory) => (Bed::Linux, Place::File(directory.path().join("object"))),
         };
         Some(Bench {
@@ -146,7 +147,7 @@ impl Bench {
     fn prepare(&self, scenario: &Scenario) {
         let shape = (scenario.shape)();
         match &self.place {
-            Place::Ram(ram) => ram.reset(shape),
+            Place::Memory(disk) => disk.reset(shape),
             Place::File(path) => {
                 let content: Vec<u8> = (0..shape.bytes).map(initial).collect();
                 std::fs::write(path, content).expect("the file can be written");
@@ -166,7 +167,7 @@ impl Bench {
             return Vec::new();
         }
         self.prepare(scenario);
-        self.injector.reset(plan);
+        self.injector.reset_to(plan);
         short_memory::refuse(0, 0);
         *NOW.lock() = Some((what.clone(), Instant::now()));
         let before = Resources::now();
@@ -203,11 +204,20 @@ impl Bench {
     }
 }
 
-/// A ring that breaks takes half a second to be noticed, whatever broke it: what breaks it in each
-/// way at the first two places breaks it in one way at the others.
+/// Whether such a case shows what no case before it has shown. A ring that breaks takes half a second
+/// to be noticed, whatever broke it. So each errno breaks it at the first two places where it is
+/// entered to submit, one errno at the others; and of the places where it is entered to wait, which
+/// are not so many either, each breaks it at the first.
 fn is_new(call: Call, nth: u32, answer: Answer) -> bool {
-    let passing = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR, libc::EBADF];
-    !matches!(call, Call::Entering(_)) || nth <= 2 || passing.map(Answer::Fails).contains(&answer)
+    let passes = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR].map(Answer::Fails);
+    let breaks = Answer::Fails(libc::EBADF);
+    match call {
+        Call::Entering(Entering::Submit) => {
+            nth <= 2 || passes.contains(&answer) || answer == breaks
+        }
+        Call::Entering(Entering::Wait) => nth == 1 || passes.contains(&answer),
+        _ => true,
+    }
 }
 
 /// Pieces of memory that a scenario asked for while armed.

@@ -5,7 +5,7 @@ use super::memory::Lie;
 use crate::driver::Alignments;
 use crate::driver::{Op, Segment};
 use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
-use crate::proof::disk::ram::Shape;
+use crate::proof::disk::Shape;
 use crate::sys::Calls;
 
 pub struct Scenario {
@@ -53,7 +53,7 @@ fn missing_without_direct() -> Shape {
 }
 
 fn without_dsync() -> Shape {
-    Shape { dsync: false, ..Shape::file() }
+    Shape { knows_dsync: false, ..Shape::file() }
 }
 
 fn atomic() -> Shape {

@@ -57,7 +57,7 @@ pub fn lose(scene: &Scene, ledger: &Ledger) -> Seen {
     let record = &scene.device.record;
     let end = record.tick();
     let mut rng = Rng::new(end);
-    let initial = model::bytes(0, 0, scene.scenario.shape.length);
+    let initial = model::bytes(0, 0, scene.scenario.shape.bytes as u64);
     for loss in 0..LOSSES {
         let moment = if loss == 0 { end } else { rng.below(end) };
         let all = ledger.entries.iter().filter_map(|entry| asked(entry, moment));

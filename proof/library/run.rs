@@ -14,7 +14,7 @@ use crate::handle::{CompletionMode, Handle, Options};
 use crate::proof::inside;
 use crate::proof::table::with_calls;
 use crate::proof::world::memory::Meeting;
-use crate::proof::world::system::calls::{self, calmly, PATH, TABLE};
+use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device};
 use crate::proof::world::system::driver;
 use crate::proof::world::thread::{spawn, JoinHandle};
@@ -40,9 +40,9 @@ pub fn run(seed: u64, trace: bool) -> Totals {
 
 fn inside(scenario: Scenario) -> Totals {
     actors::be_program();
-    let shape = scenario.shape.clone();
-    let content = model::bytes(0, 0, shape.length);
-    let device = device::plug_in(shape.clone(), &content, scenario.faults.clone());
+    let shape = scenario.shape;
+    let content = model::bytes(0, 0, shape.bytes as u64);
+    let device = device::plug_in(shape, content, scenario.faults.clone());
     let serving: Vec<JoinHandle<()>> = (0..DEVICE_THREADS)
         .map(|_| {
             let device = device.clone();
@@ -53,7 +53,7 @@ fn inside(scenario: Scenario) -> Totals {
     let driver = matches!(scenario.under, Under::Driver | Under::AsynchronousDriver);
     let places = scenario.handles.iter().zip(handles);
     let places = places.map(|(plan, handle)| place(plan, handle, driver)).collect();
-    let model = Model::new(scenario.unit, shape.length);
+    let model = Model::new(scenario.unit, shape.bytes as u64);
     let ledger = parking_lot::Mutex::new(Ledger { model, entries: Vec::new() });
     let refused = scenario.refused_threads;
     let scene = Arc::new(Scene { scenario, device: device.clone(), places, ledger });
@@ -92,7 +92,7 @@ fn open_one(
 ) -> Result<Handle, Error> {
     let asynchronous = scenario.under == Under::AsynchronousDriver;
     let open = |options: &Options| {
-        with_calls(&TABLE, || {
+        with_calls(table(), || {
             calmly(|| match (scenario.under, first) {
                 (Under::File | Under::Device, Some(first)) if choose(2) == 0 => first.dup(options),
                 (Under::File | Under::Device, _) => Handle::open(PATH, options),
@@ -256,12 +256,15 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
             fail(&format!("{ended} requests of {at} were cancelled, not {alone} and {together}"));
         }
     }
-    if let Err(why) = ledger.model.check_content(&device.disk.content()) {
+    if let Some(wrong) = table().wrongs().first() {
+        fail(wrong);
+    }
+    if let Err(why) = ledger.model.check_content(&device.disk.state().data) {
         fail(&why);
     }
     let seen = power::lose(scene, &ledger);
     let left = [
-        ("descriptors", calls::open_descriptors(device)),
+        ("descriptors", device.disk.open_descriptors()),
         ("nodes", inside::open_nodes()),
         ("ways of objects", inside::open_ways()),
         ("answers owed by drivers", inside::answers_pending()),

@@ -13,7 +13,7 @@ use crate::engine::{run_copies, StableCopy};
 use crate::handle::{CompletionMode, Handle};
 use crate::proof::world::memory::{self, Deed, Meeting, View};
 use crate::proof::world::system::device::Device;
-use crate::proof::world::system::disk::read_memory;
+use crate::proof::world::system::pieces::read_memory;
 use crate::proof::world::{fail, trace, wake_all, Key};
 
 pub struct Place {

@@ -1,5 +1,5 @@
 //! Loss of power, at any moment, on a disk in memory whose every write, flush and change of the
-//! length is taken down (`proof/disk/gated.rs`).
+//! length is taken down (`proof/disk/gate.rs`).
 //!
 //! ```text
 //!   workload   requests of several handles, and the order in which the storage works: a seed

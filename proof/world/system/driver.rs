@@ -7,20 +7,22 @@ use libc::iovec;
 
 use crate::driver::callbacks::REQ_FUA;
 use crate::driver::{Alignments, CDriver, Segment};
+use crate::proof::disk::{Opened, FIRST_FD};
 use crate::proof::world::{choose, percent, point, Class};
+use crate::sys::Calls;
 
 type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
 /// `asynchronous`: reads, writes and flushes answer later, on a thread of the device.
 pub fn table(asynchronous: bool) -> CDriver {
-    let shape = device().disk.shape.clone();
+    let shape = device().shape;
     CDriver {
         opaque: std::ptr::null_mut(),
         name: std::ptr::null(),
         alignments: Alignments {
-            request: shape.request,
-            memory: shape.mem,
-            segment: shape.segment,
+            request: shape.needs_request,
+            memory: shape.needs_memory,
+            segment: shape.needs_segment,
         },
         max_transfer: [0, 8192, 65536][choose(3) as usize],
         max_segments: [0, 1, 3][choose(3) as usize],
@@ -39,19 +41,20 @@ pub fn table(asynchronous: bool) -> CDriver {
 }
 
 /// The descriptor that stands for the driver.
-const FD: i32 = 1 << 29;
+const FD: i32 = FIRST_FD;
 
 /// So that the driver counts as open.
 pub fn register() {
-    device().descriptors.lock().push(Some(libc::O_DIRECT));
+    let fd = device().disk.state().insert(Opened::Object(libc::O_DIRECT, 0));
+    assert_eq!(fd, FD, "the driver is opened first");
 }
 
 unsafe extern "C" fn close(_: *mut c_void) {
-    device().descriptors.lock()[0] = None;
+    device().disk.close(FD);
 }
 
 unsafe extern "C" fn getlength(_: *mut c_void) -> i64 {
-    device().disk.shape.length as i64
+    device().shape.bytes as i64
 }
 
 /// # Safety

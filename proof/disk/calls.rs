@@ -1,41 +1,41 @@
-//! For tests: a file or a disk in memory, behind the table of system calls. It takes what Linux
-//! takes of its kind, and knows what would be left after a loss of power. Whatever the library is
-//! never to do (a close too many, a misaligned direct write) is taken down in `wrongs`.
+//! The system calls that lead to a disk in memory.
 
 use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::os::fd::RawFd;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use super::ram_object::Opened;
-pub use super::ram_object::{initial, Shape, State};
-use crate::sys::descriptor::{BLKDISCARD, BLKGETSIZE64, FIGETBSZ};
+use super::{Disk, Opened, Shape};
+use crate::sys::descriptor::{DirectIoInfo, BLKDISCARD, BLKGETSIZE64, FIGETBSZ, XFS_IOC_DIOINFO};
 use crate::sys::{Calls, Errno};
 
 const MAJOR: u32 = 240;
 
-pub struct Ram(Mutex<State>);
+/// A disk's directory in sysfs.
+const SYSFS: [(&str, &str); 5] = [
+    ("/queue/logical_block_size", "4096\n"),
+    ("/queue/physical_block_size", "4096\n"),
+    ("/queue/optimal_io_size", "0\n"),
+    ("/queue/discard_granularity", "4096\n"),
+    ("/queue/write_zeroes_max_bytes", "65536\n"),
+];
 
-impl Ram {
-    /// Lives as long as the process.
-    pub fn table(shape: Shape) -> &'static Ram {
-        Box::leak(Box::new(Ram(Mutex::new(State::new(shape)))))
+impl Shape {
+    /// What a file in sysfs holds.
+    fn sysfs(&self, path: &str) -> Result<&'static str, Errno> {
+        if self.says_zram && path.ends_with("/mm_stat") {
+            return Ok("");
+        }
+        // The directory one level up is that of a partition's disk.
+        let looked_for = self.says_sysfs && !path.contains("..");
+        let found = SYSFS.iter().find(|(name, _)| looked_for && path.ends_with(name));
+        found.map(|(_, content)| *content).ok_or(libc::ENOENT)
     }
+}
 
-    /// Another object in its place, as new.
-    pub fn reset(&self, shape: Shape) {
-        *self.0.lock() = State::new(shape);
-    }
+fn elements(iov: &[libc::iovec]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    iov.iter().map(|element| (element.iov_base as usize, element.iov_len))
+}
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
-    }
-
-    /// Whether anything it does not allow has been done.
-    pub fn wrongs(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().wrongs)
-    }
-
+impl Disk {
     /// As pwritev2, but moves `most` bytes at most, whatever the alignment.
     ///
     /// # Safety
@@ -48,31 +48,29 @@ impl Ram {
         flags: c_int,
         most: usize,
     ) -> Result<usize, Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         let opened = state.admits(fd)?;
         let known = libc::RWF_DSYNC | libc::RWF_ATOMIC;
-        let atomic = flags & libc::RWF_ATOMIC != 0;
-        let bytes: usize = iov.iter().map(|element| element.iov_len).sum();
-        if flags & !known != 0
-            || (flags & libc::RWF_DSYNC != 0 && !state.shape.dsync)
-            || (atomic && state.shape.atomic_max == 0)
-        {
+        let (durable, atomic) = (flags & libc::RWF_DSYNC != 0, flags & libc::RWF_ATOMIC != 0);
+        let bytes: usize = elements(iov).map(|(_, bytes)| bytes).sum();
+        let Shape { knows_dsync, atomic_max, device, .. } = state.shape;
+        if flags & !known != 0 || (durable && !knows_dsync) || (atomic && atomic_max == 0) {
             return Err(libc::EOPNOTSUPP);
         }
-        if state.misaligned(opened, iov, offset) {
+        if opened & libc::O_DIRECT != 0 && !state.takes(elements(iov), offset as u64) {
             state.wrongs.push(format!("a misaligned direct write of {bytes} at {offset}"));
-            return Err(libc::EINVAL);
+            return Err(state.shape.refusal);
         }
         let fits = bytes.is_power_of_two()
             && (offset as usize).is_multiple_of(bytes)
-            && bytes <= state.shape.atomic_max as usize
+            && bytes <= atomic_max as usize
             && iov.len() == 1;
         if atomic && !fits {
             return Err(libc::EINVAL);
         }
         let begin = offset as usize;
         let mut end = begin + bytes.min(most);
-        if state.shape.device {
+        if device {
             if begin >= state.data.len() && bytes > 0 {
                 return Err(libc::ENOSPC);
             }
@@ -84,34 +82,38 @@ impl Ram {
         for element in iov {
             let piece = element.iov_len.min(end - at);
             // SAFETY: the caller vouches for the memory.
-            let from = unsafe { std::slice::from_raw_parts(element.iov_base.cast::<u8>(), piece) };
-            state.data[at..at + piece].copy_from_slice(from);
-            state.dirty[at..at + piece].fill(true);
+            unsafe { state.take_in(at, element.iov_base.cast(), piece) };
             at += piece;
         }
-        if flags & libc::RWF_DSYNC != 0 {
+        if durable {
             state.sync(begin, at);
         }
         Ok(at - begin)
     }
 }
 
-/// The disk's directory in sysfs.
-const SYSFS: [(&str, &str); 5] = [
-    ("/queue/logical_block_size", "4096\n"),
-    ("/queue/physical_block_size", "4096\n"),
-    ("/queue/optimal_io_size", "0\n"),
-    ("/queue/discard_granularity", "4096\n"),
-    ("/queue/write_zeroes_max_bytes", "65536\n"),
-];
+/// The bytes of a file in sysfs, from `offset` on.
+///
+/// # Safety
+/// The memory may be written.
+unsafe fn read_text(text: &str, iov: &[libc::iovec], offset: i64) -> usize {
+    let text = &text.as_bytes()[(offset as usize).min(text.len())..];
+    let mut at = 0;
+    for element in iov {
+        let piece = element.iov_len.min(text.len() - at);
+        // SAFETY: the caller vouches for the memory.
+        unsafe { element.iov_base.cast::<u8>().copy_from(text[at..].as_ptr(), piece) };
+        at += piece;
+    }
+    at
+}
 
-impl Calls for Ram {
+impl Calls for Disk {
     fn open(&self, path: &CStr, flags: c_int, _mode: c_uint) -> Result<RawFd, Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         let path = path.to_string_lossy();
         if path.starts_with("/sys/") {
-            let found = SYSFS.iter().find(|(name, _)| path.ends_with(name));
-            let (_, content) = found.filter(|_| !path.contains("..")).ok_or(libc::ENOENT)?;
+            let content = state.shape.sysfs(&path)?;
             return Ok(state.insert(Opened::Sysfs(content)));
         }
         if let Some(fd) = path.strip_prefix("/proc/self/fd/") {
@@ -137,14 +139,14 @@ impl Calls for Ram {
     }
 
     fn close(&self, fd: RawFd) {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         if state.open.remove(&fd).is_none() {
             state.wrongs.push(format!("a close of {fd}, which is not open"));
         }
     }
 
     fn unlink(&self, _path: &CStr) -> Result<(), Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         if !std::mem::take(&mut state.exists) {
             return Err(libc::ENOENT);
         }
@@ -152,7 +154,7 @@ impl Calls for Ram {
     }
 
     fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {
-        let state = self.0.lock();
+        let state = self.state();
         state.open.get(&fd).ok_or(libc::EBADF)?;
         // SAFETY: a struct of integers may be all zeros.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
@@ -171,16 +173,18 @@ impl Calls for Ram {
     }
 
     fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
-        let state = self.0.lock();
+        let state = self.state();
         state.flags(fd)?;
         // SAFETY: a struct of integers may be all zeros.
         let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-        stat.stx_mask = mask & libc::STATX_DIOALIGN;
-        stat.stx_dio_mem_align = 512;
-        stat.stx_dio_offset_align = state.shape.block;
+        if let Some((memory, offset)) = state.shape.says_statx {
+            stat.stx_mask = mask & libc::STATX_DIOALIGN;
+            stat.stx_dio_mem_align = memory;
+            stat.stx_dio_offset_align = offset;
+        }
         if state.shape.atomic_max > 0 {
             stat.stx_mask |= mask & libc::STATX_WRITE_ATOMIC;
-            stat.stx_atomic_write_unit_min = state.shape.block;
+            stat.stx_atomic_write_unit_min = state.shape.needs_request as u32;
             stat.stx_atomic_write_unit_max = state.shape.atomic_max;
         }
         Ok(stat)
@@ -192,21 +196,33 @@ impl Calls for Ram {
         request: libc::Ioctl,
         argument: *mut c_void,
     ) -> Result<c_int, Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         state.flags(fd)?;
-        let Shape { device, block, .. } = state.shape;
+        let shape = state.shape;
+        let or = |said: Option<u32>| said.ok_or(libc::ENOTTY);
         // SAFETY: the caller's `argument` has the type that belongs to `request`.
         unsafe {
             match request {
-                BLKGETSIZE64 if device => argument.cast::<u64>().write(state.data.len() as u64),
-                libc::BLKSSZGET | libc::BLKPBSZGET | libc::BLKIOOPT if device => {
-                    argument.cast::<u32>().write(block);
+                BLKGETSIZE64 if shape.device => {
+                    argument.cast::<u64>().write(state.data.len() as u64);
                 }
-                BLKDISCARD if device => {
+                libc::BLKSSZGET | libc::BLKPBSZGET | libc::BLKIOOPT => {
+                    argument.cast::<u32>().write(or(shape.says_block_size)?);
+                }
+                FIGETBSZ => argument.cast::<u32>().write(or(shape.says_file_system_block)?),
+                XFS_IOC_DIOINFO => {
+                    let (mem, min_bytes) = shape.says_dioinfo.ok_or(libc::ENOTTY)?;
+                    let info = DirectIoInfo { mem, min_bytes, max_bytes: 1 << 30 };
+                    argument.cast::<DirectIoInfo>().write(info);
+                }
+                BLKDISCARD if shape.device => {
                     let [offset, bytes] = argument.cast::<[u64; 2]>().read();
-                    state.zero(offset as i64, bytes as i64);
+                    state.admits(fd)?;
+                    if !shape.knows_zeroes {
+                        return Err(libc::EOPNOTSUPP);
+                    }
+                    state.zero(offset, bytes);
                 }
-                FIGETBSZ if !device => argument.cast::<u32>().write(4096),
                 _ => return Err(libc::ENOTTY),
             }
         }
@@ -220,28 +236,36 @@ impl Calls for Ram {
         offset: i64,
         flags: c_int,
     ) -> Result<usize, Errno> {
-        let state = self.0.lock();
-        let content = match state.open.get(&fd) {
-            Some(Opened::Sysfs(content)) => content.as_bytes(),
-            Some(Opened::Object(opened, _)) => {
-                if flags != 0 {
-                    return Err(libc::EOPNOTSUPP);
-                }
-                if state.misaligned(*opened, iov, offset) {
-                    return Err(libc::EINVAL);
-                }
-                &state.data
-            }
+        let mut state = self.state();
+        let opened = match state.open.get(&fd) {
+            // SAFETY: the caller vouches for the memory.
+            Some(&Opened::Sysfs(text)) => return Ok(unsafe { read_text(text, iov, offset) }),
+            Some(&Opened::Object(opened, _)) => opened,
             _ => return Err(libc::EBADF),
         };
-        let begin = (offset as usize).min(content.len());
+        match flags {
+            0 => {}
+            libc::RWF_NOWAIT if state.shape.knows_nowait => return Err(libc::EINVAL),
+            _ => return Err(libc::EOPNOTSUPP),
+        }
+        let begin = (offset as usize).min(state.data.len());
+        // Holes are zeros, whatever is asked for.
+        let hole = begin < state.data.len()
+            && state.shape.stretch(begin as u64, state.data.len()).is_none();
+        let direct = opened & libc::O_DIRECT != 0 && !hole;
+        if direct && !state.takes(elements(iov), offset as u64) {
+            state.reads += 1;
+            return Err(state.shape.refusal);
+        }
         let mut at = begin;
         for element in iov {
-            let piece = element.iov_len.min(content.len() - at);
-            // SAFETY: the caller vouches for the memory.
-            unsafe { element.iov_base.cast::<u8>().copy_from(content[at..].as_ptr(), piece) };
+            let piece = element.iov_len.min(state.data.len() - at);
+            // SAFETY: the caller vouches for the memory, and where whole pages are overwritten it
+            // is the trial, which owns them.
+            unsafe { state.give_out(at, element.iov_base.cast(), piece) };
             at += piece;
         }
+        state.reads += 1;
         Ok(at - begin)
     }
 
@@ -257,7 +281,7 @@ impl Calls for Ram {
     }
 
     fn fdatasync(&self, fd: RawFd) -> Result<(), Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         state.flags(fd)?;
         state.tell_lost(fd)?;
         state.sync(0, usize::MAX);
@@ -265,14 +289,17 @@ impl Calls for Ram {
     }
 
     fn fallocate(&self, fd: RawFd, _mode: c_int, offset: i64, bytes: i64) -> Result<(), Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         state.admits(fd)?;
-        state.zero(offset, bytes);
+        if !state.shape.knows_zeroes {
+            return Err(libc::EOPNOTSUPP);
+        }
+        state.zero(offset as u64, bytes as u64);
         Ok(())
     }
 
     fn ftruncate(&self, fd: RawFd, length: i64) -> Result<(), Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         state.admits(fd)?;
         if state.shape.device {
             return Err(libc::EINVAL);
@@ -282,18 +309,26 @@ impl Calls for Ram {
     }
 
     fn lseek(&self, fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
-        let state = self.0.lock();
+        let state = self.state();
         state.flags(fd)?;
-        let length = state.data.len() as i64;
-        match whence {
-            _ if offset >= length => Err(libc::ENXIO),
-            libc::SEEK_DATA => Ok(offset),
-            _ => Ok(length),
+        let (from, bytes) = (offset as u64, state.data.len());
+        if from >= bytes as u64 {
+            return Err(libc::ENXIO);
         }
+        let inside = state.shape.stretch(from, bytes);
+        let found = match whence {
+            libc::SEEK_DATA if inside.is_some() => Some(from),
+            libc::SEEK_DATA => {
+                let all = state.shape.allocated.unwrap_or_default();
+                all.iter().map(|data| data.0).find(|begin| *begin > from)
+            }
+            _ => Some(inside.map_or(from, |data| data.1)),
+        };
+        found.map(|offset| offset as i64).ok_or(libc::ENXIO)
     }
 
     fn fcntl(&self, fd: RawFd, command: c_int, _argument: c_int) -> Result<c_int, Errno> {
-        let mut state = self.0.lock();
+        let mut state = self.state();
         let flags = state.flags(fd)?;
         match command {
             libc::F_DUPFD_CLOEXEC => {
@@ -305,7 +340,7 @@ impl Calls for Ram {
     }
 
     fn fcntl_lock(&self, fd: RawFd, command: c_int, lock: &mut libc::flock) -> Result<(), Errno> {
-        self.0.lock().flags(fd)?;
+        self.state().flags(fd)?;
         if command == libc::F_OFD_GETLK {
             lock.l_type = libc::F_UNLCK as libc::c_short;
         }
