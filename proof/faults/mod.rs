@@ -7,7 +7,6 @@
 //! descriptors and memory can be counted. `BLKALIGN_FAULTS_ONLY=words` runs only the cases whose
 //! description holds them.
 
-mod batch;
 mod case;
 mod errnos;
 mod memory;

@@ -2,7 +2,6 @@
 //! occurrence and each answer.
 
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -172,12 +171,12 @@ impl Bench {
         *NOW.lock() = Some((what.clone(), Instant::now()));
         let before = Resources::now();
         let mut case = Case::new(self.injector, self.place.clone(), plan);
-        ASKED.store(0, Ordering::SeqCst);
         (scenario.run)(&mut case, options);
         case.disarm();
         case.check_object();
         let mut wrongs = std::mem::take(&mut case.wrongs);
         let reached = case.injector.delivered() > 0 || case.memory_refused();
+        let memory_asked = case.memory_asked;
         drop(case);
         wrongs.extend(self.injector.wrongs());
         wrongs.extend(before.objection());
@@ -191,7 +190,7 @@ impl Bench {
         self.reached += u32::from(plan.is_some() && reached);
         if plan.is_none() {
             let mut counts = self.injector.counts();
-            counts.push((Call::Memory, ASKED.load(Ordering::SeqCst)));
+            counts.push((Call::Memory, memory_asked));
             if !wrongs.is_empty() {
                 self.failures.push(format!("{what}: {}", wrongs.join("; ")));
             }
@@ -219,9 +218,6 @@ fn is_new(call: Call, nth: u32, answer: Answer) -> bool {
         _ => true,
     }
 }
-
-/// Pieces of memory that a scenario asked for while armed.
-pub static ASKED: AtomicU32 = AtomicU32::new(0);
 
 fn in_words(plan: Option<Plan>) -> String {
     let Some(Plan { call, nth, times, answer }) = plan else { return "no fault".to_owned() };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::memory::{History, Meeting};
-use super::scheduler::{self, block, in_simulation, point, wake_all, wake_one, Class, Key};
+use super::scheduler::{self, block, in_simulation, point, wake_all, wake_one, Class, Key, Woken};
 use super::time::Instant;
 
 #[derive(Debug, Default)]
@@ -201,7 +201,7 @@ impl Condvar {
     /// Nobody else runs between the two steps.
     fn sleep<T>(&self, guard: &mut MutexGuard<'_, T>, until: Option<u64>) -> TimedOut {
         guard.give();
-        let timed_out = block(self.key(), until, Class::Library);
+        let timed_out = block(self.key(), until, Class::Library) == Woken::ByTime;
         guard.take_again();
         TimedOut(timed_out)
     }

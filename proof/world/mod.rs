@@ -20,5 +20,5 @@ pub mod time;
 pub use choice::{Choice, Paths, Rng};
 pub use scheduler::{
     block, choose, fail, idle_hook, in_simulation, me, now, outside_limits, percent, point, steps,
-    trace, wake_all, world, Class, Key, World,
+    trace, wake_all, world, Class, Key, Woken, World,
 };

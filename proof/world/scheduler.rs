@@ -93,8 +93,23 @@ pub fn point() {
     with(|world, me| world.step(me));
 }
 
-/// Sleeps until somebody wakes `key`, or it is `until`; true: that was it.
-pub fn block(key: Key, until: Option<u64>, class: Class) -> bool {
+/// Why a thread that slept goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    BySomebody,
+    ByTime,
+}
+
+/// Whose turn it is after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Still that of the thread which made it.
+    Stays,
+    PassedOn,
+}
+
+/// Sleeps until somebody wakes `key`, or until that time.
+pub fn block(key: Key, until: Option<u64>, class: Class) -> Woken {
     with(|world, me| world.block(me, key, until, class)).expect("in a simulation")
 }
 
@@ -301,14 +316,14 @@ impl World {
         if state.able.len() == 1 {
             return;
         }
-        let went_on = self.pass_on(&mut state, Some(me));
+        let turn = self.pass_on(&mut state, Some(me));
         drop(state);
-        if went_on {
+        if turn == Turn::PassedOn {
             self.wait_turn(me);
         }
     }
 
-    fn block(&self, me: usize, key: Key, until: Option<u64>, class: Class) -> bool {
+    fn block(&self, me: usize, key: Key, until: Option<u64>, class: Class) -> Woken {
         let mut state = self.state.lock();
         state.now += state.tick;
         let class = if state.slots[me].outside { Class::Outside } else { class };
@@ -320,24 +335,27 @@ impl World {
         self.pass_on(&mut state, None);
         drop(state);
         self.wait_turn(me);
-        self.state.lock().slots[me].timed_out
+        match self.state.lock().slots[me].timed_out {
+            true => Woken::ByTime,
+            false => Woken::BySomebody,
+        }
     }
 
-    /// Lets the next one go on; false: that is the current one.
-    fn pass_on(&self, state: &mut State, current: Option<usize>) -> bool {
+    /// Lets the next thread go on, which may be the current one.
+    fn pass_on(&self, state: &mut State, current: Option<usize>) -> Turn {
         while state.able.is_empty() {
             self.pass_time(state);
         }
         let State { choice, able, .. } = state;
         let next = choice.next(able, current);
         if Some(next) == current {
-            return false;
+            return Turn::Stays;
         }
         self.running.store(next, Ordering::Release);
         if let Some(handle) = &state.slots[next].handle {
             handle.unpark();
         }
-        true
+        Turn::PassedOn
     }
 
     /// Nobody can run.

@@ -1,9 +1,9 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
 use std::ffi::{c_char, c_int, c_void, CStr};
+use std::sync::LazyLock;
 
 use libc::iovec;
-use once_cell::sync::Lazy;
 
 use super::{Alignments, Done, Driver, Io, Op};
 use crate::log;
@@ -270,7 +270,7 @@ fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
 /// twice, so that an answer that comes twice finds nothing the second time.
 ///
 /// The lock guards the table; nothing else is taken while it is held.
-pub static PENDING: Lazy<Mutex<PendingTable>> = Lazy::new(Mutex::default);
+pub static PENDING: LazyLock<Mutex<PendingTable>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
 pub struct PendingTable {

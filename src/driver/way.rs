@@ -15,8 +15,7 @@
 //! The lock guards the map; nothing else is locked, and no call is made, while it is held.
 
 use std::collections::HashMap;
-
-use once_cell::sync::Lazy;
+use std::sync::LazyLock;
 
 use super::file_open::Identity;
 use crate::sync::Mutex;
@@ -28,7 +27,7 @@ pub struct Way {
     handles: usize,
 }
 
-pub static WAYS: Lazy<Mutex<HashMap<Identity, Way>>> = Lazy::new(Mutex::default);
+pub static WAYS: LazyLock<Mutex<HashMap<Identity, Way>>> = LazyLock::new(Mutex::default);
 
 /// One handle's part in the way of its object: as long as this lives nobody goes the other.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub use queues::{CompletionQueue, SubmissionQueue};
 use crate::driver::Segment;
 use crate::proof::world::memory::{self, View};
 use crate::proof::world::system::device::{self, Io, Kind};
-use crate::proof::world::{self as simulation, choose, percent, point, Class, Key};
+use crate::proof::world::{self as simulation, choose, percent, point, Class, Key, Woken};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::{calls, signal_eventfd, Error, Outside};
 
@@ -151,7 +151,7 @@ fn wait_until_done(ring: &IoUring, timeout: Option<Duration>) -> io::Result<()> 
         if result.is_err() || !shared.state.lock().completion.is_empty() {
             break;
         }
-        if simulation::block(shared.key(), until, Class::Library) {
+        if simulation::block(shared.key(), until, Class::Library) == Woken::ByTime {
             result = Err(io::Error::from_raw_os_error(libc::ETIME));
         }
     }

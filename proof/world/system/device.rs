@@ -168,7 +168,7 @@ pub fn partial_submissions() -> u64 {
     device().faults.partial
 }
 
-/// A thread enters a ring. True: it may not, and nobody will any more.
+/// A thread enters a ring: whether it is forbidden, to this one and to all that come later.
 pub fn forbids_entering() -> bool {
     let device = device();
     let number = device.counts.entered.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::shares::Shares;
+use self::shares::{Admission, Shares};
 use super::headroom::allows_thread;
 use crate::log;
 use crate::sync::thread::{self, JoinHandle, ThreadId};
@@ -255,7 +255,7 @@ impl<J: Job> Pool<J> {
     /// there is room for it.
     fn change(&self, from: Place, to: Place) -> bool {
         let mut state = self.shared.state.lock();
-        if !state.jobs[to.0 as usize].try_begin(to.1) {
+        if state.jobs[to.0 as usize].try_begin(to.1) == Admission::NoRoom {
             return false;
         }
         let admitted = state.jobs[from.0 as usize].end(from.1);

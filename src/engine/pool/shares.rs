@@ -27,6 +27,15 @@ pub struct Shares<J> {
     turn: VecDeque<usize>,
 }
 
+/// What becomes of a job that was never pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It holds a place until `end`.
+    Begun,
+    /// It has to be pushed, and wait for its turn.
+    NoRoom,
+}
+
 struct Owner<J> {
     taken: usize,
     waiting: VecDeque<J>,
@@ -85,18 +94,18 @@ impl<J> Shares<J> {
         self.ready.len() - before
     }
 
-    /// A thread wants to go on with a job of `owner` that was never pushed. True: it may.
-    pub fn try_begin(&mut self, owner: usize) -> bool {
+    /// A thread wants to go on with a job of `owner` that was never pushed: it may, and the job
+    /// has its place, if the owner's share has room.
+    pub fn try_begin(&mut self, owner: usize) -> Admission {
         let (places, shared, all) = (self.places, self.shared, self.taken);
         let its = self.owner(owner);
-        let may = has_room(places, shared, all, its.taken);
-        if may {
-            its.taken += 1;
-            self.taken += 1;
-        } else {
+        if !has_room(places, shared, all, its.taken) {
             self.tidy(owner);
+            return Admission::NoRoom;
         }
-        may
+        its.taken += 1;
+        self.taken += 1;
+        Admission::Begun
     }
 
     /// Admits jobs of one owner after the other, as long as there are places. Whoever is passed over

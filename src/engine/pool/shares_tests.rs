@@ -65,7 +65,7 @@ fn a_pool_of_one_handle_gives_all_its_places() {
         let mut shares = Shares::new(places, false);
         push(&mut shares, 1, 0..100);
         assert_eq!(begun(&mut shares, 1).len(), places);
-        assert!(!shares.try_begin(1));
+        assert_eq!(shares.try_begin(1), Admission::NoRoom);
         (0..100).for_each(|_| {
             shares.end(1);
             begun(&mut shares, 1);
@@ -89,7 +89,7 @@ fn nobody_waits_without_reason() {
                     shares.push(owner, (owner, pushed));
                     pushed += 1;
                 }
-                5 if shares.try_begin(owner) => {
+                5 if shares.try_begin(owner) == Admission::Begun => {
                     running.push(owner);
                     pushed += 1;
                 }

@@ -29,6 +29,16 @@ pub(super) const CARELESS: u32 = 0;
 const TAKING_CARE: u32 = 1;
 const CAREFUL: u32 = 2;
 
+/// When entries that the kernel had no memory for are submitted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PutOff {
+    /// The kernel has I/O of this ring; whoever reaps its result submits them.
+    UntilSomethingIsDone,
+    /// The kernel has nothing of this ring. The eventfd was signalled for a program that has one; a
+    /// thread that sleeps in `wait` would go on sleeping.
+    UntilSomebodyLooks,
+}
+
 /// What passes: the kernel is short of memory. Any other errno is for good.
 fn passes(errno: Errno) -> bool {
     matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOMEM)
@@ -94,7 +104,7 @@ impl Ring {
                 Ok(submitted) => left = left.saturating_sub(submitted),
                 Err(libc::EINTR) => {}
                 Err(errno) if passes(errno) => {
-                    if !self.put_off() || !insist() {
+                    if self.put_off() == PutOff::UntilSomethingIsDone || !insist() {
                         return;
                     }
                     sleep(RETRY);
@@ -154,10 +164,8 @@ impl Ring {
     }
 
     /// The kernel is short of memory. What was not submitted stays in the queue for the next
-    /// `submit`, `reap` or `wait`; one of them comes, since the storage has something of ours, or
-    /// the eventfd is signalled. True: the storage has nothing of ours, so that a thread that
-    /// sleeps in `wait` would go on sleeping.
-    fn put_off(&self) -> bool {
+    /// `submit`, `reap` or `wait`. Says whether one of them is certain to come.
+    fn put_off(&self) -> PutOff {
         let in_flight = {
             let submission = self.submission.lock();
             // SeqCst: as in `wait`, of `put_off` and the count of waiters.
@@ -165,10 +173,10 @@ impl Ring {
             submission.in_flight(&self.kernel)
         };
         if in_flight > 0 {
-            return false;
+            return PutOff::UntilSomethingIsDone;
         }
         self.signal_eventfd();
-        true
+        PutOff::UntilSomebodyLooks
     }
 
     /// How many entries are in the submission queue, if any was put off. Under the lock: either

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::case::{Ask, Case, Open};
-use super::memory::Memory;
+use super::{Ask, Case, Memory, Open};
 use crate::completion::Callback;
 use crate::driver::Op;
 use crate::handle::CompletionMode;

@@ -1,11 +1,13 @@
 //! One run of a scenario with one fault: opens, submits, compares with the model, and takes down
 //! what is wrong. The scenarios use nothing else.
 
+mod batch;
+
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
-use super::batch::{forget_results, Pending};
+use self::batch::{forget_results, Pending};
 use super::errnos::may_fail_with;
 use super::memory::{Lie, Memory};
 use super::model::Model;
@@ -33,10 +35,12 @@ pub struct Case {
     /// Changes the data of each write.
     writes: u8,
     /// The result of the first flush that failed.
-    pub(super) flush_failed: Option<i32>,
-    pub(super) pending: Vec<Pending>,
+    flush_failed: Option<i32>,
+    pending: Vec<Pending>,
     /// Pieces of memory that were not given.
     refused: u32,
+    /// The most pieces of memory that were asked for between `arm` and `disarm`.
+    pub memory_asked: u32,
 }
 
 pub type Open = Box<Handle>;
@@ -89,6 +93,7 @@ impl Case {
             flush_failed: None,
             pending: Vec::new(),
             refused: 0,
+            memory_asked: 0,
         };
         forget_results();
         case.model = Model::new(case.raw());
@@ -128,7 +133,7 @@ impl Case {
 
     pub fn disarm(&mut self) {
         self.refused += short_memory::refused();
-        super::runner::ASKED.fetch_max(short_memory::asked(), Ordering::SeqCst);
+        self.memory_asked = self.memory_asked.max(short_memory::asked());
         self.injector.armed.store(false, Ordering::SeqCst);
         short_memory::refuse(0, 0);
     }
@@ -167,7 +172,7 @@ impl Case {
     }
 
     /// Of a request: as above. That zeros cannot be had without writing them is remembered.
-    pub(super) fn check_errno_of(&mut self, ask: Ask, what: &str, errno: i32, before: u32) {
+    fn check_errno_of(&mut self, ask: Ask, what: &str, errno: i32, before: u32) {
         let unknown = self.delivered() > 0 || matches!(self.place, Place::File(_));
         let refused = ask.flags.no_fallback && errno == libc::ENOTSUP && unknown;
         if refused {
@@ -240,7 +245,7 @@ impl Case {
         (0..bytes).map(|at| first ^ (at % 61) as u8).collect()
     }
 
-    pub(super) fn submission(&mut self, ask: Ask) -> (Submission, Memory, Vec<u8>) {
+    fn submission(&mut self, ask: Ask) -> (Submission, Memory, Vec<u8>) {
         let Ask { op, offset, bytes, lie, flags, guest_block } = ask;
         let data = match op {
             Op::Write => self.data(bytes),
@@ -272,7 +277,7 @@ impl Case {
     }
 
     /// Takes the result of a request in.
-    pub(super) fn over(
+    fn over(
         &mut self,
         ask: Ask,
         memory: &Memory,
