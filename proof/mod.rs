@@ -9,6 +9,7 @@ mod faults;
 pub(crate) mod inside;
 #[cfg(feature = "simulation")]
 pub mod library;
+pub(crate) mod model;
 pub(crate) mod power;
 #[cfg(all(test, not(feature = "simulation")))]
 pub(crate) mod rings;

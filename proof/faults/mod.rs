@@ -10,7 +10,6 @@
 mod case;
 mod errnos;
 mod memory;
-mod model;
 mod runner;
 mod scenarios;
 

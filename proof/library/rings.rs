@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smallvec::smallvec;
 
-use super::model;
+use super::content;
 use super::small::{explore, join};
 use crate::driver::{Op, Segment, Segments};
 use crate::engine::StableCopy;
@@ -50,8 +50,8 @@ fn with_depth(
         knows_nowait,
         ..Shape::device().with_blocks(512)
     };
-    let content = model::bytes(0, 0, shape.bytes as u64);
-    let device: Arc<Device> = device::plug_in(shape, content, Faults::default());
+    let initial = content::bytes(0, 0, shape.bytes as u64);
+    let device: Arc<Device> = device::plug_in(shape, initial, Faults::default());
     let its = device.clone();
     let serving = spawn("device", move || its.serve());
     let options = Options {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use super::actors;
-use super::model::{self, Model};
+use super::content;
 use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
@@ -12,6 +12,7 @@ use super::totals::Totals;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle, Options};
 use crate::proof::inside;
+use crate::proof::model::Model;
 use crate::proof::table::with_calls;
 use crate::proof::world::memory::Meeting;
 use crate::proof::world::system::calls::{calmly, table, PATH};
@@ -41,8 +42,8 @@ pub fn run(seed: u64, trace: bool) -> Totals {
 fn inside(scenario: Scenario) -> Totals {
     actors::be_program();
     let shape = scenario.shape;
-    let content = model::bytes(0, 0, shape.bytes as u64);
-    let device = device::plug_in(shape, content, scenario.faults.clone());
+    let initial = content::bytes(0, 0, shape.bytes as u64);
+    let device = device::plug_in(shape, initial.clone(), scenario.faults.clone());
     let serving: Vec<JoinHandle<()>> = (0..DEVICE_THREADS)
         .map(|_| {
             let device = device.clone();
@@ -53,7 +54,7 @@ fn inside(scenario: Scenario) -> Totals {
     let driver = matches!(scenario.under, Under::Driver | Under::AsynchronousDriver);
     let places = scenario.handles.iter().zip(handles);
     let places = places.map(|(plan, handle)| place(plan, handle, driver)).collect();
-    let model = Model::new(scenario.unit, shape.bytes as u64);
+    let model = Model::new(initial);
     let ledger = parking_lot::Mutex::new(Ledger { model, entries: Vec::new() });
     let refused = scenario.refused_threads;
     let scene = Arc::new(Scene { scenario, device: device.clone(), places, ledger });
@@ -259,8 +260,8 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
     if let Some(wrong) = table().wrongs().first() {
         fail(wrong);
     }
-    if let Err(why) = ledger.model.check_content(&device.disk.state().data) {
-        fail(&why);
+    if let Some(why) = ledger.model.objection(0, &device.disk.state().data) {
+        fail(&format!("in the end: {why}"));
     }
     let seen = power::lose(scene, &ledger);
     let left = [

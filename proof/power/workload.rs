@@ -17,6 +17,7 @@ use crate::driver::{Op, Segment, Segments};
 use crate::handle::{CompletionMode, EngineKind, Handle, Options, RequestFlags, Submission};
 use crate::proof::disk::gate::Gate;
 use crate::proof::disk::hooked::Hooked;
+use crate::proof::model::{Change, Data};
 use crate::proof::rng::Rng;
 use crate::proof::table::with_calls;
 
@@ -162,10 +163,10 @@ impl<'a> World<'a> {
         let mut wrong = Ok(());
         live.retain(|it| {
             let Some(ret) = results.remove(&it.opaque) else { return true };
-            history.asked[it.number].completed = Some(gate.tick());
+            history.asked[it.number].change.ended = Some(gate.tick());
             if ret != 0 {
                 let asked = &history.asked[it.number];
-                wrong = Err(format!("{:?} at {} gives {ret}", asked.op, asked.offset));
+                wrong = Err(format!("{:?} at {} gives {ret}", asked.op, asked.change.offset));
             }
             false
         });
@@ -210,7 +211,7 @@ impl<'a> World<'a> {
         let resize = self.config.handles[handle].resize;
         let of = |live: &Live| &self.history.asked[live.number];
         let changing = self.live.iter().any(|live| of(live).length.is_some());
-        let above = self.live.iter().any(|live| of(live).offset + of(live).bytes > LOW);
+        let above = self.live.iter().any(|live| of(live).change.end() > LOW);
         let length = self.length();
         if resize && !changing && !above && self.rng.percent(25) {
             if self.rng.percent(40) {
@@ -286,16 +287,18 @@ impl<'a> World<'a> {
         };
         let fua = flags.fua || !self.config.cached[at].load(Ordering::Relaxed);
         let writes = matches!(op, Op::Write | Op::WriteZeroes);
+        let data = match op {
+            Op::Write => Data::Bytes(data),
+            Op::Truncate => Data::Zeros(usize::MAX),
+            Op::Read | Op::Flush => Data::Zeros(0),
+            _ => Data::Zeros(bytes),
+        };
+        let ordered = !(offset | bytes).is_multiple_of(BLOCK);
         self.history.asked.push(Asked {
             op,
-            offset,
-            bytes,
-            data,
+            change: Change { offset, data, begun: submitted, ended: None, ordered },
             fua: fua && writes,
-            ordered: !(offset | bytes).is_multiple_of(BLOCK),
             unit: options.guest_block_size as usize,
-            submitted,
-            completed: None,
             length,
         });
         let callback = Callback { function: done, opaque: opaque as *mut c_void };

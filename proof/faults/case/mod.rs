@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering;
 use self::batch::{forget_results, Pending};
 use super::errnos::may_fail_with;
 use super::memory::{Lie, Memory};
-use super::model::Model;
 use crate::driver::Op;
 use crate::handle::{Handle, Options, RequestFlags, Submission};
 use crate::proof::disk::hooked::Hooked;
 use crate::proof::disk::injector::{Answer, Call, Injector, Plan};
 use crate::proof::disk::{short_memory, Disk};
+use crate::proof::model::Model;
 use crate::proof::table::{with_calls, with_ring_faults};
 use crate::sys::Error;
 
