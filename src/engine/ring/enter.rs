@@ -2,8 +2,8 @@
 //!
 //! A filter (seccomp) may let a program make a ring and then refuse io_uring_enter: from the start,
 //! or later, when the program gives up rights. So a new ring is tried out. A ring that is refused
-//! later takes nothing any more, and what the kernel has not got is given back (`take_back`). What
-//! the kernel has comes to its end by itself: its completions are memory that both sides see.
+//! later takes no I/O any more, and gives back what the kernel has not got (`take_back`). I/O that the
+//! kernel has comes to its end by itself: completions are memory that both sides see.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,8 +23,9 @@ const RETRY: Duration = Duration::from_millis(1);
 /// How often a new ring is tried out at most where the kernel is short of memory.
 const TRIALS_MAX: usize = 10;
 
-/// Of `Ring::care`: threads may enter without care for RLIMIT_FSIZE; new ones do not, and the first
-/// write waits for those that did; all take care.
+/// The values of `Ring::care`. CARELESS: threads enter without keeping SIGXFSZ away, since no write
+/// to a file has come yet. TAKING_CARE: threads that enter from now on keep it away, and the first
+/// write waits for those that entered before. CAREFUL: all threads keep it away.
 pub(super) const CARELESS: u32 = 0;
 const TAKING_CARE: u32 = 1;
 const CAREFUL: u32 = 2;
@@ -39,7 +40,7 @@ enum PutOff {
     UntilSomebodyLooks,
 }
 
-/// What passes: the kernel is short of memory. Any other errno is for good.
+/// Whether such a failure passes: the kernel is short of memory. Any other errno is for good.
 fn passes(errno: Errno) -> bool {
     matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOMEM)
 }
@@ -116,22 +117,23 @@ impl Ring {
 
     /// io_uring_enter for submitting all that is there. Gives how many entries the kernel took.
     pub(super) fn enter(&self) -> Result<usize, Errno> {
-        // SeqCst, here and in `break_down`: of a thread that counts itself and then looks at
-        // `broken`, and one that sets `broken` and then looks at the count, one sees the other.
+        // SeqCst, here and in `break_down_quietly`. A thread that enters counts itself, then looks
+        // at `broken`; a thread that breaks the ring sets `broken`, then looks at the count. So one
+        // sees the other, and nothing is submitted behind the back of the second.
         self.entering.fetch_add(1, Ordering::SeqCst);
         let result = if self.is_broken() { Ok(0) } else { self.submit_all() };
         self.entering.fetch_sub(1, Ordering::SeqCst);
         result
     }
 
-    /// Writes come to a file: from here on nobody enters without care for RLIMIT_FSIZE. A ring that
-    /// only reads does not pay for it.
+    /// A write to a file comes: from here on no thread enters without keeping SIGXFSZ away. A ring
+    /// that only reads does not pay for that.
     pub(super) fn expect_limited_writes(&self) {
         if self.care.load(Ordering::SeqCst) == CAREFUL {
             return;
         }
         self.care.store(TAKING_CARE, Ordering::SeqCst);
-        // Who has not seen that might take our writes along.
+        // A thread that entered before it could see the store might submit our writes.
         while self.careless.load(Ordering::SeqCst) > 0 {
             sleep(RETRY);
         }
@@ -142,7 +144,7 @@ impl Ring {
     pub(super) fn enter_for_completions(&self) {
         match self.enter() {
             Err(errno) if errno != libc::EINTR && !passes(errno) => self.break_down(errno),
-            // What goes wrong for the moment does so later, too, where more hangs on it.
+            // A failure that passes needs no answer here: whoever submits next meets it again.
             _ => {}
         }
     }
@@ -150,7 +152,8 @@ impl Ring {
     fn submit_all(&self) -> Result<usize, Errno> {
         let submit = || submit(&self.kernel.ring);
         if self.care.load(Ordering::SeqCst) == CARELESS {
-            // SeqCst, here and in `expect_limited_writes`: as in `enter`.
+            // SeqCst, here and in `expect_limited_writes`, for the same reason as in `enter`: of
+            // `careless` and `care` each side writes one and then reads the other.
             self.careless.fetch_add(1, Ordering::SeqCst);
             let careless = self.care.load(Ordering::SeqCst) == CARELESS;
             let result = careless.then(submit);
@@ -168,7 +171,7 @@ impl Ring {
     fn put_off(&self) -> PutOff {
         let in_flight = {
             let submission = self.submission.lock();
-            // SeqCst: as in `wait`, of `put_off` and the count of waiters.
+            // SeqCst, as in `Ring::wait`, but of `put_off` and the count of waiters.
             self.put_off.store(true, Ordering::SeqCst);
             submission.in_flight(&self.kernel)
         };
@@ -189,21 +192,21 @@ impl Ring {
         }
     }
 
-    /// The kernel will not take anything any more: the program has closed the ring's descriptor,
-    /// or has forbidden io_uring by seccomp after we opened it. What the kernel has not got comes
+    /// The kernel will take no I/O any more: the program has closed the ring's descriptor, or has
+    /// forbidden io_uring by seccomp after we opened the ring. I/O that the kernel has not got comes
     /// out of `take_back`.
     pub(super) fn break_down(&self, errno: Errno) {
         self.break_down_quietly(errno);
-        // For what others have handed over: whoever comes takes it back.
+        // Other threads may have handed I/O over: the thread that comes takes it back.
         self.signal_eventfd();
     }
 
     fn break_down_quietly(&self, errno: Errno) {
-        // Of two reasons at once either may stay.
+        // Where two threads find two reasons at once, either may stay.
         if !self.is_broken() {
             self.broken.store(errno, Ordering::SeqCst);
         }
-        // Calls that began before this may yet submit something; they do not take long.
+        // Calls that began before may yet submit entries; they do not take long.
         while self.entering.load(Ordering::SeqCst) > 0 {
             sleep(RETRY);
         }
@@ -223,7 +226,7 @@ impl Ring {
         }
     }
 
-    /// Whether it is broken, and nothing is inside: nobody needs to come here any more.
+    /// Whether the ring is broken, and nothing is inside: no thread needs to look at it any more.
     pub fn is_spent(&self) -> bool {
         self.is_broken() && self.submission.lock().is_spent(&self.kernel)
     }
@@ -237,15 +240,15 @@ impl Ring {
         self.break_down(errno);
     }
 
-    /// What the kernel has not taken and never will, in order: somebody else has to do it. To be
-    /// asked after `submit` and after `reap`: whoever put an I/O in, and then sees the ring whole,
-    /// leaves it to whoever finds it broken.
+    /// The I/Os that the kernel has not taken and never will, in order: threads have to do them. To
+    /// be called after `submit` and after `reap`. A thread that put an I/O in and then sees the ring
+    /// whole may go: the thread that finds the ring broken takes that I/O back.
     pub fn take_back(&self) -> VecDeque<Io> {
         let errno = self.broken.load(Ordering::SeqCst);
         if errno == 0 {
             return VecDeque::new();
         }
-        // The thread that has found out may not have come so far yet.
+        // The thread that has found it broken may not have come so far yet.
         self.break_down_quietly(errno);
         self.submission.lock().take_refused()
     }
@@ -261,13 +264,13 @@ impl Ring {
             }
         }
         if self.is_broken() {
-            // Nothing can be waited for: what the kernel still has is looked for again and again.
+            // The kernel cannot be asked to wake us: results are looked for again and again.
             return sleep(pause);
         }
         let result = kernel::wait(&self.kernel.ring, timeout);
         match result.map_err(errno_of) {
             Ok(()) | Err(libc::EINTR | libc::ETIME) => {}
-            // Nothing can be waited for, and somebody would wait in a loop.
+            // The caller would wait in a loop: so it sleeps a little here.
             Err(errno) if passes(errno) => sleep(pause),
             Err(errno) => self.break_down(errno),
         }

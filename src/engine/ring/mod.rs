@@ -1,36 +1,38 @@
-//! The io_uring engine: one ring per open handle. Takes I/Os in, has up to a fixed number of them
-//! at the storage, and gives them back with their results. Knows nothing of requests.
+//! The io_uring engine: one ring per open handle. It takes I/Os in, has up to a fixed number of them
+//! at the storage, and gives each back with its result. It knows nothing of requests.
 //!
 //! ```text
 //!   submit --> waiting --> a slot and the submission queue --io_uring_enter--> the kernel
 //!   reap   <------------------------------- the completion queue <-----------------'
 //! ```
 //!
-//! Any thread may call anything. Two locks, held for moments, never over a system call:
+//! Any thread may call any method. There are two locks, held for moments, never over a system call:
 //! - `submission` guards our end of the ring's submission queue, and `Submission`;
 //! - `completion` guards our end of the completion queue, and the list beside it. A thread that
-//!   has it may take `submission`, never the other way round.
+//!   holds `completion` may take `submission`, never the other way round.
 //!
-//! io_uring_enter is called with no lock held. It takes the kernel's own lock of the ring, and
-//! submits what it finds, from the oldest on, up to the number it is told. Each thread tells it
-//! all that is there, and goes on until as many were submitted as there were when it put its own
-//! in, or nothing is left: its own are gone then, by its own call or by somebody else's.
+//! io_uring_enter is called with no lock held. The call takes the kernel's own lock of the ring and
+//! submits entries, from the oldest on, up to the number that it is told. Each thread names the
+//! number of all entries in the queue, and calls again until as many were submitted as lay there when
+//! the thread had put its own in, or until the queue is empty. Then its own entries are submitted, by
+//! its own call or by another thread's.
 //!
-//! The completion queue cannot overflow: it is longer than the slots are many, and under way are
-//! at most one I/O for each slot, and one wake-up.
+//! The completion queue cannot overflow. It has more places than there are slots, and at most one I/O
+//! for each slot and one wake-up are under way.
 //!
-//! The kernel completes an I/O on the thread that entered it for that. `new` has the kernel
-//! interrupt this thread, in user mode and in most system calls that sleep: results do not depend
-//! on what it does next, but it may see system calls of its own end with EINTR. `new_polled` has
-//! it interrupted in system calls only, which saves much where completions come from another
-//! processor: twice the reads a second on zram. A thread that computes would hold up its
-//! results there until the next tick of the clock; so only the one that polls submits, and others
-//! hand their I/Os over to it. A submitting thread may also end: what then comes back cancelled
-//! is reported as EINTR, which asks for the I/O again.
+//! The kernel completes an I/O on the thread that submitted it. With `new` the kernel interrupts that
+//! thread for this, in user mode and in most system calls that sleep. So results do not depend on what
+//! the thread does next, but system calls of the program on that thread may end with EINTR. With
+//! `new_polled` the kernel interrupts the thread in system calls only. That saves much where
+//! completions come from another processor: twice the reads a second on zram. But a thread that
+//! computes would hold up its results until the next tick of the clock. So only the thread that polls
+//! submits, and other threads hand their I/Os over to it. A submitting thread may also end: its I/Os
+//! then come back cancelled, which is reported as EINTR and asks for the I/O again.
 //!
-//! `enter.rs` has the system calls.
+//! `enter.rs` has the system calls that submit and wait, `fixed.rs` registered memory, `slots.rs` where
+//! I/Os lie while the kernel has them, `submission.rs` what the submission lock guards.
 //!
-//! After fork a child must not use the ring; dropping it there does nothing.
+//! After fork a child must not use the ring; a drop of the ring in the child does nothing.
 
 mod enter;
 mod fixed;
@@ -68,25 +70,25 @@ pub struct Ring {
     waiters: AtomicUsize,
     /// `wake` was called, and no `wait` has returned since.
     woken: AtomicBool,
-    /// Entries may lie in the submission queue that no thread is about to submit: doing so failed
-    /// in a way that passes, or they were handed over to the polling thread.
+    /// Entries may lie in the submission queue that no thread is about to submit: the kernel was
+    /// short of memory, or the entries were handed over to the polling thread.
     put_off: AtomicBool,
-    /// Submitting has failed for good, with this errno: `enter` makes no more calls. 0: it has not.
+    /// The errno with which submitting has failed for good: `enter` makes no more calls. 0: none.
     broken: AtomicI32,
     /// Threads in `enter`.
     entering: AtomicUsize,
     /// RLIMIT_FSIZE holds for this ring's writes.
     limited: bool,
-    /// Whether threads take care for that when they enter: CARELESS and so on.
+    /// Whether threads that enter keep SIGXFSZ away: CARELESS and so on, see `enter.rs`.
     care: AtomicU32,
-    /// Threads in `enter` that do not.
+    /// Threads in `enter` that do not keep SIGXFSZ away.
     careless: AtomicUsize,
     /// Signalled when something can be reaped; -1: none.
     event_fd: AtomicI32,
     polled: bool,
     fixed: FixedBuffers,
-    /// The thread that was in `reap` last, by its `thread_number`. Relaxed: only a thread's own
-    /// number matters to it, and that it has written itself.
+    /// The thread that was in `reap` last, by its `thread_number`. Relaxed: a thread asks only
+    /// whether it was itself, and its own store it always sees.
     reaper: AtomicUsize,
     process: u32,
 }
@@ -98,10 +100,10 @@ impl Ring {
         Ring::open(files, entries, false)
     }
 
-    /// For a program that registers an eventfd, and reaps when it is signalled: from one thread
-    /// mostly, which is best the one that submits, and which goes on to a system call before long.
-    /// The I/Os of other threads are submitted when that one reaps; the eventfd is signalled for
-    /// it.
+    /// For a program that registers an eventfd, and reaps when the eventfd is signalled. One thread
+    /// reaps mostly. It is best that this thread submits, too, and makes a system call before long.
+    /// The I/Os of other threads are submitted when this thread reaps: the eventfd is signalled to
+    /// make it come.
     pub fn new_polled(files: Files, entries: usize) -> Result<Ring, Error> {
         Ring::open(files, entries, true)
     }
@@ -140,8 +142,8 @@ impl Ring {
     }
 
     /// Takes all of `ios` in, in order. As many as there are places for go to the kernel with one
-    /// system call, the rest waits in here until `reap` makes room. Never fails, never blocks; see
-    /// `take_back`.
+    /// system call; the others wait in the ring until `reap` makes room. Never fails, never blocks.
+    /// What the kernel refuses for good comes out of `take_back`.
     pub fn submit(&self, ios: &mut Vec<Io>) {
         if ios.is_empty() {
             return;
@@ -159,7 +161,7 @@ impl Ring {
             (entries, before)
         };
         if hand_over && self.waiters.load(Ordering::SeqCst) == 0 {
-            // Whoever handed over before us has signalled, and nobody has come yet.
+            // The thread that handed over before us has signalled, and nobody has reaped since.
             if entries > 0 && !handed_over {
                 self.signal_eventfd();
             }
@@ -172,14 +174,14 @@ impl Ring {
     /// starts what waited. Never blocks. Returns how many; `max` means that there may be more,
     /// for which the eventfd is not signalled again.
     ///
-    /// EINTR also stands for ECANCELED and EAGAIN, which say the same: nothing has happened yet,
-    /// ask again.
+    /// EINTR also stands for ECANCELED and EAGAIN. All three say the same: nothing has happened yet,
+    /// and the I/O is to be asked for again.
     pub fn reap(&self, done: &mut Vec<(Io, Result<u64, i32>)>, max: usize) -> usize {
         self.reaper.store(thread_number(), Ordering::Relaxed);
         let count = self.reap_posted(done, max);
         if count == 0 && self.polled && self.submission.lock().has_taskrun(&self.kernel) {
-            // Something is done, and only our entering the kernel is missing: a program that
-            // polls in a loop may not make any other system call.
+            // An I/O is done, and the kernel waits for this thread to enter it before it posts the
+            // result. A program that polls in a loop may never make another system call.
             self.enter_for_completions();
             return self.reap_posted(done, max);
         }
@@ -212,7 +214,8 @@ impl Ring {
                 reaped.freed.push(slot);
             }
             drop(queue);
-            // Relaxed: whoever sets one of these then sees to it that somebody comes here.
+            // Relaxed: a thread that sets one of these afterwards signals, wakes or submits, so
+            // that some thread comes here once more.
             let put_off = self.put_off.load(Ordering::Relaxed);
             let broken = self.broken.load(Ordering::Relaxed) != 0;
             if woke_up || put_off || broken || !reaped.is_empty() {
@@ -225,8 +228,8 @@ impl Ring {
             }
         }
         self.start(entries);
-        // A waiter that had not gone to sleep when the wake-up came would not see it any more.
-        // SeqCst: see `wake`.
+        // A waiter that went to sleep after the wake-up was taken off the queue would miss it: it
+        // gets another one. SeqCst: see `wait`.
         if woke_up && self.woken.load(Ordering::SeqCst) && self.waiters.load(Ordering::SeqCst) > 0 {
             self.interrupt_waiters();
         }
@@ -236,8 +239,9 @@ impl Ring {
     /// Waits until something can be reaped, `wake` is called, or the time is over (None: for
     /// ever). May return earlier.
     pub fn wait(&self, timeout: Option<Duration>) {
-        // SeqCst, here and in `wake`: of a waiter that counts itself and then looks at `woken`,
-        // and a waker that sets `woken` and then looks at the count, one sees the other.
+        // SeqCst, here and in `wake`. A waiter counts itself, then looks at `woken`; a waker sets
+        // `woken`, then looks at the count. Weaker orderings would let both miss the other: the
+        // waiter would sleep, and the waker would not interrupt it.
         self.waiters.fetch_add(1, Ordering::SeqCst);
         if !self.woken.load(Ordering::SeqCst) && !self.is_ready() {
             self.sleep(timeout);
@@ -256,12 +260,12 @@ impl Ring {
     }
 
     /// From now on `fd`, an eventfd that outlives the ring, is signalled when something can be
-    /// reaped; also if that was so before. At times without reason.
+    /// reaped; at once if something can be reaped already. At times it is signalled without reason.
     pub fn register_eventfd(&self, fd: RawFd) -> Result<(), Error> {
         let submitter = self.kernel.ring.submitter();
         let mut result = submitter.register_eventfd(fd);
         if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
-            // Takes the place of another one.
+            // The ring has an eventfd already: this one takes its place.
             result = submitter.unregister_eventfd().and_then(|()| submitter.register_eventfd(fd));
         }
         result.map_err(|error| {
@@ -275,7 +279,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether what this thread submits is left to the one that polls.
+    /// Whether what this thread submits is left to the thread that polls.
     fn must_hand_over(&self) -> bool {
         self.polled
             && self.event_fd.load(Ordering::Relaxed) >= 0
@@ -304,8 +308,8 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// Nothing should be inside. What is at the storage all the same is waited for: the kernel
-    /// would write to memory that is no longer ours.
+    /// Nothing should be inside. If I/O is at the storage all the same, the drop waits for it: else
+    /// the kernel would write to memory that is no longer ours.
     fn drop(&mut self) {
         if std::process::id() != self.process {
             return;
@@ -313,7 +317,7 @@ impl Drop for Ring {
         let idle = self.submission.lock().is_idle(&self.kernel);
         if !idle {
             self.submission.lock().clear();
-            // A help for the rare storage that can cancel; the others finish by themselves.
+            // This helps with the rare storage that can cancel; other I/O finishes by itself.
             let any = CancelBuilder::any();
             let _ = self.kernel.ring.submitter().register_sync_cancel(None, any);
         }
@@ -323,7 +327,7 @@ impl Drop for Ring {
             self.reap(&mut done, usize::MAX);
             self.take_back();
         }
-        // The kernel takes a ring apart later, in its own time; the file is wanted closed now.
+        // The kernel takes a ring apart some time later; the file has to be let go now.
         let _ = self.kernel.ring.submitter().unregister_files();
         // SAFETY: never used again, and the kernel has done with what is in it.
         unsafe { ManuallyDrop::drop(&mut self.kernel) };
