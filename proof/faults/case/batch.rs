@@ -85,6 +85,9 @@ impl Case {
             match result {
                 Err(wrong) => self.say(format!("{what}: {wrong}")),
                 Ok(result) => {
+                    if ask.op == Op::Flush && result.is_ok() {
+                        self.check_flush_was_done(&what, before);
+                    }
                     let sticky = ask.op == Op::Flush && self.flush_failed.is_some();
                     if let (Err(errno), false) = (result, sticky) {
                         self.check_errno_of(ask, &what, errno, before);

@@ -16,7 +16,7 @@ use crate::proof::disk::hooked::Hooked;
 use crate::proof::disk::injector::{Answer, Call, Injector, Plan};
 use crate::proof::disk::{short_memory, Disk};
 use crate::proof::model::Model;
-use crate::proof::table::{with_calls, with_ring_faults};
+use crate::proof::table::{with_calls, with_ring_faults, Answered};
 use crate::sys::Error;
 
 /// Where the object is.
@@ -328,6 +328,17 @@ impl Case {
             (None, Err(errno)) => self.flush_failed = Some(errno),
             (None, Ok(())) => self.check_durable(0, usize::MAX, what),
             _ => {}
+        }
+    }
+
+    /// A flush that succeeded: no ring has answered meanwhile that it failed.
+    fn check_flush_was_done(&mut self, what: &str, before: u32) {
+        let Some(Plan { call: Call::Ring(Answered::Flush), answer, .. }) = self.plan else {
+            return;
+        };
+        let again = [libc::EINTR, libc::EAGAIN, libc::ECANCELED].map(Answer::Fails);
+        if self.delivered() > before && !again.contains(&answer) {
+            self.say(format!("{what}: it succeeded, and the ring has answered {answer:?}"));
         }
     }
 
