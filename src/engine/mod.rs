@@ -1,4 +1,5 @@
-//! Carries out what the request machine asks for: threads, and the memory that they copy in.
+//! Carries out the I/O that the request machine asks for: rings and threads, and the memory that bytes
+//! are copied in.
 
 mod copy;
 mod headroom;

@@ -43,7 +43,7 @@ impl StableCopy {
         Segment { address: self.address + self.shift, bytes: self.layout.size() - self.shift }
     }
 
-    /// It is never given back: the storage may still be reading it.
+    /// Leaks the copy, for ever: the storage may still be reading it.
     pub fn abandon(self) {
         std::mem::forget(self);
     }

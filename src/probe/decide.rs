@@ -4,8 +4,8 @@
 //! next larger size that works counts. Where nobody claims anything, the smallest size that works
 //! counts. A trial teaches something only where the storage checks at all: a hole, or a file
 //! system that takes any size, accepts 1 byte, and then "it works" means "unknown". A read that
-//! succeeds and puts wrong bytes somewhere counts as refused. Where that cannot be told because
-//! somebody else is writing there, addresses and elements are whole pages and blocks.
+//! succeeds and puts wrong bytes somewhere counts as refused. Where another program writes there
+//! meanwhile this cannot be told: then addresses and elements are whole pages and blocks.
 
 use super::claims::{Claim, Claims, ALIGNMENT_MAX};
 use blkalign_machine::Alignments;

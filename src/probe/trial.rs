@@ -40,7 +40,7 @@ pub struct TrialReads<'a> {
 
 /// So many stretches of data are looked at for one that is long enough to try all sizes.
 const STRETCHES_MAX: usize = 8;
-/// So many places are tried when somebody else is writing to them.
+/// So many places are tried when another program is writing to them.
 const PLACES: u64 = 4;
 
 impl<'a> TrialReads<'a> {
@@ -48,7 +48,8 @@ impl<'a> TrialReads<'a> {
         TrialReads { descriptor, data: find_data(descriptor), reference: None, moves: 0 }
     }
 
-    /// Compares with what an aligned read finds there. `Unsteady`: somebody wrote there meanwhile.
+    /// Compares with what an aligned read finds there. `Unsteady`: another program wrote there
+    /// meanwhile.
     fn read_once(&mut self, shape: Shape) -> Outcome {
         let Some(place) = self.data.and_then(|data| place(data, shape.bytes, self.moves)) else {
             return Outcome::Unknown;
@@ -76,7 +77,7 @@ impl<'a> TrialReads<'a> {
         outcome
     }
 
-    /// What is there, by way of one buffer at the begin of a page.
+    /// The bytes that are there, read into one buffer at the begin of a page.
     fn aligned(&self, place: Place) -> Result<Vec<u8>, Outcome> {
         let (page, lengths) = (page_bytes() as usize, [place.block * place.blocks]);
         let mut memory = TrialMemory::new(&lengths, place.block, place.block.max(page), page);

@@ -26,12 +26,12 @@ impl EventFd {
         self.0.as_raw_fd()
     }
 
-    /// Makes it readable. It can only fail when it is readable already.
+    /// Makes it readable. That fails only where it is readable already.
     pub fn signal(&self) {
         signal_eventfd(self.raw());
     }
 
-    /// Makes it not readable. It can only fail when it is so already.
+    /// Makes it not readable. That fails only where it is not readable already.
     pub fn clear(&self) {
         sync::clearing(self.raw(), || {
             let mut count = 0u64;
@@ -42,7 +42,7 @@ impl EventFd {
     }
 }
 
-/// Makes an eventfd readable, whoever owns it. It can only fail when it is readable already.
+/// Makes an eventfd readable, whoever owns it. That fails only where it is readable already.
 pub fn signal_eventfd(fd: RawFd) {
     sync::signalling(fd, || {
         let one = 1u64;

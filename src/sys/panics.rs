@@ -1,8 +1,8 @@
-//! Panics of the library, which are faults of it: caught before they reach the program, put into
-//! words, and not printed. A panic of the program's own code (a callback, a driver's function, the
-//! log) is none of our business, and neither is one on a thread that we are not called on: a Rust
-//! program, which may share its panic hook with us, hears of those as if we were not there. It
-//! hears of ours as well if it sets a hook after its first call.
+//! A panic of the library is a fault of the library: it is caught before it reaches the program, put
+//! into words, and not printed. A panic of the program's own code (a callback, a driver's function, the
+//! log), or on a thread that does not call the library, is the program's business. A Rust program,
+//! which may share its panic hook with us, hears of such panics as if the library were not there. It
+//! hears of the library's panics, too, if it sets a hook after its first call.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -32,7 +32,7 @@ impl Drop for Restore {
     }
 }
 
-/// The result of the library's own `body`, or its panic as an error, EIO. They nest.
+/// The result of the library's own `body`, or its panic as an error, EIO. Calls may nest.
 pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     set_hook_once();
     let ours = Restore::and_set(true);
@@ -44,7 +44,7 @@ pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     })
 }
 
-/// Runs code of the program.
+/// Runs code of the program: a panic in it is not the library's.
 pub fn outside<T>(body: impl FnOnce() -> T) -> T {
     let _theirs = Restore::and_set(false);
     body()

@@ -1,12 +1,12 @@
-//! The thread engine: a bounded pool of library threads. Knows jobs; what a job does is the
-//! business of the room that made it.
+//! The thread engine: a bounded pool of library threads. The pool knows jobs; what a job does is the
+//! business of the room that made the job.
 //!
-//! Threads are started when a job finds none idle, and end after `IDLE` without work. What a job
-//! is (`Kind`) says which bound it counts against: callbacks that block cannot keep I/O from
-//! moving, and neither can the watchers of rings, which stay for long. Whose a job is says which
-//! share of that it may have: see `shares.rs`. Hence never more than `threads_max` threads at
-//! work, as many in callbacks, one more of each kind for each owner that would have none, and one
-//! for each watcher.
+//! A thread is started when a job finds no idle one, and ends after `IDLE` without work. The kind of a
+//! job (`Kind`) says which bound the job counts against: so callbacks that block cannot keep I/O from
+//! moving, and neither can watchers of rings, which stay for long. The owner of a job says which share
+//! of that bound it may have: see `shares.rs`. Hence at most `threads_max` threads do I/O and as many
+//! run callbacks; beyond that there is one more of each kind for each owner that would have none, and
+//! one thread for each watcher.
 //!
 //! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
 
@@ -27,8 +27,8 @@ use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
-/// Jobs that a thread does in a row because each says that it is best done next: then it is the turn
-/// of those that wait. Else a handle that is never idle keeps a thread for ever.
+/// So many jobs a thread does in a row because each names the next one. After that it is the turn of
+/// the jobs that wait: else a handle that is never idle would keep a thread for ever.
 const CHAIN_MAX: u32 = 8;
 const IDLE: Duration = Duration::from_secs(4);
 /// How long to wait before asking the system for a first thread again.
@@ -41,7 +41,7 @@ pub enum Kind {
     Work,
     /// Runs a caller's code, which may block.
     Callback,
-    /// Stays as long as a ring is busy. Whoever pushes it sees to it that there are few.
+    /// Stays as long as a ring is busy. The room that pushes watchers sees to it that they are few.
     Watcher,
 }
 
@@ -54,11 +54,11 @@ pub trait Job: Send + Sized + 'static {
     /// Names the object, or the handle, whose share of the threads it takes.
     fn owner(&self) -> usize;
 
-    /// Does it, and returns a job that is best done next by the same thread, if there is one.
+    /// Does the job, and returns one that the same thread had best do next, if there is one.
     fn run(self, pool: &Pool<Self>) -> Option<Self>;
 }
 
-/// Where jobs are pushed. Its threads live until its owner goes.
+/// Where jobs are pushed. The threads live until the `PoolOwner` goes.
 pub struct Pool<J: Job> {
     shared: Arc<Shared<J>>,
 }
@@ -100,7 +100,7 @@ impl<J> State<J> {
     }
 }
 
-/// In the order in which they are looked at.
+/// In the order in which a thread looks for a job.
 const KINDS: [Kind; 3] = [Kind::Watcher, Kind::Work, Kind::Callback];
 
 impl<J: Job> Clone for Pool<J> {
@@ -160,7 +160,7 @@ impl<J: Job> Drop for PoolOwner<J> {
 }
 
 impl<J: Job> Pool<J> {
-    /// Has one thread at least, so that what is pushed later gets done.
+    /// Sees to it that there is one thread at least, so that jobs which are pushed later get done.
     pub fn ensure_thread(&self) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
         if state.threads.is_empty() {
@@ -173,8 +173,8 @@ impl<J: Job> Pool<J> {
         let mut state = self.shared.state.lock();
         state.jobs[job.kind() as usize].push(job.owner(), job);
         self.wake_for_jobs(&mut state);
-        // Rare: no thread is left that comes by, and the system gives none. The job must not be
-        // lost, and there is nobody to tell.
+        // Rare: every thread is a watcher, and the system gives no other. The job must not be lost,
+        // and a failure could be told to nobody: so this thread waits until there is one.
         while state.threads.len() == state.busy[Kind::Watcher as usize] && state.runnable() > 0 {
             MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
             self.wake_for_jobs(&mut state);
@@ -194,8 +194,8 @@ impl<J: Job> Pool<J> {
             self.shared.wake.notify_one();
         }
         if runnable > state.spare() {
-            // Without the means for one more thread the others do the job, a little later; for
-            // the first one see `push`.
+            // Where the system gives no further thread those that are there do the job, a little
+            // later. Where there is none see `push`.
             let _ = self.start_thread(state);
         }
     }
@@ -208,7 +208,7 @@ impl<J: Job> Pool<J> {
         let builder = thread::Builder::new().name("blkalign-work".to_owned());
         let body = move || {
             sys::this_thread_blocks_signals();
-            // A callback knows this thread, and must not be able to end it.
+            // A callback can name this thread (pthread_self), and must not be able to cancel it.
             sys::hold_off_cancel();
             if let Err(panic) = caught(|| pool.work()) {
                 log::error!("a thread of the pool has ended: {panic}");
@@ -219,7 +219,7 @@ impl<J: Job> Pool<J> {
             .map_err(std::io::Error::from_raw_os_error)
             .and_then(|()| sys::with_signals_blocked(|| builder.spawn(body)));
         let thread = thread.map_err(|e| {
-            // EAGAIN is what the system says, but it would tell the caller to try again.
+            // The system says EAGAIN, which would tell the caller to try again.
             Error::new(libc::ENOMEM, format!("starting a thread of the pool: {e}"))
         })?;
         state.threads.push((thread.thread().id(), thread));
@@ -228,8 +228,8 @@ impl<J: Job> Pool<J> {
 
     fn work(&self) {
         let run = |job: J| {
-            // A panic here is a fault of the library, and has been told. Its thread stays: one
-            // that was gone would count as busy for ever.
+            // A panic here is a fault of the library, and has been logged. The thread goes on: a
+            // thread that was gone would count as busy for ever.
             catch_unwind(AssertUnwindSafe(|| job.run(self))).unwrap_or(None)
         };
         let (mut done, mut back) = (None, None);
@@ -294,8 +294,8 @@ impl<J: Job> Pool<J> {
             if let Some(kind) = kind {
                 let job = state.jobs[kind as usize].begin();
                 state.busy[kind as usize] += 1;
-                // We took one, and nobody has been woken for the rest of those; nor for the one that
-                // was put back, which may be of another kind than the one taken.
+                // This thread took one of the jobs that were admitted, and no thread has been woken
+                // for the others; nor for the job that was put back, which may be of another kind.
                 (1..admitted).for_each(|_| self.wake_for_jobs(&mut state));
                 if puts_back || done.is_some_and(|(done, _)| done != kind) {
                     self.wake_for_jobs(&mut state);

@@ -1,15 +1,17 @@
 //! Which jobs of a pool may begin: each owner (a storage object, or a handle for its callbacks) gets
-//! a share of the threads, so that jobs which hang keep none of another's from being done. Knows
-//! neither threads nor locks.
+//! a share of the threads, so that jobs which hang keep no other owner's jobs from being done. This
+//! file knows neither threads nor locks.
 //!
 //! A job is *admitted* as soon as its owner's share has room, and holds a place from then on until
-//! it is over. Each owner may always have one place, beyond the bound if need be. For more it must
-//! hold less than `SHARE` times as many as are left free: of 64 places one owner alone can take 56,
-//! the next one 7 of what is left. Jobs of one owner are admitted in order.
+//! it is over. Each owner may always have one place, beyond the bound if need be. For a further place
+//! the owner must hold less than `SHARE` times as many places as are free. An example with 64 places:
+//! one owner alone takes 56 (with 55 held 9 are free, and 55 < 7 * 9; with 56 held 8 are free, and 56
+//! is not less than 7 * 8), the next one 7 of the 8 that are left. Jobs of one owner are admitted in
+//! the order in which they came.
 
 use std::collections::{HashMap, VecDeque};
 
-/// See above: what one owner leaves to others is about an eighth.
+/// See above: one owner leaves about an eighth of the places to others.
 const SHARE: usize = 7;
 
 /// Jobs of one kind.
@@ -22,8 +24,8 @@ pub struct Shares<J> {
     /// Places that are held.
     taken: usize,
     owners: HashMap<usize, Owner<J>>,
-    /// Owners with jobs that wait, each at most once. One that has none any more is dropped when
-    /// its turn comes.
+    /// Owners with jobs that wait, each at most once. An owner whose jobs have all been admitted
+    /// meanwhile is dropped from here when its turn comes.
     turn: VecDeque<usize>,
 }
 
@@ -108,8 +110,8 @@ impl<J> Shares<J> {
         Admission::Begun
     }
 
-    /// Admits jobs of one owner after the other, as long as there are places. Whoever is passed over
-    /// holds `SHARE` places or more, so it does not take long to find one who is not.
+    /// Admits jobs of one owner after the other, as long as there are places. An owner that is passed
+    /// over holds `SHARE` places or more, so there are few of them.
     fn admit_in_turn(&mut self) {
         let mut passed = 0;
         while self.taken < self.places && passed < self.turn.len() {
@@ -146,7 +148,7 @@ impl<J> Shares<J> {
         self.owners.entry(owner).or_insert_with(new)
     }
 
-    /// Forgets an owner of whom there is nothing.
+    /// Forgets an owner that holds no place and has no job waiting.
     fn tidy(&mut self, owner: usize) {
         let its = self.owner(owner);
         if its.taken == 0 && its.waiting.is_empty() && !its.in_turn {

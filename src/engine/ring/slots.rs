@@ -23,10 +23,11 @@ pub struct Slots {
 
 struct Slot {
     io: UnsafeCell<MaybeUninit<Io>>,
-    /// There is an I/O in it. Release when it is put in, Acquire when it is taken out: the two
-    /// threads also meet in the kernel, which the language's rules do not know about.
+    /// There is an I/O in the slot. Release when it is put in, Acquire when it is taken out, so that
+    /// the thread that takes the I/O out sees all of it. The two threads also meet in the kernel, but
+    /// the language's rules do not know of that.
     full: AtomicBool,
-    /// It is at the kernel for the second time. Relaxed: the slot's owner only.
+    /// The I/O is at the kernel for the second time. Relaxed: only the slot's owner looks at it.
     repeated: AtomicBool,
 }
 
@@ -62,9 +63,9 @@ impl Slots {
         entry
     }
 
-    /// Whether an I/O that ended with EFAULT must be sent to the kernel again. That may mean bad
-    /// memory; or that the I/O was buffered and had to wait for a page, and that the thread that
-    /// submitted it ended meanwhile. The second time tells.
+    /// Whether an I/O that ended with EFAULT must be sent to the kernel again. EFAULT may mean bad
+    /// memory; or the I/O was buffered and waited for a page, and the thread that submitted it ended
+    /// meanwhile. An I/O that ends so for the second time has bad memory.
     pub fn must_repeat(&self, slot: u32) -> bool {
         !self.slots[slot as usize].repeated.swap(true, Ordering::Relaxed)
     }

@@ -20,9 +20,9 @@ pub struct Kernel {
     pub slots: Slots,
 }
 
-/// Entries that lie in the submission queue at most. The kernel says that it has taken a batch when
-/// it has begun the last of it: by then all of the first ones may be done, and reaped, and their
-/// slots be in use again, with a wake-up on both sides.
+/// How many entries lie in the submission queue at most: twice as many as there are slots, and two
+/// wake-ups. The kernel says that it has taken a batch only when it has begun the last entry. By then
+/// the others may be done and reaped, and their slots may be in use again.
 pub fn submission_length(slots: usize) -> usize {
     2 * (slots + 1)
 }
@@ -39,7 +39,7 @@ pub struct Submission {
     turn: usize,
     /// The kernel takes nothing from us any more.
     broken: bool,
-    /// What it did not take.
+    /// I/Os that the kernel did not take.
     refused: VecDeque<Io>,
 }
 
@@ -62,7 +62,7 @@ impl Submission {
         let slots = kernel.slots.count();
         let entries = kernel.ring.params().sq_entries() as usize;
         assert!(submission_length(slots) <= entries);
-        // All slots' I/Os and a wake-up have room, whatever else happens.
+        // So the completion queue has room for an I/O of each slot and a wake-up at any moment.
         assert!(slots < kernel.ring.params().cq_entries() as usize);
         Submission {
             free: (0..slots as u32).rev().collect(),
@@ -150,8 +150,8 @@ impl Submission {
     pub fn in_flight(&self, kernel: &Kernel) -> usize {
         let slots = kernel.slots.count() - self.free.len();
         let left = if self.broken { 0 } else { self.unsubmitted(kernel) };
-        // The kernel says late what it has taken: after the last entry of a batch, and not before
-        // this thread sees it. The first of them may have been reaped by then.
+        // What the kernel has taken is known late: it says so after the last entry of a batch, and
+        // this thread may see that later still. The first entries may have been reaped by then.
         (slots + usize::from(self.waking)).saturating_sub(left)
     }
 
@@ -182,7 +182,7 @@ impl Submission {
         !self.refused.is_empty()
     }
 
-    /// It takes nothing any more, and nothing is left inside: so it stays.
+    /// The kernel takes nothing any more, and nothing is left inside: that is for good.
     pub fn is_spent(&self, kernel: &Kernel) -> bool {
         self.broken && self.is_idle(kernel)
     }
