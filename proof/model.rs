@@ -8,7 +8,8 @@
 //!   A writes bytes 0 to 7 in ticks 1 to 2, and succeeds.
 //!   B writes bytes 4 to 7 in ticks 3 to 5, and succeeds.
 //!   C writes bytes 0 to 7 from tick 4 on, and has not ended.
-//!   Byte 1 is A's or C's, byte 5 is B's or C's: B has replaced A, and C nobody yet.
+//!   Byte 1 is A's or C's, byte 5 is B's or C's: B has replaced A, and C has not
+//!   replaced anything yet.
 //! ```
 //!
 //! What is certain depends on the question. [`Model`] asks what reads may see: a change that
@@ -114,7 +115,7 @@ impl<'a> Stretch<'a> {
         self.initial.get(at).copied().unwrap_or(0)
     }
 
-    /// Who may have given the byte at `at` its value; and whether nobody may.
+    /// The changes that may have given the byte at `at` its value; and whether it may be as at first.
     fn may(&self, at: usize) -> (Vec<&'a Change>, bool) {
         let here = || self.touching.iter().filter(|touch| touch.change.covers(at, at + 1));
         let is_left = |earlier: &&Touch<'a>| !here().any(|later| later.replaces(earlier));

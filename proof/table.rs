@@ -1,8 +1,8 @@
 //! Which table of system calls is in force, in builds that prove something: the system's own, or the
 //! one that a test has put in its place on this thread. Takes the place of `src/sys/table.rs`.
 //!
-//! A ring makes its calls without the table, so its faults stand beside it ([`RingFaults`]). Whoever
-//! opens something keeps what was in force then: a test's faults follow a handle to every thread.
+//! A ring makes its calls without the table, so its faults stand beside it ([`RingFaults`]). A handle
+//! keeps what was in force when it was opened: a test's faults follow it to every thread.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ thread_local! {
     static TABLE: Cell<Option<&'static dyn Calls>> = const { Cell::new(None) };
 }
 
-/// The table for whoever opens something on this thread.
+/// The table through which this thread opens files.
 pub fn calls() -> &'static dyn Calls {
     TABLE.get().unwrap_or(&Linux)
 }
@@ -70,7 +70,7 @@ thread_local! {
     static FAULTS: Cell<Option<&'static dyn RingFaults>> = const { Cell::new(None) };
 }
 
-/// The faults for whoever opens a ring on this thread.
+/// The faults of rings that this thread opens.
 pub fn ring_faults() -> Option<&'static dyn RingFaults> {
     FAULTS.get()
 }

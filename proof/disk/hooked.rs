@@ -57,7 +57,7 @@ pub enum SystemCall<'a> {
     Seek,
     Fcntl,
     Lock,
-    /// What it fails with is nobody's business.
+    /// posix_fadvise(2), whose failures the library ignores.
     Advise,
     /// A call that a library is about to make for us.
     Outside(Outside),

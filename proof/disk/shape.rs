@@ -11,7 +11,7 @@ pub struct Shape {
     pub exists: bool,
     /// It can be opened with O_DIRECT.
     pub direct: bool,
-    /// Nobody may write to it, or change it otherwise: an attempt panics.
+    /// It may be read only: an attempt to change it panics.
     pub read_only: bool,
     /// What is allocated, begin and end of each stretch; the rest is a hole, and zeros. None: all.
     pub allocated: Option<&'static [(u64, u64)]>,
@@ -108,8 +108,8 @@ impl Shape {
         }
     }
 
-    /// A file of 1 MiB on a disk with blocks of so many bytes, of which nobody says anything, and
-    /// which is only looked at.
+    /// A file of 1 MiB on a disk with blocks of so many bytes, of which no call says anything, and
+    /// which is read only.
     pub fn silent(block: u32) -> Shape {
         Shape {
             bytes: 1 << 20,

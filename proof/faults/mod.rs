@@ -1,6 +1,6 @@
 //! Every call of the table of system calls, answered with every errno that it may have, at every
 //! place where a scenario makes it: once, and from there on for ever. What must hold: nothing
-//! hangs, nothing leaks, nobody is lied to, no byte beside a request changes, and the handle is of
+//! hangs, nothing leaks, no result is a lie, no byte beside a request changes, and the handle is of
 //! use afterwards.
 //!
 //! Each group of scenarios runs in a process of its own, which is this program again: so threads,

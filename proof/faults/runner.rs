@@ -129,7 +129,7 @@ impl Bench {
                     return;
                 }
                 for answer in answers(call).into_iter().filter(|it| is_new(call, nth, *it)) {
-                    // Who does it and says so for ever is no system.
+                    // No system interrupts each call for ever after having done it.
                     let late = answer == Answer::FailsLate(libc::EINTR);
                     let most = if late { 2 } else { for_ever(call) };
                     // A real file is no other than one in memory in what comes after.

@@ -22,7 +22,8 @@ use crate::proof::rng::Rng;
 use crate::proof::table::with_calls;
 
 pub const BLOCK: usize = 4096;
-/// No request that changes the length goes below it, and beside one nobody goes above.
+/// No request that changes the length goes below this, and while one is under way no other request
+/// goes above it.
 const LOW: usize = 9 * BLOCK;
 const HIGH: usize = 16 * BLOCK;
 const STEPS: usize = 150;

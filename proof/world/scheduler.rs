@@ -1,7 +1,7 @@
 //! The scheduler: which thread of a simulation runs, and what time it is.
 //!
 //! Each thread is a real one, and all but one are parked. `point` is a place where another one
-//! may go on, `block` one where another one must. When nobody can, time passes up to the next
+//! may go on, `block` one where another one must. When no thread can, time passes up to the next
 //! end of a wait; when there is none either, that is a deadlock, and the run has failed.
 
 use std::cell::RefCell;
@@ -38,7 +38,7 @@ pub enum Class {
     Hung,
 }
 
-/// What to say when nobody can run and only such time limits are left: `Hung` and the library's.
+/// What to say when no thread can run and only such time limits are left: `Hung` and the library's.
 /// Words are a failure.
 pub type IdleHook = Box<dyn Fn() -> Option<String> + Send>;
 
@@ -108,7 +108,7 @@ enum Turn {
     PassedOn,
 }
 
-/// Sleeps until somebody wakes `key`, or until that time.
+/// Sleeps until another thread wakes `key`, or until that time.
 pub fn block(key: Key, until: Option<u64>, class: Class) -> Woken {
     with(|world, me| world.block(me, key, until, class)).expect("in a simulation")
 }
@@ -202,7 +202,7 @@ impl World {
         memory::set_view(View::new());
         let result = catch_unwind(AssertUnwindSafe(body));
         let result = result.unwrap_or_else(|panic| world.fail(&words_of(&*panic)));
-        // Whoever is on its way out.
+        // Threads that are about to end.
         while world.state.lock().slots.iter().skip(1).any(|slot| slot.alive) {
             if world.state.lock().able.len() == 1 {
                 world.fail("a thread is left at the end");
@@ -358,7 +358,7 @@ impl World {
         Turn::PassedOn
     }
 
-    /// Nobody can run.
+    /// No thread can run.
     fn pass_time(&self, state: &mut State) {
         let waits = state.slots.iter().filter_map(|slot| match (slot.alive, slot.sleeps) {
             (true, Some((_, Some(until), class))) => Some((until, class)),

@@ -7,7 +7,7 @@ pub use super::outside_limits as on_time;
 pub use super::{channel as mpsc, thread, time::Instant};
 use super::{fail, memory, point, wake_all, Key};
 
-/// As the product's: whoever comes to read the eventfd knows what this thread knows now.
+/// As the product's: a thread that comes to read the eventfd knows what this thread knows now.
 pub fn signalling(eventfd: RawFd, write: impl FnOnce()) {
     point();
     memory::tell(Key::Readable(eventfd));

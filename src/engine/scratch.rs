@@ -1,6 +1,6 @@
 //! Scratch memory: aligned pieces, kept for reuse while there is work and given back after it.
 //!
-//! Invariant: a piece is either in `kept` or with whoever took it, never both.
+//! Invariant: a piece is either in `kept` or with the caller of `take`, never both.
 
 use std::alloc::{alloc, alloc_zeroed, dealloc, Layout};
 

@@ -33,7 +33,7 @@ pub enum Level {
     Warning = 2,
     /// What an operator wants to find in a log afterwards.
     Info = 3,
-    /// What whoever looks for a fault wants to know.
+    /// What helps to find a fault.
     Debug = 4,
 }
 
@@ -74,7 +74,7 @@ struct Hook {
 
 /// The level of the hook, 0 without one. A hint that may be seen late: what counts is in `HOOK`.
 static LEVEL: AtomicU32 = AtomicU32::new(0);
-/// Whoever calls the hook has a reference of its own meanwhile.
+/// A thread that calls the hook has a reference of its own meanwhile.
 static HOOK: Mutex<Option<Arc<Hook>>> = Mutex::new(None);
 /// One of these references is gone.
 static RETURNED: Condvar = Condvar::new();
@@ -116,7 +116,8 @@ pub fn tell(level: Level, words: fmt::Arguments<'_>) {
     INSIDE.set(true);
     outside(|| (hook.function)(level, &message));
     INSIDE.set(false);
-    // Under the lock: whoever waits for this reference to go has looked before, or looks later.
+    // Under the lock: a thread in `set_hook` that waits for this reference to go has either seen it
+    // and sleeps, so that it is woken below, or looks after it is gone.
     let current = HOOK.lock();
     drop(hook);
     drop(current);

@@ -1,5 +1,5 @@
 //! What the page cache works in: a page, or a block of the file system where that is larger. Also
-//! the block of a file system, for those who ask how finely it gives space back.
+//! the block of a file system, which says how finely the file system gives space back.
 //!
 //! st_blksize is none of this: it is what a file system would like requests to be. XFS with a
 //! stripe and `largeio` says 256 KiB there, whatever its blocks are. statfs tells the block, also

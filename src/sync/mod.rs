@@ -25,8 +25,8 @@ pub fn signalling(_eventfd: RawFd, write: impl FnOnce()) {
     write();
 }
 
-/// Makes an eventfd not readable; `read` says whether it was readable until then. Who has read it
-/// knows all that was done before the write, as the simulator checks.
+/// Makes an eventfd not readable; `read` says whether it was readable until then. The thread that
+/// has read it knows all that was done before the write, as the simulator checks.
 #[inline(always)]
 pub fn clearing(_eventfd: RawFd, read: impl FnOnce() -> bool) {
     read();

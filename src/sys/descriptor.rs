@@ -125,7 +125,7 @@ impl Descriptor {
         self.ioctl(BLKGETSIZE64)
     }
 
-    /// BLKROGET: whether nobody may write to a block device.
+    /// BLKROGET: whether a block device is read-only.
     pub fn is_read_only_device(&self) -> Result<bool, Errno> {
         self.ioctl::<c_int>(BLKROGET).map(|answer| answer != 0)
     }
@@ -237,7 +237,7 @@ impl Descriptor {
     }
 
     /// Takes an open file description lock on one byte, shared with other readers' locks, or gives
-    /// it back. EAGAIN: somebody has it exclusively.
+    /// it back. EAGAIN: another open file has it exclusively.
     pub fn lock_byte(&self, byte: u8, locked: bool) -> Result<(), Errno> {
         let kind = if locked { libc::F_RDLCK } else { libc::F_UNLCK };
         self.byte_lock(libc::F_OFD_SETLK, byte, kind).map(drop)

@@ -58,14 +58,14 @@ fn message(panic: Box<dyn Any + Send>) -> String {
     match other.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => {
-            // Dropping what is neither may run code that panics again, with nobody to catch it.
+            // To drop a payload that is neither may run code that panics again, which nothing catches.
             std::mem::forget(other);
             "a panic".to_owned()
         }
     }
 }
 
-/// Keeps what `caught` catches from being printed; all else goes on to whoever was told before.
+/// Keeps panics that `caught` catches from being printed; all others go on to the hook before ours.
 fn set_hook_once() {
     static ONCE: Once = Once::new();
     // A panicking thread (a Rust program's destructor that calls us) must not change the hook.

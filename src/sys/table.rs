@@ -3,7 +3,7 @@
 
 use crate::sys::{Calls, Linux};
 
-/// The table for whoever opens something on this thread.
+/// The table through which this thread opens files.
 pub fn calls() -> &'static dyn Calls {
     &Linux
 }

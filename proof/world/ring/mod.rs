@@ -96,7 +96,7 @@ struct State {
     completion: VecDeque<Completion>,
     /// How many completions the program has taken; guarded by its own lock.
     reaped: u64,
-    /// By the thread that has to enter the kernel; with what the one knows who did the I/O.
+    /// By the thread that has to enter the kernel; with what the thread that did the I/O knows.
     task_work: Vec<(usize, Completion, View)>,
     files: Vec<RawFd>,
     event_fd: Option<RawFd>,
@@ -362,7 +362,7 @@ impl Shared {
         let event_fd = {
             let mut state = self.state.lock();
             state.completion.push_back(completion);
-            // Whoever sees the last one sees those before: the kernel posts under a lock.
+            // A thread that sees the last one sees those before: the kernel posts under a lock.
             self.posted.fetch_add_here(1, Ordering::Release);
             state.event_fd
         };

@@ -6,17 +6,13 @@ use std::ffi::{c_int, CStr};
 use std::os::fd::RawFd;
 use std::sync::LazyLock;
 
-use super::device::{device, Kind};
+use super::device::{device, Kind, DISK};
 use crate::driver::Segment;
 use crate::proof::disk::hooked::{Bed, Hook, Hooked, Real, SystemCall, ALL};
-use crate::proof::disk::{Disk, Shape};
 use crate::sys::Errno;
 
 /// Where it is.
 pub const PATH: &CStr = c"/simulated";
-
-/// The one disk of the process; each simulation plugs another in by `reset_to`.
-pub static DISK: LazyLock<&'static Disk> = LazyLock::new(|| Disk::table(Shape::device()));
 
 static TABLE: LazyLock<Hooked<Scheduled>> =
     LazyLock::new(|| Hooked::new(Bed::Disk(*DISK), Scheduled));
@@ -47,7 +43,7 @@ impl Hook for Scheduled {
             {
                 Err(libc::ENOENT)
             }
-            // Nobody who is simulated changes the length.
+            // No request of the simulation changes the length.
             SystemCall::Truncate { .. } => Err(libc::EPERM),
             SystemCall::Read { .. } | SystemCall::Write { .. } if CALM.get() => real(ALL),
             SystemCall::Read { fd, iov, offset, flags } => {

@@ -2,12 +2,11 @@
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::calls::{table, DISK};
 use super::pieces;
 use super::record::{gather, Record};
 use crate::driver::Segment;
@@ -108,7 +107,7 @@ struct Flights {
 struct Flight {
     due: u64,
     class: Class,
-    /// What the thread knew that began it. Whoever carries it out, maybe another processor,
+    /// What the thread knew that began it. The thread that carries it out, maybe another processor,
     /// knows that much and no more.
     view: View,
     land: Box<dyn FnOnce() + Send>,
@@ -126,11 +125,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How long it takes, for whoever waits elsewhere: it takes no time any more.
+    /// How long it takes; from here on it takes no time any more, since the caller lets it pass.
     pub fn take_time(&mut self) -> (u64, Class) {
         (std::mem::take(&mut self.nanos), self.class)
     }
 }
+
+/// The one disk in memory of the process: each simulation gives it another shape and content.
+pub static DISK: LazyLock<&'static Disk> = LazyLock::new(|| Disk::table(Shape::device()));
 
 static DEVICE: Mutex<Option<Arc<Device>>> = Mutex::new(None);
 
@@ -141,7 +143,6 @@ pub fn device() -> Arc<Device> {
 
 pub fn plug_in(shape: Shape, content: Vec<u8>, faults: Faults) -> Arc<Device> {
     DISK.reset_to(shape, content);
-    table().forget_descriptors();
     let device = Arc::new(Device {
         disk: *DISK,
         shape,
@@ -222,7 +223,7 @@ impl Device {
         let faults = &self.faults;
         if let Some((_, bytes)) = faults.grows.filter(|(after, _)| number == *after) {
             let mut state = self.disk.state();
-            // Who asked a device for its block size was told what it was then.
+            // BLKSSZGET goes on to say what it said: the library has asked before.
             let says_block_size = self.shape.says_block_size;
             state.shape = Shape { says_block_size, ..state.shape.with_blocks(bytes as u32) };
         }

@@ -44,7 +44,7 @@ pub fn zero(disk: &Disk, offset: u64, bytes: u64) {
     }
 }
 
-/// The bytes of a piece of memory that somebody else may change.
+/// The bytes of a piece of memory that other threads may change.
 pub fn read_memory(segment: Segment) -> Vec<u8> {
     let mut bytes = vec![0u8; segment.bytes];
     let to = bytes.as_mut_ptr().addr();

@@ -265,17 +265,18 @@ impl<J: Job> Pool<J> {
         true
     }
 
-    /// Whether other jobs wait that nobody would come by for if this thread, with nothing in its
-    /// hands, became a watcher, which stays for long: the system gives no further thread, and none
-    /// of those jobs may be pushed again.
+    /// Whether this thread, which has nothing in its hands, must leave the watchers alone. A watcher
+    /// stays for long. If other jobs wait, no other thread is free and the system gives no further
+    /// one, no thread would come by for those jobs, for none of them need be pushed again.
     fn must_not_watch(&self, state: &mut State<J>) -> bool {
         let watchers = state.runnable_of(Kind::Watcher);
         let others = state.runnable() > watchers;
         watchers > 0 && others && state.spare() == 1 && self.start_thread(state).is_err()
     }
 
-    /// Waits for a job, the one before, which took the place `done`, being over; None: end, nobody
-    /// counts on this thread any more. `back`: one that waits for its turn behind the others.
+    /// Waits for a job. The job before took the place `done`, and is over. None: the thread is to
+    /// end; the pool does not count on it any more. `back`: a job that this thread puts back, behind
+    /// the others.
     fn next_job(&self, done: Option<Place>, back: Option<J>) -> Option<J> {
         let mut state = self.shared.state.lock();
         let mut admitted = 0;

@@ -33,7 +33,7 @@ const CAREFUL: u32 = 2;
 /// When entries that the kernel had no memory for are submitted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PutOff {
-    /// The kernel has I/O of this ring; whoever reaps its result submits them.
+    /// The kernel has I/O of this ring; the thread that reaps its result submits them.
     UntilSomethingIsDone,
     /// The kernel has nothing of this ring. The eventfd was signalled for a program that has one; a
     /// thread that sleeps in `wait` would go on sleeping.
@@ -144,7 +144,7 @@ impl Ring {
     pub(super) fn enter_for_completions(&self) {
         match self.enter() {
             Err(errno) if errno != libc::EINTR && !passes(errno) => self.break_down(errno),
-            // A failure that passes needs no answer here: whoever submits next meets it again.
+            // A failure that passes needs no answer here: the next thread that submits meets it again.
             _ => {}
         }
     }

@@ -64,7 +64,7 @@ const ENTRIES_MAX: usize = 4096;
 pub struct Ring {
     kernel: ManuallyDrop<Kernel>,
     submission: Mutex<Submission>,
-    /// Empty while nobody has the lock.
+    /// Empty while no thread holds the lock.
     completion: Mutex<Reaped>,
     /// Threads in `wait`.
     waiters: AtomicUsize,
