@@ -134,6 +134,7 @@ impl Bench {
                     let most = if late { 2 } else { for_ever(call) };
                     // A real file is no other than one in memory in what comes after.
                     let once = matches!(self.place, Place::File(_)) && !ring;
+                    let once = once || breaks_a_ring(call, answer);
                     for times in if once { vec![1] } else { vec![1, most] } {
                         let plan = Plan { call, nth, times, answer };
                         self.case(scenario, &options, Some(plan));
@@ -205,18 +206,21 @@ impl Bench {
 
 /// Whether such a case shows what no case before it has shown. A ring that breaks takes half a second
 /// to be noticed, whatever broke it. So each errno breaks it at the first two places where it is
-/// entered to submit, one errno at the others; and of the places where it is entered to wait, which
-/// are not so many either, each breaks it at the first.
+/// entered to submit, and one errno at the others. Where it is entered to wait, which breaks it in the
+/// same way, one errno does so at the first place.
 fn is_new(call: Call, nth: u32, answer: Answer) -> bool {
-    let passes = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR].map(Answer::Fails);
-    let breaks = Answer::Fails(libc::EBADF);
+    let one_of_many = answer == Answer::Fails(libc::EBADF);
     match call {
-        Call::Entering(Entering::Submit) => {
-            nth <= 2 || passes.contains(&answer) || answer == breaks
-        }
-        Call::Entering(Entering::Wait) => nth == 1 || passes.contains(&answer),
-        _ => true,
+        _ if !breaks_a_ring(call, answer) => true,
+        Call::Entering(Entering::Submit) => nth <= 2 || one_of_many,
+        _ => nth == 1 && one_of_many,
     }
+}
+
+/// Whether a ring that is answered so is never entered again: once is for ever then.
+fn breaks_a_ring(call: Call, answer: Answer) -> bool {
+    let passes = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR].map(Answer::Fails);
+    matches!(call, Call::Entering(_)) && !passes.contains(&answer)
 }
 
 fn in_words(plan: Option<Plan>) -> String {
