@@ -1,5 +1,5 @@
-//! A small random generator (SplitMix64): the same seed gives the same run on every machine.
-//! For tests and simulators.
+//! The random generator of all tests and simulators (SplitMix64). By hand, since a seed that has found
+//! something once must give the same run for ever, which no crate promises from version to version.
 
 #[derive(Debug, Clone)]
 pub struct Rng(u64);

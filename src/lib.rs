@@ -15,15 +15,26 @@ mod header;
 mod log;
 mod node;
 mod probe;
-// Not these but its own ones has the simulator: `proof::world`.
-#[cfg(not(feature = "simulation"))]
-mod kernel;
-#[cfg(not(feature = "simulation"))]
-mod sync;
 mod sys;
 
+// The seams: three modules that builds which prove something have their own of. The kernel's rings,
+#[cfg(not(any(test, feature = "simulation")))]
+mod kernel;
+#[cfg(all(test, not(feature = "simulation")))]
+use proof::rings as kernel;
 #[cfg(feature = "simulation")]
-use proof::world::{ring as kernel, sync};
+use proof::world::ring as kernel;
+// what threads meet at,
+#[cfg(not(feature = "simulation"))]
+mod sync;
+#[cfg(feature = "simulation")]
+use proof::world::sync;
+// and which table of system calls is in force.
+#[cfg(any(test, feature = "simulation"))]
+use proof::table;
+#[cfg(not(any(test, feature = "simulation")))]
+#[path = "sys/table.rs"]
+mod table;
 
 // What proves the rest, and is in no product.
 #[cfg(any(test, feature = "simulation"))]

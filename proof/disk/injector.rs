@@ -1,16 +1,14 @@
-//! For tests: a table of system calls that counts them, and answers one of them, or all from one
-//! on, in the system's place. Below it is the real system or a `Ram`. Descriptors are counted
-//! from open to close.
+//! A hook that counts calls, and answers one of them, or all from one on, in the system's place.
 
-use std::collections::HashSet;
-use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use super::ram::Ram;
-use crate::sys::{Calls, Errno, Linux, Outside};
+use super::hooked::{Bed, Hook, Hooked, Real, SystemCall, ALL};
+use super::Disk;
+use crate::proof::table::{Answered, Entering, RingFaults};
+use crate::sys::{Errno, Outside};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
@@ -32,7 +30,9 @@ pub enum Call {
     /// Those that a library makes for us.
     Outside(Outside),
     /// What comes back from a ring, after a read, a write or a flush.
-    Ring(Outside),
+    Ring(Answered),
+    /// io_uring_enter.
+    Entering(Entering),
     /// Of aligned memory: see `short_memory`.
     Memory,
 }
@@ -58,15 +58,9 @@ pub struct Plan {
     pub answer: Answer,
 }
 
-/// What is below.
-#[derive(Clone, Copy)]
-pub enum Bed {
-    Ram(&'static Ram),
-    Linux,
-}
-
 pub struct Injector {
-    bed: Bed,
+    /// What is below, if it is in memory.
+    disk: Option<&'static Disk>,
     state: Mutex<State>,
     /// Calls are counted, and the plan holds.
     pub armed: AtomicBool,
@@ -77,28 +71,30 @@ pub struct Injector {
 struct State {
     plan: Option<Plan>,
     counts: Vec<(Call, u32)>,
-    open: HashSet<RawFd>,
-    wrongs: Vec<String>,
 }
 
 /// What is left in memory that a read was told it did not fill.
 const GARBAGE: u8 = 0xee;
 
-impl Injector {
-    /// Lives as long as the process.
-    pub fn table(bed: Bed) -> &'static Injector {
-        Box::leak(Box::new(Injector {
-            bed,
-            state: Mutex::default(),
-            armed: AtomicBool::new(false),
-            delivered: AtomicU32::new(0),
-        }))
-    }
-
-    pub fn reset(&self, plan: Option<Plan>) {
+impl Hooked<Injector> {
+    /// The next case: nothing is open or counted, and no fault happens before it is armed.
+    pub fn reset_to(&self, plan: Option<Plan>) {
+        self.forget_descriptors();
         *self.state.lock() = State { plan, ..State::default() };
         self.armed.store(false, Ordering::SeqCst);
         self.delivered.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Injector {
+    /// Lives as long as the process.
+    pub fn table(bed: Bed) -> &'static Hooked<Injector> {
+        let disk = match bed {
+            Bed::Disk(disk) => Some(disk),
+            Bed::Linux => None,
+        };
+        let (armed, delivered) = (AtomicBool::new(false), AtomicU32::new(0));
+        Hooked::table(bed, Injector { disk, state: Mutex::default(), armed, delivered })
     }
 
     /// How often each was called while armed.
@@ -109,24 +105,6 @@ impl Injector {
     /// How many calls were answered in the system's place.
     pub fn delivered(&self) -> u32 {
         self.delivered.load(Ordering::SeqCst)
-    }
-
-    /// What was done that is never to be done; and descriptors that are still open.
-    pub fn wrongs(&self) -> Vec<String> {
-        let mut state = self.state.lock();
-        let mut wrongs = std::mem::take(&mut state.wrongs);
-        if let Bed::Ram(ram) = self.bed {
-            wrongs.extend(ram.wrongs());
-        }
-        wrongs.extend(state.open.iter().map(|fd| format!("descriptor {fd} was left open")));
-        wrongs
-    }
-
-    fn calls(&self) -> &'static dyn Calls {
-        match self.bed {
-            Bed::Ram(ram) => ram,
-            Bed::Linux => &Linux,
-        }
     }
 
     /// Counts a call, and says how it is to be answered.
@@ -151,7 +129,7 @@ impl Injector {
     }
 
     /// For calls that move nothing.
-    fn ask<R>(&self, call: Call, real: impl FnOnce() -> Result<R, Errno>) -> Result<R, Errno> {
+    fn ask(&self, call: Call, real: impl FnOnce() -> Result<i64, Errno>) -> Result<i64, Errno> {
         match self.asked(call) {
             Some(Answer::Fails(errno)) => Err(errno),
             Some(Answer::FailsLate(errno)) => {
@@ -162,11 +140,43 @@ impl Injector {
         }
     }
 
-    fn opened(&self, fd: Result<RawFd, Errno>) -> Result<RawFd, Errno> {
-        if let Ok(fd) = fd {
-            self.state.lock().open.insert(fd);
+    fn read(&self, iov: &[libc::iovec], real: Real<'_>) -> Result<i64, Errno> {
+        let answer = self.asked(Call::Preadv2);
+        if let Some(Answer::Fails(errno)) = answer {
+            return Err(errno);
         }
-        fd
+        let moved = real(ALL)?;
+        let (told, result) = match (answer, cut(answer, moved as usize)) {
+            (Some(Answer::FailsLate(errno)), _) => (0, Err(errno)),
+            (_, Some(told)) => (told, Ok(told as i64)),
+            _ => return Ok(moved),
+        };
+        // SAFETY: whoever made the call vouches for the memory.
+        unsafe { spoil(iov, told) };
+        result
+    }
+
+    fn write(&self, iov: &[libc::iovec], real: Real<'_>) -> Result<i64, Errno> {
+        let answer = self.asked(Call::Pwritev2);
+        if let Some(Answer::Fails(errno)) = answer {
+            return Err(errno);
+        }
+        let short = cut(answer, total(iov));
+        let moved = real(short.unwrap_or(ALL))?;
+        if let Some(Answer::FailsLate(errno)) = answer {
+            return Err(errno);
+        }
+        Ok(short.map_or(moved, |told| (told as i64).min(moved)))
+    }
+
+    fn sync(&self, fd: RawFd, real: Real<'_>) -> Result<i64, Errno> {
+        let result = self.ask(Call::Fdatasync, || real(ALL));
+        if let (Err(errno), Some(disk)) = (result, self.disk) {
+            if errno != libc::EINTR {
+                disk.state().lose_dirty(fd);
+            }
+        }
+        result
     }
 }
 
@@ -197,145 +207,36 @@ unsafe fn spoil(iov: &[libc::iovec], mut from: usize) {
     }
 }
 
-impl Calls for Injector {
-    fn open(&self, path: &CStr, flags: c_int, mode: c_uint) -> Result<RawFd, Errno> {
-        self.ask(Call::Open, || self.opened(self.calls().open(path, flags, mode)))
-    }
-
-    fn close(&self, fd: RawFd) {
-        let mut state = self.state.lock();
-        if !state.open.remove(&fd) {
-            state.wrongs.push(format!("descriptor {fd} was closed and not open"));
-            return;
-        }
-        drop(state);
-        self.calls().close(fd);
-    }
-
-    fn unlink(&self, path: &CStr) -> Result<(), Errno> {
-        self.ask(Call::Unlink, || self.calls().unlink(path))
-    }
-
-    fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {
-        self.ask(Call::Fstat, || self.calls().fstat(fd))
-    }
-
-    fn fstatfs(&self, fd: RawFd) -> Result<libc::statfs, Errno> {
-        self.ask(Call::Fstatfs, || self.calls().fstatfs(fd))
-    }
-
-    fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
-        self.ask(Call::Statx, || self.calls().statx(fd, mask))
-    }
-
-    unsafe fn ioctl(
-        &self,
-        fd: RawFd,
-        request: libc::Ioctl,
-        argument: *mut c_void,
-    ) -> Result<c_int, Errno> {
-        // SAFETY: the caller vouches for `argument`.
-        self.ask(Call::Ioctl, || unsafe { self.calls().ioctl(fd, request, argument) })
-    }
-
-    unsafe fn preadv2(
-        &self,
-        fd: RawFd,
-        iov: &[libc::iovec],
-        offset: i64,
-        flags: c_int,
-    ) -> Result<usize, Errno> {
-        let answer = self.asked(Call::Preadv2);
-        if let Some(Answer::Fails(errno)) = answer {
-            return Err(errno);
-        }
-        // SAFETY: the caller vouches for the memory.
-        let moved = unsafe { self.calls().preadv2(fd, iov, offset, flags) }?;
-        let (told, result) = match (answer, cut(answer, moved)) {
-            (Some(Answer::FailsLate(errno)), _) => (0, Err(errno)),
-            (_, Some(told)) => (told, Ok(told)),
-            _ => return Ok(moved),
+impl Hook for Injector {
+    fn call(&self, call: SystemCall<'_>, real: Real<'_>) -> Result<i64, Errno> {
+        let plain = match call {
+            SystemCall::Read { iov, .. } => return self.read(iov, real),
+            SystemCall::Write { iov, .. } => return self.write(iov, real),
+            SystemCall::Sync { fd } => return self.sync(fd, real),
+            SystemCall::Open { .. } => Call::Open,
+            SystemCall::Unlink => Call::Unlink,
+            SystemCall::Fstat => Call::Fstat,
+            SystemCall::Statx => Call::Statx,
+            SystemCall::Fstatfs => Call::Fstatfs,
+            SystemCall::Ioctl | SystemCall::Discard { .. } => Call::Ioctl,
+            SystemCall::Allocate { .. } => Call::Fallocate,
+            SystemCall::Truncate { .. } => Call::Ftruncate,
+            SystemCall::Seek => Call::Lseek,
+            SystemCall::Fcntl => Call::Fcntl,
+            SystemCall::Lock => Call::FcntlLock,
+            SystemCall::Advise => Call::Fadvise,
+            SystemCall::Outside(what) => Call::Outside(what),
         };
-        // SAFETY: as above.
-        unsafe { spoil(iov, told) };
-        result
+        self.ask(plain, || real(ALL))
+    }
+}
+
+impl RingFaults for Injector {
+    fn enter(&self, why: Entering) -> Result<(), Errno> {
+        self.ask(Call::Entering(why), || Ok(0)).map(drop)
     }
 
-    unsafe fn pwritev2(
-        &self,
-        fd: RawFd,
-        iov: &[libc::iovec],
-        offset: i64,
-        flags: c_int,
-    ) -> Result<usize, Errno> {
-        let answer = self.asked(Call::Pwritev2);
-        if let Some(Answer::Fails(errno)) = answer {
-            return Err(errno);
-        }
-        let short = cut(answer, total(iov));
-        // SAFETY: the caller vouches for the memory.
-        // SAFETY: the caller vouches for the memory.
-        let moved = unsafe {
-            match (self.bed, short) {
-                (Bed::Ram(ram), Some(most)) => ram.write_part(fd, iov, offset, flags, most),
-                // Linux has no way to write a part only; it is told so.
-                _ => self.calls().pwritev2(fd, iov, offset, flags),
-            }
-        }?;
-        if let Some(Answer::FailsLate(errno)) = answer {
-            return Err(errno);
-        }
-        Ok(short.map_or(moved, |told| told.min(moved)))
-    }
-
-    fn fdatasync(&self, fd: RawFd) -> Result<(), Errno> {
-        let result = self.ask(Call::Fdatasync, || self.calls().fdatasync(fd));
-        if let (Err(errno), Bed::Ram(ram)) = (result, self.bed) {
-            if errno != libc::EINTR {
-                ram.state().lose_dirty(fd);
-            }
-        }
-        result
-    }
-
-    fn fallocate(&self, fd: RawFd, mode: c_int, offset: i64, bytes: i64) -> Result<(), Errno> {
-        self.ask(Call::Fallocate, || self.calls().fallocate(fd, mode, offset, bytes))
-    }
-
-    fn ftruncate(&self, fd: RawFd, length: i64) -> Result<(), Errno> {
-        self.ask(Call::Ftruncate, || self.calls().ftruncate(fd, length))
-    }
-
-    fn lseek(&self, fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
-        self.ask(Call::Lseek, || self.calls().lseek(fd, offset, whence))
-    }
-
-    fn fcntl(&self, fd: RawFd, command: c_int, argument: c_int) -> Result<c_int, Errno> {
-        self.ask(Call::Fcntl, || {
-            let result = self.calls().fcntl(fd, command, argument);
-            if command == libc::F_DUPFD_CLOEXEC {
-                return self.opened(result);
-            }
-            result
-        })
-    }
-
-    fn fcntl_lock(&self, fd: RawFd, command: c_int, lock: &mut libc::flock) -> Result<(), Errno> {
-        self.ask(Call::FcntlLock, || self.calls().fcntl_lock(fd, command, lock))
-    }
-
-    fn fadvise(&self, fd: RawFd, advice: c_int) {
-        // What it fails with is nobody's business.
-        if self.asked(Call::Fadvise).is_none() {
-            self.calls().fadvise(fd, advice);
-        }
-    }
-
-    fn admit(&self, what: Outside) -> Result<(), Errno> {
-        self.ask(Call::Outside(what), || Ok(()))
-    }
-
-    fn ring_answer(&self, what: Outside, answer: i32) -> i32 {
+    fn answer(&self, what: Answered, answer: i32) -> i32 {
         match self.asked(Call::Ring(what)) {
             Some(Answer::Fails(errno) | Answer::FailsLate(errno)) => -errno,
             told if answer >= 0 => cut(told, answer as usize).map_or(answer, |bytes| bytes as i32),

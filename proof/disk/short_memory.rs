@@ -20,7 +20,7 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 static FIRST: AtomicU32 = AtomicU32::new(0);
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
-/// Aligned pieces that nobody has given back.
+/// Aligned pieces that have not been given back.
 pub fn pieces_out() -> i64 {
     OUT.load(Ordering::SeqCst)
 }

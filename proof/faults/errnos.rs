@@ -3,6 +3,7 @@
 use libc::*;
 
 use crate::proof::disk::injector::{Answer, Call, Plan};
+use crate::proof::table::Answered;
 use crate::sys::Outside;
 
 const OPEN: &[i32] = &[
@@ -139,12 +140,11 @@ fn errnos(call: Call) -> Vec<i32> {
         Call::Outside(Outside::Thread) => &[&[EAGAIN, ENOMEM, EPERM]],
         Call::Outside(Outside::Eventfd) => &[EVENTFD],
         Call::Outside(Outside::RingSetup) => &[RING_SETUP],
-        Call::Outside(Outside::RingEnter) => &[RING_ENTER],
+        Call::Entering(_) => &[RING_ENTER],
         Call::Outside(Outside::RingRegister) => &[RING_REGISTER],
-        Call::Ring(Outside::RingRead) => &[READ, DISK, &[ECANCELED]],
-        Call::Ring(Outside::RingWrite) => &[WRITE, DISK, &[ECANCELED]],
-        Call::Ring(_) => &[FDATASYNC, &[ECANCELED, EAGAIN]],
-        Call::Outside(_) => &[],
+        Call::Ring(Answered::Read) => &[READ, DISK, &[ECANCELED]],
+        Call::Ring(Answered::Write) => &[WRITE, DISK, &[ECANCELED]],
+        Call::Ring(Answered::Flush) => &[FDATASYNC, &[ECANCELED, EAGAIN]],
     };
     lists.concat()
 }
@@ -158,10 +158,7 @@ pub fn answers(call: Call) -> Vec<Answer> {
     }
     let moves = matches!(
         call,
-        Call::Preadv2
-            | Call::Pwritev2
-            | Call::Ring(Outside::RingRead)
-            | Call::Ring(Outside::RingWrite)
+        Call::Preadv2 | Call::Pwritev2 | Call::Ring(Answered::Read | Answered::Write)
     );
     if moves {
         answers.extend(SHORT);
@@ -173,7 +170,7 @@ pub fn answers(call: Call) -> Vec<Answer> {
 /// end, gets its answer at last: no system interrupts for ever.
 pub fn for_ever(call: Call) -> u32 {
     match call {
-        Call::Outside(_) => 20,
+        Call::Outside(_) | Call::Entering(_) => 20,
         _ => 1000,
     }
 }

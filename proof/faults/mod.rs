@@ -1,17 +1,15 @@
 //! Every call of the table of system calls, answered with every errno that it may have, at every
 //! place where a scenario makes it: once, and from there on for ever. What must hold: nothing
-//! hangs, nothing leaks, nobody is lied to, no byte beside a request changes, and the handle is of
+//! hangs, nothing leaks, no result is a lie, no byte beside a request changes, and the handle is of
 //! use afterwards.
 //!
 //! Each group of scenarios runs in a process of its own, which is this program again: so threads,
 //! descriptors and memory can be counted. `BLKALIGN_FAULTS_ONLY=words` runs only the cases whose
 //! description holds them.
 
-mod batch;
 mod case;
 mod errnos;
 mod memory;
-mod model;
 mod runner;
 mod scenarios;
 

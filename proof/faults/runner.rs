@@ -2,7 +2,6 @@
 //! occurrence and each answer.
 
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -11,11 +10,12 @@ use super::case::{Case, Place};
 use super::errnos::{answers, for_ever};
 use super::scenarios::{all, Scenario};
 use crate::handle::{EngineKind, Options};
-use crate::proof::disk::injector::{Answer, Bed, Call, Injector, Plan};
-use crate::proof::disk::ram::{initial, Ram, Shape};
-use crate::proof::disk::short_memory;
+use crate::proof::disk::hooked::{Bed, Hooked};
+use crate::proof::disk::injector::{Answer, Call, Injector, Plan};
 use crate::proof::disk::testbed::Directory;
-use crate::sys::Outside;
+use crate::proof::disk::{initial, short_memory, Disk, Shape};
+use crate::proof::inside;
+use crate::proof::table::Entering;
 
 /// A case that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ const TOLD_MAX: usize = 20;
 static NOW: Mutex<Option<(String, Instant)>> = Mutex::new(None);
 
 struct Bench {
-    injector: &'static Injector,
+    injector: &'static Hooked<Injector>,
     place: Place,
     /// Cases; those whose fault came up; failures.
     run: u32,
@@ -94,10 +94,10 @@ pub fn run(group: &str) {
 impl Bench {
     /// None: there is no place for a real file.
     fn new(real: bool) -> Option<Bench> {
-        let ram = Ram::table(Shape::file());
+        let disk = Disk::table(Shape::file());
         let directory = if real { Some(directory_with_direct_io()?) } else { None };
         let (bed, place) = match &directory {
-            None => (Bed::Ram(ram), Place::Ram(ram)),
+            None => (Bed::Disk(disk), Place::Memory(disk)),
             Some(directory) => (Bed::Linux, Place::File(directory.path().join("object"))),
         };
         Some(Bench {
@@ -121,7 +121,7 @@ impl Bench {
         let counts = self.case(scenario, &options, None);
         for (call, count) in counts {
             // The thread engine is done with the others.
-            if ring && !matches!(call, Call::Outside(_) | Call::Ring(_)) {
+            if ring && !matches!(call, Call::Outside(_) | Call::Entering(_) | Call::Ring(_)) {
                 continue;
             }
             for nth in 1..=count {
@@ -129,11 +129,12 @@ impl Bench {
                     return;
                 }
                 for answer in answers(call).into_iter().filter(|it| is_new(call, nth, *it)) {
-                    // Who does it and says so for ever is no system.
+                    // No system interrupts each call for ever after having done it.
                     let late = answer == Answer::FailsLate(libc::EINTR);
                     let most = if late { 2 } else { for_ever(call) };
                     // A real file is no other than one in memory in what comes after.
                     let once = matches!(self.place, Place::File(_)) && !ring;
+                    let once = once || breaks_a_ring(call, answer);
                     for times in if once { vec![1] } else { vec![1, most] } {
                         let plan = Plan { call, nth, times, answer };
                         self.case(scenario, &options, Some(plan));
@@ -146,7 +147,7 @@ impl Bench {
     fn prepare(&self, scenario: &Scenario) {
         let shape = (scenario.shape)();
         match &self.place {
-            Place::Ram(ram) => ram.reset(shape),
+            Place::Memory(disk) => disk.reset(shape),
             Place::File(path) => {
                 let content: Vec<u8> = (0..shape.bytes).map(initial).collect();
                 std::fs::write(path, content).expect("the file can be written");
@@ -166,17 +167,17 @@ impl Bench {
             return Vec::new();
         }
         self.prepare(scenario);
-        self.injector.reset(plan);
+        self.injector.reset_to(plan);
         short_memory::refuse(0, 0);
         *NOW.lock() = Some((what.clone(), Instant::now()));
         let before = Resources::now();
         let mut case = Case::new(self.injector, self.place.clone(), plan);
-        ASKED.store(0, Ordering::SeqCst);
         (scenario.run)(&mut case, options);
         case.disarm();
         case.check_object();
         let mut wrongs = std::mem::take(&mut case.wrongs);
         let reached = case.injector.delivered() > 0 || case.memory_refused();
+        let memory_asked = case.memory_asked;
         drop(case);
         wrongs.extend(self.injector.wrongs());
         wrongs.extend(before.objection());
@@ -190,7 +191,7 @@ impl Bench {
         self.reached += u32::from(plan.is_some() && reached);
         if plan.is_none() {
             let mut counts = self.injector.counts();
-            counts.push((Call::Memory, ASKED.load(Ordering::SeqCst)));
+            counts.push((Call::Memory, memory_asked));
             if !wrongs.is_empty() {
                 self.failures.push(format!("{what}: {}", wrongs.join("; ")));
             }
@@ -203,17 +204,24 @@ impl Bench {
     }
 }
 
-/// A ring that breaks takes half a second to be noticed, whatever broke it: what breaks it in each
-/// way at the first two places breaks it in one way at the others.
+/// Whether such a case shows what no case before it has shown. A ring that breaks takes half a second
+/// to be noticed, whatever broke it. So each errno breaks it at the first two places where it is
+/// entered to submit, and one errno at the others. Where it is entered to wait, which breaks it in the
+/// same way, one errno does so at the first place.
 fn is_new(call: Call, nth: u32, answer: Answer) -> bool {
-    let passing = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR, libc::EBADF];
-    call != Call::Outside(Outside::RingEnter)
-        || nth <= 2
-        || passing.map(Answer::Fails).contains(&answer)
+    let one_of_many = answer == Answer::Fails(libc::EBADF);
+    match call {
+        _ if !breaks_a_ring(call, answer) => true,
+        Call::Entering(Entering::Submit) => nth <= 2 || one_of_many,
+        _ => nth == 1 && one_of_many,
+    }
 }
 
-/// Pieces of memory that a scenario asked for while armed.
-pub static ASKED: AtomicU32 = AtomicU32::new(0);
+/// Whether a ring that is answered so is never entered again: once is for ever then.
+fn breaks_a_ring(call: Call, answer: Answer) -> bool {
+    let passes = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM, libc::EINTR].map(Answer::Fails);
+    matches!(call, Call::Entering(_)) && !passes.contains(&answer)
+}
 
 fn in_words(plan: Option<Plan>) -> String {
     let Some(Plan { call, nth, times, answer }) = plan else { return "no fault".to_owned() };
@@ -246,7 +254,7 @@ impl Resources {
             threads: threads(),
             descriptors: entries("/proc/self/fd"),
             pieces: short_memory::pieces_out(),
-            nodes: crate::node::open_nodes(),
+            nodes: inside::open_nodes(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::memory::Lie;
 use crate::driver::Alignments;
 use crate::driver::{Op, Segment};
 use crate::handle::{CompletionMode, EngineKind, Options, RequestFlags};
-use crate::proof::disk::ram::Shape;
+use crate::proof::disk::Shape;
 use crate::sys::Calls;
 
 pub struct Scenario {
@@ -53,7 +53,7 @@ fn missing_without_direct() -> Shape {
 }
 
 fn without_dsync() -> Shape {
-    Shape { dsync: false, ..Shape::file() }
+    Shape { knows_dsync: false, ..Shape::file() }
 }
 
 fn atomic() -> Shape {
@@ -209,7 +209,7 @@ fn create(case: &mut Case, options: &Options) {
 fn create_in_vain(case: &mut Case, options: &Options) {
     case.arm();
     let path = case.path();
-    let opened = crate::sys::with_calls(case.injector, || {
+    let opened = case.injected(|| {
         crate::handle::Handle::open(&path, &Options { workers: 2, ..options.clone() })
     });
     case.disarm();
@@ -369,14 +369,14 @@ fn event_fd(case: &mut Case, options: &Options) {
     let Some(handle) = case.open(options) else { return };
     case.arm();
     let before = case.delivered();
-    let result = crate::sys::with_calls(case.injector, || handle.event_fd());
+    let result = case.injected(|| handle.event_fd());
     if let Err(error) = result {
         case.check_error("event_fd", &error, before);
     }
     case.submit(&handle, &[write(0, BLOCK), write(BLOCK + 9, 90), read(2 * BLOCK, 90)], false);
     case.settle(&handle, options.completion);
     case.disarm();
-    if let Err(error) = crate::sys::with_calls(case.injector, || handle.event_fd()) {
+    if let Err(error) = case.injected(|| handle.event_fd()) {
         case.say(format!("no eventfd afterwards: {error}"));
     }
     finish(case, handle, true);

@@ -134,7 +134,7 @@ fn use_handle(scene: &Arc<Scene>, at: usize, mode: CompletionMode) {
 /// A request of any kind.
 fn draw(scene: &Scene, synchronous: bool) -> Order {
     let unit = scene.scenario.unit;
-    let length = scene.scenario.shape.length;
+    let length = scene.scenario.shape.bytes as u64;
     let units = length.div_ceil(unit);
     let hot = scene.scenario.hot.min(units);
     let first = match choose(10) {

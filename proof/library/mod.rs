@@ -7,7 +7,7 @@
 //!   run             opens, lets everybody go, closes, looks at what is left
 //!   actors          the program: threads that submit or poll, and callbacks
 //!   scene           what was asked for, and what became of it
-//!   model           what each byte may be
+//!   content         what requests write
 //!   power           what each may be after a loss of power
 //! ```
 //!
@@ -15,8 +15,8 @@
 //! `BLKALIGN_SIM_FIRST_SEED=n` and `BLKALIGN_SIM_SECONDS=n` choose others.
 
 mod actors;
+mod content;
 mod litmus;
-mod model;
 mod power;
 mod queues;
 mod rings;

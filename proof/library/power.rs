@@ -2,9 +2,10 @@
 //! then (`crate::proof::power`) is held against what requests had been told by then. So rings, drivers and
 //! all completion modes are asked what `crate::proof::power` asks of the engine of threads.
 
-use super::model;
+use super::content;
 use super::scene::{Entry, Ledger, Scene, State};
 use crate::driver::Op;
+use crate::proof::model::{Change, Data};
 use crate::proof::power::{objection, Asked, History, Seen};
 use crate::proof::rng::Rng;
 use crate::proof::world::fail;
@@ -27,22 +28,19 @@ fn asked(entry: &Entry, moment: u64) -> Option<Asked> {
     }
     let Entry { op, offset, bytes, .. } = *entry;
     let data = match op {
-        Op::Write => model::bytes(entry.tag, offset, offset + bytes),
-        _ => Vec::new(),
+        Op::Write => Data::Bytes(content::bytes(entry.tag, offset, offset + bytes)),
+        Op::Flush => Data::Zeros(0),
+        _ => Data::Zeros(bytes as usize),
     };
-    Some(Asked {
-        op,
+    let change = Change {
         offset: offset as usize,
-        bytes: bytes as usize,
         data,
-        fua: entry.fua,
+        begun: entry.submitted,
+        ended: entry.completed.filter(|&end| end <= moment),
         // Which of two threads was first, nobody knows.
         ordered: false,
-        unit: 0,
-        submitted: entry.submitted,
-        completed: entry.completed.filter(|&end| end <= moment),
-        length: None,
-    })
+    };
+    Some(Asked { op, change, fua: entry.fua, unit: 0, length: None })
 }
 
 /// How much was looked at. What is wrong ends the process, with words.
@@ -57,7 +55,7 @@ pub fn lose(scene: &Scene, ledger: &Ledger) -> Seen {
     let record = &scene.device.record;
     let end = record.tick();
     let mut rng = Rng::new(end);
-    let initial = model::bytes(0, 0, scene.scenario.shape.length);
+    let initial = content::bytes(0, 0, scene.scenario.shape.bytes as u64);
     for loss in 0..LOSSES {
         let moment = if loss == 0 { end } else { rng.below(end) };
         let all = ledger.entries.iter().filter_map(|entry| asked(entry, moment));

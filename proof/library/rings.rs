@@ -7,19 +7,19 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use smallvec::smallvec;
 
-use super::model;
+use super::content;
 use super::small::{explore, join};
 use crate::driver::{Op, Segment, Segments};
 use crate::engine::StableCopy;
 use crate::handle::{Callback, CompletionMode, EngineKind, Handle, Options};
 use crate::handle::{RequestFlags, Submission};
-use crate::proof::world::system::calls::{calmly, PATH, TABLE};
+use crate::proof::disk::Shape;
+use crate::proof::table::with_calls;
+use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device, Faults};
-use crate::proof::world::system::disk::Shape;
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::{sleep_as, spawn};
 use crate::proof::world::{block, fail, point, wake_all, Class, Key};
-use crate::sys::with_calls;
 
 /// What each callback got.
 static RAN: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
@@ -43,19 +43,15 @@ fn with_depth(
     code: impl FnOnce(&Arc<Handle>),
 ) {
     let shape = Shape {
-        device: true,
-        length: 16384,
-        request: 512,
-        mem: 1,
-        segment: 512,
-        tells: true,
+        bytes: 16384,
+        needs_memory: 1,
+        says_statx: Some((1, 512)),
+        says_sysfs: false,
         knows_nowait,
-        knows_dsync: true,
-        knows_zeroes: true,
-        rings: true,
+        ..Shape::device().with_blocks(512)
     };
-    let content = model::bytes(0, 0, shape.length);
-    let device: Arc<Device> = device::plug_in(shape, &content, Faults::default());
+    let initial = content::bytes(0, 0, shape.bytes as u64);
+    let device: Arc<Device> = device::plug_in(shape, initial, Faults::default());
     let its = device.clone();
     let serving = spawn("device", move || its.serve());
     let options = Options {
@@ -67,7 +63,7 @@ fn with_depth(
         ..Options::default()
     };
     RAN.lock().clear();
-    let opened = with_calls(&TABLE, || calmly(|| Handle::open(PATH, &options)));
+    let opened = with_calls(table(), || calmly(|| Handle::open(PATH, &options)));
     let handle = Arc::new(opened.unwrap_or_else(|error| fail(&format!("open: {error}"))));
     if handle.engine() != EngineKind::IoUring {
         fail("no ring");

@@ -4,22 +4,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use super::actors;
-use super::model::{self, Model};
+use super::content;
 use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
 use super::totals::Totals;
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Handle, Options};
+use crate::proof::inside;
+use crate::proof::model::Model;
+use crate::proof::table::with_calls;
 use crate::proof::world::memory::Meeting;
-use crate::proof::world::system::calls::{self, calmly, PATH, TABLE};
+use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device};
 use crate::proof::world::system::driver;
 use crate::proof::world::thread::{spawn, JoinHandle};
 use crate::proof::world::{
     block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
 };
-use crate::sys::{with_calls, Error};
+use crate::sys::Error;
 
 /// Threads that complete the disk's I/O.
 const DEVICE_THREADS: usize = 2;
@@ -38,9 +41,9 @@ pub fn run(seed: u64, trace: bool) -> Totals {
 
 fn inside(scenario: Scenario) -> Totals {
     actors::be_program();
-    let shape = scenario.shape.clone();
-    let content = model::bytes(0, 0, shape.length);
-    let device = device::plug_in(shape.clone(), &content, scenario.faults.clone());
+    let shape = scenario.shape;
+    let initial = content::bytes(0, 0, shape.bytes as u64);
+    let device = device::plug_in(shape, initial.clone(), scenario.faults.clone());
     let serving: Vec<JoinHandle<()>> = (0..DEVICE_THREADS)
         .map(|_| {
             let device = device.clone();
@@ -51,7 +54,7 @@ fn inside(scenario: Scenario) -> Totals {
     let driver = matches!(scenario.under, Under::Driver | Under::AsynchronousDriver);
     let places = scenario.handles.iter().zip(handles);
     let places = places.map(|(plan, handle)| place(plan, handle, driver)).collect();
-    let model = Model::new(scenario.unit, shape.length);
+    let model = Model::new(initial);
     let ledger = parking_lot::Mutex::new(Ledger { model, entries: Vec::new() });
     let refused = scenario.refused_threads;
     let scene = Arc::new(Scene { scenario, device: device.clone(), places, ledger });
@@ -90,7 +93,7 @@ fn open_one(
 ) -> Result<Handle, Error> {
     let asynchronous = scenario.under == Under::AsynchronousDriver;
     let open = |options: &Options| {
-        with_calls(&TABLE, || {
+        with_calls(table(), || {
             calmly(|| match (scenario.under, first) {
                 (Under::File | Under::Device, Some(first)) if choose(2) == 0 => first.dup(options),
                 (Under::File | Under::Device, _) => Handle::open(PATH, options),
@@ -255,16 +258,19 @@ fn conclude(scene: &Scene, device: &Device) -> Totals {
             fail(&format!("{ended} requests of {at} were cancelled, not {alone} and {together}"));
         }
     }
-    if let Err(why) = ledger.model.check_content(&device.disk.content()) {
-        fail(&why);
+    if let Some(wrong) = table().wrongs().first() {
+        fail(wrong);
+    }
+    if let Some(why) = ledger.model.objection(0, &device.disk.state().data) {
+        fail(&format!("in the end: {why}"));
     }
     let seen = power::lose(scene, &ledger);
     let left = [
-        ("descriptors", calls::open_descriptors(device)),
-        ("nodes", crate::node::open_nodes()),
-        ("ways of objects", crate::driver::open_ways()),
-        ("answers owed by drivers", crate::driver::answers_pending()),
-        ("shared pools", crate::handle::shared_pools()),
+        ("descriptors", device.disk.open_descriptors()),
+        ("nodes", inside::open_nodes()),
+        ("ways of objects", inside::open_ways()),
+        ("answers owed by drivers", inside::answers_pending()),
+        ("shared pools", inside::shared_pools()),
     ];
     if let Some((what, count)) = left.iter().find(|(_, count)| *count > 0) {
         fail(&format!("{count} {what} left at the end"));

@@ -1,8 +1,8 @@
 //! What a seed makes of a run: the disk, its faults, the handles and who uses them.
 
 use crate::handle::{CompletionMode, EngineKind, Options};
+use crate::proof::disk::Shape;
 use crate::proof::world::system::device::Faults;
-use crate::proof::world::system::disk::Shape;
 use crate::proof::world::{Choice, Rng};
 
 /// What is under the library.
@@ -137,17 +137,22 @@ fn shape(draw: &mut Draw, under: Under) -> Shape {
     let segment = draw.pick(&[512, 512, request]).min(request);
     let blocks = draw.pick(&[16, 24, 64]);
     let tail = if under == Under::File && draw.percent(50) { draw.pick(&[1, 100, 600]) } else { 0 };
+    let device = under == Under::Device;
+    let tells = draw.percent(50);
     Shape {
-        device: under == Under::Device,
-        length: blocks * 4096 + tail,
-        request,
-        mem,
-        segment: segment as usize,
-        tells: draw.percent(50),
+        bytes: blocks * 4096 + tail,
+        needs_request: u64::from(request),
+        needs_memory: mem,
+        needs_segment: segment as usize,
+        // Else trials have to find out.
+        says_statx: tells.then_some((mem as u32, request)),
+        says_block_size: device.then_some(request),
+        says_file_system_block: None,
+        says_sysfs: false,
         knows_nowait: draw.percent(50),
         knows_dsync: draw.percent(70),
         knows_zeroes: draw.percent(60),
-        rings: draw.percent(95),
+        ..if device { Shape::device() } else { Shape::file() }
     }
 }
 
@@ -164,11 +169,12 @@ fn faults(draw: &mut Draw, under: Under, shape: &Shape) -> Faults {
         faults.error = draw.pick(&[1, 5]);
         faults.no_space = draw.pick(&[0, 5]);
     }
+    faults.no_rings = draw.percent(5);
     if draw.percent(40) {
         faults.hang = Some((draw.below(60), 30_000_000));
     }
     let file = matches!(under, Under::File | Under::Device);
-    if file && shape.request < 4096 && draw.percent(30) {
+    if file && shape.needs_request < 4096 && draw.percent(30) {
         faults.grows = Some((draw.below(60), 4096));
     }
     faults

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::model::{self, Model, Tag, ZEROS};
+use super::content::{self, Tag};
 use super::scenario::{Plan, Scenario};
 use crate::driver::{MemoryCopy, Op, Segment};
 use crate::engine::{run_copies, StableCopy};
 use crate::handle::{CompletionMode, Handle};
+use crate::proof::model::{Data, Model, Outcome};
 use crate::proof::world::memory::{self, Deed, Meeting, View};
 use crate::proof::world::system::device::Device;
-use crate::proof::world::system::disk::read_memory;
+use crate::proof::world::system::pieces::read_memory;
 use crate::proof::world::{fail, trace, wake_all, Key};
 
 pub struct Place {
@@ -148,13 +149,14 @@ impl Scene {
         let memory = StableCopy::new(&[whole], whole.bytes, 4096, 0).expect("memory");
         let data = Segment { address: memory.data().address + margin, bytes: inside };
         match op {
-            Op::Read => ledger.model.begin_read(number, offset, bytes),
+            Op::Read => ledger.model.begin_read(number, offset as usize),
             Op::Write => {
-                write_memory(data, &model::bytes(tag, offset, offset + bytes));
-                ledger.model.begin_write(number, tag, offset, bytes);
+                let content = content::bytes(tag, offset, offset + bytes);
+                write_memory(data, &content);
+                ledger.model.begin(number, offset as usize, Data::Bytes(content));
             }
             Op::WriteZeroes | Op::Discard => {
-                ledger.model.begin_write(number, ZEROS, offset, bytes);
+                ledger.model.begin(number, offset as usize, Data::Zeros(bytes as usize));
             }
             _ => {}
         }
@@ -200,7 +202,7 @@ impl Scene {
         match entry.op {
             Op::Read => drop(model.end_read(number, None)),
             Op::Flush => {}
-            _ => model.withdraw(number, entry.offset, entry.bytes),
+            _ => model.withdraw(number),
         }
     }
 
@@ -378,14 +380,14 @@ impl Entry {
         match self.op {
             Op::Read => model.end_read(number, (ret == 0).then_some(inside))?,
             Op::Flush => {}
-            _ if nothing => model.withdraw(number, self.offset, self.bytes),
-            Op::Discard => model.end_write(number, self.offset, self.bytes, false),
-            _ => model.end_write(number, self.offset, self.bytes, ret == 0),
+            _ if nothing => model.withdraw(number),
+            _ if ret == 0 && self.op != Op::Discard => model.end(number, Outcome::Certain),
+            _ => model.end(number, Outcome::Open),
         }
         let end = self.offset + self.bytes;
         if self.op == Op::Write
             && !self.given_away
-            && inside != model::bytes(self.tag, self.offset, end)
+            && inside != content::bytes(self.tag, self.offset, end)
         {
             return Err("its memory was changed".to_owned());
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::small::{explore, join};
-use crate::driver::{open_ways, Identity, Traveller, Wish};
+use crate::driver::way::{Traveller, Wish};
+use crate::driver::Identity;
+use crate::proof::inside::open_ways;
 use crate::proof::world::thread::spawn;
 use crate::proof::world::{fail, point};
 

@@ -1,54 +1,19 @@
 //! What the library was asked for, and what it has promised thereby for a loss of power now.
 
 use crate::driver::Op;
+use crate::proof::model::{Change, Stretch};
 
-/// A request. Times are ticks of the gate's clock.
+/// A request. Its change's times are ticks of the clock that the storage's events take theirs from.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub op: Op,
-    pub offset: usize,
-    /// Truncate: none. What it covers else.
-    pub bytes: usize,
-    /// Write: what it writes.
-    pub data: Vec<u8>,
+    /// What it changes; a truncate all that it may make zero, a flush or a read nothing.
+    pub change: Change,
     pub fua: bool,
-    /// Not whole blocks: it has its place among those that overlap it.
-    pub ordered: bool,
     /// Its torn-read promise; 0: none.
     pub unit: usize,
-    pub submitted: u64,
-    pub completed: Option<u64>,
     /// Truncate, and writes past the end: the length that it gives the object.
     pub length: Option<usize>,
-}
-
-impl Asked {
-    /// What it covers; a truncate all that it may make zero.
-    fn range(&self) -> (usize, usize) {
-        match self.op {
-            Op::Truncate => (self.offset, usize::MAX),
-            Op::Flush | Op::Read => (0, 0),
-            _ => (self.offset, self.offset + self.bytes),
-        }
-    }
-
-    fn covers(&self, from: usize, to: usize) -> bool {
-        let (begin, end) = self.range();
-        begin <= from && to <= end
-    }
-
-    fn touches(&self, from: usize, to: usize) -> bool {
-        let (begin, end) = self.range();
-        begin < to && from < end
-    }
-
-    fn byte(&self, at: usize) -> u8 {
-        if self.op == Op::Write {
-            self.data[at - self.offset]
-        } else {
-            0
-        }
-    }
 }
 
 pub struct History {
@@ -57,53 +22,23 @@ pub struct History {
     pub asked: Vec<Asked>,
 }
 
-/// What is allowed in a stretch of the object.
-struct Stretch<'a> {
-    from: usize,
-    to: usize,
-    /// Those that touch it, with whether they are durable.
-    touching: Vec<(&'a Asked, usize, bool)>,
-}
-
-impl Stretch<'_> {
-    /// Whether `later` has put `earlier` aside for good, at `at`.
-    fn replaced(&self, earlier: Option<(&Asked, usize)>, at: usize) -> bool {
-        self.touching.iter().any(|&(later, number, durable)| {
-            durable
-                && later.covers(at, at + 1)
-                && earlier.is_none_or(|(earlier, before)| {
-                    let after = earlier.completed.is_some_and(|end| end <= later.submitted);
-                    let in_order = (earlier.ordered || later.ordered) && number > before;
-                    number != before && (after || in_order)
-                })
-        })
-    }
-
-    fn allows(&self, at: usize, byte: u8, initial: u8) -> bool {
-        let one = |&(asked, number, _): &(&Asked, usize, bool)| {
-            asked.covers(at, at + 1)
-                && asked.byte(at) == byte
-                && !self.replaced(Some((asked, number)), at)
-        };
-        self.touching.iter().any(one) || (byte == initial && !self.replaced(None, at))
-    }
-}
-
 impl History {
     /// Whether it survives a loss of power now.
     fn is_durable(&self, asked: &Asked) -> bool {
-        let Some(completed) = asked.completed else { return false };
+        let Some(completed) = asked.change.ended else { return false };
         let flush = |flush: &Asked| {
-            flush.op == Op::Flush && flush.completed.is_some() && flush.submitted > completed
+            flush.op == Op::Flush && flush.change.ended.is_some() && flush.change.begun > completed
         };
         // Advice stays advice.
         asked.op != Op::Discard && (asked.fua || self.asked.iter().any(flush))
     }
 
+    /// What is allowed there: what is durable is certain.
     fn stretch(&self, from: usize, to: usize) -> Stretch<'_> {
-        let with = |(number, asked)| (asked, number, self.is_durable(asked));
-        let touching = self.asked.iter().enumerate().filter(|(_, asked)| asked.touches(from, to));
-        Stretch { from, to, touching: touching.map(with).collect() }
+        let touches = |asked: &Asked| asked.change.touches(from, to);
+        let certain = |asked: &Asked| touches(asked) && self.is_durable(asked);
+        let all = self.asked.iter().map(|asked| (&asked.change, certain(asked)));
+        Stretch::new(from, to, &self.initial, all)
     }
 
     fn initial_at(&self, at: usize) -> u8 {
@@ -112,51 +47,53 @@ impl History {
 
     /// What is wrong with finding `content` at `from` after a loss of power now.
     pub fn objection(&self, from: usize, content: &[u8]) -> Option<String> {
-        let stretch = self.stretch(from, from + content.len());
-        for (at, &byte) in (from..).zip(content) {
-            if !stretch.allows(at, byte, self.initial_at(at)) {
-                let what = self.describe(&stretch, at);
-                return Some(format!("byte {at} is {byte}: {what}"));
-            }
+        let to = from + content.len();
+        let stretch = self.stretch(from, to);
+        if let Some(at) = stretch.first_wrong(content) {
+            return Some(format!("byte {at} is {}: {}", content[at - from], self.describe(at)));
         }
-        if !self.is_whole(&stretch, content) {
-            return Some(format!("[{from}, {}) is neither old nor new, but mixed", stretch.to));
+        if !self.is_whole(&stretch, from, content) {
+            return Some(format!("[{from}, {to}) is neither old nor new, but mixed"));
         }
         None
     }
 
-    /// Whether it is all of one of its values, where all who may have given it one wrote all of it.
-    fn is_whole(&self, stretch: &Stretch, content: &[u8]) -> bool {
-        let (from, to) = (stretch.from, stretch.to);
-        if !stretch.touching.iter().all(|(asked, ..)| asked.covers(from, to)) {
+    /// Whether it is as a whole what one request made of it, or what it was at first; asked where every
+    /// request that touches it covers all of it.
+    fn is_whole(&self, stretch: &Stretch<'_>, from: usize, content: &[u8]) -> bool {
+        let to = from + content.len();
+        let touching = &stretch.touching;
+        if !touching.iter().all(|touch| touch.change.covers(from, to)) {
             return true;
         }
         let initial = (from..to).zip(content).all(|(at, byte)| self.initial_at(at) == *byte);
-        initial
-            || stretch.touching.iter().any(|(asked, ..)| {
-                (from..to).zip(content).all(|(at, byte)| asked.byte(at) == *byte)
-            })
+        initial || touching.iter().any(|touch| touch.change.gives(from, content))
     }
 
     /// Whether the unit `[from, to)` of a torn-read promise has only been written whole, and by
     /// requests with that promise.
     pub fn promises_whole(&self, from: usize, to: usize) -> bool {
-        let stretch = self.stretch(from, to);
         let whole = |asked: &Asked| {
-            asked.op == Op::Write && asked.covers(from, to) && asked.unit >= to - from
+            asked.op == Op::Write && asked.change.covers(from, to) && asked.unit >= to - from
         };
-        stretch.touching.iter().all(|(asked, ..)| whole(asked))
+        let mut touching = self.asked.iter().filter(|asked| asked.change.touches(from, to));
+        touching.all(whole)
     }
 
-    fn describe(&self, stretch: &Stretch, at: usize) -> String {
+    fn describe(&self, at: usize) -> String {
         let mut words = format!("{} at first", self.initial_at(at));
-        for (asked, number, durable) in &stretch.touching {
-            if asked.covers(at, at + 1) {
-                let Asked { op, offset, bytes, submitted, completed, fua, .. } = asked;
+        for (number, asked) in self.asked.iter().enumerate() {
+            let Asked { op, change, fua, .. } = asked;
+            if change.covers(at, at + 1) {
+                let durable = self.is_durable(asked);
                 words += &format!(
-                    "; #{number} {op:?} of {bytes} at {offset} (ticks {submitted}..{completed:?}, \
-                     fua {fua}, durable {durable}) makes it {}",
-                    asked.byte(at)
+                    "; #{number} {op:?} of [{}, {}) (ticks {}..{:?}, fua {fua}, durable {durable}) \
+                     makes it {}",
+                    change.offset,
+                    change.end(),
+                    change.begun,
+                    change.ended,
+                    change.byte(at)
                 );
             }
         }

@@ -1,5 +1,5 @@
 //! Loss of power, at any moment, on a disk in memory whose every write, flush and change of the
-//! length is taken down (`proof/disk/gated.rs`).
+//! length is taken down (`proof/disk/gate.rs`).
 //!
 //! ```text
 //!   workload   requests of several handles, and the order in which the storage works: a seed
@@ -9,7 +9,7 @@
 //!   runs       the tests
 //! ```
 //!
-//! Promised, and looked at: what was flushed or written with FUA is there; bytes that nobody wrote
+//! Promised, and looked at: what was flushed or written with FUA is there; bytes that no request wrote
 //! are as they were, also beside those of a read-modify-write; every sector is old or new, where it
 //! was only written as a whole; units of a torn-read promise likewise where the disk has atomic
 //! writes; the length is one that the object has had since what is durable.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::check::Seen;
 use super::workload::World;
 use crate::handle::Options;
-use crate::proof::disk::gated::Gated;
-use crate::proof::disk::ram::Shape;
+use crate::proof::disk::gate::Gate;
+use crate::proof::disk::hooked::Hooked;
+use crate::proof::disk::Shape;
 
 /// Runs of each kind of storage in the common test.
 const SEEDS: u64 = 12;
@@ -44,8 +45,8 @@ fn configs() -> Vec<Config> {
     let on_device = || vec![direct(), through(), stable()];
     let on_file = || vec![growing(), direct(), buffered()];
     let torn = |unit: usize| Options { guest_block_size: unit as u32, ..direct() };
-    let no_dsync = |shape| Shape { dsync: false, ..shape };
-    let atomic = |block| Shape { atomic_max: 16384, block, ..Shape::device() };
+    let no_dsync = |shape| Shape { knows_dsync: false, ..shape };
+    let atomic = |block| Shape { atomic_max: 16384, ..Shape::device().with_blocks(block) };
     vec![
         config("device", Shape::device(), 4096, 0, on_device()),
         config("device that tears blocks", Shape::device(), 512, 0, on_device()),
@@ -62,9 +63,9 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn run(gated: &'static Gated, at: usize, seed: u64) -> Seen {
+fn run(gate: &'static Hooked<Gate>, at: usize, seed: u64) -> Seen {
     let config = &configs()[at];
-    let mut world = World::new(gated, config, seed);
+    let mut world = World::new(gate, config, seed);
     let result = world.run();
     let seen = world.seen;
     drop(world);
@@ -80,14 +81,14 @@ fn run(gated: &'static Gated, at: usize, seed: u64) -> Seen {
 #[test]
 fn what_was_promised_survives_a_loss_of_power_at_any_moment() {
     let begin = Instant::now();
-    let gated = Gated::table(Shape::device());
+    let gate = Gate::table(Shape::device());
     let only = number("BLKALIGN_POWER_SEED");
     let until = begin + Duration::from_secs(number("BLKALIGN_POWER_SECONDS").unwrap_or(0));
     let mut seed = only.unwrap_or(1);
     let (mut runs, mut all) = (0, Seen::default());
     while (only.is_none() && (seed <= SEEDS || Instant::now() < until)) || runs == 0 {
         for at in 0..configs().len() {
-            let seen = run(gated, at, seed);
+            let seen = run(gate, at, seed);
             runs += 1;
             all.crashes += seen.crashes;
             all.contents += seen.contents;
@@ -105,12 +106,12 @@ fn what_was_promised_survives_a_loss_of_power_at_any_moment() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let gated = Gated::table(Shape::device());
+    let gate = Gate::table(Shape::device());
     let events = |at: usize| {
         let config = &configs()[at];
-        let mut world = World::new(gated, config, 77);
+        let mut world = World::new(gate, config, 77);
         world.run().expect("nothing is wrong with it");
-        gated.events()
+        gate.events()
     };
     for at in 0..configs().len() {
         let (first, second) = (events(at), events(at));

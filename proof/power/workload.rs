@@ -15,12 +15,15 @@ use super::runs::Config;
 use crate::completion::Callback;
 use crate::driver::{Op, Segment, Segments};
 use crate::handle::{CompletionMode, EngineKind, Handle, Options, RequestFlags, Submission};
-use crate::proof::disk::gated::Gated;
+use crate::proof::disk::gate::Gate;
+use crate::proof::disk::hooked::Hooked;
+use crate::proof::model::{Change, Data};
 use crate::proof::rng::Rng;
-use crate::sys::with_calls;
+use crate::proof::table::with_calls;
 
 pub const BLOCK: usize = 4096;
-/// No request that changes the length goes below it, and beside one nobody goes above.
+/// No request that changes the length goes below this, and while one is under way no other request
+/// goes above it.
 const LOW: usize = 9 * BLOCK;
 const HIGH: usize = 16 * BLOCK;
 const STEPS: usize = 150;
@@ -30,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Closes the handles, and lets all go on that waits.
 impl Drop for World<'_> {
     fn drop(&mut self) {
-        self.gated.close_gate(false);
+        self.gate.close_gate(false);
         for handle in self.handles.drain(..) {
             let _ = Box::new(handle).close();
         }
@@ -54,7 +57,7 @@ struct Live {
 }
 
 pub struct World<'a> {
-    gated: &'static Gated,
+    gate: &'static Hooked<Gate>,
     config: &'a Config,
     handles: Vec<Handle>,
     history: History,
@@ -64,8 +67,8 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub fn new(gated: &'static Gated, config: &'a Config, seed: u64) -> World<'a> {
-        gated.reset(config.shape);
+    pub fn new(gate: &'static Hooked<Gate>, config: &'a Config, seed: u64) -> World<'a> {
+        gate.reset(config.shape);
         let open = |options: &Options| {
             let options = Options {
                 writable: true,
@@ -74,14 +77,14 @@ impl<'a> World<'a> {
                 workers: 64,
                 ..options.clone()
             };
-            let handle = with_calls(gated, || Handle::open(c"/ram/power", &options));
+            let handle = with_calls(gate, || Handle::open(c"/ram/power", &options));
             handle.expect("it can be opened")
         };
         let handles = config.handles.iter().map(open).collect();
-        let initial = gated.ram.state().data.clone();
-        gated.close_gate(true);
+        let initial = gate.disk.state().data.clone();
+        gate.close_gate(true);
         World {
-            gated,
+            gate,
             config,
             handles,
             history: History { initial, asked: Vec::new() },
@@ -99,7 +102,7 @@ impl<'a> World<'a> {
                 self.submit_batch();
             } else if parked > 0 {
                 let at = self.rng.index(parked);
-                self.gated.let_go(at);
+                self.gate.let_go(at);
             }
             if self.rng.percent(12) {
                 self.settle()?;
@@ -123,12 +126,12 @@ impl<'a> World<'a> {
                 return Err(format!("{} requests wait for nothing", self.live.len()));
             }
             let at = self.rng.index(parked);
-            self.gated.let_go(at);
+            self.gate.let_go(at);
         }
     }
 
     fn lose_power(&mut self) -> Result<(), String> {
-        let events = self.gated.events();
+        let events = self.gate.events();
         let Config { block, unit, .. } = *self.config;
         let World { history, rng, seen, .. } = self;
         objection(history, &events, block, unit, rng, seen).map_or(Ok(()), Err)
@@ -138,8 +141,8 @@ impl<'a> World<'a> {
     fn settle(&mut self) -> Result<usize, String> {
         let begin = Instant::now();
         loop {
-            let load = || self.handles.iter().map(|handle| handle.work()).sum();
-            let Some(parked) = self.gated.settled(load) else {
+            let load = || self.handles.iter().map(|handle| handle.endpoint.pool.load()).sum();
+            let Some(parked) = self.gate.settled(load) else {
                 if begin.elapsed() > PATIENCE {
                     return Err("it does not come to rest".to_owned());
                 }
@@ -156,15 +159,15 @@ impl<'a> World<'a> {
     }
 
     fn take_results(&mut self) -> Result<(), String> {
-        let World { live, history, gated, .. } = self;
+        let World { live, history, gate, .. } = self;
         let mut results = RESULTS.lock();
         let mut wrong = Ok(());
         live.retain(|it| {
             let Some(ret) = results.remove(&it.opaque) else { return true };
-            history.asked[it.number].completed = Some(gated.tick());
+            history.asked[it.number].change.ended = Some(gate.tick());
             if ret != 0 {
                 let asked = &history.asked[it.number];
-                wrong = Err(format!("{:?} at {} gives {ret}", asked.op, asked.offset));
+                wrong = Err(format!("{:?} at {} gives {ret}", asked.op, asked.change.offset));
             }
             false
         });
@@ -209,7 +212,7 @@ impl<'a> World<'a> {
         let resize = self.config.handles[handle].resize;
         let of = |live: &Live| &self.history.asked[live.number];
         let changing = self.live.iter().any(|live| of(live).length.is_some());
-        let above = self.live.iter().any(|live| of(live).offset + of(live).bytes > LOW);
+        let above = self.live.iter().any(|live| of(live).change.end() > LOW);
         let length = self.length();
         if resize && !changing && !above && self.rng.percent(25) {
             if self.rng.percent(40) {
@@ -277,7 +280,7 @@ impl<'a> World<'a> {
         };
         let mut memory = data.clone();
         let segments = self.segments(&memory);
-        let submitted = self.gated.tick();
+        let submitted = self.gate.tick();
         let grows = matches!(op, Op::Write | Op::WriteZeroes) && offset + bytes > self.length();
         let length = match op {
             Op::Truncate => Some(offset),
@@ -285,16 +288,18 @@ impl<'a> World<'a> {
         };
         let fua = flags.fua || !self.config.cached[at].load(Ordering::Relaxed);
         let writes = matches!(op, Op::Write | Op::WriteZeroes);
+        let data = match op {
+            Op::Write => Data::Bytes(data),
+            Op::Truncate => Data::Zeros(usize::MAX),
+            Op::Read | Op::Flush => Data::Zeros(0),
+            _ => Data::Zeros(bytes),
+        };
+        let ordered = !(offset | bytes).is_multiple_of(BLOCK);
         self.history.asked.push(Asked {
             op,
-            offset,
-            bytes,
-            data,
+            change: Change { offset, data, begun: submitted, ended: None, ordered },
             fua: fua && writes,
-            ordered: !(offset | bytes).is_multiple_of(BLOCK),
             unit: options.guest_block_size as usize,
-            submitted,
-            completed: None,
             length,
         });
         let callback =

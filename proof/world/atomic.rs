@@ -27,13 +27,13 @@ macro_rules! atomic {
                 self.load_here(order)
             }
 
-            /// As `load`; nobody else runs before.
+            /// As `load`; no other thread runs before.
             #[track_caller]
             pub fn load_here(&self, order: Ordering) -> $value {
                 self.1.load(self.newest(), order)
             }
 
-            /// As `load`, of one who sees the newest value whatever the order.
+            /// As `load`, of a thread that sees the newest value whatever the order.
             pub fn load_newest(&self, order: Ordering) -> $value {
                 self.1.load_newest(self.newest(), order)
             }

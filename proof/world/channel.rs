@@ -1,4 +1,4 @@
-//! As much of std's channel as the library uses: one answer, or nobody who will give one.
+//! As much of std's channel as the library uses: one answer, or none because the sender is gone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who decides: a seed, or one path after the other through all that can be chosen.
+//! What decides: a seed, or one path after the other through all that can be chosen.
 
 pub use crate::proof::rng::Rng;
 

@@ -1,6 +1,6 @@
 //! Locks with parking_lot's interface. One thread of a simulation runs at a time, so a lock that
-//! cannot be had at once is another sleeping thread's: who wants it sleeps until it is free.
-//! Whoever takes a lock knows what those knew who gave it back. Looking at a lock from outside is a
+//! cannot be had at once is another sleeping thread's: a thread that wants it sleeps until it is free.
+//! A thread that takes a lock knows all that the threads knew which gave it back. Looking at a lock from outside is a
 //! relaxed load, as it is in parking_lot: it may see what was so before.
 
 use std::ops::{Deref, DerefMut};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::memory::{History, Meeting};
-use super::scheduler::{self, block, in_simulation, point, wake_all, wake_one, Class, Key};
+use super::scheduler::{self, block, in_simulation, point, wake_all, wake_one, Class, Key, Woken};
 use super::time::Instant;
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Word {
         Word(AtomicBool::new(false), History::new())
     }
 
-    /// What somebody sees from outside.
+    /// What a thread that does not take the lock sees of it.
     #[track_caller]
     fn look(&self, locked: bool) -> bool {
         self.0.store(true, Ordering::Relaxed);
@@ -198,10 +198,10 @@ impl Condvar {
         }
     }
 
-    /// Nobody else runs between the two steps.
+    /// No other thread runs between the two steps.
     fn sleep<T>(&self, guard: &mut MutexGuard<'_, T>, until: Option<u64>) -> TimedOut {
         guard.give();
-        let timed_out = block(self.key(), until, Class::Library);
+        let timed_out = block(self.key(), until, Class::Library) == Woken::ByTime;
         guard.take_again();
         TimedOut(timed_out)
     }

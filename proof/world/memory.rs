@@ -14,7 +14,7 @@
 //! ordered as they run, and no load sees a store that has not run.
 //!
 //! An old value is not read for ever: not after `PATIENCE` times in a row, nor `STEPS_MAX` steps
-//! after the store that replaced it, nor once nobody could run and time has passed.
+//! after the store that replaced it, nor once no thread could run and time has passed.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -108,7 +108,7 @@ impl Meeting {
         });
     }
 
-    /// Whoever acquires after this knows what this thread knows now.
+    /// A thread that acquires after this knows what this thread knows now.
     pub fn release(&self) {
         self.with(|met| mine(|mine| met.join(mine)));
     }
@@ -158,7 +158,7 @@ struct Stores<T> {
 #[derive(Debug)]
 struct Store<T> {
     value: T,
-    /// What whoever acquires it learns.
+    /// What a thread that acquires it learns.
     view: Option<Arc<View>>,
     /// When the next one came: the step, and how often time had passed.
     replaced: (u64, u64),
@@ -183,7 +183,7 @@ impl<T> History<T> {
         History(parking_lot::Mutex::new(None))
     }
 
-    /// Somebody has the atomic to itself.
+    /// A thread has the atomic to itself.
     pub fn forget(&mut self) {
         *self.0.get_mut() = None;
     }
@@ -223,7 +223,7 @@ impl<T: Copy + std::fmt::Debug> History<T> {
         .unwrap_or(newest)
     }
 
-    /// The load of one who looks where it is decided, such as the kernel: the newest value.
+    /// The load of a reader that looks at the place itself, such as the kernel: the newest value.
     pub fn load_newest(&self, newest: T, order: Ordering) -> T {
         self.with(newest, |stores, _, _| stores.read(stores.last(), order));
         newest

@@ -1,6 +1,6 @@
 //! Locks, atomics, threads and a clock that a seed decides about. Threads are real ones, of which
 //! one runs at a time: before each thing that another thread could see, it asks the scheduler
-//! (`world.rs`) who goes on. Time passes when the scheduler says so: no test waits for it.
+//! (`scheduler.rs`) which thread goes on. Time passes when the scheduler says so: no test waits for it.
 //!
 //! On threads that belong to no simulation everything here is parking_lot's and std's.
 
@@ -20,5 +20,5 @@ pub mod time;
 pub use choice::{Choice, Paths, Rng};
 pub use scheduler::{
     block, choose, fail, idle_hook, in_simulation, me, now, outside_limits, percent, point, steps,
-    trace, wake_all, world, Class, Key, World,
+    trace, wake_all, world, Class, Key, Woken, World,
 };

@@ -1,13 +1,14 @@
 //! The scheduler: which thread of a simulation runs, and what time it is.
 //!
 //! Each thread is a real one, and all but one are parked. `point` is a place where another one
-//! may go on, `block` one where another one must. When nobody can, time passes up to the next
+//! may go on, `block` one where another one must. When no thread can, time passes up to the next
 //! end of a wait; when there is none either, that is a deadlock, and the run has failed.
 
 use std::cell::RefCell;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use super::choice::Choice;
 use super::memory::{self, Meeting, View};
@@ -37,7 +38,7 @@ pub enum Class {
     Hung,
 }
 
-/// What to say when nobody can run and only such time limits are left: `Hung` and the library's.
+/// What to say when no thread can run and only such time limits are left: `Hung` and the library's.
 /// Words are a failure.
 pub type IdleHook = Box<dyn Fn() -> Option<String> + Send>;
 
@@ -92,8 +93,23 @@ pub fn point() {
     with(|world, me| world.step(me));
 }
 
-/// Sleeps until somebody wakes `key`, or it is `until`; true: that was it.
-pub fn block(key: Key, until: Option<u64>, class: Class) -> bool {
+/// Why a thread that slept goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    BySomebody,
+    ByTime,
+}
+
+/// Whose turn it is after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Still that of the thread which made it.
+    Stays,
+    PassedOn,
+}
+
+/// Sleeps until another thread wakes `key`, or until that time.
+pub fn block(key: Key, until: Option<u64>, class: Class) -> Woken {
     with(|world, me| world.block(me, key, until, class)).expect("in a simulation")
 }
 
@@ -157,6 +173,7 @@ impl World {
         trace: bool,
         body: impl FnOnce() -> R,
     ) -> (R, Choice) {
+        end_the_run_where_it_panics();
         let state = State {
             choice,
             now: 0,
@@ -185,7 +202,7 @@ impl World {
         memory::set_view(View::new());
         let result = catch_unwind(AssertUnwindSafe(body));
         let result = result.unwrap_or_else(|panic| world.fail(&words_of(&*panic)));
-        // Whoever is on its way out.
+        // Threads that are about to end.
         while world.state.lock().slots.iter().skip(1).any(|slot| slot.alive) {
             if world.state.lock().able.len() == 1 {
                 world.fail("a thread is left at the end");
@@ -299,14 +316,14 @@ impl World {
         if state.able.len() == 1 {
             return;
         }
-        let went_on = self.pass_on(&mut state, Some(me));
+        let turn = self.pass_on(&mut state, Some(me));
         drop(state);
-        if went_on {
+        if turn == Turn::PassedOn {
             self.wait_turn(me);
         }
     }
 
-    fn block(&self, me: usize, key: Key, until: Option<u64>, class: Class) -> bool {
+    fn block(&self, me: usize, key: Key, until: Option<u64>, class: Class) -> Woken {
         let mut state = self.state.lock();
         state.now += state.tick;
         let class = if state.slots[me].outside { Class::Outside } else { class };
@@ -318,27 +335,30 @@ impl World {
         self.pass_on(&mut state, None);
         drop(state);
         self.wait_turn(me);
-        self.state.lock().slots[me].timed_out
+        match self.state.lock().slots[me].timed_out {
+            true => Woken::ByTime,
+            false => Woken::BySomebody,
+        }
     }
 
-    /// Lets the next one go on; false: that is the current one.
-    fn pass_on(&self, state: &mut State, current: Option<usize>) -> bool {
+    /// Lets the next thread go on, which may be the current one.
+    fn pass_on(&self, state: &mut State, current: Option<usize>) -> Turn {
         while state.able.is_empty() {
             self.pass_time(state);
         }
         let State { choice, able, .. } = state;
         let next = choice.next(able, current);
         if Some(next) == current {
-            return false;
+            return Turn::Stays;
         }
         self.running.store(next, Ordering::Release);
         if let Some(handle) = &state.slots[next].handle {
             handle.unpark();
         }
-        true
+        Turn::PassedOn
     }
 
-    /// Nobody can run.
+    /// No thread can run.
     fn pass_time(&self, state: &mut State) {
         let waits = state.slots.iter().filter_map(|slot| match (slot.alive, slot.sleeps) {
             (true, Some((_, Some(until), class))) => Some((until, class)),
@@ -371,16 +391,40 @@ impl World {
     }
 
     pub fn fail(&self, why: &str) -> ! {
-        self.fail_with(&self.state.lock(), why)
+        // A panic of the scheduler itself may come while its thread holds the lock.
+        match self.state.try_lock_for(Duration::from_secs(1)) {
+            Some(state) => self.fail_with(&state, why),
+            None => self.end(&format!("{why} (inside the scheduler)")),
+        }
     }
 
     fn fail_with(&self, state: &State, why: &str) -> ! {
-        use std::io::Write;
         let State { now, steps, .. } = state;
-        let words = format!("{}: {why} (after {steps} steps, {now} ns)\n", self.label);
+        self.end(&format!("{why} (after {steps} steps, {now} ns)"))
+    }
+
+    fn end(&self, why: &str) -> ! {
+        use std::io::Write;
+        let words = format!("{}: {why}\n", self.label);
         let _ = std::io::stderr().write_all(words.as_bytes());
         std::process::exit(101);
     }
+}
+
+/// A panic on a thread of a simulation ends the run, with the place where it was: also one of the
+/// library, which would make an error of it. The library's own hook has to be there first.
+fn end_the_run_where_it_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = crate::sys::caught(|| ());
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if in_simulation() {
+                fail(&info.to_string());
+            }
+            next(info);
+        }));
+    });
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

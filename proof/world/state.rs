@@ -1,4 +1,4 @@
-//! What the scheduler keeps: the threads of a simulation, who of them can run, what the others
+//! What the scheduler keeps: the threads of a simulation, which of them can run, what the others
 //! sleep on, and the time.
 
 use super::choice::Choice;
@@ -13,7 +13,7 @@ pub struct State {
     /// No wait ends before.
     pub earliest: u64,
     pub steps: u64,
-    /// How often nobody could run.
+    /// How often no thread could run.
     pub pauses: u64,
     /// How many of a hundred threads the system does not give to the library.
     pub refused_threads: u64,

@@ -1,8 +1,34 @@
 //! What `crate::sync` is in the simulator.
 
+use std::os::fd::RawFd;
+
 pub use super::lock::{Condvar, Mutex, MutexGuard, RwLock};
 pub use super::outside_limits as on_time;
 pub use super::{channel as mpsc, thread, time::Instant};
+use super::{fail, memory, point, wake_all, Key};
+
+/// As the product's: a thread that comes to read the eventfd knows what this thread knows now.
+pub fn signalling(eventfd: RawFd, write: impl FnOnce()) {
+    point();
+    memory::tell(Key::Readable(eventfd));
+    write();
+    wake_all(Key::Readable(eventfd));
+}
+
+/// As the product's.
+pub fn clearing(eventfd: RawFd, read: impl FnOnce() -> bool) {
+    point();
+    if read() {
+        memory::hear(Key::Readable(eventfd));
+    }
+}
+
+/// As the product's, and looked at.
+pub fn must_hold(it_holds: impl FnOnce() -> bool, what: &str) {
+    if !std::thread::panicking() && !it_holds() {
+        fail(&format!("not so: {what}"));
+    }
+}
 
 pub mod atomic {
     pub use std::sync::atomic::Ordering;

@@ -38,7 +38,7 @@ pub fn current() -> Thread {
     })
 }
 
-/// Whoever sleeps without anything that could wake it asks again by design: threads or memory that
+/// A thread that sleeps without anything that could wake it asks again by design: threads or memory that
 /// the system did not give.
 pub fn sleep(time: Duration) {
     sleep_as(time, Class::Outside);

@@ -1,9 +1,9 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
 use std::ffi::{c_int, c_void, CStr};
+use std::sync::LazyLock;
 
 use libc::iovec;
-use once_cell::sync::Lazy;
 
 use super::{Alignments, Done, Driver, Io, Op};
 use crate::header::BLKALIGN_REQ_NO_FALLBACK;
@@ -238,15 +238,15 @@ fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
 /// twice, so that an answer that comes twice finds nothing the second time.
 ///
 /// The lock guards the table; nothing else is taken while it is held.
-static PENDING: Lazy<Mutex<PendingTable>> = Lazy::new(Mutex::default);
+pub static PENDING: LazyLock<Mutex<PendingTable>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
-struct PendingTable {
-    slots: Vec<(u32, Option<Box<Pending>>)>,
+pub struct PendingTable {
+    pub slots: Vec<(u32, Option<Box<Pending>>)>,
     free: Vec<u32>,
 }
 
-struct Pending {
+pub struct Pending {
     io: Io,
     done: Done,
 }
@@ -297,10 +297,4 @@ fn finish(token: *mut c_void, ret: c_int) {
         let result = result_of(ret, &io);
         done(io, result);
     }
-}
-
-/// How many answers asynchronous drivers still owe.
-#[cfg(feature = "simulation")]
-pub fn answers_pending() -> usize {
-    PENDING.lock().slots.iter().filter(|(_, place)| place.is_some()).count()
 }

@@ -1,22 +1,18 @@
 //! What is underneath: a file or block device, or a C caller's callbacks.
 
-mod callbacks;
+pub mod callbacks;
 mod file;
 mod identity;
 mod image_lock;
-mod way;
+pub mod way;
 
 pub use blkalign_machine::{
     Alignments, Io, IoId, Lane, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
 };
-#[cfg(feature = "simulation")]
-pub use callbacks::answers_pending;
 pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
-#[cfg(feature = "simulation")]
-pub use way::{open_ways, Traveller, Wish};
 
 use crate::sys::Error;
 

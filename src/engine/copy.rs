@@ -1,4 +1,5 @@
-//! The bounces: the only place where the library itself touches a guest's memory.
+//! Copies between a guest's memory and scratch (bounces), and zeros for a guest. The library touches a
+//! guest's memory here and nowhere else.
 
 use crate::driver::{MemoryCopy, Segment};
 

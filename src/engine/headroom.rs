@@ -1,11 +1,11 @@
 //! Whether there is memory left for what callers ask for. A request that has been taken in must come
-//! to its end, and on the way there is no place to say that memory is short: so a submission that
-//! finds little of it left is refused, while nothing has happened yet.
+//! to its end, and on the way there is no place to say that memory is short. So a submission that
+//! finds little memory left is refused, while nothing has happened yet.
 //!
-//! Most of what a request costs lies in lists that grow, and stay as long as they were. So it is
-//! looked only when a handle has more in flight than ever before, or brings data or vectors that are
+//! Most of what a request costs lies in lists that grow, and do not shrink again. So the system is
+//! asked only when a handle has more in flight than ever before, or brings data or vectors that are
 //! copied; and then once for each `STEP` bytes of that. A thread of the pool, whose stack is large,
-//! is started only where its start leaves as much.
+//! is started only where enough is left besides.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,14 +13,15 @@ use crate::sys::could_map;
 
 /// What must be left, whatever is in flight: for threads, words of errors, I/O that starts.
 const LEAST: usize = 4 << 20;
-/// And for each request in flight: more than the lists grow by, all at once, when they are full.
+/// And for each request in flight: more than all lists together grow by when they are full.
 const REQUEST: usize = 1 << 10;
 const STEP: usize = 256 << 10;
 
 /// The stack of a thread, and what it allocates besides.
 const THREAD: usize = 3 << 20;
 
-/// What the requests of all handles may need. All relaxed, here and below: hints on their own.
+/// What the requests of all handles may need. Relaxed, here and below: each number is a hint on its
+/// own, and no other memory depends on it.
 static NEEDED: AtomicUsize = AtomicUsize::new(0);
 
 /// What one handle has asked for.
@@ -28,7 +29,7 @@ static NEEDED: AtomicUsize = AtomicUsize::new(0);
 pub struct Headroom {
     /// The most requests in flight so far.
     most: AtomicUsize,
-    /// Bytes since it was looked last.
+    /// Bytes since the system was asked last.
     claimed: AtomicUsize,
 }
 

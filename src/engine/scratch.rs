@@ -1,11 +1,12 @@
 //! Scratch memory: aligned pieces, kept for reuse while there is work and given back after it.
 //!
-//! Invariant: a piece is either in `kept` or with whoever took it, never both.
+//! Invariant: a piece is either in `kept` or with the caller of `take`, never both.
 
 use std::alloc::{alloc, alloc_zeroed, dealloc, Layout};
 
 use super::copy::run_copies;
 use crate::driver::{MemoryCopy, Segment};
+use crate::sync;
 use blkalign_machine::{Scratch, ScratchPool};
 
 /// Most bytes kept for reuse while requests are in flight, and when none is.
@@ -76,10 +77,7 @@ impl ScratchPool for ScratchCache {
 
 impl Drop for ScratchCache {
     fn drop(&mut self) {
-        #[cfg(feature = "simulation")]
-        if self.taken > 0 && !std::thread::panicking() {
-            crate::proof::world::fail("scratch was not given back");
-        }
+        sync::must_hold(|| self.taken == 0, "scratch is given back before its node ends");
         self.kept.drain(..).for_each(release);
         self.zeros.drain(..).for_each(release);
     }
@@ -99,30 +97,5 @@ fn release(piece: Scratch) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_piece_given_back_is_used_again() {
-        let mut cache = ScratchCache::default();
-        let other = cache.take(100, 512).unwrap();
-        let piece = cache.take(5000, 8192).unwrap();
-        assert!(piece.bytes >= 5000 && piece.address % 8192 == 0);
-        let address = piece.address;
-        cache.give(piece);
-        let again = cache.take(8192, 512).unwrap();
-        assert_eq!(again.address, address);
-        cache.give(again);
-        cache.give(other);
-    }
-
-    #[test]
-    fn little_is_kept_when_nothing_is_in_flight() {
-        let mut cache = ScratchCache::default();
-        let pieces: Vec<_> = (0..64).map(|_| cache.take(65536, 512).unwrap()).collect();
-        pieces.into_iter().for_each(|piece| cache.give(piece));
-        assert!(cache.kept_bytes <= KEPT_IDLE_MAX);
-        let sum: usize = cache.kept.iter().map(|piece| piece.bytes).sum();
-        assert_eq!(sum, cache.kept_bytes);
-    }
-}
+#[path = "scratch_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ mod length;
 mod messages;
 mod open;
 mod options;
-mod pools;
+pub mod pools;
 mod run;
 mod storage;
 mod thread_key;
@@ -17,8 +17,6 @@ mod window;
 pub use crate::completion::{Callback, CompletionMode};
 use buffers::Buffers;
 pub use options::{EngineKind, Options};
-#[cfg(feature = "simulation")]
-pub use pools::shared_pools;
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -56,7 +54,7 @@ pub struct Submission {
 const COPY_ALIGNMENT_MIN: usize = 64;
 
 pub struct Handle {
-    endpoint: Arc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     storage: Storage,
     limits: Limits,
     writable: bool,
@@ -197,12 +195,6 @@ impl Handle {
 
     pub fn stats(&self) -> Stats {
         self.endpoint.node.stats(self.endpoint.id())
-    }
-
-    /// Jobs of its threads that move I/O.
-    #[cfg(test)]
-    pub fn work(&self) -> usize {
-        self.endpoint.pool.load()
     }
 
     /// After a panic at the C door: every later request fails with EIO.

@@ -3,15 +3,13 @@
 //! The shared pool exists while a handle uses it. The lock guards the reference to the pool and is
 //! held while the pool is made; nothing else is taken meanwhile.
 
-use std::sync::{Arc, Weak};
-
-use once_cell::sync::Lazy;
+use std::sync::{Arc, LazyLock, Weak};
 
 use crate::engine::{PoolOwner, POOL_THREADS_MAX};
 use crate::node::Work;
 use crate::sync::Mutex;
 
-static SHARED: Lazy<Mutex<Weak<PoolOwner<Work>>>> = Lazy::new(Mutex::default);
+pub static SHARED: LazyLock<Mutex<Weak<PoolOwner<Work>>>> = LazyLock::new(Mutex::default);
 
 /// A pool of `workers` threads, or the shared one for 0.
 pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
@@ -24,10 +22,4 @@ pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
         *shared = Arc::downgrade(&pool);
         pool
     })
-}
-
-/// 1 while the shared pool exists.
-#[cfg(feature = "simulation")]
-pub fn shared_pools() -> usize {
-    usize::from(SHARED.lock().strong_count() > 0)
 }

@@ -12,7 +12,8 @@ const WORKERS_MAX: u32 = 1 << 16;
 /// kernel may wait with completions until the submitting thread enters it by itself.
 pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     let mut builder = IoUring::builder();
-    // A child after fork has no part of the ring's memory: better dead than in its parent's queue.
+    // A child after fork does not get the ring's memory: a child that uses the ring ends by SIGSEGV,
+    // which is better than entries in its parent's queue.
     builder.dontfork();
     let plain = builder.clone();
     // One bad I/O does not hold up those behind it in a batch (Linux 5.18).
@@ -33,7 +34,7 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         Error::new(errno, format!("setting up io_uring ({})", reason(errno)))
     })?;
-    // Both by Linux 5.11: a time limit for waiting, and no completion is ever dropped.
+    // Linux 5.11 has both: a time limit for waiting, and no completion is ever dropped.
     if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
         return Err(Error::new(libc::ENOSYS, "setting up io_uring (before Linux 5.11)"));
     }
@@ -41,10 +42,10 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     Ok(ring)
 }
 
-/// What cannot be done without waiting the kernel hands to threads of its own. It has 4 for each
-/// processor, for all rings that a thread enters: I/O of one storage that hangs would use them up.
-/// So we ask for as many as there may be I/Os; it starts one only when all it has are asleep. Linux
-/// 5.15; where it is refused things are as they were.
+/// I/O that cannot be done without waiting the kernel hands to threads of its own. It has 4 of them for
+/// each processor, for all rings that a thread enters: I/O of one storage that hangs would use them
+/// up. So we ask for as many threads as there may be I/Os. The kernel starts one only when all that it
+/// has are asleep. This came with Linux 5.15; where it is refused the kernel keeps its 4.
 fn ask_for_workers(ring: &IoUring) {
     let mut workers = [WORKERS_MAX, 0];
     let result = calls()

@@ -3,9 +3,7 @@
 //! to do. All of that is plain data here; `jobs.rs` says how work is done.
 
 use std::ffi::{CStr, CString};
-use std::sync::Arc;
-
-use once_cell::sync::OnceCell;
+use std::sync::{Arc, OnceLock};
 
 use super::alignments::CurrentAlignments;
 use super::{Node, RingEngine, Waiter};
@@ -35,7 +33,7 @@ pub struct Endpoint {
     /// Of messages about I/O that failed.
     pub failures: RateLimit,
     /// Why threads do the I/O though io_uring was wanted; empty: they do not, or were asked for.
-    why_threads: OnceCell<CString>,
+    why_threads: OnceLock<CString>,
     /// Last, so that all else is gone when it tells.
     gone: TellsGone,
 }
@@ -97,7 +95,7 @@ impl Endpoint {
             id: AtomicU32::new(0),
             alignments: CurrentAlignments::default(),
             failures: RateLimit::default(),
-            why_threads: OnceCell::new(),
+            why_threads: OnceLock::new(),
             gone: TellsGone::default(),
         }
     }

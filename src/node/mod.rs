@@ -15,7 +15,7 @@ mod endpoint;
 mod jobs;
 mod perform;
 mod reap;
-mod registry;
+pub mod registry;
 mod repair;
 mod ring;
 #[cfg(test)]
@@ -29,8 +29,6 @@ pub use endpoint::{Endpoint, Owner, Work};
 pub use perform::perform;
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::node_of;
-#[cfg(any(test, feature = "simulation"))]
-pub use registry::open_nodes;
 pub use ring::RingEngine;
 pub use waiter::Waiter;
 

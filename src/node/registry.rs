@@ -3,15 +3,13 @@
 //! The lock guards the map. It is taken when handles open, with no other lock held.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
-
-use once_cell::sync::Lazy;
+use std::sync::{Arc, LazyLock, Weak};
 
 use super::Node;
 use crate::driver::Identity;
 use crate::sync::Mutex;
 
-static NODES: Lazy<Mutex<HashMap<Identity, Weak<Node>>>> = Lazy::new(Mutex::default);
+pub static NODES: LazyLock<Mutex<HashMap<Identity, Weak<Node>>>> = LazyLock::new(Mutex::default);
 
 /// The node of `identity`; `length` is the object's if nobody has it open yet.
 pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
@@ -23,10 +21,4 @@ pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
     let node = Arc::new(Node::new(length));
     nodes.insert(identity, Arc::downgrade(&node));
     node
-}
-
-/// How many nodes there are in the process.
-#[cfg(any(test, feature = "simulation"))]
-pub fn open_nodes() -> usize {
-    NODES.lock().values().filter(|node| node.strong_count() > 0).count()
 }

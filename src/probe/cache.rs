@@ -1,5 +1,5 @@
 //! What the page cache works in: a page, or a block of the file system where that is larger. Also
-//! the block of a file system, for those who ask how finely it gives space back.
+//! the block of a file system, which says how finely the file system gives space back.
 //!
 //! st_blksize is none of this: it is what a file system would like requests to be. XFS with a
 //! stripe and `largeio` says 256 KiB there, whatever its blocks are. statfs tells the block, also
@@ -53,28 +53,5 @@ fn is_block(bytes: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const XFS: u32 = 0x5846_5342;
-    const NFS: u32 = 0x6969;
-    const OVERLAY: u32 = 0x794c_7630;
-
-    #[test]
-    fn a_block_is_what_a_file_system_says_unless_it_has_none_or_that_cannot_be_one() {
-        let page = page_bytes();
-        for (kind, said, block) in [
-            (XFS, 1024, 1024),
-            (XFS, 16384, 16384),
-            (XFS, 65536, 65536),
-            (OVERLAY, 16384, 16384),
-            (XFS, 12288, page),
-            (XFS, 0, page),
-            (XFS, 2 << 20, page),
-            (NFS, 262_144, page),
-            (NFS, 32768, page),
-        ] {
-            assert_eq!(block_of(kind, said), block, "{kind:x} {said}");
-        }
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

@@ -3,7 +3,8 @@
 
 use crate::sys::Descriptor;
 
-use super::{device, Source};
+use super::device;
+use super::limits::Source;
 
 /// An alignment, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::io::IoSliceMut;
 use crate::sys::{Descriptor, Errno};
 
 use super::cache::file_system_block;
-use super::Limits;
+use super::limits::Limits;
 
 /// Fills the fields that describe the device; leaves the others alone.
 pub fn describe(descriptor: &Descriptor, limits: &mut Limits) {

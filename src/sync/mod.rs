@@ -5,6 +5,8 @@
 //! Not from here, since no schedule depends on it: the log's lock, and the locks of image locks,
 //! which are held when handles open and close only.
 
+use std::os::fd::RawFd;
+
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 pub use std::{sync::mpsc, thread, time::Instant};
@@ -15,6 +17,24 @@ pub use std::{sync::mpsc, thread, time::Instant};
 pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
     code()
 }
+
+/// Makes an eventfd readable. To the simulator that is a moment at which other threads may run, and
+/// it wakes those that wait for the eventfd.
+#[inline(always)]
+pub fn signalling(_eventfd: RawFd, write: impl FnOnce()) {
+    write();
+}
+
+/// Makes an eventfd not readable; `read` says whether it was readable until then. The thread that
+/// has read it knows all that was done before the write, as the simulator checks.
+#[inline(always)]
+pub fn clearing(_eventfd: RawFd, read: impl FnOnce() -> bool) {
+    read();
+}
+
+/// What always holds, and what only the simulator looks at: no product pays for the question.
+#[inline(always)]
+pub fn must_hold(_it_holds: impl FnOnce() -> bool, _what: &str) {}
 
 pub mod atomic {
     pub use std::sync::atomic::Ordering;

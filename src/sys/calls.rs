@@ -1,9 +1,9 @@
-//! The table of system calls: one method for each call that `probe` and `driver` make, carried
-//! out by Linux unless somebody overrides it. Tests override single methods to inject faults, or
-//! all of them to simulate a storage. Knows nothing of what the calls are for.
+//! The table of system calls: one method for each call that `probe` and `driver` make. Linux carries
+//! each method out unless a table overrides it: tests override single methods to inject faults, or
+//! all of them to stand for a storage. The table does not know what the calls are for.
 //!
-//! Whoever opens a descriptor keeps the table with it ([`super::Descriptor`]), so a test's table
-//! follows its descriptors to whichever thread uses them.
+//! A descriptor keeps the table that it was opened through ([`super::Descriptor`]), so a test's table
+//! follows the descriptor to every thread that uses it.
 
 use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::mem::MaybeUninit;
@@ -19,17 +19,9 @@ pub enum Outside {
     Thread,
     /// eventfd(2).
     Eventfd,
-    /// io_uring_setup(2), by the crate of that name; and the others.
+    /// io_uring_setup(2) and io_uring_register(2), by the crate io-uring.
     RingSetup,
     RingRegister,
-    #[cfg(test)]
-    RingEnter,
-    #[cfg(test)]
-    RingRead,
-    #[cfg(test)]
-    RingWrite,
-    #[cfg(test)]
-    RingFlush,
 }
 
 fn errno() -> Errno {
@@ -195,50 +187,13 @@ pub trait Calls: Send + Sync {
         let _ = unsafe { libc::posix_fadvise(fd, 0, 0, advice) };
     }
 
-    /// Asked before such a call: a test refuses it in the system's place.
+    /// Asked before such a call: a test's table may refuse the call in the system's place.
     fn admit(&self, _what: Outside) -> Result<(), Errno> {
         Ok(())
     }
-
-    /// What a ring has answered, and what a test makes of it.
-    #[cfg(test)]
-    fn ring_answer(&self, _what: Outside, answer: i32) -> i32 {
-        answer
-    }
 }
 
-/// The table that nobody has overridden.
+/// The table of Linux itself.
 pub struct Linux;
 
 impl Calls for Linux {}
-
-/// The table for whoever opens something on this thread.
-#[cfg(not(any(test, feature = "simulation")))]
-pub fn calls() -> &'static dyn Calls {
-    &Linux
-}
-
-#[cfg(any(test, feature = "simulation"))]
-thread_local! {
-    static OVERRIDE: std::cell::Cell<Option<&'static dyn Calls>> =
-        const { std::cell::Cell::new(None) };
-}
-
-/// The table for whoever opens something on this thread.
-#[cfg(any(test, feature = "simulation"))]
-pub fn calls() -> &'static dyn Calls {
-    OVERRIDE.get().unwrap_or(&Linux)
-}
-
-/// What `body` opens on this thread goes through `table`, for as long as it stays open.
-#[cfg(any(test, feature = "simulation"))]
-pub fn with_calls<R>(table: &'static dyn Calls, body: impl FnOnce() -> R) -> R {
-    struct Restore(Option<&'static dyn Calls>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            OVERRIDE.set(self.0);
-        }
-    }
-    let _restore = Restore(OVERRIDE.replace(Some(table)));
-    body()
-}

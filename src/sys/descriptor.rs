@@ -125,7 +125,7 @@ impl Descriptor {
         self.ioctl(BLKGETSIZE64)
     }
 
-    /// BLKROGET: whether nobody may write to a block device.
+    /// BLKROGET: whether a block device is read-only.
     pub fn is_read_only_device(&self) -> Result<bool, Errno> {
         self.ioctl::<c_int>(BLKROGET).map(|answer| answer != 0)
     }
@@ -237,7 +237,7 @@ impl Descriptor {
     }
 
     /// Takes an open file description lock on one byte, shared with other readers' locks, or gives
-    /// it back. EAGAIN: somebody has it exclusively.
+    /// it back. EAGAIN: another open file has it exclusively.
     pub fn lock_byte(&self, byte: u8, locked: bool) -> Result<(), Errno> {
         let kind = if locked { libc::F_RDLCK } else { libc::F_UNLCK };
         self.byte_lock(libc::F_OFD_SETLK, byte, kind).map(drop)
@@ -287,30 +287,5 @@ impl Plain for u64 {}
 impl Plain for DirectIoInfo {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ioctl_numbers_are_those_of_the_kernel_headers() {
-        if cfg!(target_arch = "x86_64") || cfg!(target_arch = "aarch64") {
-            assert_eq!(XFS_IOC_DIOINFO, 0x800c_581e);
-            assert_eq!(BLKGETSIZE64, 0x8008_1272);
-            assert_eq!(BLKBSZGET, 0x8008_1270);
-            assert_eq!(BLKDISCARD, 0x1277);
-            assert_eq!(BLKROGET, 0x125e);
-        }
-    }
-
-    #[test]
-    fn every_descriptor_is_close_on_exec() {
-        let calls = super::super::calls();
-        let opened =
-            Descriptor::open(calls, &CString::new("/dev/null").unwrap(), libc::O_RDONLY).unwrap();
-        let reopened = opened.reopen(libc::O_RDONLY).unwrap();
-        let duplicated = Descriptor::duplicate_raw(calls, opened.raw()).unwrap();
-        for descriptor in [&opened, &reopened, &duplicated] {
-            let flags = calls.fcntl(descriptor.raw(), libc::F_GETFD, 0).unwrap();
-            assert_ne!(flags & libc::FD_CLOEXEC, 0);
-        }
-    }
-}
+#[path = "descriptor_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use std::fmt;
 pub struct Error {
     /// Positive, as in errno.h; the C door negates it.
     pub errno: i32,
-    /// What failed and where; the errno's own text is added by whoever prints it.
+    /// What failed and where; the errno's own text is added where the error is printed.
     pub words: String,
 }
 

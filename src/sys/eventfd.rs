@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{calls, Error, Outside};
+use super::{Error, Outside};
+use crate::sync;
+use crate::table::calls;
 
 pub struct EventFd(OwnedFd);
 
@@ -24,42 +26,31 @@ impl EventFd {
         self.0.as_raw_fd()
     }
 
-    /// Makes it readable. It can only fail when it is readable already.
+    /// Makes it readable. That fails only where it is readable already.
     pub fn signal(&self) {
         signal_eventfd(self.raw());
     }
 
-    /// Makes it not readable. It can only fail when it is so already.
+    /// Makes it not readable. That fails only where it is not readable already.
     pub fn clear(&self) {
-        #[cfg(feature = "simulation")]
-        crate::proof::world::point();
-        let mut count = 0u64;
-        // SAFETY: eight bytes are written to `count`.
-        let _read = unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
-        #[cfg(feature = "simulation")]
-        if _read == 8 {
-            use crate::proof::world::{memory::hear, Key};
-            hear(Key::Readable(self.raw()));
-        }
-    }
-
-    #[cfg(test)]
-    pub fn is_readable(&self) -> bool {
-        let mut entry = libc::pollfd { fd: self.raw(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one entry.
-        unsafe { libc::poll(&mut entry, 1, 0) == 1 }
+        sync::clearing(self.raw(), || {
+            let mut count = 0u64;
+            // SAFETY: eight bytes are written to `count`.
+            let read = unsafe { libc::read(self.raw(), (&raw mut count).cast(), size_of::<u64>()) };
+            read == size_of::<u64>() as isize
+        });
     }
 }
 
-/// Makes an eventfd readable, whoever owns it. It can only fail when it is readable already.
+/// Makes an eventfd readable, whoever owns it. That fails only where it is readable already.
 pub fn signal_eventfd(fd: RawFd) {
-    #[cfg(feature = "simulation")]
-    crate::proof::world::point();
-    #[cfg(feature = "simulation")]
-    crate::proof::world::memory::tell(crate::proof::world::Key::Readable(fd));
-    let one = 1u64;
-    // SAFETY: eight bytes are read from `one`.
-    unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
-    #[cfg(feature = "simulation")]
-    crate::proof::world::wake_all(crate::proof::world::Key::Readable(fd));
+    sync::signalling(fd, || {
+        let one = 1u64;
+        // SAFETY: eight bytes are read from `one`.
+        unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+    });
 }
+
+#[cfg(test)]
+#[path = "eventfd_tests.rs"]
+mod tests;

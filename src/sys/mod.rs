@@ -9,11 +9,8 @@ mod memory;
 mod panics;
 mod signals;
 
-#[cfg(any(test, feature = "simulation"))]
-pub use calls::with_calls;
-#[cfg(test)]
-pub use calls::Linux;
-pub use calls::{calls, Calls, Errno, Outside};
+pub use crate::table::calls;
+pub use calls::{Calls, Errno, Linux, Outside};
 pub use cancel::{hold_off_cancel, uncancelled};
 pub use descriptor::Descriptor;
 pub use error::Error;

@@ -1,8 +1,8 @@
-//! Panics of the library, which are faults of it: caught before they reach the program, put into
-//! words, and not printed. A panic of the program's own code (a callback, a driver's function, the
-//! log) is none of our business, and neither is one on a thread that we are not called on: a Rust
-//! program, which may share its panic hook with us, hears of those as if we were not there. It
-//! hears of ours as well if it sets a hook after its first call.
+//! A panic of the library is a fault of the library: it is caught before it reaches the program, put
+//! into words, and not printed. A panic of the program's own code (a callback, a driver's function, the
+//! log), or on a thread that does not call the library, is the program's business. A Rust program,
+//! which may share its panic hook with us, hears of such panics as if the library were not there. It
+//! hears of the library's panics, too, if it sets a hook after its first call.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -32,7 +32,7 @@ impl Drop for Restore {
     }
 }
 
-/// The result of the library's own `body`, or its panic as an error, EIO. They nest.
+/// The result of the library's own `body`, or its panic as an error, EIO. Calls may nest.
 pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     set_hook_once();
     let ours = Restore::and_set(true);
@@ -44,7 +44,7 @@ pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     })
 }
 
-/// Runs code of the program.
+/// Runs code of the program: a panic in it is not the library's.
 pub fn outside<T>(body: impl FnOnce() -> T) -> T {
     let _theirs = Restore::and_set(false);
     body()
@@ -58,14 +58,14 @@ fn message(panic: Box<dyn Any + Send>) -> String {
     match other.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => {
-            // Dropping what is neither may run code that panics again, with nobody to catch it.
+            // To drop a payload that is neither may run code that panics again, which nothing catches.
             std::mem::forget(other);
             "a panic".to_owned()
         }
     }
 }
 
-/// Keeps what `caught` catches from being printed; all else goes on to whoever was told before.
+/// Keeps panics that `caught` catches from being printed; all others go on to the hook before ours.
 fn set_hook_once() {
     static ONCE: Once = Once::new();
     // A panicking thread (a Rust program's destructor that calls us) must not change the hook.
@@ -78,10 +78,6 @@ fn set_hook_once() {
             if !OURS.get() {
                 return previous(info);
             }
-            #[cfg(feature = "simulation")]
-            if crate::proof::world::in_simulation() {
-                crate::proof::world::fail(&info.to_string());
-            }
             let place = info.location().map(|place| place.to_string()).unwrap_or_default();
             let _ = PLACE.try_with(|slot| slot.replace(place));
         }));
@@ -89,29 +85,5 @@ fn set_hook_once() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_eio_and_words_with_its_place() {
-        let error = caught(|| panic!("edge {} lost", 7)).unwrap_err();
-        assert_eq!(error.errno, libc::EIO);
-        let begin = "internal error: edge 7 lost at src/sys/panics.rs:";
-        assert!(error.words.starts_with(begin), "{error}");
-        assert!(!OURS.get());
-    }
-
-    #[test]
-    fn the_programs_code_is_not_ours_until_it_calls_again() {
-        caught(|| {
-            outside(|| {
-                assert!(!OURS.get());
-                assert!(caught(|| assert!(OURS.get())).is_ok());
-                assert!(!OURS.get());
-            });
-            assert!(OURS.get());
-        })
-        .unwrap();
-        assert!(!OURS.get());
-    }
-}
+#[path = "panics_tests.rs"]
+mod tests;

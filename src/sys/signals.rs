@@ -1,14 +1,14 @@
-//! Signals are for the program's own threads: those of the library block all of them but FAULTS. And
-//! no call of the library raises one: Linux sends SIGXFSZ, which ends the program, to a thread that
-//! writes beyond RLIMIT_FSIZE, and answers EFBIG besides; that answer is enough.
+//! Signals are for the program's own threads: threads of the library block all signals but FAULTS. And
+//! no call of the library raises a signal. To a thread that writes beyond RLIMIT_FSIZE Linux sends
+//! SIGXFSZ, which ends the program, and answers EFBIG besides; that answer is enough.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 use super::Errno;
 
-/// What a thread gets for what it does itself. Such a signal cannot wait: Linux ends the process
-/// where the thread blocks it, and the program's handler never runs. A program may have one for a
+/// Signals that a thread gets for what it does itself. Such a signal cannot wait: if the thread blocks
+/// it Linux ends the process, and the program's handler never runs. A program may have one for a
 /// caller's memory that is gone (SIGBUS), or that it watches (SIGSEGV), or for its sandbox (SIGSYS).
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
@@ -43,7 +43,7 @@ pub fn with_signals_blocked<R>(code: impl FnOnce() -> R) -> R {
         FAULTS.iter().for_each(|&fault| _ = libc::sigdelset(all.as_mut_ptr(), fault));
         all.assume_init()
     };
-    // Of the caller's mask nothing is left: it may block these.
+    // SIG_SETMASK, not SIG_BLOCK: the caller may block some of FAULTS.
     let _restore = mask(libc::SIG_SETMASK, &all);
     code()
 }
@@ -77,10 +77,10 @@ pub fn file_size_limit() -> Option<u64> {
     (asked == 0).then_some(limit.rlim_cur)
 }
 
-/// `may_have_raised`: whether to look for the signal. The kernel sends it to the thread that makes
-/// the call, so it waits there, blocked. Two system calls, where getrlimit would be one: but the
-/// limit may change between that and the write, and a sandbox may not know getrlimit, while no
-/// thread is ever started without rt_sigprocmask.
+/// `may_have_raised`: whether to look for the signal. The kernel sends the signal to the thread that
+/// makes the call, where it waits, blocked. This costs two system calls, where getrlimit would be one.
+/// But the limit may change between getrlimit and the write, and a sandbox may not allow getrlimit,
+/// while every sandbox allows rt_sigprocmask: without it no thread can be started.
 fn without_signal<R>(code: impl FnOnce() -> R, may_have_raised: impl FnOnce(&R) -> bool) -> R {
     if BLOCKS_ALL.get() {
         return code();
@@ -90,14 +90,15 @@ fn without_signal<R>(code: impl FnOnce() -> R, may_have_raised: impl FnOnce(&R) 
     // SAFETY: a set that the kernel has filled in.
     let blocked_before = unsafe { libc::sigismember(&restore.0, libc::SIGXFSZ) } == 1;
     if blocked_before && is_pending() {
-        // That one is the program's, and two of a kind are one.
+        // The pending signal is the program's. One more of the same kind would change nothing.
         std::mem::forget(restore);
         return code();
     }
     let result = code();
-    let taken = !may_have_raised(&result) || take(&signal);
-    if blocked_before || !taken {
-        // As it was; or a filter does not let us take the signal, which must not be let through.
+    let none_is_left = !may_have_raised(&result) || take(&signal) == Taken::NoneIsLeft;
+    if blocked_before || !none_is_left {
+        // SIGXFSZ stays blocked: the caller had it so; or a filter did not let us take the signal,
+        // which would end the program now.
         std::mem::forget(restore);
     }
     result
@@ -113,6 +114,14 @@ fn file_size_signal() -> libc::sigset_t {
     }
 }
 
+/// What is known after an attempt to take a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    NoneIsLeft,
+    /// A filter (seccomp) does not let us look.
+    MayBeLeft,
+}
+
 fn is_pending() -> bool {
     let mut set = MaybeUninit::uninit();
     // SAFETY: valid for writing, and filled in if the call succeeds.
@@ -122,8 +131,8 @@ fn is_pending() -> bool {
     }
 }
 
-/// Takes a blocked signal off this thread, if it waits there. False: whether it does is unknown.
-fn take(signal: &libc::sigset_t) -> bool {
+/// Takes a blocked signal off this thread, if one waits there.
+fn take(signal: &libc::sigset_t) -> Taken {
     const KERNEL_SIGSET_BYTES: usize = 8;
     loop {
         let at_once = [0_u64; 2];
@@ -139,10 +148,10 @@ fn take(signal: &libc::sigset_t) -> bool {
             )
         };
         match std::io::Error::last_os_error().raw_os_error() {
-            _ if taken >= 0 => return true,
-            Some(libc::EAGAIN) => return true,
+            _ if taken >= 0 => return Taken::NoneIsLeft,
+            Some(libc::EAGAIN) => return Taken::NoneIsLeft,
             Some(libc::EINTR) => {}
-            _ => return false,
+            _ => return Taken::MayBeLeft,
         }
     }
 }

@@ -30,7 +30,7 @@ pub use queues::{CompletionQueue, SubmissionQueue};
 use crate::driver::Segment;
 use crate::proof::world::memory::{self, View};
 use crate::proof::world::system::device::{self, Io, Kind};
-use crate::proof::world::{self as simulation, choose, percent, point, Class, Key};
+use crate::proof::world::{self as simulation, choose, percent, point, Class, Key, Woken};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::{calls, signal_eventfd, Error, Outside};
 
@@ -96,7 +96,7 @@ struct State {
     completion: VecDeque<Completion>,
     /// How many completions the program has taken; guarded by its own lock.
     reaped: u64,
-    /// By the thread that has to enter the kernel; with what the one knows who did the I/O.
+    /// By the thread that has to enter the kernel; with what the thread that did the I/O knows.
     task_work: Vec<(usize, Completion, View)>,
     files: Vec<RawFd>,
     event_fd: Option<RawFd>,
@@ -151,7 +151,7 @@ fn wait_until_done(ring: &IoUring, timeout: Option<Duration>) -> io::Result<()> 
         if result.is_err() || !shared.state.lock().completion.is_empty() {
             break;
         }
-        if simulation::block(shared.key(), until, Class::Library) {
+        if simulation::block(shared.key(), until, Class::Library) == Woken::ByTime {
             result = Err(io::Error::from_raw_os_error(libc::ETIME));
         }
     }
@@ -240,6 +240,7 @@ fn refused<T>() -> io::Result<T> {
 
 impl Submitter<'_> {
     pub fn register_files(&self, files: &[RawFd]) -> io::Result<()> {
+        calls().admit(Outside::RingRegister).map_err(io::Error::from_raw_os_error)?;
         if choose(4) == 0 {
             return refused();
         }
@@ -361,7 +362,7 @@ impl Shared {
         let event_fd = {
             let mut state = self.state.lock();
             state.completion.push_back(completion);
-            // Whoever sees the last one sees those before: the kernel posts under a lock.
+            // A thread that sees the last one sees those before: the kernel posts under a lock.
             self.posted.fetch_add_here(1, Ordering::Release);
             state.event_fd
         };

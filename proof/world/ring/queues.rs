@@ -17,7 +17,7 @@ pub struct SubmissionQueue<'a> {
 impl SubmissionQueue<'_> {
     pub(super) fn new(ring: &IoUring) -> SubmissionQueue<'_> {
         let seen = ring.shared.taken.load_here(Ordering::Acquire);
-        // Whoever has the lock of this end sees all of it.
+        // A thread that holds the lock of this end sees all of it.
         let before = ring.shared.put.load_here(Ordering::Relaxed);
         SubmissionQueue { ring, seen, before, entries: Vec::new() }
     }

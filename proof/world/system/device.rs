@@ -2,14 +2,15 @@
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, Shape};
+use super::pieces;
 use super::record::{gather, Record};
 use crate::driver::Segment;
+use crate::proof::disk::{Disk, Shape};
 use crate::proof::power::deed::Deed;
 use crate::proof::world::memory::{self, View};
 use crate::proof::world::thread::sleep_as;
@@ -27,6 +28,8 @@ pub struct Faults {
     /// io_uring_enter fails for the moment; takes less than it was told.
     pub entering: u64,
     pub partial: u64,
+    /// There is no io_uring.
+    pub no_rings: bool,
     /// After so many times io_uring_enter fails for good, as by a seccomp filter.
     pub forbids: Option<u64>,
     /// At most, in nanoseconds; 0: nothing takes time.
@@ -81,7 +84,9 @@ impl Counts {
 }
 
 pub struct Device {
-    pub disk: Disk,
+    pub disk: &'static Disk,
+    /// As it was plugged in.
+    pub shape: Shape,
     pub faults: Faults,
     pub counts: Counts,
     flights: Mutex<Flights>,
@@ -90,7 +95,6 @@ pub struct Device {
     /// Threads that poll and carry out an I/O of their handle themselves, which hangs: they take
     /// nothing else in meanwhile.
     pub hung_pollers: AtomicU64,
-    pub descriptors: Mutex<Vec<Option<i32>>>,
     pub record: Record,
 }
 
@@ -103,7 +107,7 @@ struct Flights {
 struct Flight {
     due: u64,
     class: Class,
-    /// What the thread knew that began it. Whoever carries it out, maybe another processor,
+    /// What the thread knew that began it. The thread that carries it out, maybe another processor,
     /// knows that much and no more.
     view: View,
     land: Box<dyn FnOnce() + Send>,
@@ -121,11 +125,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How long it takes, for whoever waits elsewhere: it takes no time any more.
+    /// How long it takes; from here on it takes no time any more, since the caller lets it pass.
     pub fn take_time(&mut self) -> (u64, Class) {
         (std::mem::take(&mut self.nanos), self.class)
     }
 }
+
+/// The one disk in memory of the process: each simulation gives it another shape and content.
+pub static DISK: LazyLock<&'static Disk> = LazyLock::new(|| Disk::table(Shape::device()));
 
 static DEVICE: Mutex<Option<Arc<Device>>> = Mutex::new(None);
 
@@ -134,15 +141,16 @@ pub fn device() -> Arc<Device> {
     DEVICE.lock().clone().unwrap_or_else(|| fail("the machine has no disk"))
 }
 
-pub fn plug_in(shape: Shape, content: &[u8], faults: Faults) -> Arc<Device> {
+pub fn plug_in(shape: Shape, content: Vec<u8>, faults: Faults) -> Arc<Device> {
+    DISK.reset_to(shape, content);
     let device = Arc::new(Device {
-        disk: Disk::new(shape, content),
+        disk: *DISK,
+        shape,
         faults,
         counts: Counts::default(),
         flights: Mutex::default(),
         hanging: Mutex::default(),
         hung_pollers: AtomicU64::new(0),
-        descriptors: Mutex::default(),
         record: Record::default(),
     });
     *DEVICE.lock() = Some(device.clone());
@@ -150,7 +158,7 @@ pub fn plug_in(shape: Shape, content: &[u8], faults: Faults) -> Arc<Device> {
 }
 
 pub fn gives_rings() -> bool {
-    device().disk.shape.rings
+    !device().faults.no_rings
 }
 
 pub fn interruptions() -> u64 {
@@ -161,7 +169,7 @@ pub fn partial_submissions() -> u64 {
     device().faults.partial
 }
 
-/// A thread enters a ring. True: it may not, and nobody will any more.
+/// A thread enters a ring: whether it is forbidden, to this one and to all that come later.
 pub fn forbids_entering() -> bool {
     let device = device();
     let number = device.counts.entered.fetch_add(1, Ordering::Relaxed);
@@ -213,21 +221,24 @@ impl Device {
     pub fn plan(&self, kind: Kind, fd: RawFd, segments: &[Segment], offset: u64, how: i32) -> Plan {
         let number = self.counts.ios.fetch_add(1, Ordering::Relaxed);
         let faults = &self.faults;
-        if faults.grows.is_some_and(|(after, _)| number == after) {
-            self.disk.set_request(faults.grows.map_or(0, |(_, bytes)| bytes));
+        if let Some((_, bytes)) = faults.grows.filter(|(after, _)| number == *after) {
+            let mut state = self.disk.state();
+            // BLKSSZGET goes on to say what it said: the library has asked before.
+            let says_block_size = self.shape.says_block_size;
+            state.shape = Shape { says_block_size, ..state.shape.with_blocks(bytes as u32) };
         }
         let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
         let mut outcome = self.outcome(kind, bytes as u64);
         let moves = matches!(kind, Kind::Read | Kind::Write);
-        let cached = self.disk.last_page(faults.grows.is_some());
-        if moves && !self.is_direct(fd) && offset < cached && self.has_direct() {
+        let cached = self.last_page();
+        if moves && !self.is_direct(fd) && offset < cached && self.disk.state().has_direct() {
             fail("the page cache is used for blocks that somebody has open with O_DIRECT");
         }
-        if moves && self.is_direct(fd) && !self.disk.takes(segments, offset) {
+        if moves && self.is_direct(fd) && !self.takes(segments, offset) {
             Counts::one(&self.counts.refused);
             outcome = Err(libc::EINVAL);
         }
-        if how & libc::RWF_DSYNC != 0 && !self.disk.shape.knows_dsync {
+        if how & libc::RWF_DSYNC != 0 && !self.shape.knows_dsync {
             outcome = Err(libc::EOPNOTSUPP);
         }
         let hangs = faults.hang.filter(|(at, _)| *at == number && outcome.is_ok());
@@ -275,14 +286,22 @@ impl Device {
         Ok(bytes)
     }
 
-    /// Whether anybody has it open with O_DIRECT.
-    fn has_direct(&self) -> bool {
-        let is_direct = |flags: &i32| flags & libc::O_DIRECT != 0;
-        self.descriptors.lock().iter().flatten().any(is_direct)
+    fn is_direct(&self, fd: RawFd) -> bool {
+        self.disk.flags(fd).is_some_and(|flags| flags & libc::O_DIRECT != 0)
     }
 
-    fn is_direct(&self, fd: RawFd) -> bool {
-        super::calls::flags_of(self, fd).is_some_and(|flags| flags & libc::O_DIRECT != 0)
+    /// Whether direct I/O of this form is taken.
+    fn takes(&self, segments: &[Segment], offset: u64) -> bool {
+        let elements = segments.iter().map(|segment| (segment.address, segment.bytes));
+        self.disk.state().takes(elements, offset)
+    }
+
+    /// From where on I/O may go through the page cache beside O_DIRECT: the page that has the end,
+    /// if the end is inside a page. Where the disk comes to take larger blocks only the library may
+    /// come to use blocks of up to 64 KiB, and the last of them is what has the end.
+    fn last_page(&self) -> u64 {
+        let unit = if self.faults.grows.is_some() { 65536 } else { 4096 };
+        self.shape.bytes as u64 / unit * unit
     }
 
     /// On the calling thread, as a system call that blocks. `to`: the end of what it touches.
@@ -316,7 +335,7 @@ impl Device {
         segments: &[Segment],
         offset: u64,
     ) -> Result<u64, Errno> {
-        if super::calls::flags_of(self, fd).is_none() {
+        if self.disk.flags(fd).is_none() {
             fail(&format!("I/O through descriptor {fd}, which is closed"));
         }
         match (kind, plan.outcome) {
@@ -330,7 +349,7 @@ impl Device {
                 Ok(moved)
             }
             (Kind::Zero, Ok(bytes)) => {
-                self.disk.zero(offset, bytes);
+                pieces::zero(self.disk, offset, bytes);
                 let (offset, bytes) = (offset as usize, bytes as usize);
                 let deed = if plan.durable {
                     Deed::Write { offset, data: vec![0; bytes], durable: true, atomic: false }
@@ -359,7 +378,7 @@ impl Device {
         most: u64,
     ) -> u64 {
         let write = kind == Kind::Write;
-        let moved = self.disk.transfer(write, segments, offset, most);
+        let moved = pieces::transfer(self.disk, write, segments, offset, most);
         if write {
             let (data, atomic) = (gather(segments, moved), false);
             // What fails is not durable, whatever of it was done.

@@ -7,19 +7,21 @@ use libc::iovec;
 
 use crate::driver::Segment;
 use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA};
+use crate::proof::disk::{Opened, FIRST_FD};
 use crate::proof::world::{choose, percent, point, Class};
+use crate::sys::Calls;
 
 type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
 /// `asynchronous`: reads, writes and flushes answer later, on a thread of the device.
 pub fn table(asynchronous: bool) -> blkalign_driver {
-    let shape = device().disk.shape.clone();
+    let shape = device().shape;
     blkalign_driver {
         size: size_of::<blkalign_driver>(),
         name: std::ptr::null(),
-        request_alignment: shape.request as u32,
-        mem_alignment: shape.mem as u32,
-        segment_alignment: shape.segment as u32,
+        request_alignment: shape.needs_request as u32,
+        mem_alignment: shape.needs_memory as u32,
+        segment_alignment: shape.needs_segment as u32,
         max_transfer: [0, 8192, 65536][choose(3) as usize],
         max_segments: [0, 1, 3][choose(3) as usize],
         getlength: Some(getlength),
@@ -37,19 +39,20 @@ pub fn table(asynchronous: bool) -> blkalign_driver {
 }
 
 /// The descriptor that stands for the driver.
-const FD: i32 = 1 << 29;
+const FD: i32 = FIRST_FD;
 
 /// So that the driver counts as open.
 pub fn register() {
-    device().descriptors.lock().push(Some(libc::O_DIRECT));
+    let fd = device().disk.state().insert(Opened::Object(libc::O_DIRECT, 0));
+    assert_eq!(fd, FD, "the driver is opened first");
 }
 
 unsafe extern "C" fn close(_: *mut c_void) {
-    device().descriptors.lock()[0] = None;
+    device().disk.close(FD);
 }
 
 unsafe extern "C" fn getlength(_: *mut c_void) -> i64 {
-    device().disk.shape.length as i64
+    device().shape.bytes as i64
 }
 
 /// # Safety

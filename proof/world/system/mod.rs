@@ -3,8 +3,8 @@
 
 pub mod calls;
 pub mod device;
-pub mod disk;
 pub mod driver;
+pub mod pieces;
 pub mod record;
 
 use std::os::fd::RawFd;

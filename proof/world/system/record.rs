@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::disk::read_memory;
+use super::pieces::read_memory;
 use crate::driver::Segment;
 use crate::proof::power::deed::{Deed, Event};
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 
-use crate::proof::disk::faulty::{Call, Faulty};
+use crate::proof::disk::hooked::Hooked;
+use crate::proof::disk::notes::{Call, Notes};
 use crate::proof::disk::testbed::{or_skip, Directory, Mounted};
 use crate::sys::Errno;
 
@@ -17,7 +18,7 @@ use super::*;
 use crate::driver::*;
 
 /// A driver whose storage promises atomic writes of one to four blocks.
-fn atomic_file(table: &'static Faulty) -> (FileDriver, PathBuf, Directory) {
+fn atomic_file(table: &'static Hooked<Notes>) -> (FileDriver, PathBuf, Directory) {
     let (mut driver, path, directory) = faulty_file(table);
     (driver.limits.atomic_write_unit_min, driver.limits.atomic_write_unit_max) = (4096, 16384);
     (driver, path, directory)
@@ -29,7 +30,7 @@ fn atomic_write(offset: u64, memory: &[u8]) -> Io {
 
 #[test]
 fn atomic_writes_carry_the_flag_where_linux_takes_it() {
-    let table = Faulty::table(|_| None);
+    let table = Notes::table(|_| None);
     let (driver, ..) = atomic_file(table);
     let memory = [1; 32768];
     let flags_of = |io: Io| {
@@ -64,7 +65,7 @@ fn atomic_writes_that_are_refused_are_repeated_and_remembered() {
             Call::Write(flags) if flags & libc::RWF_ATOMIC != 0 => Some(*ERRNO.lock()),
             _ => None,
         };
-        let table = Faulty::table(refuse);
+        let table = Notes::table(refuse);
         let (driver, ..) = atomic_file(table);
         let memory = [1; 4096];
         let block = Io { fua: true, ..atomic_write(BLOCK, &memory) };
@@ -80,7 +81,7 @@ fn atomic_writes_that_are_refused_are_repeated_and_remembered() {
 
 #[test]
 fn an_atomic_write_that_fails_otherwise_teaches_nothing() {
-    let table = Faulty::table(|call| matches!(call, Call::Write(_)).then_some(libc::EINVAL));
+    let table = Notes::table(|call| matches!(call, Call::Write(_)).then_some(libc::EINVAL));
     let (driver, ..) = atomic_file(table);
     let memory = [1; 4096];
     let block = atomic_write(BLOCK, &memory);

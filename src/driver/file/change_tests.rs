@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::proof::disk::faulty::{Call, Faulty};
+use crate::proof::disk::hooked::Hooked;
+use crate::proof::disk::notes::{Call, Notes};
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted, Zram};
-use crate::sys::{with_calls, Errno};
+use crate::proof::table::with_calls;
+use crate::sys::Errno;
 
 use super::tests::{file_of, open, read, write, BUFFERED, DIRECT};
 use super::*;
@@ -209,7 +211,7 @@ const PUNCH: Call = Call::Fallocate(3);
 const ZERO: Call = Call::Fallocate(0x11);
 
 /// A file of this machine, as seen through `table`.
-pub fn faulty_file(table: &'static Faulty) -> (FileDriver, PathBuf, Directory) {
+pub fn faulty_file(table: &'static Hooked<Notes>) -> (FileDriver, PathBuf, Directory) {
     let directory = Directory::new().unwrap();
     let path = file_of(directory.path(), LENGTH as usize);
     let driver = with_calls(table, || open(&path, &BUFFERED)).unwrap();
@@ -225,7 +227,7 @@ fn what_is_refused_is_not_asked_for_twice() {
     static ERRNO: Mutex<Errno> = Mutex::new(0);
     for errno in REFUSALS {
         *ERRNO.lock() = errno;
-        let table = Faulty::table(|call| (call == PUNCH).then(|| *ERRNO.lock()));
+        let table = Notes::table(|call| (call == PUNCH).then(|| *ERRNO.lock()));
         let (driver, ..) = faulty_file(table);
         assert_eq!(driver.perform(&unmap()), Ok(4 * BLOCK));
         assert_eq!(table.taken_down(), [PUNCH, ZERO]);
@@ -254,7 +256,7 @@ fn a_failure_that_may_pass_is_passed_on_and_not_remembered() {
     ];
     for (errno, answer) in expected {
         *ERRNO.lock() = errno;
-        let table = Faulty::table(|_| None);
+        let table = Notes::table(|_| None);
         let (driver, ..) = faulty_file(table);
         *table.fault.lock() = |_| Some(*ERRNO.lock());
         for io in [unmap(), zeroes(BLOCK, BLOCK), discard(BLOCK, BLOCK), truncate(5)] {
@@ -271,7 +273,7 @@ fn a_failure_that_may_pass_is_passed_on_and_not_remembered() {
 
 #[test]
 fn durable_zeros_are_synced_and_a_failure_of_that_is_theirs() {
-    let table = Faulty::table(|_| None);
+    let table = Notes::table(|_| None);
     let (driver, ..) = faulty_file(table);
     let durable = Io { fua: true, ..zeroes(0, BLOCK) };
     assert_eq!(driver.perform(&durable), Ok(BLOCK));
@@ -284,7 +286,7 @@ fn durable_zeros_are_synced_and_a_failure_of_that_is_theirs() {
 
 #[test]
 fn a_first_block_that_cannot_be_written_leaves_the_file_empty() {
-    let table = Faulty::table(|_| None);
+    let table = Notes::table(|_| None);
     let (driver, path, _directory) = faulty_file(table);
     assert_eq!(driver.perform(&truncate(0)), Ok(0));
     *table.fault.lock() = |call| matches!(call, Call::Write(_)).then_some(libc::ENOSPC);
@@ -303,7 +305,7 @@ fn a_first_block_that_cannot_be_written_leaves_the_file_empty() {
 
 #[test]
 fn lengths_that_no_file_can_have_are_refused() {
-    let (driver, ..) = faulty_file(Faulty::table(|_| None));
+    let (driver, ..) = faulty_file(Notes::table(|_| None));
     assert_eq!(driver.perform(&truncate(u64::MAX)), Err(libc::EFBIG));
     assert_eq!(driver.length(), Ok(LENGTH));
 }
@@ -311,7 +313,7 @@ fn lengths_that_no_file_can_have_are_refused() {
 #[test]
 fn without_fallback_a_disk_is_asked_first_whether_linux_would_write() {
     let Some(disk) = or_skip(Loop4k::new(64 << 20)) else { return };
-    let table = Faulty::table(|_| None);
+    let table = Notes::table(|_| None);
     let driver = with_calls(table, || open(disk.path(), &DIRECT)).unwrap();
     let strict = Io { no_fallback: true, ..zeroes(BLOCK, BLOCK) };
     table.taken_down();
@@ -339,7 +341,7 @@ fn without_fallback_a_disk_is_asked_first_whether_linux_would_write() {
 #[test]
 fn a_disk_is_told_to_discard_and_remembered_if_it_cannot() {
     let Some(disk) = or_skip(Loop4k::new(64 << 20)) else { return };
-    let table = Faulty::table(|_| None);
+    let table = Notes::table(|_| None);
     let driver = with_calls(table, || open(disk.path(), &DIRECT)).unwrap();
     table.taken_down();
     assert_eq!(driver.perform(&discard(BLOCK, BLOCK)), Ok(BLOCK));

@@ -6,11 +6,11 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
-use crate::proof::disk::simulated::Storage;
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
-use crate::sys::{with_calls, Calls, Errno, Error, Linux};
+use crate::proof::disk::{Disk, Shape};
+use crate::proof::table::with_calls;
+use crate::sys::{Calls, Errno, Error, Linux};
 
 use super::tests::{c_path, file_of, open, read, write, BUFFERED, DIRECT};
 use super::*;
@@ -29,7 +29,7 @@ fn refusal<T>(result: Result<T, Error>) -> Error {
 #[test]
 fn without_o_direct_opening_fails_in_words_unless_buffered_will_do() {
     let path = Path::new("/simulated");
-    let table = Storage { direct: false, ..Storage::file(4096) }.table();
+    let table = Disk::table(Shape { direct: false, ..Shape::silent(4096) });
     with_calls(table, || {
         let error = refusal(open(path, &DIRECT));
         assert_eq!(error.errno, libc::EINVAL);
@@ -38,7 +38,7 @@ fn without_o_direct_opening_fails_in_words_unless_buffered_will_do() {
         assert!(!driver.limits().direct);
         assert_eq!(driver.limits().alignments.request, 1);
     });
-    assert_eq!(table.open_descriptors.load(Ordering::Relaxed), 0);
+    assert_eq!(table.open_descriptors(), 0);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use smallvec::smallvec;
 
 use crate::probe::Source;
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k, Mounted};
-use crate::sys::{with_calls, Calls, Errno, Error, Linux};
+use crate::proof::table::with_calls;
+use crate::sys::{Calls, Errno, Error, Linux};
 
 use super::*;
 use crate::driver::*;

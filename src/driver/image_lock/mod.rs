@@ -32,9 +32,8 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
-use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use super::identity::{identify, Identity};
@@ -142,7 +141,7 @@ impl Use {
     }
 }
 
-static FILES: Lazy<Mutex<HashMap<Identity, Weak<FileLocks>>>> = Lazy::new(Mutex::default);
+static FILES: LazyLock<Mutex<HashMap<Identity, Weak<FileLocks>>>> = LazyLock::new(Mutex::default);
 
 /// The locks of one file.
 #[derive(Default)]

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{ImageLock, Use};
 use crate::driver::{Alignments, FileDriver, FileOptions};
 use crate::proof::disk::testbed::{or_skip, Directory, Loop4k};
-use crate::sys::{calls, with_calls, Calls, Descriptor, Errno, Error, Linux};
+use crate::proof::table::with_calls;
+use crate::sys::{calls, Calls, Descriptor, Errno, Error, Linux};
 
 const OPTIONS: FileOptions = FileOptions {
     writable: true,

@@ -1,0 +1,319 @@
+//! The thread engine: a bounded pool of library threads. The pool knows jobs; what a job does is the
+//! business of the room that made the job.
+//!
+//! A thread is started when a job finds no idle one, and ends after `IDLE` without work. The kind of a
+//! job (`Kind`) says which bound the job counts against: so callbacks that block cannot keep I/O from
+//! moving, and neither can watchers of rings, which stay for long. The owner of a job says which share
+//! of that bound it may have: see `shares.rs`. Hence at most `threads_max` threads do I/O and as many
+//! run callbacks; beyond that there is one more of each kind for each owner that would have none, and
+//! one thread for each watcher.
+//!
+//! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
+
+mod shares;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::shares::{Admission, Shares};
+use super::headroom::allows_thread;
+use crate::log;
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sys::{self, caught, Calls, Error, Outside};
+
+/// Threads of the shared pool.
+pub const POOL_THREADS_MAX: usize = 64;
+/// So many jobs a thread does in a row because each names the next one. After that it is the turn of
+/// the jobs that wait: else a handle that is never idle would keep a thread for ever.
+const CHAIN_MAX: u32 = 8;
+const IDLE: Duration = Duration::from_secs(4);
+/// How long to wait before asking the system for a first thread again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What a job is, for the bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Moves I/O.
+    Work,
+    /// Runs a caller's code, which may block.
+    Callback,
+    /// Stays as long as a ring is busy. The room that pushes watchers sees to it that they are few.
+    Watcher,
+}
+
+/// What a job holds while a thread has it in its hands: its kind, and its owner.
+type Place = (Kind, usize);
+
+pub trait Job: Send + Sized + 'static {
+    fn kind(&self) -> Kind;
+
+    /// Names the object, or the handle, whose share of the threads it takes.
+    fn owner(&self) -> usize;
+
+    /// Does the job, and returns one that the same thread had best do next, if there is one.
+    fn run(self, pool: &Pool<Self>) -> Option<Self>;
+}
+
+/// Where jobs are pushed. The threads live until the `PoolOwner` goes.
+pub struct Pool<J: Job> {
+    shared: Arc<Shared<J>>,
+}
+
+/// Ends the pool's threads when dropped.
+pub struct PoolOwner<J: Job> {
+    pool: Pool<J>,
+}
+
+struct Shared<J> {
+    calls: &'static dyn Calls,
+    state: Mutex<State<J>>,
+    wake: Condvar,
+}
+
+struct State<J> {
+    /// By `Kind`: the jobs, and threads that have one in their hands.
+    jobs: [Shares<J>; 3],
+    busy: [usize; 3],
+    /// Threads that wait for a job.
+    idle: usize,
+    threads: Vec<(ThreadId, JoinHandle<()>)>,
+    closing: bool,
+}
+
+impl<J> State<J> {
+    /// How many jobs of a kind could be begun now, had they threads.
+    fn runnable_of(&self, kind: Kind) -> usize {
+        self.jobs[kind as usize].ready()
+    }
+
+    fn runnable(&self) -> usize {
+        KINDS.iter().map(|&kind| self.runnable_of(kind)).sum()
+    }
+
+    /// Threads with nothing in their hands; some may not have come to wait yet.
+    fn spare(&self) -> usize {
+        self.threads.len().saturating_sub(self.busy.iter().sum())
+    }
+}
+
+/// In the order in which a thread looks for a job.
+const KINDS: [Kind; 3] = [Kind::Watcher, Kind::Work, Kind::Callback];
+
+impl<J: Job> Clone for Pool<J> {
+    fn clone(&self) -> Self {
+        Pool { shared: self.shared.clone() }
+    }
+}
+
+impl<J: Job> PoolOwner<J> {
+    /// For one handle.
+    pub fn new(threads_max: usize) -> PoolOwner<J> {
+        PoolOwner::open(threads_max, false)
+    }
+
+    /// For many: none of them takes more than its share.
+    pub fn shared(threads_max: usize) -> PoolOwner<J> {
+        PoolOwner::open(threads_max, true)
+    }
+
+    fn open(threads_max: usize, shared: bool) -> PoolOwner<J> {
+        // In the order of `Kind`.
+        let jobs = [
+            Shares::new(threads_max, shared),
+            Shares::new(threads_max, shared),
+            Shares::new(usize::MAX, false),
+        ];
+        let state =
+            Mutex::new(State { jobs, busy: [0; 3], idle: 0, threads: Vec::new(), closing: false });
+        let (calls, wake) = (sys::calls(), Condvar::new());
+        let shared = Arc::new(Shared { calls, state, wake });
+        PoolOwner { pool: Pool { shared } }
+    }
+
+    pub fn pool(&self) -> &Pool<J> {
+        &self.pool
+    }
+}
+
+impl<J: Job> Drop for PoolOwner<J> {
+    /// Every thread has ended when this returns, unless one of them is the caller.
+    fn drop(&mut self) {
+        let shared = &self.pool.shared;
+        let threads = {
+            let mut state = shared.state.lock();
+            state.closing = true;
+            std::mem::take(&mut state.threads)
+        };
+        shared.wake.notify_all();
+        let me = thread::current().id();
+        for (id, thread) in threads {
+            if id != me {
+                // `work` catches panics, so there is no result to look at.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl<J: Job> Pool<J> {
+    /// Sees to it that there is one thread at least, so that jobs which are pushed later get done.
+    pub fn ensure_thread(&self) -> Result<(), Error> {
+        let mut state = self.shared.state.lock();
+        if state.threads.is_empty() {
+            self.start_thread(&mut state)?;
+        }
+        Ok(())
+    }
+
+    pub fn push(&self, job: J) {
+        let mut state = self.shared.state.lock();
+        state.jobs[job.kind() as usize].push(job.owner(), job);
+        self.wake_for_jobs(&mut state);
+        // Rare: every thread is a watcher, and the system gives no other. The job must not be lost,
+        // and a failure could be told to nobody: so this thread waits until there is one.
+        while state.threads.len() == state.busy[Kind::Watcher as usize] && state.runnable() > 0 {
+            MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
+            self.wake_for_jobs(&mut state);
+        }
+    }
+
+    pub fn is(&self, other: &Pool<J>) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    fn wake_for_jobs(&self, state: &mut State<J>) {
+        let runnable = state.runnable();
+        if runnable == 0 {
+            return;
+        }
+        if state.idle > 0 {
+            self.shared.wake.notify_one();
+        }
+        if runnable > state.spare() {
+            // Where the system gives no further thread those that are there do the job, a little
+            // later. Where there is none see `push`.
+            let _ = self.start_thread(state);
+        }
+    }
+
+    fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
+        if state.threads.len() > state.busy[Kind::Watcher as usize] && !allows_thread() {
+            return Err(Error::new(libc::ENOMEM, "no memory for one more thread of the pool"));
+        }
+        let pool = self.clone();
+        let builder = thread::Builder::new().name("blkalign-work".to_owned());
+        let body = move || {
+            sys::this_thread_blocks_signals();
+            // A callback can name this thread (pthread_self), and must not be able to cancel it.
+            sys::hold_off_cancel();
+            if let Err(panic) = caught(|| pool.work()) {
+                log::error!("a thread of the pool has ended: {panic}");
+            }
+        };
+        let admitted = self.shared.calls.admit(Outside::Thread);
+        let thread = admitted
+            .map_err(std::io::Error::from_raw_os_error)
+            .and_then(|()| sys::with_signals_blocked(|| builder.spawn(body)));
+        let thread = thread.map_err(|e| {
+            // The system says EAGAIN, which would tell the caller to try again.
+            Error::new(libc::ENOMEM, format!("starting a thread of the pool: {e}"))
+        })?;
+        state.threads.push((thread.thread().id(), thread));
+        Ok(())
+    }
+
+    fn work(&self) {
+        let run = |job: J| {
+            // A panic here is a fault of the library, and has been logged. The thread goes on: a
+            // thread that was gone would count as busy for ever.
+            catch_unwind(AssertUnwindSafe(|| job.run(self))).unwrap_or(None)
+        };
+        let (mut done, mut back) = (None, None);
+        while let Some(job) = self.next_job(done, back.take()) {
+            let mut place = (job.kind(), job.owner());
+            let mut next = run(job);
+            let mut chain = 0;
+            while let Some(job) = next {
+                chain += 1;
+                let its = (job.kind(), job.owner());
+                if chain > CHAIN_MAX || (its != place && !self.change(place, its)) {
+                    back = Some(job);
+                    break;
+                }
+                place = its;
+                next = run(job);
+            }
+            done = Some(place);
+        }
+    }
+
+    /// A thread that had a job which took the place `from` goes on with one that takes `to`, if
+    /// there is room for it.
+    fn change(&self, from: Place, to: Place) -> bool {
+        let mut state = self.shared.state.lock();
+        if state.jobs[to.0 as usize].try_begin(to.1) == Admission::NoRoom {
+            return false;
+        }
+        let admitted = state.jobs[from.0 as usize].end(from.1);
+        state.busy[from.0 as usize] -= 1;
+        state.busy[to.0 as usize] += 1;
+        (0..admitted).for_each(|_| self.wake_for_jobs(&mut state));
+        true
+    }
+
+    /// Whether this thread, which has nothing in its hands, must leave the watchers alone. A watcher
+    /// stays for long. If other jobs wait, no other thread is free and the system gives no further
+    /// one, no thread would come by for those jobs, for none of them need be pushed again.
+    fn must_not_watch(&self, state: &mut State<J>) -> bool {
+        let watchers = state.runnable_of(Kind::Watcher);
+        let others = state.runnable() > watchers;
+        watchers > 0 && others && state.spare() == 1 && self.start_thread(state).is_err()
+    }
+
+    /// Waits for a job. The job before took the place `done`, and is over. None: the thread is to
+    /// end; the pool does not count on it any more. `back`: a job that this thread puts back, behind
+    /// the others.
+    fn next_job(&self, done: Option<Place>, back: Option<J>) -> Option<J> {
+        let mut state = self.shared.state.lock();
+        let mut admitted = 0;
+        if let Some((kind, owner)) = done {
+            state.busy[kind as usize] -= 1;
+            admitted = state.jobs[kind as usize].end(owner);
+        }
+        let puts_back = back.is_some();
+        if let Some(job) = back {
+            state.jobs[job.kind() as usize].push(job.owner(), job);
+        }
+        loop {
+            let first = usize::from(self.must_not_watch(&mut state));
+            let mut kinds = KINDS.into_iter().skip(first);
+            let kind = kinds.find(|&kind| state.runnable_of(kind) > 0);
+            if let Some(kind) = kind {
+                let job = state.jobs[kind as usize].begin();
+                state.busy[kind as usize] += 1;
+                // This thread took one of the jobs that were admitted, and no thread has been woken
+                // for the others; nor for the job that was put back, which may be of another kind.
+                (1..admitted).for_each(|_| self.wake_for_jobs(&mut state));
+                if puts_back || done.is_some_and(|(done, _)| done != kind) {
+                    self.wake_for_jobs(&mut state);
+                }
+                return job;
+            }
+            if state.closing {
+                return None;
+            }
+            state.idle += 1;
+            let timed_out = self.shared.wake.wait_for(&mut state, IDLE).timed_out();
+            state.idle -= 1;
+            if timed_out && state.runnable() == 0 && !state.closing {
+                let me = thread::current().id();
+                state.threads.retain(|(id, _)| *id != me);
+                return None;
+            }
+        }
+    }
+}
