@@ -105,9 +105,9 @@ impl<T> Entry<T> {
         }
     }
 
-    /// As it was when it was submitted, but that it may have begun, and that what it asked beyond
-    /// the end is there. Like a plugged request it is seen by no other until it is admitted. It
-    /// holds no memory.
+    /// Makes the request what it was when it was submitted, but for two things: `begun` stays, and
+    /// so do the zeros that it has got for bytes beyond the end. As with a plugged request, no
+    /// other sees it until it is admitted. The caller has taken its images.
     pub fn restart(&mut self) {
         self.begun |= match self.phase {
             Phase::Edges | Phase::Moving | Phase::Changing => true,
@@ -125,7 +125,7 @@ impl<T> Entry<T> {
         self.bounced = self.request.flags.copied;
         self.change = None;
         (self.error, self.cancelled) = (None, false);
-        // It did not have to wait when it came.
+        // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
         self.request.flags.no_wait = false;
     }
 

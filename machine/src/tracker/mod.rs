@@ -35,7 +35,7 @@ use smallvec::SmallVec;
 use crate::io::Slot;
 use spans::{Span, Spans};
 
-/// Requests end below this.
+/// The end of a claim that has no end. No request ends beyond it.
 pub const BEYOND: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ struct Record {
     order: u64,
     /// Requests that have to leave before this one may start.
     blockers: u32,
-    /// Those that count this one among their blockers.
+    /// Requests that count this one among their blockers.
     dependents: Slots,
 }
 
@@ -177,7 +177,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
 }
 
 /// `slot` waits for `predecessor`, once, however many spans they share: all waits of `slot` are
-/// entered during its own insertion, so an earlier one would be the last of the list.
+/// entered during its own insertion, so an earlier wait would be the last of the list.
 fn wait_for(records: &mut [Record], slot: Slot, predecessor: Slot) {
     debug_assert_ne!(slot, predecessor);
     let dependents = &mut records[predecessor.index()].dependents;
