@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Remembers `error` for this thread. A callback that is told a failure finds the words here, too:
-/// `aio.rs` hands this in with it.
+/// `aio.rs` hands this function in with the callback.
 pub fn remember(error: &Error) {
     // While a thread ends its words may be gone. Then nobody can ask for them either.
     let _ = WORDS.try_with(|words| {

@@ -56,7 +56,8 @@ pub fn buffered(overrides: Alignments, limits: &mut Limits) {
     make_consistent(limits);
 }
 
-/// In this order: each answer depends on the ones before it. `page`: the kernel's.
+/// Direct I/O. The alignments are found in this order, for each depends on those before it.
+/// `page`: the kernel's.
 pub fn direct(
     claims: &Claims,
     overrides: Alignments,
@@ -92,12 +93,13 @@ fn make_consistent(limits: &mut Limits) {
     }
 }
 
-/// As a claim has it: at most ALIGNMENT_MAX.
+/// The request alignment in the type that claims have, which is large enough: at most
+/// ALIGNMENT_MAX.
 fn request_alignment(limits: &Limits) -> u32 {
     limits.alignments.request as u32
 }
 
-/// Whether the storage refuses this. Then it checks what it is given.
+/// Whether the storage refuses a read of this shape. If so, it checks what it is given.
 fn refused(trial: &mut dyn Trial, shape: Shape) -> bool {
     matches!(trial.read(shape), Outcome::Refused | Outcome::Wrong)
 }

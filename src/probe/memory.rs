@@ -44,7 +44,7 @@ impl TrialMemory {
     }
 
     /// Prepares a read of `expected`, whose blocks have `block` bytes: no byte is what the read,
-    /// or a block that goes to the begin of a page, would put there.
+    /// or a block that goes to the start of a page, would put there.
     pub fn fill(&mut self, expected: &[u8], block: usize) {
         let unlike: Vec<u8> = expected.iter().map(|byte| !byte).collect();
         let tile = &unlike[..block.min(unlike.len())];

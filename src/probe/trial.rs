@@ -77,7 +77,7 @@ impl<'a> TrialReads<'a> {
         outcome
     }
 
-    /// The bytes that are there, read into one buffer at the begin of a page.
+    /// The bytes that are there, read into one buffer at the start of a page.
     fn aligned(&self, place: Place) -> Result<Vec<u8>, Outcome> {
         let (page, lengths) = (page_bytes() as usize, [place.block * place.blocks]);
         let mut memory = TrialMemory::new(&lengths, place.block, place.block.max(page), page);

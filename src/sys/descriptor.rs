@@ -59,7 +59,7 @@ impl Descriptor {
         Descriptor::reopen_raw(self.calls, self.fd, flags)
     }
 
-    /// The same for a descriptor that belongs to somebody else.
+    /// The same for a descriptor that belongs to another owner, such as the program.
     pub fn reopen_raw(
         calls: &'static dyn Calls,
         fd: RawFd,
@@ -69,7 +69,7 @@ impl Descriptor {
         Descriptor::open(calls, &path, flags)
     }
 
-    /// Another number for somebody else's open file: position and flags stay shared with it.
+    /// Another number for an open file: position and flags stay shared with `fd`.
     pub fn duplicate_raw(calls: &'static dyn Calls, fd: RawFd) -> Result<Descriptor, Errno> {
         let fd = calls.fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)?;
         Ok(Descriptor { fd, calls })

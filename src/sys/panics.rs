@@ -1,8 +1,8 @@
 //! A panic of the library is a fault of the library: it is caught before it reaches the program, put
 //! into words, and not printed. A panic of the program's own code (a callback, a driver's function, the
 //! log), or on a thread that does not call the library, is the program's business. A Rust program,
-//! which may share its panic hook with us, hears of such panics as if the library were not there. It
-//! hears of the library's panics, too, if it sets a hook after its first call.
+//! which may share its panic hook with us, hears of such panics as if the library were not there. A
+//! hook that the program sets after its first call of the library hears of the library's panics, too.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -8,8 +8,9 @@ use std::mem::MaybeUninit;
 use super::Errno;
 
 /// Signals that a thread gets for what it does itself. Such a signal cannot wait: if the thread blocks
-/// it Linux ends the process, and the program's handler never runs. A program may have one for a
-/// caller's memory that is gone (SIGBUS), or that it watches (SIGSEGV), or for its sandbox (SIGSYS).
+/// it Linux ends the process, and the program's handler never runs. A program may have such a handler
+/// for memory that is gone (SIGBUS), for memory that it watches (SIGSEGV), or for its sandbox
+/// (SIGSYS).
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 

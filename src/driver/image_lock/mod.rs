@@ -23,7 +23,8 @@
 //! A process that is killed may leave I/O of io_uring behind, which the end of the process does not
 //! wait for: a block that was read before the process died, and is written after its successor has
 //! written the same block. So each handle that writes takes the lock on byte 101 also on the open
-//! file description that its I/O goes through. The kernel keeps that one as long as there is I/O.
+//! file description that its I/O goes through. The kernel keeps that description as long as there
+//! is I/O.
 //!
 //! Each `FileLocks` has a lock that guards which bytes are locked and for how many handles. It is
 //! held during the system calls for that, which do not wait. The lock of the map is taken alone.
@@ -74,7 +75,7 @@ impl Bytes {
         Bytes::of(how.uses(), how.does_not_share())
     }
 
-    /// What nobody else may have beside it.
+    /// What no other process may have beside this use.
     fn against(how: Use) -> Bytes {
         Bytes::of(how.does_not_share(), how.uses())
     }
@@ -126,8 +127,8 @@ impl Use {
         }
     }
 
-    /// Nobody else may resize: the length is looked at when the file is opened, and from then on
-    /// only this process may change it.
+    /// No other process may resize: the length is looked at when the file is opened, and from then
+    /// on only this process may change it.
     fn does_not_share(self) -> Permissions {
         WRITE | RESIZE
     }
@@ -185,8 +186,8 @@ pub fn take(
     Ok(lock)
 }
 
-/// Locks the open file description of a writer's I/O: as long as there is I/O on it, whoever looks
-/// finds a writer.
+/// Locks the open file description of a writer's I/O: as long as there is I/O on it, an opener that
+/// looks finds a writer.
 fn lock_io(descriptor: &Descriptor, name: &str) -> Result<Descriptor, Error> {
     let io = Descriptor::duplicate_raw(descriptor.calls(), descriptor.raw()).map_err(|errno| {
         Error::new(errno, format!("{name}: cannot duplicate its descriptor for image locks"))
@@ -327,7 +328,7 @@ fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
     Error::new(errno, format!("{name}: {what} byte {}{why}", byte.position()))
 }
 
-/// Unlocks all of them, whatever becomes of each.
+/// Unlocks each of `bytes`, also if one before it cannot be unlocked.
 fn unlock(descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
     let mut result = Ok(());
     for byte in bytes.each() {

@@ -110,12 +110,12 @@ impl<J: Job> Clone for Pool<J> {
 }
 
 impl<J: Job> PoolOwner<J> {
-    /// For one handle.
+    /// A pool for one handle.
     pub fn new(threads_max: usize) -> PoolOwner<J> {
         PoolOwner::open(threads_max, false)
     }
 
-    /// For many: none of them takes more than its share.
+    /// A pool for many handles: no owner takes more than its share.
     pub fn shared(threads_max: usize) -> PoolOwner<J> {
         PoolOwner::open(threads_max, true)
     }
@@ -194,8 +194,8 @@ impl<J: Job> Pool<J> {
             self.shared.wake.notify_one();
         }
         if runnable > state.spare() {
-            // Where the system gives no further thread those that are there do the job, a little
-            // later. Where there is none see `push`.
+            // Where the system gives no further thread, the present threads do the job a little
+            // later. Where there is no thread at all see `push`.
             let _ = self.start_thread(state);
         }
     }
@@ -267,7 +267,7 @@ impl<J: Job> Pool<J> {
 
     /// Whether this thread, which has nothing in its hands, must leave the watchers alone. A watcher
     /// stays for long. If other jobs wait, no other thread is free and the system gives no further
-    /// one, no thread would come by for those jobs, for none of them need be pushed again.
+    /// one, nothing would bring a thread to those jobs: perhaps no further job is ever pushed.
     fn must_not_watch(&self, state: &mut State<J>) -> bool {
         let watchers = state.runnable_of(Kind::Watcher);
         let others = state.runnable() > watchers;

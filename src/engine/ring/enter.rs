@@ -94,13 +94,13 @@ impl Ring {
         self.start_or(entries, || self.waiters.load(Ordering::SeqCst) > 0);
     }
 
-    /// As `start`; says by `insist` whether to try on where the kernel is short of memory and no
+    /// As `start`. `insist` says whether to go on trying where the kernel is short of memory and no
     /// other thread is known to come by.
     fn start_or(&self, entries: usize, insist: impl Fn() -> bool) {
         let mut left = entries;
         while left > 0 {
             match self.enter() {
-                // The queue is empty: others took ours along.
+                // The queue is empty: another thread submitted our entries.
                 Ok(0) => return,
                 Ok(submitted) => left = left.saturating_sub(submitted),
                 Err(libc::EINTR) => {}
@@ -167,7 +167,7 @@ impl Ring {
     }
 
     /// The kernel is short of memory. What was not submitted stays in the queue for the next
-    /// `submit`, `reap` or `wait`. Says whether one of them is certain to come.
+    /// `submit`, `reap` or `wait`. Returns whether one of these calls is certain to come.
     fn put_off(&self) -> PutOff {
         let in_flight = {
             let submission = self.submission.lock();
@@ -248,7 +248,7 @@ impl Ring {
         if errno == 0 {
             return VecDeque::new();
         }
-        // The thread that has found it broken may not have come so far yet.
+        // The thread that found the ring broken may not have come so far yet.
         self.break_down_quietly(errno);
         self.submission.lock().take_refused()
     }

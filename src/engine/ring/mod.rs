@@ -161,7 +161,8 @@ impl Ring {
             (entries, before)
         };
         if hand_over && self.waiters.load(Ordering::SeqCst) == 0 {
-            // The thread that handed over before us has signalled, and nobody has reaped since.
+            // If another thread handed over before us, that thread has signalled, and no thread has
+            // reaped since.
             if entries > 0 && !handed_over {
                 self.signal_eventfd();
             }

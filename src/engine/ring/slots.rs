@@ -116,7 +116,7 @@ pub enum File {
     Plain(Files),
 }
 
-/// `io` in the kernel's words; those point into `io`.
+/// `io` in the kernel's form, which points into `io`.
 fn entry(io: &Io, file: File) -> squeue::Entry {
     let (files, flags) = match file {
         File::Registered => {
@@ -160,7 +160,7 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
     entry.flags(flags)
 }
 
-/// The same for memory that the kernel has mapped before.
+/// As `entry`, for memory that the kernel has mapped before.
 fn fixed_entry(io: &Io, segment: Segment, how: i32, fd: types::Fd) -> squeue::Entry {
     let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
     let place = io.buffer.unwrap_or_default();
