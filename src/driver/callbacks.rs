@@ -132,8 +132,8 @@ impl CallbackDriver {
 }
 
 /// Zeroes the scratch that a read will fill. A driver in C that says 0 may have filled nothing, and
-/// nobody can see that. What it leaves out is to be zeros, not what scratch holds from earlier
-/// requests. The guest's own memory is left alone: what stays there is the guest's own.
+/// the library cannot see that. What the driver leaves out is to be zeros, not what scratch holds
+/// from earlier requests. The guest's own memory is left alone: its bytes are the guest's own.
 fn clear_scratch(io: &Io) {
     if !io.joined.is_empty() {
         return io.joined.iter().for_each(clear_scratch);

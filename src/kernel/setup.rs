@@ -12,8 +12,8 @@ const WORKERS_MAX: u32 = 1 << 16;
 /// kernel may wait with completions until the submitting thread enters it by itself.
 pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     let mut builder = IoUring::builder();
-    // A child after fork does not get the ring's memory: a child that uses the ring ends by SIGSEGV,
-    // which is better than entries in its parent's queue.
+    // A child after fork does not get the ring's memory: a child that uses the ring ends by
+    // SIGSEGV, which is better than entries in its parent's queue.
     builder.dontfork();
     let plain = builder.clone();
     // One bad I/O does not hold up those behind it in a batch (Linux 5.18).
@@ -44,9 +44,9 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
 
 /// The kernel hands I/O that it cannot do without waiting to threads of its own. It has 4 of these
 /// threads for each processor, for all rings that a thread enters: I/O of one storage that hangs
-/// would use them up. So we ask for as many threads as there may be I/Os. The kernel starts one only
-/// when all that it has are asleep. This came with Linux 5.15; where it is refused the kernel keeps
-/// its 4.
+/// would use them up. So we ask for as many threads as there may be I/Os. The kernel starts one
+/// only when all that it has are asleep. This came with Linux 5.15; where it is refused the kernel
+/// keeps its 4.
 fn ask_for_workers(ring: &IoUring) {
     let mut workers = [WORKERS_MAX, 0];
     let result = calls()

@@ -153,7 +153,7 @@ impl Endpoint {
         io.lane == Lane::Main && ring_does && self.ring_in_use().is_some()
     }
 
-    /// Whether only its caller's thread takes the results of its ring in.
+    /// Whether only a thread of its caller takes the ring's results in, as a rule.
     pub fn is_polled(&self) -> bool {
         self.mode == CompletionMode::Eventfd && self.ring.is_some()
     }

@@ -1,7 +1,7 @@
 //! Weighs claims, overrides and trials: PURE, knows no descriptor.
 //!
 //! An override is obeyed unseen. A claim is believed unless a trial read is refused, and then the
-//! next larger size that works counts. Where nobody claims anything, the smallest size that works
+//! next larger size that works counts. Where there is no claim, the smallest size that works
 //! counts. A trial teaches something only where the storage checks at all: a hole, or a file
 //! system that takes any size, accepts 1 byte, and then "it works" means "unknown". A read that
 //! succeeds and puts wrong bytes somewhere counts as refused. Where another program writes there

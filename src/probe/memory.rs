@@ -5,7 +5,7 @@
 //! another byte than the data at every place. Storages are known that overwrite the whole page of
 //! an element, with what belongs to the block at its start: so each element has a block and two
 //! pages before and after it that are ours. (What lies beyond a page is not for us to guard: the
-//! kernel hands a storage physical pages, whose neighbours may be anybody's.)
+//! kernel hands a storage physical pages, whose neighbours may belong to any program.)
 
 use std::io::IoSliceMut;
 use std::iter::once;

@@ -40,10 +40,10 @@ pub fn uncancelled<R: Copy>(body: impl FnOnce() -> R) -> R {
     if kind != PTHREAD_CANCEL_DEFERRED {
         // A cancel may be under way: glibc (2.36) has marked the thread and is about to send it a
         // signal. The signal's handler looks at the cancel type alone, and every system call that
-        // waits makes the type asynchronous for a while: so the thread would end inside the library.
-        // A cancellation point without anything to do acts on the cancel, or waits for that signal.
-        // It costs a system call, for threads of the asynchronous type only.
-        // SAFETY: no descriptors, so nothing is read or written.
+        // waits makes the type asynchronous for a while: so the thread would end inside the
+        // library. A cancellation point without anything to do acts on the cancel, or waits for
+        // that signal. It costs a system call, for threads of the asynchronous type only. SAFETY:
+        // no descriptors, so nothing is read or written.
         unsafe { poll(std::ptr::null_mut(), 0, 0) };
     }
     let before = hold_off_cancel();

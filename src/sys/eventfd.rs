@@ -18,7 +18,7 @@ impl EventFd {
             let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
             return Err(failed(errno));
         }
-        // SAFETY: the descriptor is new, and nobody else's.
+        // SAFETY: the descriptor is new, and has no other owner.
         Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 

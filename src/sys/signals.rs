@@ -1,16 +1,16 @@
-//! Signals are for the program's own threads: threads of the library block all signals but FAULTS. And
-//! no call of the library raises a signal. To a thread that writes beyond RLIMIT_FSIZE Linux sends
-//! SIGXFSZ, which ends the program, and answers EFBIG besides; that answer is enough.
+//! Signals are for the program's own threads: threads of the library block all signals but FAULTS.
+//! And no call of the library raises a signal. To a thread that writes beyond RLIMIT_FSIZE Linux
+//! sends SIGXFSZ, which ends the program, and answers EFBIG besides; that answer is enough.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 use super::Errno;
 
-/// Signals that a thread gets for what it does itself. Such a signal cannot wait: if the thread blocks
-/// it Linux ends the process, and the program's handler never runs. A program may have such a handler
-/// for memory that is gone (SIGBUS), for memory that it watches (SIGSEGV), or for its sandbox
-/// (SIGSYS).
+/// Signals that a thread gets for what it does itself. Such a signal cannot wait: if the thread
+/// blocks it Linux ends the process, and the program's handler never runs. A program may have such
+/// a handler for memory that is gone (SIGBUS), for memory that it watches (SIGSEGV), or for its
+/// sandbox (SIGSYS).
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
@@ -54,7 +54,7 @@ thread_local! {
     static BLOCKS_ALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that this thread was started by `with_signals_blocked`.
+/// Notes that this thread was started in `with_signals_blocked`.
 pub fn this_thread_blocks_signals() {
     BLOCKS_ALL.set(true);
 }
@@ -78,10 +78,11 @@ pub fn file_size_limit() -> Option<u64> {
     (asked == 0).then_some(limit.rlim_cur)
 }
 
-/// `may_have_raised`: whether to look for the signal. The kernel sends the signal to the thread that
-/// makes the call, where it waits, blocked. This costs two system calls, where getrlimit would be one.
-/// But the limit may change between getrlimit and the write, and a sandbox may not allow getrlimit,
-/// while every sandbox allows rt_sigprocmask: without it no thread can be started.
+/// `may_have_raised`: whether to look for the signal. The kernel sends the signal to the thread
+/// that makes the call, where the signal is blocked and stays pending. This costs two system calls,
+/// where getrlimit would be one. But the limit may change between getrlimit and the write, and a
+/// sandbox may not allow getrlimit, while every sandbox allows rt_sigprocmask: without it no thread
+/// can be started.
 fn without_signal<R>(code: impl FnOnce() -> R, may_have_raised: impl FnOnce(&R) -> bool) -> R {
     if BLOCKS_ALL.get() {
         return code();

@@ -121,8 +121,8 @@ impl FileDriver {
         driver.check_writable()?;
         driver.open_last_block(options, spares)?;
         driver.length_with_a_way_to_its_end()?;
-        // Opened from the start: Linux does not tell a descriptor of a failure from before its open,
-        // if another descriptor has been told of that failure.
+        // Opened from the start: Linux does not tell a descriptor of a failure from before its
+        // open, if another descriptor has been told of that failure.
         if driver.writable {
             driver.flush = driver.open_flush()?;
         }
@@ -317,8 +317,8 @@ impl FileDriver {
 
     fn read(&self, io: &Io) -> Result<usize, Errno> {
         let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
-        // SAFETY: whoever made `io` vouches for its memory until the I/O is done, and for a read
-        // that it may be written.
+        // SAFETY: the maker of `io` vouches for its memory until the I/O is done, and that the
+        // memory of a read may be written.
         unsafe { descriptor.preadv2(iovec(&io.segments), io.offset, 0) }
     }
 
@@ -353,7 +353,7 @@ impl FileDriver {
     fn write_with(&self, io: &Io, flags: c_int) -> Result<usize, Errno> {
         let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
         let plain = |flags: c_int| {
-            // SAFETY: whoever made `io` vouches for its memory until the I/O is done.
+            // SAFETY: the maker of `io` vouches for its memory until the I/O is done.
             unsafe { descriptor.pwritev2(iovec(&io.segments), io.offset, flags) }
         };
         if !io.fua {

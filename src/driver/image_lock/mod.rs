@@ -1,17 +1,17 @@
 //! Image locks as QEMU takes them (block/file-posix.c): locks on single bytes of the file, which
 //! need not exist. Byte 100 + n says "I use permission n", byte 200 + n says "I do not share
 //! permission n", n being 0 to read what is consistent, 1 to write, 2 to write what is there
-//! already, 3 to change the length. All are shared locks: they exclude nobody by themselves. An
+//! already, 3 to change the length. All are shared locks: by themselves they exclude no process. An
 //! opener first takes its own locks, then looks whether others have locks that contradict these. Of
 //! two openers that come at once at least one sees the other.
 //!
-//! | we | use | do not share | so we take | and nobody may have |
+//! | we | use | do not share | so we take | and no other may have |
 //! |---|---|---|---|---|
 //! | read | 0 | 1, 3 | 100, 201, 203 | 200, 101, 103 |
 //! | write | 0, 1 | 1, 3 | 100, 101, 201, 203 | 200, 201, 101, 103 |
 //! | resize | 0, 1, 3 | 1, 3 | 100, 101, 103, 201, 203 | 200, 201, 203, 101, 103 |
 //!
-//! Readers read what nobody writes, as QEMU's guests do, and those of its tools that need the same.
+//! Readers read what no process writes, as QEMU's guests do, and the QEMU tools that need the same.
 //! There may be any number of readers. Like a guest of QEMU a writer lets in readers that content
 //! themselves with whatever they find (`qemu-io -r -f raw`, `-U`).
 //!

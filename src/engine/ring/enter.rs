@@ -2,8 +2,8 @@
 //!
 //! A filter (seccomp) may let a program make a ring and then refuse io_uring_enter: from the start,
 //! or later, when the program gives up rights. So a new ring is tried out. A ring that is refused
-//! later takes no I/O any more, and gives back what the kernel has not got (`take_back`). I/O that the
-//! kernel has comes to its end by itself: completions are memory that both sides see.
+//! later takes no I/O any more, and gives back what the kernel has not got (`take_back`). I/O that
+//! the kernel has comes to its end by itself: completions are memory that both sides see.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn passes(errno: Errno) -> bool {
 /// Sends a wake-up through a new ring: the two ways to enter the kernel are then known to work.
 pub(super) fn try_out(ring: &IoUring) -> Result<(), Error> {
     let nop = opcode::Nop::new().build().user_data(WAKE_UP);
-    // SAFETY: nobody else has the ring yet, and a NOP points to nothing.
+    // SAFETY: no other thread has the ring yet, and a NOP points to nothing.
     unsafe { ring.submission_shared().push(&nop) }.expect("the queue is empty");
     let mut trials = 0;
     while let Err(errno) = submit(ring) {
@@ -144,7 +144,8 @@ impl Ring {
     pub(super) fn enter_for_completions(&self) {
         match self.enter() {
             Err(errno) if errno != libc::EINTR && !passes(errno) => self.break_down(errno),
-            // A failure that passes needs no answer here: the next thread that submits meets it again.
+            // A failure that passes needs no answer here: the next thread that submits meets it
+            // again.
             _ => {}
         }
     }
@@ -193,8 +194,8 @@ impl Ring {
     }
 
     /// The kernel will take no I/O any more: the program has closed the ring's descriptor, or has
-    /// forbidden io_uring by seccomp after we opened the ring. I/O that the kernel has not got comes
-    /// out of `take_back`.
+    /// forbidden io_uring by seccomp after we opened the ring. I/O that the kernel has not got
+    /// comes out of `take_back`.
     pub(super) fn break_down(&self, errno: Errno) {
         self.break_down_quietly(errno);
         // Other threads may have handed I/O over: the thread that comes takes it back.
@@ -241,8 +242,8 @@ impl Ring {
     }
 
     /// The I/Os that the kernel has not taken and never will, in order: threads have to do them. To
-    /// be called after `submit` and after `reap`. A thread that put an I/O in and then sees the ring
-    /// whole may go: the thread that finds the ring broken takes that I/O back.
+    /// be called after `submit` and after `reap`. A thread that put an I/O in and then sees the
+    /// ring whole may go: the thread that finds the ring broken takes that I/O back.
     pub fn take_back(&self) -> VecDeque<Io> {
         let errno = self.broken.load(Ordering::SeqCst);
         if errno == 0 {

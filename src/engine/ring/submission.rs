@@ -21,8 +21,8 @@ pub struct Kernel {
 }
 
 /// How many entries lie in the submission queue at most: twice as many as there are slots, and two
-/// wake-ups. The kernel says that it has taken a batch only when it has begun the last entry. By then
-/// the others may be done and reaped, and their slots may be in use again.
+/// wake-ups. The kernel says that it has taken a batch only when it has begun the last entry. By
+/// then the others may be done and reaped, and their slots may be in use again.
 pub fn submission_length(slots: usize) -> usize {
     2 * (slots + 1)
 }
