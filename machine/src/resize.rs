@@ -215,7 +215,7 @@ impl<Q: Clone, T, S: ScratchPool> Resize<'_, Q, T, S> {
     }
 
     /// The storage has this length now. The object gets the same one, unless the storage is just as
-    /// long as the object needs, which then goes on to end inside the last block. If another
+    /// long as the object needs: then the object still ends inside the last block. If another
     /// program has moved the end, the bytes behind the old end are what that program left there.
     pub fn take_over(&mut self, slot: Slot, length: u64) -> Result<Taken, i32> {
         if length < self.table.known(slot).request.offset {
