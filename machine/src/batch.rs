@@ -45,7 +45,7 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
 
     /// What can start of the batch has started; its list is kept for the next plug.
     pub fn end(&mut self, queue: QueueId, mut batch: Vec<Slot>) {
-        // Those that a leader of this batch took in did not wait.
+        // Requests that a leader of this batch took in did not wait.
         let waits =
             |slot: &&Slot| self.table.get(**slot).is_some_and(|it| it.phase == Phase::Waiting);
         let waits = batch.iter().filter(waits).count() as u64;

@@ -19,10 +19,10 @@ pub struct Entering<'a, Q, T, S> {
 /// What became of a request that was to enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It waits for no other: it is in the line for its queue's places.
+    /// The request waits for no other: it is in the line for its queue's places.
     Queued,
     Waits,
-    /// It would have to wait, and is NO_WAIT: it has claimed nothing.
+    /// The request would have to wait, and is NO_WAIT: it has claimed nothing.
     Busy,
 }
 

@@ -96,7 +96,7 @@ pub struct Repairing<'a, Q, T, S> {
 /// What a request with an error does once nothing of it is at the storage any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// It stays, until larger values are found or not.
+    /// The request stays, until larger values are found or not.
     Parked,
     /// The error has nothing to do with alignments: the request ends.
     Ends,
@@ -106,7 +106,7 @@ pub enum Rest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limits {
     Unchanged,
-    /// They are what they were before larger ones were guessed.
+    /// The limits are what they were before larger values were guessed.
     TakenBack,
 }
 

@@ -50,7 +50,7 @@ pub enum Taken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truncate {
     Done,
-    /// It is at the storage.
+    /// The truncate is at the storage.
     UnderWay,
 }
 

@@ -44,7 +44,7 @@ enum Progress {
 /// What an error of an I/O means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// It is an error of its request.
+    /// The request fails with it.
     Failure,
     /// The storage can't do this, and there is another way.
     Unsupported,

@@ -41,7 +41,7 @@ pub struct Traveller {
 pub struct Wish {
     /// With O_DIRECT, if this handle is the first of the object.
     pub direct: bool,
-    /// It goes along with the others, through the page cache or not.
+    /// The handle goes along with the others, through the page cache or not.
     pub either: bool,
 }
 

@@ -50,7 +50,7 @@ pub struct Submission {
     pub segments: Segments,
 }
 
-/// What the processor copies with least effort.
+/// At this alignment the processor copies with least effort.
 const COPY_ALIGNMENT_MIN: usize = 64;
 
 pub struct Handle {

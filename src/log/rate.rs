@@ -28,7 +28,7 @@ impl RateLimit {
         self.allows_at(Instant::now())
     }
 
-    /// What was left out and not made up for until now.
+    /// How many messages were left out and not counted in a later message until now.
     pub fn left_out(&self) -> u64 {
         std::mem::take(&mut self.0.lock().left_out)
     }

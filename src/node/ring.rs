@@ -61,14 +61,14 @@ impl RingEngine {
         }
     }
 
-    /// What is deferred goes to the ring.
+    /// Gives the ring what is deferred.
     pub fn submit_deferred(&self) {
         let mut ios = Vec::new();
         self.deferred.take(&mut ios);
         self.ring.submit(&mut ios);
     }
 
-    /// So many I/Os are done with: nothing of them is in the ring or deferred any more.
+    /// `count` I/Os are done with: none of them is in the ring or deferred any more.
     pub fn note_out(&self, count: usize) {
         // SeqCst: see `Endpoint::ensure_unpolled_progress`.
         self.inside.fetch_sub(count, Ordering::SeqCst);

@@ -31,7 +31,7 @@ pub fn cache_unit(descriptor: &Descriptor, is_device: bool) -> u64 {
 pub fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
     match descriptor.file_system() {
         Ok((kind, said)) => Some(block_of(kind, said)),
-        // What is left in a sandbox.
+        // Where a sandbox refuses statfs, this ioctl may be left.
         Err(_) => {
             let said = descriptor.file_system_block().ok()?;
             Some(u64::from(said)).filter(|&block| is_block(block))

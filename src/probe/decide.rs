@@ -28,9 +28,9 @@ pub enum Outcome {
     Works,
     /// EINVAL, or EIO (dm-crypt): says something only if a larger size works.
     Refused,
-    /// It succeeds, and the bytes in or around the elements are not what they should be.
+    /// The read succeeds, and the bytes in or around the elements are not what they should be.
     Wrong,
-    /// It succeeds, and what it read keeps changing.
+    /// The read succeeds, and what it has read keeps changing.
     Unsteady,
     /// No allocated data to read there, or an answer that has nothing to do with alignment.
     Unknown,

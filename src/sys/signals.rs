@@ -65,7 +65,8 @@ pub fn without_file_size_signal<R>(code: impl FnOnce() -> Result<R, Errno>) -> R
     without_signal(code, |result| matches!(result, Err(libc::EFBIG)))
 }
 
-/// The same for a call that may have begun several writes, and does not tell of each.
+/// As `without_file_size_signal`, for a call that may have begun several writes, and does not tell
+/// of each.
 pub fn without_any_file_size_signal<R>(code: impl FnOnce() -> R) -> R {
     without_signal(code, |_| true)
 }

@@ -20,7 +20,7 @@ pub enum Phase {
     Edges,
     /// Its own bytes are moving.
     Moving,
-    /// It is more than a movement of bytes: see `changing.rs`.
+    /// The request is more than a movement of bytes: see `changing.rs`.
     Changing,
     /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
     Member,
@@ -35,7 +35,7 @@ pub struct Entry<T> {
     /// The trackers that it is in, and those of them in which it waits: see `isolation.rs`.
     pub tracked: AmongSet,
     pub waits_among: AmongSet,
-    /// It is tracked among the barriers as one that keeps readers out.
+    /// The request is tracked among the barriers as one that keeps readers out.
     pub excludes_readers: bool,
     pub cursor: Cursor,
     /// Images of the edge blocks, and where the head's and the tail's are.
@@ -54,7 +54,7 @@ pub struct Entry<T> {
     pub parts_issued: u32,
     /// Results in a row that moved nothing, though they were not failures.
     pub stalls: u8,
-    /// Those among them, in a row, that moved not one byte.
+    /// Results in a row, among those of `stalls`, that moved not one byte.
     pub empties: u8,
     /// At least one guest byte was copied.
     pub bounced: bool,

@@ -233,7 +233,8 @@ fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>)
     let Request { op, bytes, .. } = entry.request;
     let bytes = bytes + entry.filled;
     if result.is_err() {
-        // What its owner has taken back is no error. (Storage may say ECANCELED, too.)
+        // A request that its owner has taken back is no error. `error` alone does not tell: storage
+        // may answer ECANCELED, too.
         stats.errors += u64::from(!entry.cancelled);
         return;
     }

@@ -58,7 +58,7 @@ pub struct Claim {
 /// What became of a claim that was entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// It conflicts with none that came before.
+    /// The claim conflicts with none that came before.
     Free,
     /// Requests that came before have to leave first.
     Waits,
@@ -120,7 +120,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         }
     }
 
-    /// Takes `slot` out; those that waited for it alone are appended to `ready`, oldest first.
+    /// Takes `slot` out; requests that waited for it alone are appended to `ready`, oldest first.
     pub fn remove(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
         let Record { start, end, blockers, dependents, .. } =
             std::mem::take(&mut self.records[slot.index()]);
@@ -135,7 +135,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         }
     }
 
-    /// Those that may start as soon as `slot` leaves, oldest first.
+    /// Requests that may start as soon as `slot` leaves, oldest first.
     pub fn waiting_only_for(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
         let dependents = self.records.get(slot.index()).map(|record| &record.dependents);
         let alone = |&dependent: &Slot| self.records[dependent.index()].blockers == 1;

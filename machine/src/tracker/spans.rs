@@ -63,7 +63,7 @@ impl Span {
         }
     }
 
-    /// Those that a newcomer waits for if it conflicts with all: the shared requests that came
+    /// The requests that a newcomer waits for if it conflicts with all: the shared ones that came
     /// after the exclusive one, or else the exclusive one.
     pub fn last_ones(&self) -> &[Slot] {
         match &self.named {

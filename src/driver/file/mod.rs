@@ -422,7 +422,7 @@ impl Driver for FileDriver {
     }
 }
 
-/// The same slice as the kernel sees it.
+/// `segments` as the kernel sees them.
 fn iovec(segments: &[Segment]) -> &[libc::iovec] {
     const _: () = assert!(
         std::mem::size_of::<Segment>() == std::mem::size_of::<libc::iovec>()

@@ -109,7 +109,7 @@ impl Bytes {
         }
     }
 
-    /// What another's lock there means.
+    /// What another process's lock on this byte means.
     fn meaning(self) -> String {
         let position = self.position();
         let permission = PERMISSIONS[usize::from(position % 100)];
@@ -317,7 +317,7 @@ fn take_and_look(
 fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
     let why = match errno {
         libc::EAGAIN => ": another process holds an exclusive lock on it",
-        // What kernels and file systems say that do not know these locks.
+        // Kernels and file systems that do not know these locks answer like this.
         libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP => {
             ": the kernel or the file system has no open file description locks (OFD)"
         }

@@ -32,9 +32,9 @@ pub struct Shares<J> {
 /// What becomes of a job that was never pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It holds a place until `end`.
+    /// The job holds a place until `end`.
     Begun,
-    /// It has to be pushed, and wait for its turn.
+    /// The job has to be pushed, and wait for its turn.
     NoRoom,
 }
 
