@@ -43,9 +43,9 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
         }
     }
 
-    /// All of it has started that could; the list is kept for the next plug.
+    /// What can start of the batch has started; its list is kept for the next plug.
     pub fn end(&mut self, queue: QueueId, mut batch: Vec<Slot>) {
-        // Those that a leader of this batch took in did not wait.
+        // Requests that a leader of this batch took in did not wait.
         let waits =
             |slot: &&Slot| self.table.get(**slot).is_some_and(|it| it.phase == Phase::Waiting);
         let waits = batch.iter().filter(waits).count() as u64;
@@ -60,7 +60,8 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
     }
 
     /// Lets the reads of a batch share I/O: those in one block follow the first of them.
-    /// Not around a request that keeps readers out: one that comes after it must not go first.
+    /// They share none around a request that keeps readers out: a read that came after such a
+    /// request must not go before it.
     fn share_reads(&mut self, batch: &[Slot]) {
         if self.entering().keeps_readers_out(batch) {
             return;

@@ -1,5 +1,5 @@
 //! Requests that end before they have started, taken back by their owner. Nothing of them has been
-//! read or written, and what the others wait for is what it would be had they never come.
+//! read or written, and the other requests wait only for what they would wait for without them.
 //!
 //! Example, with blocks of 4096. A write A of [0, 512) reads its block. B, [512, 1024), is its
 //! member, C, [0, 8192), waits for B. B is cancelled: A goes on without it, and C waits for A. A
@@ -56,8 +56,8 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         Ok(())
     }
 
-    /// A zero write or a discard that has a long way to go ends as soon as what it has asked of the
-    /// storage already is over.
+    /// A zero write or a discard that has more than `endless` left to ask for asks for no more: it
+    /// ends as soon as its I/Os at the storage are over.
     fn stop_asking(&mut self, slot: Slot) {
         let Entry { begun, phase, .. } = *self.table.known(slot);
         if begun || phase != Phase::Changing {
@@ -109,7 +109,7 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         gone.len()
     }
 
-    /// Out of all trackers.
+    /// Takes requests out of all trackers.
     fn withdraw(&mut self, slots: &[Slot]) {
         self.isolation.withdraw(self.table, slots);
         self.extent.forget_untracked_truncates(self.table);
@@ -121,14 +121,15 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
             Phase::Plugged | Phase::Waiting | Phase::Queued => Reach::Here,
             Phase::Member => match self.table.known(entry.leader).phase {
                 Phase::Moving => Reach::AtStorage,
-                // What it shares with its leader has not gone out.
+                // The I/O that it shares with its leader has not gone out.
                 _ => Reach::Here,
             },
             Phase::Edges | Phase::Moving | Phase::Changing => Reach::AtStorage,
         }
     }
 
-    /// A queued request wants no place any more. If reads share with it the next of them leads.
+    /// A queued request wants no place any more. If reads share its I/O, the next of them becomes
+    /// their leader, and gets its place in the line.
     fn leave_line(&mut self, queue: QueueId, slot: Slot) {
         let mut members = std::mem::take(&mut self.table.entry(slot).members);
         let queued = &mut self.table.queue(queue).queued;

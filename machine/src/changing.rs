@@ -27,7 +27,7 @@ impl<Q: Clone, T, S: ScratchPool> Changing<'_, Q, T, S> {
         let entry = self.table.known(slot);
         let step = match entry.request.op {
             Op::Discard => {
-                // Nothing of the last block, which the page cache has a part in.
+                // Nothing of the last block: I/O there goes through the page cache.
                 let bound = config.last_block.min(self.extent.length);
                 let (position, end) = discarded(&entry.request, config, bound);
                 Step::Discard { position, end }

@@ -19,10 +19,10 @@ pub struct Entering<'a, Q, T, S> {
 /// What became of a request that was to enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It waits for no other: it is in the line for its queue's places.
+    /// The request waits for no other: it is in the line for its queue's places.
     Queued,
     Waits,
-    /// It would have to wait, and is NO_WAIT: it has claimed nothing.
+    /// The request would have to wait, and is NO_WAIT: it has claimed nothing.
     Busy,
 }
 
@@ -38,7 +38,7 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         self.admitted(slot)
     }
 
-    /// It has claimed what it claims: it waits, or it may start.
+    /// The request has made all its claims: it waits, or it may start.
     fn admitted(&mut self, slot: Slot) -> Admission {
         let entry = self.table.entry(slot);
         if entry.waits_among.is_empty() {
@@ -101,8 +101,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
 
     // ----- what a request claims -----
 
-    /// The range in which no read and no write runs beside this request, if it wants that.
-    /// Whatever this says of a request, `needs_isolation` must be true for it.
+    /// The range in which no read and no write runs beside this request, if it keeps readers out.
+    /// Where this gives a range, `needs_isolation` must be true.
     fn excludes_readers(&self, slot: Slot) -> Option<(u64, u64)> {
         if let Some(range) = self.extent.reshapes(self.table, slot) {
             return Some(range);
@@ -136,8 +136,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         [(Among::Writes, writes), (Among::Guests, guests), (Among::Barriers, barriers)]
     }
 
-    /// What a request claims among the writes: its range if it is whole blocks, else, alone, all
-    /// that it may read and write back.
+    /// What a request claims among the writes: a write of whole blocks its range, shared; any other
+    /// write all that it may read and write back, exclusive.
     fn write_claim(&self, slot: Slot) -> Option<Claim> {
         let entry = self.table.known(slot);
         match entry.request.op {
@@ -170,8 +170,9 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
 
     // ----- reads and those that keep them out -----
 
-    /// The first request that keeps readers out is here, `newcomer`: so the reads that are there
-    /// already have to be seen. They keep no request out that they wait for themselves.
+    /// `newcomer` is the first request that keeps readers out, so the reads in flight have to be
+    /// entered before it. None of these reads comes to wait: no request among the barriers was
+    /// there before them.
     fn enter_reads(&mut self, newcomer: Slot) {
         for slot in (0..self.table.entries.len() as u32).map(Slot) {
             let Some(entry) = self.table.get(slot) else { continue };

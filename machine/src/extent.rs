@@ -1,11 +1,12 @@
 //! How long the object is, for those inside and outside the machine, and where its last block
 //! begins. `resize.rs` has the requests that change it.
 //!
-//! It is known when a request enters whether it may change the length: the length that it will find
-//! is at least `floor`, the least of the present length and of those that truncates before it will
-//! set. What the length really is then a request looks up when it starts. Example: the object has
-//! 10,000 bytes, and a truncate to 6,000 waits. A write of [7,000, 8,000) enters: it may find an
-//! object of 6,000 bytes, and make it longer. So it reshapes, though it lies inside at present.
+//! When a request enters it must be known whether the request may change the length. The length
+//! that it will find is at least `floor`: the least of the present length and of the lengths that
+//! earlier truncates will set. The real length is looked up when the request starts. Example: the
+//! object has 10,000 bytes, and a truncate to 6,000 waits. A write of [7,000, 8,000) enters. It may
+//! find an object of 6,000 bytes, and make it longer. So the write reshapes the object, though at
+//! present it lies inside.
 
 use smallvec::SmallVec;
 
@@ -17,14 +18,15 @@ use crate::QueueConfig;
 
 #[derive(Debug)]
 pub struct Extent {
-    /// What others see.
+    /// The length that callers see, and requests that start.
     pub length: u64,
     /// No request that enters now will find the object shorter than this.
     pub floor: u64,
-    /// What the lanes of all queues go by: ahead of `length` while a write makes the object longer.
+    /// The length that the lanes of all queues go by: ahead of `length` while a write makes the
+    /// object longer.
     followed: u64,
-    /// The new lengths that truncates in flight will set, and the least that requests will find
-    /// which look it up, by slot.
+    /// By slot: the length that a truncate in flight will set, or the least that a request in
+    /// flight which asks the storage for its length (`Op::Length`) will accept.
     truncates: Vec<(Slot, u64)>,
     /// How long the storage is; u64::MAX: not known.
     pub storage: u64,
@@ -109,7 +111,7 @@ impl Extent {
         self.find_floor();
     }
 
-    /// All of them are to enter again.
+    /// All requests are to enter again: each truncate will be noted anew.
     pub fn forget_truncates(&mut self) {
         self.truncates.clear();
         self.find_floor();

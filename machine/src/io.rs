@@ -23,11 +23,11 @@ pub struct MemoryCopy {
 
 pub type MemoryCopies = SmallVec<[MemoryCopy; 2]>;
 
-/// The answer of a file or device that can't zero or discard at this moment, in place of an errno:
-/// those of callers' drivers are theirs.
+/// The answer of a file or device that can't zero or discard at this moment. It is no errno, since
+/// a caller's driver may answer with any errno, and mean something else by it.
 pub const NOT_NOW: i32 = 1 << 16;
-/// The answer, in place of an errno, where the storage ends before it should: EIO, and no matter of
-/// alignments.
+/// The answer, in place of an errno, where the storage ends before it should: the request fails
+/// with EIO, and its alignments are not suspected.
 pub const ENDS_EARLY: i32 = NOT_NOW + 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Op {
     Discard,
     /// The length of the object becomes `offset`; no bytes.
     Truncate,
-    /// How long the object is at the storage: that is the result; no bytes.
+    /// Asks how long the object is at the storage. The result is that length; no bytes.
     Length,
     Flush,
     /// The segments become zeros; the storage is not touched.
@@ -56,12 +56,12 @@ pub enum Lane {
     LastBlock,
 }
 
-/// Where a request stands in the machine: a small number, which a later request gets anew.
+/// Where a request stands in the machine: a small number, which a later request may get again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
 impl Slot {
-    /// Of I/O that is no request's, and of what has no slot yet.
+    /// No request: for I/O that belongs to none, and where the slot is not known yet.
     pub const NONE: Slot = Slot(u32::MAX);
 
     #[inline]
@@ -97,7 +97,7 @@ pub struct Io {
     pub registered: bool,
     /// Read: of edges, or a trial of a repair: all of its memory is scratch.
     pub into_scratch: bool,
-    /// The engine's name for that memory, if it has one.
+    /// The engine's name for the registered memory, if it has one.
     pub buffer: Option<u16>,
     pub offset: u64,
     /// Read, Write, Fill: the sum of `segments`. WriteZeroes, Discard: how many. Else 0.
@@ -106,7 +106,7 @@ pub struct Io {
     pub copies: MemoryCopies,
     /// The I/Os that this one stands for, if they are several; only the request machine cares.
     pub joined: Vec<Io>,
-    /// It was part of one that failed: it is not to be part of another.
+    /// It was part of a joined I/O that failed or came back short: it is not to be joined again.
     pub alone: bool,
 }
 

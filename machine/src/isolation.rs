@@ -72,7 +72,7 @@ impl Isolation {
     }
 }
 
-/// These wait for no request any more in this tracker.
+/// `waiters` wait for no request any more in this tracker.
 fn set_free<Q, T, S>(table: &mut Table<Q, T, S>, waiters: &mut Vec<Slot>, among: Among) {
     for waiter in waiters.drain(..) {
         let entry = table.entry(waiter);

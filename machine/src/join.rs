@@ -1,16 +1,17 @@
-//! I/Os of one batch that lie side by side go out as one. The parts stay as they are inside it: if
-//! it moves all its bytes each of them did, and if not, each goes out again by itself, so that
-//! short results and errors are those of the part that they belong to.
+//! I/Os of one batch that lie side by side go out as one. The joined I/O keeps its parts as they
+//! were. If it moves all its bytes, each part has moved all of its own. If not, each part goes out
+//! again by itself, so that a short result or an error is that of one part.
 //!
-//! Only the I/Os of sub-block writes are joined, edge reads as well as writes. Others gain nothing:
-//! the kernel joins them by itself where that helps.
+//! Only the I/Os of sub-block writes are joined, edge reads as well as writes. To join others gains
+//! nothing: the kernel does that by itself where it helps.
 
 use crate::io::{Io, Lane, Op, Segment};
 use crate::table::Table;
 use crate::{Action, ScratchPool};
 
-/// Most bytes in a joined I/O, and two blocks at least. Few: a batch is to stay several I/Os, so
-/// that the storage is busy with one while another comes or goes (docs/PERFORMANCE.md).
+/// Most bytes in a joined I/O; two blocks are never too many. The number is small so that a batch
+/// stays several I/Os, and the storage is busy with one while another comes or goes
+/// (docs/PERFORMANCE.md).
 const JOINED_BYTES_MAX: u64 = 8 << 10;
 
 /// Joins I/Os that are among the actions.
@@ -88,7 +89,7 @@ impl<Q: Clone, T, S: ScratchPool> Joining<'_, Q, T, S> {
     /// The parts of a joined I/O that failed, or came back short, go out again, each by itself.
     pub fn part(&mut self, parts: Vec<Io>) {
         for mut part in parts {
-            // Or they would go out as one again, and fail again, for ever.
+            // Else the parts would be joined again, and fail again, for ever.
             part.alone = true;
             let queue = self.table.known(part.id.slot).queue;
             self.table.reissue(queue, part);

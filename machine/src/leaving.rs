@@ -55,7 +55,7 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
         debug_assert!(entry.outstanding == 0 && entry.members.is_empty());
         debug_assert!(entry.tracked.is_empty());
         entry.error = Some(errno);
-        // It may have inherited one.
+        // The request may have inherited an image.
         if let Some(images) = entry.images.take() {
             self.table.scratch.give(images);
         }
@@ -63,14 +63,14 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
     }
 
     /// One request leaves. If it is a leader its members leave right after it: they may be among
-    /// those that it sets free.
+    /// the requests that its leaving sets free.
     #[inline(always)]
     fn leave(&mut self, slot: Slot) {
         self.leave_trackers(slot);
         self.table.complete(slot);
     }
 
-    /// Those that waited for it alone may start.
+    /// Takes a request out of its trackers: those that waited for it alone may start.
     pub fn leave_trackers(&mut self, slot: Slot) {
         let tracked = self.table.known(slot).tracked;
         if tracked.contains(Among::Writes) {

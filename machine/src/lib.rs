@@ -1,9 +1,9 @@
 //! The request machine: PURE. Events in ("submitted", "this I/O is done with result r"), actions
-//! out ("do this I/O", "complete that request with r"). No file descriptor, no thread, no clock,
-//! no unsafe; addresses are numbers to it.
+//! out ("do this I/O", "complete that request with r"). The machine has no file descriptor, thread,
+//! clock or unsafe code; addresses are numbers to it.
 //!
-//! A crate of its own, so that the compiler keeps it so: its one dependency on the system are the
-//! numbers of errors.
+//! It is a crate of its own, so that the compiler keeps it pure. All that it takes from the system
+//! is the numbers of errors.
 
 #![forbid(unsafe_code)]
 
@@ -40,8 +40,8 @@ mod proof;
 pub type QueueId = u32;
 /// Names a plug: it holds back what is submitted with the same key.
 pub type PlugKey = u64;
-/// Greater than 0 and below 2^63. Later submissions have greater ids, and none is used twice, but
-/// for every 137 billion (2^37) of them: then they start over.
+/// Greater than 0 and below 2^63. Later submissions have greater ids, and no id is used twice until
+/// 137 billion (2^37) requests have come: then ids start over.
 pub type RequestId = u64;
 
 /// What the machine has to know of one queue: what its storage takes, how much of it at once, and
@@ -60,10 +60,11 @@ pub struct QueueConfig {
     /// two. 0: the storage's own length is always a multiple of `alignments.request`.
     pub last_unit: u64,
     /// From this offset on I/O takes `Lane::LastBlock`, exact to the byte and of any alignment.
-    /// u64::MAX: never. The machine sets it, and has it follow the length.
+    /// u64::MAX: never. The machine sets it, and keeps it in step with the length.
     pub last_block: u64,
-    /// What a write that is not a multiple of it excludes other writes in: `alignments.request`,
-    /// or the page where the page cache is in the way. Power of two.
+    /// A write that is not whole units of this size keeps other writes out of the units that it
+    /// touches: `alignments.request`, or the page where I/O goes through the page cache. Power of
+    /// two.
     pub granule: u64,
     /// Blocks that are covered only in part are bounced whole: see `splice::LaneLimits`.
     pub copy_edges: bool,
@@ -81,13 +82,13 @@ pub struct QueueConfig {
     pub discard_alignment: u64,
     /// Most bytes in one I/O that names no memory; a multiple of `alignments.request`.
     pub dataless_max: u64,
-    /// A zero write or a discard with more bytes than this left to ask for can be stopped.
+    /// A zero write or a discard that has more bytes than this left to ask for can be cancelled.
     pub endless: u64,
     /// Most bytes that one write can be all-or-nothing in through a loss of power; 0: none.
     pub atomic_write_max: u64,
 }
 
-/// Which errors of aligned I/O may be about its alignment: then larger values are looked for.
+/// After which errors of aligned I/O the machine suspects the alignments, and asks for larger ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspected {
     Nothing,
@@ -113,7 +114,7 @@ pub struct Alignments {
 pub enum ProbeOutcome {
     /// No larger alignments help.
     NothingHelps,
-    /// The storage takes these.
+    /// The storage takes these alignments.
     Found(Alignments),
     /// A write was refused, only reads can be tried, and the storage takes reads with the present
     /// alignments: these larger ones may be what writes need.
@@ -126,9 +127,9 @@ pub struct RefusedIo {
     pub op: Op,
     pub offset: u64,
     pub errno: i32,
-    /// Of its queue, as it is.
+    /// Of the I/O's queue, as it is at present.
     pub config: QueueConfig,
-    /// Bytes that the storage has at least.
+    /// The storage is at least so many bytes long.
     pub storage: u64,
 }
 
@@ -141,7 +142,7 @@ pub struct RequestFlags {
     pub may_unmap: bool,
     pub no_fallback: bool,
     pub registered: bool,
-    /// The data were copied before they came here, which the statistics are to tell.
+    /// The data were copied before the request came here; the statistics count that.
     pub copied: bool,
 }
 
@@ -168,7 +169,7 @@ pub enum Action<Q, T> {
     Io(Q, Io),
     /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
     Probe(Q, Box<RefusedIo>),
-    /// The machine gives this I/O up: the storage moves nothing of it, and says no error.
+    /// The machine gives this I/O up: the storage moves nothing of it, and reports no error.
     Stalled(Q, Box<Io>),
     /// This request has left the tracker: hand its result (0 or a positive errno) to its owner.
     Complete(Completion<T>),
@@ -195,7 +196,7 @@ pub trait ScratchPool {
     fn copy(&mut self, copy: MemoryCopy);
 }
 
-/// Scratch memory. It is the value's alone, until the value is given back.
+/// Scratch memory. Only the owner of this value uses the memory, until the value is given back.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Scratch {
     pub address: usize,

@@ -111,7 +111,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         id
     }
 
-    /// As `submit`, plugged or not; what the key holds back goes first.
+    /// As `submit`, but no plug holds this request back; what the key holds back goes first.
     pub fn submit_now(&mut self, queue: QueueId, key: PlugKey, request: Request<T>) -> RequestId {
         self.submit_plugged(queue, key);
         self.enter(queue, request)
@@ -203,18 +203,18 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         Some(alignments)
     }
 
-    /// Takes back a request that has not reached the storage. It completes with ECANCELED then.
-    /// EBUSY: it is at the storage, and comes to its end; that may be ECANCELED, too, for a zero
-    /// write or a discard that has a long way to go. ENOENT: no such request of this queue, or its
-    /// result is decided.
+    /// Takes back a request that has not reached the storage; the request then completes with
+    /// ECANCELED. EBUSY: the request is at the storage, and comes to its end. A zero write or a
+    /// discard that has more than `endless` left to ask for may end with ECANCELED even so. ENOENT:
+    /// the queue has no such request, or the result of the request is decided.
     pub fn cancel(&mut self, queue: QueueId, id: RequestId) -> Result<(), i32> {
         self.cancelling().cancel(queue, id)?;
         self.run();
         Ok(())
     }
 
-    /// As `cancel` for each request of the queue; how many are taken back. In one go, so that it
-    /// costs no more than in proportion to what is there.
+    /// As `cancel` for each request of the queue; returns how many were taken back. They leave the
+    /// trackers in one go, so that the cost grows with what is tracked, not with its square.
     pub fn cancel_all(&mut self, queue: QueueId) -> usize {
         let gone = self.cancelling().cancel_all(queue);
         self.run();
@@ -254,8 +254,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.table.open_queues().map(|queue| &queue.owner)
     }
 
-    /// Whether a request waits for another, or all for a repair, while there is more than one
-    /// queue: it may be for I/O of another one.
+    /// Whether a request waits for another, or all wait for a repair, while there is more than one
+    /// queue: what they wait for may be I/O of another queue than their own.
     pub fn waits_across_queues(&self) -> bool {
         let waits = self.table.waiting > 0 || self.repair.under_way;
         waits && self.table.open_queues().nth(1).is_some()
@@ -330,7 +330,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
     }
 
-    /// Nothing of it is at the storage any more, but there may be something left to be done.
+    /// Nothing of the request is at the storage any more, but something may be left to do for it.
     fn rest_of(&mut self, slot: Slot) -> AtRest {
         let changes = self.table.entry(slot).change.is_some();
         if changes && self.resize().wind_up(slot) == WindUp::Undoing {
@@ -344,7 +344,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     // ----- I/O that is over -----
 
-    /// One I/O less at the storage; its first failure is the request's.
+    /// One I/O less at the storage; the first I/O that fails gives the request its error.
     #[inline(always)]
     fn part_done(&mut self, io: &Io, error: Option<i32>) {
         self.mover().part_done(io, error);
@@ -377,7 +377,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if result != Ok(io.bytes) {
             return Joining { table: &mut self.table }.part(parts);
         }
-        // Nothing starts before all of them are over, as if they had been one.
+        // Nothing starts before all parts are over: to the storage they were one I/O.
         for part in parts {
             self.part_done(&part, None);
             self.go_on(part.id.slot);
@@ -398,8 +398,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.run();
     }
 
-    /// A request that has a place leaves it, and enters anew, behind all others: it keeps all of
-    /// them out.
+    /// A request that has a place leaves it, and enters anew, behind all others. From then on it
+    /// keeps all others out.
     fn enter_alone(&mut self, slot: Slot) {
         self.leaving().leave_trackers(slot);
         let entry = self.table.entry(slot);

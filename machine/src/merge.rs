@@ -5,8 +5,8 @@
 //! lie in one block share the leader's read; no read joins an I/O issued before it arrived.
 //!
 //! Members stay in the tracker until the leader is done, so all others see the order that there
-//! was. A write joins only if it waits for the member before it and for no other request: what lies
-//! between the two in the order of submission cannot overlap either.
+//! was. A write joins only if it waits for the member before it and for no other request: so no
+//! request that came between the two conflicts with it.
 //!
 //! When such a write is done and another is in line, the image is made to hold the whole block as
 //! the storage has it, and the next write inherits it instead of reading the block again.
@@ -163,7 +163,8 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             return;
         }
         let last = entry.members.last().copied().unwrap_or(slot);
-        // Images are held by requests with a place at the storage; this one's becomes free.
+        // Only a request with a place at the storage holds an image, and the heir gets the place
+        // that becomes free now. If others are in line for that place it is theirs.
         let home = self.table.known_queue(entry.queue);
         if !home.queued.is_empty() {
             return;
@@ -171,7 +172,8 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         let Some(block) = partial_block(entry, &home.config) else { return };
         let Some(heir) = self.next_to(last, entry.queue, block) else { return };
         if !entry.image_is_whole {
-            // What went out straight from the guest's memory, which is still the request's own.
+            // The image lacks the bytes that went out straight from the guest's memory. That memory
+            // may still be read: the request is not complete yet.
             let Table { entries, scratch, .. } = &mut *self.table;
             let request = &entries[slot.index()].as_ref().expect("a request in flight").request;
             let mut at = image + (request.offset - block) as usize;

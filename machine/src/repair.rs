@@ -6,8 +6,8 @@
 //! request of any queue starts (`Queue::places` is 0); those that have started go on to their end,
 //! or are parked as well. So the storage comes to rest soon, for a request that has a place waits
 //! for no other. Then `Action::Probe` asks for larger values. If there are any (`repaired`) all
-//! requests that are left start again from the beginning: nothing is half done then but writes of
-//! the parked requests, and what these moved they move again. The trackers are built anew under the
+//! requests that are left start again from the beginning. Nothing is half done then but writes of
+//! parked requests, and these move all their bytes again. The trackers are built anew under the
 //! new granule, in the order of arrival. A request that changes the length has given the storage
 //! its old length back by then (`Resize::wind_up`). If there are no larger values the parked
 //! requests fail with their errors and the others go on.
@@ -40,7 +40,7 @@ pub const REPAIRS_MAX: u32 = 8;
 #[derive(Debug, Default)]
 pub struct Repair {
     refused: Vec<Refused>,
-    /// No request starts; so all may wait for I/O, of whatever queue.
+    /// While it is, no request starts, so each may be waiting for I/O of any queue.
     pub under_way: bool,
     /// The queue for which larger values are being looked for, and after which error.
     asked: Option<(QueueId, i32)>,
@@ -58,8 +58,8 @@ struct Refused {
 }
 
 impl QueueConfig {
-    /// With these alignments, as far as they are larger. None: none is, or the storage cannot have
-    /// them. `storage`: its length.
+    /// This config with those alignments of `to` that are larger. None: none of them is, or the
+    /// storage cannot have them. `storage`: the length of the storage.
     fn raised(&self, to: &Alignments, storage: u64) -> Option<QueueConfig> {
         let request = self.alignments.request.max(to.request);
         let memory = self.alignments.memory.max(to.memory);
@@ -71,7 +71,7 @@ impl QueueConfig {
         if !more || !fits || request > self.max_transfer {
             return None;
         }
-        // Blocks are powers of two, pieces of a discard any number of them.
+        // A block is a power of two bytes; the piece of a discard is any number of blocks.
         let common = 1 << self.discard_alignment.trailing_zeros().min(request.trailing_zeros());
         Some(QueueConfig {
             alignments: Alignments { request, memory, segment },
@@ -96,17 +96,17 @@ pub struct Repairing<'a, Q, T, S> {
 /// What a request with an error does once nothing of it is at the storage any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// It stays, until larger values are found or not.
+    /// The request stays, until larger values are found or not.
     Parked,
-    /// It is no matter of alignments: it ends.
+    /// The error has nothing to do with alignments: the request ends.
     Ends,
 }
 
-/// After larger values have not helped.
+/// What became of a queue's limits after larger values have not helped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limits {
     Unchanged,
-    /// They are what they were before something was guessed.
+    /// The limits are what they were before larger values were guessed.
     TakenBack,
 }
 
@@ -146,7 +146,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
             return Rest::Ends;
         };
         if !failed {
-            // The error was forgiven.
+            // `Resize::wind_up` has forgiven the error.
             self.repair.refused.swap_remove(at);
             return Rest::Ends;
         }
@@ -214,7 +214,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
         Some(self.table.queue(id).config.alignments)
     }
 
-    /// Larger values are no help against this error: those of the queue that met it end with it.
+    /// Larger values are no help against this error: the requests of the queue that met it end.
     fn give_up(&mut self, id: QueueId, errno: i32) -> Limits {
         let queue = self.table.queue(id);
         let mut taken_back = None;
@@ -242,7 +242,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 
     /// All requests that are left start again from the beginning.
     fn restart(&mut self) {
-        // Those that waited come last: some may have come later than what their ids say (batches).
+        // Requests that waited come last: one from a batch may have entered later than its id says.
         let mut order: Vec<(bool, Reverse<u64>, Slot)> = Vec::new();
         for (slot, entry) in self.table.in_flight() {
             if entry.phase != Phase::Plugged {
@@ -266,7 +266,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
         self.go_on_after_repair();
     }
 
-    /// A request as it was when it was submitted, in no tracker.
+    /// Makes a request what it was when it was submitted; the caller empties the trackers.
     fn reset(&mut self, slot: Slot) {
         let entry = self.table.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
@@ -292,7 +292,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 }
 
 impl<Q> Queue<Q> {
-    /// Before the limits are raised.
+    /// To be called before the limits are raised.
     fn note_guess(&mut self, guessed: bool) {
         let written = self.stats.bytes_written;
         let confirmed = |guess: &Guess| guess.written != written;

@@ -2,22 +2,23 @@
 //! that let them grow the object.
 //!
 //! Such a request keeps all others out from the end on, or from where the new end is if that is
-//! less (`Extent::reshapes`), so there is one at a time, and no other runs beside it there.
+//! less (`Extent::reshapes`). So only one such request runs at a time, and no other request runs
+//! beside it there.
 //!
 //! A write past the end first makes the object longer, so that what it skips is zeros, then goes
 //! the way of any write. If it fails the object gets its old length back. Only when it has
 //! succeeded does the length that others see change.
 //!
-//! Others may change the storage's length, too. A request that looks it up anew (`Op::Length`) is
-//! one that changes the length like a truncate, but that the storage has its new length already.
-//! It says when it enters what the length seems to be, `offset`, which decides whom it keeps out;
-//! requests beyond that which are at the storage get what the storage says. If it turns out that
-//! the storage has become shorter still, it enters once more and keeps all others out.
+//! Other programs may change the storage's length, too. A request that takes the new length over
+//! (`Op::Length`) is like a truncate that the storage has carried out already. When it enters, its
+//! `offset` is what the length seems to be, and that decides whom it keeps out. Requests beyond
+//! `offset` that are at the storage by then get what the storage answers. If the storage turns out
+//! to be shorter still, the request enters once more and keeps all others out.
 //!
-//! Some storage has a length that is a multiple of its block (`QueueConfig::last_unit` 0): it is
-//! as long as it has to be, and what its last block has beyond the end is kept zero, so that it is
-//! zero when the object grows over it. If that could not be done (*dirty*) it is done before the
-//! object grows again.
+//! Some storage has a length that is a multiple of its block (`QueueConfig::last_unit` 0). Such
+//! storage is as long as the object needs. The bytes of its last block beyond the object's end are
+//! kept zero, so that they are zeros when the object grows over them. If they could not be zeroed
+//! (*dirty*), they are zeroed before the object grows again.
 //!
 //! Example, with such storage of blocks of 4096. An object of 10,000 bytes has storage of 12,288.
 //! A truncate to 5,000: the storage is cut to 8,192, then [5,000, 8,192) is written with zeros. If
@@ -41,15 +42,15 @@ pub struct Resize<'a, Q, T, S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     Over,
-    /// It is less than the request was prepared for.
+    /// The length is less than the request was prepared for.
     Shorter,
 }
 
-/// Of a truncate of the storage.
+/// How far a truncate of the storage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truncate {
     Done,
-    /// It is at the storage.
+    /// The truncate is at the storage.
     UnderWay,
 }
 
@@ -164,7 +165,7 @@ impl<Q: Clone, T, S: ScratchPool> Resize<'_, Q, T, S> {
         };
         let (new, reached, undoing) = (*new, *reached, *undoing);
         if entry.error.is_some() && reached && new < old {
-            // It is only the zeros behind the new end that are missing.
+            // Only the zeros behind the new end are missing.
             entry.error = None;
         }
         if entry.error.is_none() {
@@ -190,8 +191,8 @@ impl<Q: Clone, T, S: ScratchPool> Resize<'_, Q, T, S> {
         WindUp::Done
     }
 
-    /// The part of a read that lies beyond the end is zeros, the rest of it, which is left in the
-    /// request, is a read.
+    /// The part of a read that lies beyond the end becomes zeros. The rest stays in the request,
+    /// which reads it.
     pub fn fill_past_end(&mut self, slot: Slot) {
         let length = self.extent.length;
         let entry = self.table.entry(slot);
@@ -213,9 +214,9 @@ impl<Q: Clone, T, S: ScratchPool> Resize<'_, Q, T, S> {
         self.table.emit(slot, io);
     }
 
-    /// The storage has this length now; and so has the object, unless the storage is only as long
-    /// as it has to be for an object that ends inside its last block. What lay behind that end, if
-    /// others have moved it, is as they have left it.
+    /// The storage has this length now. The object gets the same one, unless the storage is just as
+    /// long as the object needs: then the object still ends inside the last block. If another
+    /// program has moved the end, the bytes behind the old end are what that program left there.
     pub fn take_over(&mut self, slot: Slot, length: u64) -> Result<Taken, i32> {
         if length < self.table.known(slot).request.offset {
             return Ok(Taken::Shorter);

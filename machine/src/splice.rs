@@ -54,7 +54,7 @@ pub struct LanePart<'a> {
     /// Writes: where the images of the first and the last block are, if these are edges.
     pub head_image: Option<usize>,
     pub tail_image: Option<usize>,
-    /// Most scratch for one I/O, as long as it makes progress.
+    /// Most scratch for one I/O; its first block may need more, so that there is progress.
     pub scratch_max: usize,
 }
 
@@ -120,8 +120,8 @@ impl Layout {
 }
 
 impl LanePart<'_> {
-    /// The next I/O from `cursor` on, which moves behind it. `cursor.position` must be below
-    /// `end`. At least one block is laid out, whatever the limits.
+    /// Lays out the next I/O from `cursor` on, and moves the cursor behind it. `cursor.position`
+    /// must be below `end`. At least one block is laid out, whatever the limits.
     pub fn next_io(&self, cursor: &mut Cursor) -> Layout {
         let mut layout = Layout::default();
         let block = self.limits.alignments.request;

@@ -7,9 +7,9 @@
 //! *middle* 4096..12288, whole blocks, is what the storage is asked to zero. There is a *tail*
 //! where the end lies inside a block that is not the last one.
 //!
-//! The edges are read first, so that a failure of that changes nothing. Then comes the middle,
-//! its first I/O alone: if the storage refuses and the caller wants no zeros written, nothing has
-//! been. The edges are written last. What the storage refuses once it is not asked again.
+//! The edges are read first, so that a failed read changes nothing. Then comes the middle, its
+//! first I/O alone: if the storage refuses and the caller wants no zeros written, nothing has been
+//! written. The edges are written last. What the storage has refused once, it is not asked again.
 
 use crate::io::{Io, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, NOT_NOW};
 use crate::moving::{EdgeReads, Edges, PARTS_MAX};
@@ -32,7 +32,7 @@ pub struct Zeroing<'a, Q, T, S> {
     pub unsupported: &'a mut UnsupportedOps,
 }
 
-/// Of one stage of a zero write.
+/// How far one stage of a zero write is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// All of the stage is asked for; the next one may begin as soon as nothing is outstanding.
@@ -44,7 +44,7 @@ enum Progress {
 /// What an error of an I/O means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// It is an error of its request.
+    /// The request fails with it.
     Failure,
     /// The storage can't do this, and there is another way.
     Unsupported,
@@ -124,7 +124,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
     /// Whole blocks. Over: all of them are zeros, and the edges are on their way.
     fn zero_middle(&mut self, slot: Slot, zeroes: &mut Zeroes) -> Progress {
         let (start, end) = zeroes.middle(self.table.config_of(slot));
-        // What the storage cannot do, as it has said in the meantime, it is not asked for again.
+        // The storage may have refused in the meantime: then it is not asked again.
         zeroes.way = self.way_of(slot, zeroes);
         zeroes.taken |= zeroes.position > start && self.table.entry(slot).outstanding == 0;
         if zeroes.position < end && self.is_hopeless(slot, zeroes) {
@@ -156,7 +156,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
         Progress::Over
     }
 
-    /// What lies in the last block, exact to the byte.
+    /// Zeros what lies in the last block, exact to the byte.
     fn zero_last(&mut self, slot: Slot, zeroes: &mut Zeroes) -> Progress {
         while zeroes.position < zeroes.end {
             let entry = self.table.entry(slot);
@@ -169,7 +169,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
         Progress::Over
     }
 
-    /// Asks the storage to zero from `position` on; how many bytes.
+    /// Asks the storage to zero from `position` on; returns how many bytes.
     fn ask_zeroes(&mut self, slot: Slot, may_unmap: bool, position: u64, end: u64) -> u64 {
         let bytes = (end - position).min(self.table.config_of(slot).dataless_max);
         let id = self.table.next_part(slot);
@@ -185,7 +185,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
         bytes
     }
 
-    /// Writes zeros from `position` on, as many as one I/O takes; how many. 0: no memory.
+    /// Writes zeros from `position` on, as many as one I/O takes; returns how many. 0: no memory.
     fn put_zeroes(&mut self, slot: Slot, lane: Lane, position: u64, end: u64) -> u64 {
         let Some(zeros) = self.zeros(slot) else { return 0 };
         let config = self.table.config_of(slot);
@@ -253,7 +253,8 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
         zeros
     }
 
-    /// Goes on with a discard: from where on it is not asked for yet, or None when it is over.
+    /// Goes on with a discard: returns where the part begins that is not asked for yet, or None
+    /// when the discard is over.
     pub fn discard(&mut self, slot: Slot, mut position: u64, end: u64) -> Option<u64> {
         let config = self.table.config_of(slot);
         let unit = config.discard_alignment;
@@ -270,7 +271,7 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
         (self.table.entry(slot).outstanding > 0).then_some(position)
     }
 
-    /// What an error means, and remembers what the storage does not do.
+    /// Says what an error means, and remembers what the storage cannot do.
     pub fn meaning(&mut self, io: &Io, errno: i32) -> Meaning {
         let unknown = matches!(errno, libc::EOPNOTSUPP);
         let not_now = errno == NOT_NOW;

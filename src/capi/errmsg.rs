@@ -13,9 +13,9 @@ thread_local! {
 }
 
 /// Remembers `error` for this thread. A callback that is told a failure finds the words here, too:
-/// `aio.rs` hands this in with it.
+/// `aio.rs` hands this function in with the callback.
 pub fn remember(error: &Error) {
-    // While a thread ends its words may be gone. Then nobody can ask for them either.
+    // While a thread ends its words may be gone. Then no code on it can ask for them either.
     let _ = WORDS.try_with(|words| {
         let mut words = words.borrow_mut();
         words.clear();

@@ -14,7 +14,7 @@ use crate::header::{blkalign_driver, blkalign_limits, blkalign_open_options};
 use crate::header::{blkalign_request, blkalign_stats};
 use crate::sys::Error;
 
-/// No struct of any version is longer: a greater `size` is memory that nobody initialised.
+/// No struct of any version is longer: a greater `size` is memory that the caller never set.
 const SIZE_MAX: usize = 4096;
 
 /// A struct whose first field is `size: usize`.

@@ -1,7 +1,7 @@
 //! EVENTFD completion: callbacks that are due are kept until the caller's own thread asks for them.
 //!
 //! The lock guards the list of what is due and the descriptor; nothing else is taken while the lock
-//! is held. The descriptor exists from the moment somebody asks for it, so a caller who only ever
+//! is held. The descriptor is made when the program first asks for it, so a program that only ever
 //! polls pays nothing for it. Once the descriptor exists it is readable whenever something may be
 //! due that no look is about to take. A look that finds nothing is harmless.
 
@@ -27,8 +27,8 @@ struct State {
 }
 
 impl Events {
-    /// `looks`: this thread is about to take what is due, and tells others of what it leaves. Else
-    /// a thread that sleeps is woken.
+    /// Adds a callback that is due. `looks`: this thread is about to take what is due, and tells
+    /// others of what it leaves. Else a thread that sleeps is woken.
     pub fn push(&self, delivery: Delivery, looks: bool) {
         let mut state = self.state.lock();
         state.due.push_back(delivery);
@@ -38,8 +38,8 @@ impl Events {
         }
     }
 
-    /// Appends up to `max` of what is due to `taken`, oldest first. Other threads are told of what
-    /// it leaves.
+    /// Appends up to `max` of what is due to `taken`, oldest first. Other threads are told if this
+    /// leaves any.
     pub fn take(&self, max: usize, taken: &mut impl Extend<Delivery>) -> Left {
         let mut state = self.state.lock();
         let count = state.due.len().min(max);
@@ -60,7 +60,7 @@ impl Events {
         self.state.lock().due.len()
     }
 
-    /// A waiter has a reason to look again that is not something due.
+    /// Wakes the waiters for another reason than something due.
     pub fn notify(&self) {
         self.state.lock().notices += 1;
         self.changed.notify_all();
@@ -82,8 +82,8 @@ impl Events {
         }
     }
 
-    /// The descriptor, and whether it is new. If so its owner has to connect further sources, the
-    /// ring's results, to it.
+    /// The descriptor, and whether it is new. If it is, the caller has to connect the other source
+    /// of signals to it, the ring.
     pub fn descriptor(&self) -> Result<(RawFd, bool), Error> {
         let mut state = self.state.lock();
         if let Some(fd) = &state.fd {

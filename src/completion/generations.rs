@@ -49,7 +49,7 @@ pub struct Generations {
     /// The generation that takes requests in. Written under the lock.
     current: AtomicUsize,
     counts: [AtomicUsize; PLACES],
-    /// How many requests closed generations had when somebody last looked. A hint: it is not too
+    /// How many requests closed generations had when a drain last looked. A hint: it is not too
     /// small for long.
     behind: AtomicUsize,
     closed: Mutex<Closed>,
@@ -90,10 +90,10 @@ impl Generations {
         }
     }
 
-    /// A request is over. If a closed generation ends with it, whoever waits for that is told.
+    /// A request is over. If a closed generation ends with it, drains that wait are told.
     pub fn leave(&self, Generation(at): Generation) -> Ended {
         let at = usize::from(at);
-        // Whoever sees the count also sees what this thread did before, in a callback say.
+        // A thread that sees the count also sees what this thread did before, in a callback say.
         let last = self.counts[at].fetch_sub(1, Ordering::SeqCst) == 1;
         if !last || self.current.load(Ordering::SeqCst) == at {
             return Ended::Request;
@@ -121,14 +121,14 @@ impl Generations {
         closed.left.is_empty() && self.is_empty(self.current.load(Ordering::SeqCst))
     }
 
-    /// What comes from here on is not in what was before.
+    /// The present moment. Requests that come from here on are not before it.
     pub fn mark(&self) -> Mark {
         let mut closed = self.closed.lock();
         if self.is_empty(self.current.load(Ordering::SeqCst)) || self.try_close(&mut closed) {
             return Mark(closed.number);
         }
-        // No place is free. Whoever closes the current generation next closes it with all that was
-        // taken in before this moment.
+        // No place is free. The next drain that closes the current generation closes it with all
+        // that was taken in before this moment.
         Mark(closed.number + 1)
     }
 
@@ -175,9 +175,9 @@ impl Generations {
         true
     }
 
-    /// Forgets the closed generations that have ended, and tells whoever waits for them. The last
-    /// request of a generation tells them as well, but not always: it looks after it has counted
-    /// itself out, and by then its place may be that of the current generation again.
+    /// Forgets the closed generations that have ended, and tells drains that wait for them. The
+    /// last request of a generation tells these drains as well, but not always: it looks after it
+    /// has counted itself out, and by then its place may be that of the current generation again.
     fn sweep(&self, closed: &mut Closed) {
         let before = closed.left.len();
         closed.left.retain(|&(_, at)| !self.is_empty(at));

@@ -1,7 +1,7 @@
 //! Where callbacks run: on library threads, one at a time per handle or in parallel; or on the
 //! caller's own thread, when that thread asks. Each callback runs exactly once. The thread is
 //! marked meanwhile, so that calls that would wait are refused. Knows nothing of C but how a
-//! callback is called: what becomes of a failure's words is up to whoever submits
+//! callback is called: the submitter says what becomes of a failure's words
 //! (`Callback::on_failure`).
 //!
 //! The lock guards the queue of one handle's callbacks. It is never held while a callback runs.
@@ -36,8 +36,8 @@ pub enum CompletionMode {
 pub struct Callback {
     pub function: extern "C" fn(opaque: *mut c_void, ret: c_int),
     pub opaque: *mut c_void,
-    /// Gets a failure in words, on the thread that runs `function`, just before that gets the
-    /// number. Whoever submits says what is done with the words. Success does not pass here.
+    /// Gets a failure in words, on the thread that runs `function`, just before `function` gets the
+    /// number. The submitter says what is done with the words. Not called for a success.
     pub on_failure: fn(&Error),
 }
 
@@ -56,13 +56,13 @@ pub struct Delivery {
 /// SERIAL: who runs a callback that has just become due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runner {
-    /// Nobody so far: whoever pushed it has to see to it that `run_serially` runs.
+    /// No thread so far: the thread that pushed it has to see to it that `run_serially` runs.
     Needed,
-    /// A thread that is at it, or a job that is under way.
+    /// A thread that runs callbacks of the handle already, or a job that is about to.
     AtWork,
 }
 
-/// Whether callbacks were left that others, or a later call, have to run.
+/// Whether callbacks were left that another thread, or a later call, has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Nothing,
@@ -98,8 +98,7 @@ impl Completions {
         self.pending.with(generation)
     }
 
-    /// Whether a drain has come since a request was counted in this generation. The request is not
-    /// over.
+    /// Whether a drain has come since a request, which is not over, was counted in this generation.
     pub fn is_waited_for(&self, generation: Generation) -> bool {
         self.pending.is_closed(generation)
     }
@@ -200,7 +199,7 @@ pub fn inside_callback() -> bool {
     INSIDE_CALLBACK.get()
 }
 
-/// Runs a driver's code: it may wait even if a callback's submission led here.
+/// Runs a driver's code, which may wait even if a callback's submission led here.
 pub fn outside_callback<R>(code: impl FnOnce() -> R) -> R {
     let _back = Inside(INSIDE_CALLBACK.replace(false));
     code()

@@ -14,7 +14,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
 use crate::sys::{caught, outside, uncancelled, Error};
 
-/// Of Linux (MAX_ERRNO).
+/// The largest errno of Linux (MAX_ERRNO).
 const ERRNO_MAX: i32 = 4095;
 
 /// offset, bytes, iov, iovcnt, flags
@@ -132,8 +132,8 @@ impl CallbackDriver {
 }
 
 /// Zeroes the scratch that a read will fill. A driver in C that says 0 may have filled nothing, and
-/// nobody can see that. What it leaves out is to be zeros, not what scratch holds from earlier
-/// requests. The guest's own memory is left alone: what stays there is the guest's own.
+/// the library cannot see that. What the driver leaves out is to be zeros, not what scratch holds
+/// from earlier requests. The guest's own memory is left alone: its bytes are the guest's own.
 fn clear_scratch(io: &Io) {
     if !io.joined.is_empty() {
         return io.joined.iter().for_each(clear_scratch);
@@ -281,7 +281,7 @@ impl PendingTable {
 /// What a driver calls when an I/O is done.
 extern "C-unwind" fn driver_done(token: *mut c_void, ret: c_int) {
     uncancelled(|| {
-        // A panic must not travel into the caller's code. Those of the machine are caught further
+        // A panic must not travel into the caller's code. A panic of the machine is caught further
         // down.
         if let Err(panic) = caught(|| finish(token, ret)) {
             log::error!("a driver's answer: {panic}");

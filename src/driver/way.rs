@@ -1,7 +1,7 @@
 //! Which way the handles of an object go: all of them with O_DIRECT, or all through the page
 //! cache, at any one time.
 //!
-//! The two lose each other's bytes. A reader brings an old block into the page cache while a
+//! Side by side the two ways lose bytes. A reader brings an old block into the page cache while a
 //! direct write of that block is under way. After an asynchronous direct write to a block device
 //! Linux leaves that page where it is. On a file Linux throws it away, but not as long as another
 //! part of the same large folio waits to be written back. The next small write through the page
@@ -29,7 +29,7 @@ pub struct Way {
 
 pub static WAYS: LazyLock<Mutex<HashMap<Identity, Way>>> = LazyLock::new(Mutex::default);
 
-/// One handle's part in the way of its object: as long as this lives nobody goes the other.
+/// One handle's part in the way of its object: as long as this lives no handle goes the other way.
 #[derive(Debug)]
 pub struct Traveller {
     identity: Identity,
@@ -41,7 +41,7 @@ pub struct Traveller {
 pub struct Wish {
     /// With O_DIRECT, if this handle is the first of the object.
     pub direct: bool,
-    /// It goes along with the others, through the page cache or not.
+    /// The handle goes along with the others, through the page cache or not.
     pub either: bool,
 }
 

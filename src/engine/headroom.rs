@@ -1,6 +1,6 @@
-//! Whether there is memory left for what callers ask for. A request that has been taken in must come
-//! to its end, and on the way there is no place to say that memory is short. So a submission that
-//! finds little memory left is refused, while nothing has happened yet.
+//! Whether there is memory left for what callers ask for. A request that has been taken in must
+//! come to its end, and on the way there is no place to say that memory is short. So a submission
+//! that finds little memory left is refused, while nothing has happened yet.
 //!
 //! Most of what a request costs lies in lists that grow, and do not shrink again. So the system is
 //! asked only when a handle has more in flight than ever before, or brings data or vectors that are

@@ -1,5 +1,5 @@
-//! Carries out the I/O that the request machine asks for: rings and threads, and the memory that bytes
-//! are copied in.
+//! Carries out the I/O that the request machine asks for: rings and threads, and the memory that
+//! bytes are copied in.
 
 mod copy;
 mod headroom;

@@ -92,7 +92,8 @@ fn allocate(bytes: usize, alignment: usize) -> Option<Scratch> {
 
 fn release(piece: Scratch) {
     let layout = Layout::from_size_align(piece.bytes, piece.alignment).expect("as allocated");
-    // SAFETY: `piece` came from `allocate` with this layout, and being moved here nobody has it.
+    // SAFETY: `piece` came from `allocate` with this layout, and was moved here, so that no other
+    // code has it.
     unsafe { dealloc(piece.address as *mut u8, layout) }
 }
 

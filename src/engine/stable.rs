@@ -51,7 +51,7 @@ impl StableCopy {
 
 impl Drop for StableCopy {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and nobody else gives it back.
+        // SAFETY: allocated with this layout, and given back here alone.
         unsafe { dealloc(self.address as *mut u8, self.layout) };
     }
 }

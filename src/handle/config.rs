@@ -12,7 +12,7 @@ const TRANSFER_MAX: u64 = 1 << 30;
 /// each I/O.
 const DATALESS_MAX: u64 = 1 << 62;
 /// A zero write or a discard that has more than this left to ask for may seem to take for ever. A
-/// cancel stops such a one half way.
+/// cancel stops such a request half way.
 const ENDLESS: u64 = 16 << 30;
 /// Most elements in one vector: IOV_MAX.
 const SEGMENTS_MAX: usize = 1024;
@@ -47,7 +47,7 @@ fn config_for(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> Qu
         },
         depth: options.depth(),
         // A whole unit. Else a direct write might touch a part of a unit that the page cache is
-        // just writing back, and the two would undo each other.
+        // just writing back, and the two writes would undo each other.
         last_unit: if cache_unit.is_some() { unit } else { 0 },
         last_block: u64::MAX,
         // The page cache itself reads, modifies and writes whole units, so buffered handles exclude
@@ -56,7 +56,7 @@ fn config_for(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> Qu
         // The kernel pins and maps one page more for each element.
         copy_edges: cache_unit.is_some(),
         suspected: match cache_unit {
-            // A driver has errors of its own, and is not to get trial reads because of them.
+            // A driver has EIOs of its own, and is not to get trial reads because of them.
             None => Suspected::Invalid,
             Some(_) if limits.direct => Suspected::InvalidOrError,
             Some(_) => Suspected::Nothing,
@@ -77,7 +77,8 @@ fn config_for(limits: &Limits, cache_unit: Option<u64>, options: &Options) -> Qu
     }
 }
 
-/// The least one of what the storage discards in one piece, 0 if it does not say, and of a block.
+/// The least common multiple of a block and of what the storage discards in one `piece` (0: it does
+/// not say).
 fn common_multiple(piece: u32, block: u64) -> u64 {
     let piece = u64::from(piece.max(1));
     // Blocks are powers of two.
@@ -85,8 +86,8 @@ fn common_multiple(piece: u32, block: u64) -> u64 {
     piece / common * block
 }
 
-/// Puts the alignments of the options over those of a caller's driver. None becomes less than the
-/// driver's own word, since the driver was promised that.
+/// Puts the alignments of the options over those of a caller's driver. No alignment becomes less
+/// than the driver's own: the driver was promised that.
 pub fn override_alignments(limits: &mut Limits, options: &Options) {
     fn raise<T: PartialOrd>(ours: &mut T, source: &mut Source, wanted: T) {
         if wanted > *ours {

@@ -32,13 +32,13 @@ impl Handle {
     }
 
     /// Returns when all that was submitted before has called back, whatever comes meanwhile. What
-    /// any thread holds back goes first. EDEADLK in a callback.
+    /// any thread holds back is submitted first. EDEADLK in a callback.
     pub fn drain(&self) -> Result<(), Error> {
         self.drain_within(None)
     }
 
-    /// As `drain`, but ETIMEDOUT when it takes longer. None: there is no limit. Of zero: it only
-    /// looks.
+    /// As `drain`, but ETIMEDOUT when it takes longer than `timeout`. None: there is no limit.
+    /// Zero: the call does not wait.
     pub fn drain_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
         let until = timeout.map(|timeout| Instant::now() + timeout);
@@ -50,7 +50,8 @@ impl Handle {
         });
         let over = match self.endpoint.mode {
             CompletionMode::Eventfd => {
-                // A drain that only looks runs all that is due. Others look at the time in between.
+                // A drain that does not wait runs all that is due. Any other looks at the time in
+                // between.
                 let most = if timeout == Some(Duration::ZERO) { usize::MAX } else { BATCH_MAX };
                 self.run_until_over(mark, until, most)
             }
@@ -99,8 +100,8 @@ impl Handle {
         };
         let Err(error) = ring.register_eventfd(fd) else { return Ok(fd) };
         // A filter of system calls has come since the ring was made. From now on threads do the
-        // I/O, and their results signal the descriptor. But nobody would signal it for I/O that is
-        // in the ring already, so that has to be none.
+        // I/O, and their results signal the descriptor. But nothing would signal it for I/O that is
+        // in the ring already, so the ring has to be idle.
         if matches!(error.errno, libc::EPERM | libc::EACCES | libc::ENOSYS) && ring.is_idle() {
             ring.give_up(error.errno);
             self.endpoint.hand_on_refused();
@@ -112,8 +113,8 @@ impl Handle {
         Err(error)
     }
 
-    /// Runs up to `max` callbacks on this thread; if none is due waits for one, up to `timeout`
-    /// (None: without end). Returns how many ran. EDEADLK inside a callback.
+    /// Runs up to `max` callbacks on this thread. If none is due the call waits for one, up to
+    /// `timeout` (None: without end). Returns how many ran. EDEADLK inside a callback.
     pub fn poll(&self, max: usize, timeout: Option<Duration>) -> Result<usize, Error> {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
@@ -133,9 +134,9 @@ impl Handle {
         }
     }
 
-    /// Runs up to `max` of the callbacks that are due, and none that becomes so meanwhile: while
-    /// others go on submitting there is no end to these. What callbacks submit goes out as batches.
-    /// `waits`: the caller will wait without end if none is.
+    /// Runs up to `max` of the callbacks that are due, and none that becomes due meanwhile: while
+    /// other threads go on submitting there would be no end. What callbacks submit goes out as
+    /// batches. `waits`: the caller will wait without end if no callback is due.
     fn run_due(&self, max: usize, waits: bool) -> usize {
         let events = &self.endpoint.completions.events;
         events.begin_look();

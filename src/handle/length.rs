@@ -9,14 +9,15 @@ use crate::sys::Error;
 use blkalign_machine::RequestFlags;
 
 impl Handle {
-    /// Of the object, or of the window; of a window that the object ends inside, the rest.
+    /// The length of the object, or of the window. If the object ends inside the window: of the
+    /// part of the window before that end.
     pub fn length(&self) -> u64 {
         let length = self.endpoint.node.length();
         self.window.map_or(length, |window| window.length_on(length))
     }
 
     /// As `length`, once all handles of the object have taken over what the storage says now.
-    /// EDEADLK inside a callback; EINVAL: a driver's is no multiple of a request alignment.
+    /// EDEADLK inside a callback; EINVAL: a driver's length is no multiple of a request alignment.
     pub fn refresh_length(&self) -> Result<u64, Error> {
         self.check_may_wait("refreshing the length")?;
         self.catch_up(self.endpoint.driver.length()?)?;
@@ -24,8 +25,8 @@ impl Handle {
     }
 
     /// `seen`: what the storage has said just now. If the node knows another length, a request asks
-    /// the storage again, in its turn among the other requests. One of these may be changing the
-    /// length, and may have told the storage already, or not yet.
+    /// the storage again, in its turn among the other requests: one of these may be changing the
+    /// length, and `seen` may be from before or after that change.
     pub(super) fn catch_up(&self, seen: u64) -> Result<(), Error> {
         if seen == self.endpoint.node.length() {
             return Ok(());
@@ -60,7 +61,7 @@ impl Handle {
     }
 }
 
-/// The error of a driver whose length is no whole blocks: it has no lane for a part of a block.
+/// The error for a driver whose length is not whole blocks: no lane takes a part of a block there.
 pub(super) fn no_multiple(name: &str, length: u64, block: u64) -> Error {
     let words = format!(
         "{name}: a length of {length} bytes is no multiple of the request alignment {block}, and a \

@@ -43,14 +43,14 @@ pub struct Submission {
     pub flags: RequestFlags,
     /// Torn-read promise of this request; 0: the handle's.
     pub guest_block: u32,
-    /// From the start of the window. Of a Truncate the new length; of a Length the length that the
-    /// storage seems to have.
+    /// From the start of the window. For a Truncate the new length; for a Length the length that
+    /// the storage seems to have.
     pub offset: u64,
     pub bytes: u64,
     pub segments: Segments,
 }
 
-/// What the processor copies with least effort.
+/// At this alignment the processor copies with least effort.
 const COPY_ALIGNMENT_MIN: usize = 64;
 
 pub struct Handle {
@@ -65,7 +65,7 @@ pub struct Handle {
     guest_block: u32,
     /// Memory that the caller has registered.
     buffers: Buffers,
-    /// Of memory for requests in flight.
+    /// Whether memory is left for more requests in flight.
     headroom: Headroom,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
@@ -101,8 +101,8 @@ impl Handle {
             engine.stop();
         }
         // A thread that ran the last callback may still hold a reference to the endpoint for a
-        // moment. When this function returns the storage is to be gone, and a driver's `close` is
-        // to have been called, by this thread.
+        // moment. When this function returns the storage must be gone, and this thread must have
+        // called a driver's `close`.
         endpoint.release_and_wait();
         drop(storage);
         // Not before the last thread has let go of the file: the image lock covers its I/O.
@@ -110,7 +110,7 @@ impl Handle {
         drop(pool);
     }
 
-    /// Returns the request's id, which `note_id` has got before `callback` can run. The callback
+    /// Returns the request's id, which `note_id` gets before `callback` can run. The callback
     /// runs exactly once, later, never inside this call. An error (EPERM, EIO past the end, EIO on
     /// a poisoned handle, ENOMEM) means that the callback never runs.
     pub fn submit(
@@ -129,8 +129,8 @@ impl Handle {
             let Endpoint { node, .. } = &*self.endpoint;
             let id = node.submit(self.endpoint.id(), thread_key(), request, actions, note_id);
             // A drain may have come after the request was counted. Then that drain waits for the
-            // request, and may have looked for plugged requests before this one was. The core lock
-            // orders the two.
+            // request, and may have submitted what plugs hold back before this request was among
+            // that. The core lock orders the two.
             if self.endpoint.completions.is_waited_for(generation) {
                 node.submit_held(self.endpoint.id(), thread_key(), actions);
             }
@@ -143,8 +143,8 @@ impl Handle {
         })
     }
 
-    /// Takes a request back. EBUSY: it is at the storage; ENOENT: there is none, or its result is
-    /// decided.
+    /// Takes a request back. EBUSY: the request is at the storage; ENOENT: there is none with this
+    /// id, or its result is decided.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         let answer = with_actions(|actions| {
             let answer = self.endpoint.node.cancel(self.endpoint.id(), id, actions);
@@ -157,7 +157,7 @@ impl Handle {
         })
     }
 
-    /// Takes back whatever has not reached the storage. Returns how many requests that are.
+    /// Takes back each request that has not reached the storage. Returns how many.
     pub fn cancel_all(&self) -> usize {
         with_actions(|actions| {
             let count = self.endpoint.node.cancel_all(self.endpoint.id(), actions);
@@ -172,7 +172,7 @@ impl Handle {
         self.writethrough.store(!enable, Ordering::Relaxed);
     }
 
-    /// The limits of now: the storage may have come to refuse smaller alignments since open.
+    /// The present limits: since open the storage may have come to refuse smaller alignments.
     pub fn limits(&self) -> Limits {
         let mut limits = self.limits.clone();
         self.endpoint.alignments.overlay(&mut limits);
@@ -187,8 +187,8 @@ impl Handle {
         }
     }
 
-    /// Why threads do the I/O though io_uring was not ruled out; "" else. Stays as long as the
-    /// handle.
+    /// Why threads do the I/O though io_uring was not ruled out; else "". The words stay as long as
+    /// the handle.
     pub fn engine_reason(&self) -> &CStr {
         self.endpoint.why_threads()
     }

@@ -155,9 +155,9 @@ impl Handle {
         })
     }
 
-    /// Makes the handle ready for its caller: it takes over the storage's length, and checks that
-    /// its window lies inside. `length`: what the storage has said at open. Other handles may have
-    /// changed it since.
+    /// Makes the handle ready for its caller: takes over the storage's length, and checks that the
+    /// window lies inside. `length`: what the storage has said at open. Other handles may have
+    /// changed the length since.
     fn showing(self, length: u64, options: &Options) -> Result<Handle, Error> {
         if let Err(error) = self.catch_up(length).and_then(|()| self.check_window()) {
             self.take_apart();

@@ -1,4 +1,4 @@
-//! What a handle is opened with, and what of it this version can do.
+//! What a handle is opened with, and which of these options can go together.
 
 use crate::completion::CompletionMode;
 use crate::driver::{Alignments, FileOptions, Use};
@@ -42,7 +42,7 @@ const QUEUE_DEPTH_DEFAULT: u32 = 64;
 const QUEUE_DEPTH_MAX: u32 = 65536;
 
 impl Options {
-    /// Refuses what is out of bounds, and what excludes each other.
+    /// Refuses values that are out of bounds, and options that exclude each other.
     pub fn check(&self) -> Result<(), Error> {
         if self.resize && (self.window_offset != 0 || self.window_length != 0) {
             let words = "BLKALIGN_O_RESIZE and a window exclude each other";

@@ -16,7 +16,7 @@ thread_local! {
     static SPARE_WAITER: Cell<Option<Arc<Waiter>>> = const { Cell::new(None) };
 }
 
-/// A waiter that nobody else has, so that nobody else will set it.
+/// A waiter that no other thread has, so that none sets it.
 fn fresh_waiter() -> Arc<Waiter> {
     let mut spare = SPARE_WAITER.take().unwrap_or_default();
     match Arc::get_mut(&mut spare) {

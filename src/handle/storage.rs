@@ -1,5 +1,5 @@
-//! What is underneath a handle: a file or device, or a caller's driver. By its own type, for what
-//! only one of the two can answer, and for opening it once more.
+//! What is underneath a handle: a file or device, or a caller's driver. Each has its own type here,
+//! not the `Driver` trait, for what only one of the two can answer, and for opening it once more.
 
 use std::sync::Arc;
 

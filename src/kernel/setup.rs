@@ -5,15 +5,15 @@ use io_uring::IoUring;
 use crate::log;
 use crate::sys::{calls, Errno, Error, Outside};
 
-/// More than there are I/Os at the storage. The kernel bounds it by RLIMIT_NPROC.
+/// More than there are I/Os at the storage. The kernel bounds the number by RLIMIT_NPROC.
 const WORKERS_MAX: u32 = 1 << 16;
 
 /// A ring for at least `entries` I/Os at once. The kernel closes it on exec. `cooperative`: the
 /// kernel may wait with completions until the submitting thread enters it by itself.
 pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     let mut builder = IoUring::builder();
-    // A child after fork does not get the ring's memory: a child that uses the ring ends by SIGSEGV,
-    // which is better than entries in its parent's queue.
+    // A child after fork does not get the ring's memory: a child that uses the ring ends by
+    // SIGSEGV, which is better than entries in its parent's queue.
     builder.dontfork();
     let plain = builder.clone();
     // One bad I/O does not hold up those behind it in a batch (Linux 5.18).
@@ -42,10 +42,11 @@ pub fn open(entries: u32, cooperative: bool) -> Result<IoUring, Error> {
     Ok(ring)
 }
 
-/// I/O that cannot be done without waiting the kernel hands to threads of its own. It has 4 of them for
-/// each processor, for all rings that a thread enters: I/O of one storage that hangs would use them
-/// up. So we ask for as many threads as there may be I/Os. The kernel starts one only when all that it
-/// has are asleep. This came with Linux 5.15; where it is refused the kernel keeps its 4.
+/// The kernel hands I/O that it cannot do without waiting to threads of its own. It has 4 of these
+/// threads for each processor, for all rings that a thread enters: I/O of one storage that hangs
+/// would use them up. So we ask for as many threads as there may be I/Os. The kernel starts one
+/// only when all that it has are asleep. This came with Linux 5.15; where it is refused the kernel
+/// keeps its 4.
 fn ask_for_workers(ring: &IoUring) {
     let mut workers = [WORKERS_MAX, 0];
     let result = calls()

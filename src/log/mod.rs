@@ -29,7 +29,7 @@ use crate::sys::outside;
 pub enum Level {
     /// Something that the program wanted did not happen.
     Error = 1,
-    /// It happened, but not in the way that was wanted, or is in danger.
+    /// What the program wanted happened, but in another way, or is in danger.
     Warning = 2,
     /// What an operator wants to find in a log afterwards.
     Info = 3,
@@ -84,9 +84,9 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has `function` told each message of `level` and more severe ones from here on; None: nobody.
-/// When this returns no call of the hook before is under way, nor will one begin; inside a hook
-/// it does not wait for that.
+/// From here on the hook's function gets each message of its level and of more severe levels; None:
+/// no function does. When this returns no call of the earlier hook is under way, nor will one
+/// begin. Inside a hook this function does not wait for that.
 pub fn set_hook(hook: Option<(Level, HookFn)>) {
     let level = hook.as_ref().map_or(0, |(level, _)| *level as u32);
     let hook = hook.map(|(level, function)| Arc::new(Hook { level, function }));
@@ -99,13 +99,13 @@ pub fn set_hook(hook: Option<(Level, HookFn)>) {
     }
 }
 
-/// Whether anybody wants to hear messages of that level.
+/// Whether there is a hook for messages of that level.
 pub fn wants(level: Level) -> bool {
-    // Relaxed: a thread that sees a change late says, or does not say, one message more.
+    // Relaxed: a thread that sees a change late tells one message too many or too few.
     LEVEL.load(Ordering::Relaxed) >= level as u32
 }
 
-/// Calls the hook; the macros do it. A message from inside the hook is lost.
+/// Calls the hook; to be used by way of the macros. A message from inside the hook is lost.
 pub fn tell(level: Level, words: fmt::Arguments<'_>) {
     if INSIDE.get() {
         return;

@@ -1,5 +1,5 @@
 //! Keeps a fault that strikes at each I/O from filling a log: of one kind of message at most
-//! `BURST` in `PERIOD`, and the first one after says how many there were in between.
+//! `BURST` are told in each `PERIOD`, and the next one says how many were left out.
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +16,19 @@ pub struct RateLimit(Mutex<Counts>);
 struct Counts {
     /// When the period began; None: nothing was said yet.
     since: Option<Instant>,
-    /// Said in this period.
+    /// Messages told in this period.
     said: u64,
-    /// Not said, and not yet made up for.
+    /// Messages left out, and not counted in a later message yet.
     left_out: u64,
 }
 
 impl RateLimit {
-    /// Whether a message may be said now: then how many before it were not.
+    /// Whether a message may be told now. If so: how many before it were left out.
     pub fn allows(&self) -> Option<u64> {
         self.allows_at(Instant::now())
     }
 
-    /// What was left out and not made up for until now.
+    /// How many messages were left out and not counted in a later message until now.
     pub fn left_out(&self) -> u64 {
         std::mem::take(&mut self.0.lock().left_out)
     }

@@ -5,10 +5,10 @@ use crate::driver::{Alignments, Io, Lane, Op};
 use crate::probe::{Limits, Source};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// For whoever asks. All relaxed: each value is a fact on its own.
+/// Read by any thread without a lock. All relaxed: each value is a fact on its own.
 #[derive(Default)]
 pub struct CurrentAlignments {
-    /// 0: as at open.
+    /// 0, here and below: the value found at open.
     request: AtomicU64,
     memory: AtomicUsize,
     segment: AtomicUsize,
@@ -28,7 +28,7 @@ impl CurrentAlignments {
         self.settled.store(true, Ordering::Relaxed);
     }
 
-    /// Puts the values of now over those that were found at open.
+    /// Puts the values that hold now over those that were found at open.
     pub fn overlay(&self, limits: &mut Limits) {
         fn put<T: PartialEq + Default>(now: T, value: &mut T, source: &mut Source) {
             if now != T::default() && now != *value {
@@ -43,7 +43,7 @@ impl CurrentAlignments {
         put(self.segment.load(Ordering::Relaxed), segment, &mut sources.segment);
     }
 
-    /// Whether an I/O that failed with this errno may be tried again with others.
+    /// Whether an I/O that failed with this errno may be tried again with other alignments.
     pub fn may_change(&self, io: &Io, errno: i32) -> bool {
         errno == libc::EINVAL
             && io.lane == Lane::Main

@@ -1,5 +1,5 @@
 //! What the storage says of an I/O: as the machine is to take it, as the log is told, and in words
-//! for whoever asked.
+//! for the program that asked for it.
 
 use super::Endpoint;
 use crate::driver::{Io, Op, ENDS_EARLY, NOT_NOW};
@@ -24,8 +24,8 @@ pub fn taken_from_storage(
 }
 
 /// An I/O that moved less than it should. Either that is chance, and the machine asks for the rest.
-/// Or the storage ends there, since others have made it shorter than the object is known to be:
-/// then asking for the rest is of no use.
+/// Or the storage ends there, since another program has made it shorter than the object is known
+/// to be: then asking for the rest is of no use.
 #[cold]
 fn short(endpoint: &Endpoint, io: &Io, moved: u64) -> Result<u64, i32> {
     // I/Os that were joined are tried again one by one.
@@ -81,13 +81,13 @@ fn tell_left_out(endpoint: &Endpoint, left_out: u64) {
     }
 }
 
-/// The same of those failures that no later message has made up for.
+/// As `tell_left_out`, of failures that no later message has counted.
 pub fn tell_rest_left_out(endpoint: &Endpoint) {
     tell_left_out(endpoint, endpoint.failures.left_out());
 }
 
-/// Failures that the request machine goes on from (`Machine::is_failure`), or that a caller who
-/// wants no fallback has asked for.
+/// Failures after which the request machine goes another way (`Zeroing::meaning`), or that a caller
+/// has asked for by wanting no fallback.
 fn has_another_way(io: &Io, errno: i32) -> bool {
     match io.op {
         Op::WriteZeroes => matches!(errno, libc::EOPNOTSUPP | NOT_NOW),

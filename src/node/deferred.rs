@@ -7,10 +7,10 @@
 //! It is not carried out at once because submitting must not block.
 //!
 //! A batch is deferred only if its thread was the last one to poll and waited without a time limit,
-//! nothing is on its way, nobody sleeps in the ring, and there is no eventfd, whose user expects a
-//! signal. Anybody else who comes to take results in, for a synchronous call or another handle,
-//! brings what is deferred to the ring. If carrying out a batch took long, which may be the
-//! storage or a busy machine, the next batches go to the ring.
+//! nothing is on its way, no thread sleeps in the ring, and there is no eventfd, whose user expects
+//! a signal. Any other thread that comes to take results in, for a synchronous call or another
+//! handle, brings what is deferred to the ring. If carrying out a batch took long, be the reason
+//! the storage or a busy computer, the next batches go to the ring.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const BATCH_TIME_MAX: Duration = Duration::from_micros(100);
 const SKIPPED_AFTER_SLOW: u32 = 1000;
 
 pub struct Deferred {
-    /// The storage is such storage at all.
+    /// The storage knows no I/O that must not wait, so that deferring is worth while.
     wanted: bool,
     /// The last `poll` waited without a time limit.
     patient: AtomicBool,
@@ -53,7 +53,8 @@ impl Deferred {
         Deferred { wanted, patient, skip: AtomicU32::new(0), ios: Mutex::default(), any }
     }
 
-    /// Relaxed, as all of `patient` and `skip`: hints, by which no I/O gets lost.
+    /// Relaxed, here and wherever `patient` or `skip` is used: both are hints, and a wrong hint
+    /// loses no I/O.
     pub fn set_patient(&self, patient: bool) {
         self.patient.store(patient, Ordering::Relaxed);
     }
@@ -85,7 +86,7 @@ impl Deferred {
         self.any.store(false, Ordering::Relaxed);
     }
 
-    /// For a thread that has put them there itself, or that looks again anyway.
+    /// For a thread that has deferred the I/Os itself, or that looks again anyway.
     pub fn may_have_any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }

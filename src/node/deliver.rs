@@ -1,4 +1,4 @@
-//! The result of a request, on its way to whoever asked. No callback runs in here.
+//! The result of a request, on its way to the owner of the request. No callback runs in here.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::completion::{CompletionMode, Delivery, Runner};
 use crate::engine::{Pool, StableCopy};
 use blkalign_machine::Completion;
 
-/// Gives a result to its owner. What a library thread has to do for that, if one is needed.
+/// Gives a result to its owner. Returns what a library thread has to do for that, if one is needed.
 pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
     let Completion { token, op, offset, bytes, result, .. } = completion;
     match token {
@@ -54,9 +54,10 @@ thread_local! {
     static TAKES_IN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// EVENTFD: runs `code`, in which this thread takes results of the endpoint in. Nobody is woken for
-/// what becomes due by that: this thread takes it afterwards, and tells others of what it leaves.
-/// Else one of several threads that poll would wake all others with each result, for nothing.
+/// EVENTFD: runs `code`, in which this thread takes results of the endpoint in. No thread is woken
+/// for the callbacks that become due by that: this thread runs them afterwards, and tells others of
+/// what it leaves. Else one of several threads that poll would wake all others with each result,
+/// for nothing.
 pub fn while_taking_in<R>(endpoint: &Endpoint, code: impl FnOnce() -> R) -> R {
     // Put back also after a panic.
     struct Before(usize);

@@ -129,7 +129,7 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
 thread_local! {
     /// I/Os that this thread still has to start.
     static TO_START: RefCell<VecDeque<(Arc<Endpoint>, Io)>> = const { RefCell::new(VecDeque::new()) };
-    /// How many drivers this thread is starting an I/O of: one inside the `start` of another.
+    /// How deep this thread is in calls of `Driver::start`, one inside another.
     static STARTING: Cell<u32> = const { Cell::new(0) };
     /// A result is being taken in while a driver starts an I/O. I/O that follows is started later.
     static LATER: Cell<bool> = const { Cell::new(false) };

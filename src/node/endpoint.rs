@@ -1,6 +1,6 @@
-//! What the node needs of one open handle: where its I/O goes, and where its results go. Beside it
-//! stand what travels in its name: who gets the result of a request, and what a library thread is
-//! to do. All of that is plain data here; `jobs.rs` says how work is done.
+//! What the node needs of one open handle: where its I/O goes, and where its results go. Besides,
+//! the two things that name an endpoint on their way: the owner of a request, and the work of a
+//! library thread. Both are plain data here; `jobs.rs` says how work is done.
 
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,8 @@ use crate::sys::Error;
 use blkalign_machine::RefusedIo;
 
 pub struct Endpoint {
-    /// The io_uring engine; None: threads. First, so that it goes before the descriptor it uses.
+    /// The io_uring engine; None: threads. The first field, so that the ring is dropped before the
+    /// driver, whose descriptors it uses.
     pub ring: Option<RingEngine>,
     pub node: Arc<Node>,
     pub driver: Arc<dyn Driver>,
@@ -30,17 +31,19 @@ pub struct Endpoint {
     id: AtomicU32,
     /// The alignments that hold now.
     pub alignments: CurrentAlignments,
-    /// Of messages about I/O that failed.
+    /// Bounds the messages about I/O that failed.
     pub failures: RateLimit,
-    /// Why threads do the I/O though io_uring was wanted; empty: they do not, or were asked for.
+    /// Why threads do the I/O though io_uring was wanted. Empty: the ring does it, or threads were
+    /// asked for.
     why_threads: OnceLock<CString>,
-    /// Last, so that all else is gone when it tells.
+    /// The last field, so that all others have been dropped when this one tells.
     gone: TellsGone,
 }
 
 /// Who gets the result of a request.
 pub enum Owner {
-    /// Where it is counted for `drain`, and the copy that a write is made from, if there is one.
+    /// A callback; with it the generation that counts the request for `drain`, and the copy that a
+    /// write is made from, if there is one.
     Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
@@ -54,15 +57,16 @@ pub enum Work {
     Probe(Arc<Endpoint>, Box<RefusedIo>),
     /// SERIAL: the callbacks of a handle that are due.
     Callbacks(Arc<Endpoint>),
-    /// CONCURRENT: one of them.
+    /// CONCURRENT: one callback.
     Callback(Arc<Endpoint>, Delivery),
     /// Taking a ring's results in.
     Reap(Arc<Endpoint>),
-    /// EVENTFD: the same, while synchronous calls or requests of other handles wait.
+    /// EVENTFD: taking a ring's results in while synchronous calls or requests of other handles
+    /// wait.
     ReapUnpolled(Arc<Endpoint>),
 }
 
-/// Tells when the last one lets go of an endpoint.
+/// Tells a waiter when the last reference to an endpoint is gone.
 #[derive(Default)]
 struct TellsGone(Arc<Waiter>);
 
@@ -129,8 +133,8 @@ impl Endpoint {
         }
     }
 
-    /// In words, for as long as the endpoint lives; "" if io_uring does the I/O or nobody wanted
-    /// it.
+    /// Why threads do the I/O, in words that stay as long as the endpoint; "" if io_uring does it,
+    /// or was not wanted.
     pub fn why_threads(&self) -> &CStr {
         self.why_threads.get().map_or(c"", |words| words)
     }
@@ -149,7 +153,7 @@ impl Endpoint {
         io.lane == Lane::Main && ring_does && self.ring_in_use().is_some()
     }
 
-    /// Whether only its caller's thread takes the results of its ring in.
+    /// Whether only a thread of its caller takes the ring's results in, as a rule.
     pub fn is_polled(&self) -> bool {
         self.mode == CompletionMode::Eventfd && self.ring.is_some()
     }
@@ -165,9 +169,9 @@ impl Endpoint {
         self.ring.as_ref().inspect(|engine| engine.wake_sleeper());
     }
 
-    /// Gives the pool what the kernel does not take from a ring any more. To be called by whoever
-    /// has put I/O into the ring or comes to take results in: `Ring::take_back` says why that is
-    /// enough.
+    /// Gives the pool what the kernel does not take from a ring any more. To be called by each
+    /// thread that has put I/O into the ring or comes to take results in: `Ring::take_back` says
+    /// why that is enough.
     pub fn hand_on_refused(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };
         let Some(why) = engine.ring.why_broken() else { return };
@@ -190,11 +194,11 @@ impl Endpoint {
         }
     }
 
-    /// EVENTFD: sees to it that a job takes the ring's results in as long as somebody waits for
-    /// them whom the caller's polling does not concern (`Node::is_waited_for`): the caller may not
-    /// be polling. Called when somebody comes to wait, and when I/O comes to the ring while
-    /// somebody waits. Whoever waits says so and then looks at what is in the ring; whoever puts
-    /// I/O in counts it and then looks who waits. All of that is SeqCst, so the later one of the
+    /// EVENTFD: sees to it that a job takes the ring's results in as long as a synchronous call or
+    /// a request of another handle waits for them (`Node::is_waited_for`): the caller may not be
+    /// polling. Called when such a wait begins, and when I/O comes to the ring meanwhile. A thread
+    /// that waits says so and then looks at what is in the ring; a thread that puts I/O in counts
+    /// it and then looks whether any thread waits. All of that is SeqCst, so the later one of the
     /// two sees the other.
     pub fn ensure_unpolled_progress(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };

@@ -1,6 +1,6 @@
-//! What library threads do. The pool knows only that there are jobs, and the files below make
-//! `Work` without knowing who does it. Here each kind of work calls down to what it needs, and then
-//! dispatches what the machine asks for.
+//! What library threads do. The pool knows only that there are jobs, and the files below this one
+//! make `Work` without knowing how it is done. Here each kind of work calls down to what it needs,
+//! and then dispatches what the machine asks for.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ impl Job for Work {
         }
     }
 
-    /// Whose share of the threads it takes. I/O hangs if its object does, a callback if its handle
-    /// does.
+    /// Whose share of the threads the job takes: for I/O its object's, since I/O hangs if the
+    /// object does; for a callback its handle's.
     fn owner(&self) -> usize {
         match self {
             Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),

@@ -63,10 +63,10 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
 
 pub struct Node {
     core: Mutex<Core>,
-    /// The machine's, as it was after its last step; for reading without the lock.
+    /// The machine's length, as it was after its last step; for reading without the lock.
     length: AtomicU64,
     poisoned: AtomicBool,
-    /// A request may wait for one of another handle.
+    /// A request may wait for I/O of another handle.
     waits_across: AtomicBool,
     /// Synchronous calls that wait for their results.
     sleeping_calls: AtomicUsize,
@@ -76,7 +76,7 @@ type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
 
 struct Core {
     machine: NodeMachine,
-    /// The machine panicked and has handed back all it had. It is not to be used again.
+    /// The machine panicked and has handed back all its requests. It must not be used again.
     broken: bool,
     /// The id of the request that the machine took in last.
     last_id: RequestId,
@@ -97,7 +97,7 @@ impl Node {
     /// The object's length in bytes: as it was when a handle last looked at the storage, and as
     /// requests have changed it since.
     pub fn length(&self) -> u64 {
-        // Acquire, with the Release in `with_core`: whoever sees a length also sees what was
+        // Acquire, with the Release in `with_core`: a thread that sees a length also sees what was
         // written to reach it.
         self.length.load(Ordering::Acquire)
     }
@@ -129,8 +129,9 @@ impl Node {
     }
 
     /// Takes a request in; what has to be done next is appended to `actions`. None: the machine
-    /// takes no more, and nothing will come of the request. Else its completion will be among
-    /// some actions, once. `note_id` gets the id before anybody can get at the request.
+    /// takes no more, and nothing will come of the request. Else the completion of the request will
+    /// be among some actions, once. `note_id` gets the id before another thread can cancel or
+    /// finish the request.
     pub fn submit(
         &self,
         queue: QueueId,
@@ -215,7 +216,8 @@ impl Node {
     }
 
     /// Tells the machine what trials have shown for a queue whose I/O the storage refuses. Returns
-    /// the alignments that the queue has from now on; None: the machine takes nothing any more.
+    /// the alignments that the queue has from now on; None: the machine has not asked, or takes
+    /// nothing any more.
     pub fn repaired(&self, outcome: ProbeOutcome, actions: &mut Actions) -> Option<Alignments> {
         let mut now = None;
         self.with_machine(actions, |machine| {
@@ -225,7 +227,7 @@ impl Node {
         now
     }
 
-    /// Those I/Os are over, each with its result.
+    /// I/Os are over, each with its result.
     pub fn io_done(
         &self,
         done: impl IntoIterator<Item = (Io, Result<u64, i32>)>,
@@ -243,8 +245,8 @@ impl Node {
         self.with_core(actions, |core| step(&mut core.machine));
     }
 
-    /// Runs one step of the machine, and takes out what it wants done. A panic is a fault of the
-    /// library. What is half done then stays half done, but nobody is left waiting: every request
+    /// Runs one step of the machine, and takes out what the machine wants done. A panic is a fault
+    /// of the library. What is half done then stays half done, but no request is left waiting: each
     /// fails with EIO.
     fn with_core(&self, actions: &mut Actions, step: impl FnOnce(&mut Core)) {
         let mut core = self.core.lock();

@@ -1,5 +1,5 @@
-//! One I/O on this thread, and its result into the machine. What the machine then asks for is left
-//! in `actions`, for `dispatch.rs`.
+//! Carries out one I/O on this thread, and brings its result to the machine. What the machine then
+//! asks for is left in `actions`, for `dispatch.rs`.
 
 use super::answers::taken_from_storage;
 use super::{Actions, Endpoint};

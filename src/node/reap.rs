@@ -17,7 +17,7 @@ use crate::sync::{on_time, Instant};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
-/// How often a look takes so many in.
+/// How often one look takes in `REAP_MAX` results at most.
 const REAPS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);
@@ -40,13 +40,13 @@ enum Next {
     /// It waits for whatever comes next. If that is a single I/O, and the ring has no other, this
     /// thread carries it out itself, which spares handing it over and back.
     Waits,
-    /// Something else.
+    /// It does something else.
     GoesOn,
 }
 
-/// EVENTFD: takes in what the ring has done, on a thread that then takes what is due. `waits`: the
-/// thread will wait without a time limit if nothing is. Others submit as fast as this thread takes
-/// in, so there may be something left when this returns.
+/// EVENTFD: takes in what the ring has done, on a thread that then runs what is due. `waits`: the
+/// thread will wait without a time limit if nothing is due. Other threads may submit as fast as
+/// this one takes results in, so there may be something left when this returns.
 pub fn take_in_for_poll(endpoint: &Arc<Endpoint>, waits: bool) -> Left {
     while_taking_in(endpoint, || {
         for _ in 0..REAPS_MAX {
@@ -86,13 +86,13 @@ fn reap(endpoint: &Arc<Endpoint>, next: Next) -> Reaped {
     if count > 0 {
         with_actions(|actions| {
             endpoint.node.io_done(results.drain(..), actions);
-            // A hint: an I/O that another thread puts in meanwhile, and that is not seen here,
-            // only waits for this thread.
+            // A hint: an I/O that another thread puts in meanwhile, and that is not seen here, is
+            // not lost; its result only waits until this thread comes back to the ring.
             if next == Next::Waits && engine.has_only(count) {
                 perform_only(endpoint, actions);
             }
             dispatch(actions);
-            // Not before `dispatch`: as long as this I/O counts, what follows on it goes to the
+            // Not before `dispatch`: as long as these I/Os count, what follows on them goes to the
             // ring and is not deferred.
             engine.note_out(count);
         });
@@ -105,13 +105,13 @@ fn reap(endpoint: &Arc<Endpoint>, next: Next) -> Reaped {
     }
 }
 
-/// Whether the storage does not know the flag for durable writes, or for atomic ones: the pool has
-/// another way.
+/// Whether the storage may not know the flag for durable writes, or for atomic ones. Then a thread
+/// of the pool does the write another way (`FileDriver`).
 fn needs_fallback(io: &Io, result: Result<u64, i32>) -> bool {
     (io.fua || io.atomic) && matches!(result, Err(libc::EOPNOTSUPP | libc::EINVAL))
 }
 
-/// Carries out what is deferred, on this thread; what is left, if that takes long, by the ring.
+/// Carries out what is deferred, on this thread. If that takes long, the rest goes to the ring.
 fn perform_deferred(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
     let mut ios = Vec::new();
     engine.deferred.take(&mut ios);
@@ -173,7 +173,7 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>) {
             idle_since = None;
             continue;
         }
-        // A spent ring stays spent: whoever finds it broken takes back what it has put in.
+        // A spent ring stays spent: a thread that puts I/O into a broken ring takes that I/O back.
         if engine.is_stopping() || engine.ring.is_spent() {
             return;
         }
@@ -202,8 +202,8 @@ pub fn reap_unpolled(endpoint: &Arc<Endpoint>) {
         let reaped = reap(endpoint, Next::GoesOn);
         if !endpoint.needs_help(engine) {
             engine.give_up_helping();
-            // Whoever has put I/O in, or has come to wait, either sees that nobody helps, or is
-            // seen here. SeqCst, as above.
+            // A thread that has put I/O in, or has come to wait, either sees that no job helps, or
+            // is seen here. SeqCst, as above.
             if !endpoint.needs_help(engine) || !engine.take_on_helping() {
                 return;
             }

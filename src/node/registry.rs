@@ -11,7 +11,7 @@ use crate::sync::Mutex;
 
 pub static NODES: LazyLock<Mutex<HashMap<Identity, Weak<Node>>>> = LazyLock::new(Mutex::default);
 
-/// The node of `identity`; `length` is the object's if nobody has it open yet.
+/// The node of `identity`; `length` is the object's if no handle has it open yet.
 pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
     let mut nodes = NODES.lock();
     if let Some(node) = nodes.get(&identity).and_then(Weak::upgrade) {

@@ -82,7 +82,7 @@ fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -
         };
     }
     match smallest_working(refused, now, works) {
-        // Storage that refuses and takes the same read by turns does not do so for its alignment.
+        // Storage that now refuses and now takes the same read has another reason than alignment.
         Some(found) if found != now && !works(now) => ProbeOutcome::Found(found),
         _ => ProbeOutcome::NothingHelps,
     }

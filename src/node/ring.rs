@@ -1,5 +1,5 @@
-//! A handle's ring, with what is told between those who put I/O in and those who take results in.
-//! Knows neither the handle nor the node; `reap.rs` takes the results in.
+//! A handle's ring, with what threads that put I/O in and threads that take results in tell each
+//! other. Knows neither the handle nor the node; `reap.rs` takes the results in.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub struct RingEngine {
     inside: AtomicUsize,
     /// SERIAL and CONCURRENT: a job on the pool takes results in, or will.
     reaping: AtomicBool,
-    /// The handle is closing: that job is to end.
+    /// The handle is closing: the job of `reaping` is to end.
     stopping: AtomicBool,
     /// EVENTFD: a job on the pool takes results in while others wait for them.
     helping: AtomicBool,
     /// EVENTFD: held by the one thread that sleeps in the ring. Further threads sleep elsewhere,
-    /// or one of them would take the wake-up of another that has not gone to sleep yet.
+    /// else one of them could take a wake-up that is meant for a thread not yet asleep.
     pub sleeper: Mutex<()>,
     pub deferred: Deferred,
 }
@@ -53,21 +53,22 @@ impl RingEngine {
             return self.ring.submit(ios);
         }
         self.deferred.put(ios);
-        // This thread has put the I/O there and then looks whether another sleeps. That one has
-        // taken `sleeper` and then looks what is deferred. One of the two sees the other.
+        // This thread has deferred the I/O and then looks whether another thread sleeps. A thread
+        // that goes to sleep takes `sleeper` and then looks what is deferred. One of the two sees
+        // the other.
         if self.sleeper.is_locked() {
             self.submit_deferred();
         }
     }
 
-    /// What is deferred goes to the ring.
+    /// Gives the ring what is deferred.
     pub fn submit_deferred(&self) {
         let mut ios = Vec::new();
         self.deferred.take(&mut ios);
         self.ring.submit(&mut ios);
     }
 
-    /// So many I/Os are done with: nothing of them is in the ring or deferred any more.
+    /// `count` I/Os are done with: none of them is in the ring or deferred any more.
     pub fn note_out(&self, count: usize) {
         // SeqCst: see `Endpoint::ensure_unpolled_progress`.
         self.inside.fetch_sub(count, Ordering::SeqCst);
@@ -77,18 +78,18 @@ impl RingEngine {
         self.inside.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether so many I/Os, whose results this thread has, are all that there are. Relaxed: a
+    /// Whether the ring has no I/Os but these `count`, whose results this thread has. Relaxed: a
     /// hint.
     pub fn has_only(&self, count: usize) -> bool {
         self.inside.load(Ordering::Relaxed) == count
     }
 
-    /// Takes on the duty of the job that takes results in. Returns whether nobody had it.
+    /// Takes on the duty of the job that takes results in. Returns whether no job had it.
     pub fn take_on_reaping(&self) -> bool {
         !self.reaping.swap(true, Ordering::SeqCst)
     }
 
-    /// The job gives that duty up. It has to look afterwards whether it is needed still: see
+    /// The job gives that duty up. Afterwards it has to look whether it is still needed: see
     /// `reap_until_idle`.
     pub fn give_up_reaping(&self) {
         self.reaping.store(false, Ordering::SeqCst);
@@ -113,8 +114,8 @@ impl RingEngine {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// EVENTFD: something became due while a thread may be asleep. Whoever pushed it did so under
-    /// the lock of what is due and then looks at `sleeper`; a thread that goes to sleep takes
+    /// EVENTFD: something became due while a thread may be asleep. The thread that pushed it did so
+    /// under the lock of what is due and then looks at `sleeper`; a thread that goes to sleep takes
     /// `sleeper` and then looks, under that lock, what is due. One of the two sees the other.
     pub fn wake_sleeper(&self) {
         if self.sleeper.is_locked() {
@@ -126,7 +127,7 @@ impl RingEngine {
     pub fn nap(&self) {
         match self.sleeper.try_lock() {
             Some(_sleeper) => self.ring.wait(Some(SLEEP_SLICE)),
-            // Whoever sleeps in the ring takes its results in.
+            // The thread that sleeps in the ring takes its results in.
             None => thread::sleep(NAP),
         }
     }

@@ -16,8 +16,8 @@ const BLOCK_MAX: u64 = 1 << 16;
 const WITHOUT_BLOCKS: [u32; 8] =
     [0x0102_1997, 0x5346_414f, 0x00c3_6400, 0x6573_5546, 0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
 
-/// The bytes that the page cache reads and writes back as one, at multiples of it. Where nobody
-/// tells, a page.
+/// How many bytes the page cache reads and writes back as one, at multiples of that number. A page
+/// where neither file system nor device tells.
 pub fn cache_unit(descriptor: &Descriptor, is_device: bool) -> u64 {
     let block = if is_device {
         descriptor.device_cache_block().ok().filter(|&block| is_block(block))
@@ -31,7 +31,7 @@ pub fn cache_unit(descriptor: &Descriptor, is_device: bool) -> u64 {
 pub fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
     match descriptor.file_system() {
         Ok((kind, said)) => Some(block_of(kind, said)),
-        // What is left in a sandbox.
+        // Where a sandbox refuses statfs, this ioctl may be left.
         Err(_) => {
             let said = descriptor.file_system_block().ok()?;
             Some(u64::from(said)).filter(|&block| is_block(block))
@@ -39,8 +39,8 @@ pub fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
     }
 }
 
-/// What `said` (f_bsize) means there. A page where it is no block: then there is none, or it is
-/// not told.
+/// The block that `said` (f_bsize) means on such a file system. A page where `said` is no block:
+/// then the file system has none, or does not tell it.
 fn block_of(kind: u32, said: u64) -> u64 {
     if WITHOUT_BLOCKS.contains(&kind) || !is_block(said) {
         return page_bytes();

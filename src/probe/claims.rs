@@ -35,8 +35,8 @@ fn claim(bytes: u32, at_least: u32, source: Source) -> Option<Claim> {
     believable(bytes, at_least).then_some(Claim { bytes, source })
 }
 
-/// The first who speaks is believed about memory. Of the claims about requests the largest
-/// counts: too large costs a little time, too small fails.
+/// About memory the first source that says anything is believed. Of the claims about requests the
+/// largest counts: too large costs a little time, too small fails.
 pub fn gather(descriptor: &Descriptor) -> Claims {
     let sources = [statx(descriptor), direct_io_info(descriptor), block_size(descriptor)];
     let mem_is_doubtful = device::is_zram(descriptor);

@@ -1,7 +1,7 @@
 //! Weighs claims, overrides and trials: PURE, knows no descriptor.
 //!
 //! An override is obeyed unseen. A claim is believed unless a trial read is refused, and then the
-//! next larger size that works counts. Where nobody claims anything, the smallest size that works
+//! next larger size that works counts. Where there is no claim, the smallest size that works
 //! counts. A trial teaches something only where the storage checks at all: a hole, or a file
 //! system that takes any size, accepts 1 byte, and then "it works" means "unknown". A read that
 //! succeeds and puts wrong bytes somewhere counts as refused. Where another program writes there
@@ -28,9 +28,9 @@ pub enum Outcome {
     Works,
     /// EINVAL, or EIO (dm-crypt): says something only if a larger size works.
     Refused,
-    /// It succeeds, and the bytes in or around the elements are not what they should be.
+    /// The read succeeds, and the bytes in or around the elements are not what they should be.
     Wrong,
-    /// It succeeds, and what it read keeps changing.
+    /// The read succeeds, and what it has read keeps changing.
     Unsteady,
     /// No allocated data to read there, or an answer that has nothing to do with alignment.
     Unknown,
@@ -56,7 +56,8 @@ pub fn buffered(overrides: Alignments, limits: &mut Limits) {
     make_consistent(limits);
 }
 
-/// In this order: each answer depends on the ones before it. `page`: the kernel's.
+/// Direct I/O. The alignments are found in this order, for each depends on those before it.
+/// `page`: the kernel's.
 pub fn direct(
     claims: &Claims,
     overrides: Alignments,
@@ -92,12 +93,13 @@ fn make_consistent(limits: &mut Limits) {
     }
 }
 
-/// As a claim has it: at most ALIGNMENT_MAX.
+/// The request alignment in the type that claims have, which is large enough: at most
+/// ALIGNMENT_MAX.
 fn request_alignment(limits: &Limits) -> u32 {
     limits.alignments.request as u32
 }
 
-/// Whether the storage refuses this. Then it checks what it is given.
+/// Whether the storage refuses a read of this shape. If so, it checks what it is given.
 fn refused(trial: &mut dyn Trial, shape: Shape) -> bool {
     matches!(trial.read(shape), Outcome::Refused | Outcome::Wrong)
 }

@@ -1,5 +1,5 @@
 //! The block device below: its block sizes and granularities, by ioctl where the object is the
-//! device, by sysfs also for the device that holds a regular file. 0 where nobody says.
+//! device, by sysfs also for the device that holds a regular file. 0: not known.
 
 use std::ffi::CString;
 use std::io::IoSliceMut;

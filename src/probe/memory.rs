@@ -5,7 +5,7 @@
 //! another byte than the data at every place. Storages are known that overwrite the whole page of
 //! an element, with what belongs to the block at its start: so each element has a block and two
 //! pages before and after it that are ours. (What lies beyond a page is not for us to guard: the
-//! kernel hands a storage physical pages, whose neighbours may be anybody's.)
+//! kernel hands a storage physical pages, whose neighbours may belong to any program.)
 
 use std::io::IoSliceMut;
 use std::iter::once;
@@ -44,7 +44,7 @@ impl TrialMemory {
     }
 
     /// Prepares a read of `expected`, whose blocks have `block` bytes: no byte is what the read,
-    /// or a block that goes to the begin of a page, would put there.
+    /// or a block that goes to the start of a page, would put there.
     pub fn fill(&mut self, expected: &[u8], block: usize) {
         let unlike: Vec<u8> = expected.iter().map(|byte| !byte).collect();
         let tile = &unlike[..block.min(unlike.len())];

@@ -38,9 +38,9 @@ pub struct TrialReads<'a> {
     moves: u64,
 }
 
-/// So many stretches of data are looked at for one that is long enough to try all sizes.
+/// Most stretches of data that are looked at for one that is long enough to try all sizes.
 const STRETCHES_MAX: usize = 8;
-/// So many places are tried when another program is writing to them.
+/// Most places that are tried when another program is writing to them.
 const PLACES: u64 = 4;
 
 impl<'a> TrialReads<'a> {
@@ -77,7 +77,7 @@ impl<'a> TrialReads<'a> {
         outcome
     }
 
-    /// The bytes that are there, read into one buffer at the begin of a page.
+    /// The bytes that are there, read into one buffer at the start of a page.
     fn aligned(&self, place: Place) -> Result<Vec<u8>, Outcome> {
         let (page, lengths) = (page_bytes() as usize, [place.block * place.blocks]);
         let mut memory = TrialMemory::new(&lengths, place.block, place.block.max(page), page);

@@ -1,6 +1,6 @@
 //! What threads meet at: locks, atomics, threads themselves and the clock, under one name, so that
-//! the simulator (`crate::proof::library`) can put its own in their place. In every other build these are
-//! parking_lot's and the standard library's own, and nothing stands between.
+//! the simulator (`crate::proof::library`) can put its own in their place. In every other build
+//! these are parking_lot's and the standard library's own, and nothing stands between.
 //!
 //! Not from here, since no schedule depends on it: the log's lock, and the locks of image locks,
 //! which are held when handles open and close only.
@@ -11,8 +11,8 @@ pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 pub use std::{sync::mpsc, thread, time::Instant};
 
-/// Runs code that waits with a time limit by design, and for its end; to the simulator any other
-/// request that goes on for no reason but the end of a time limit is a lost wake-up.
+/// Runs code that by design waits for the end of a time limit. To the simulator any other wait that
+/// ends for no other reason than its time limit is a lost wake-up.
 #[inline(always)]
 pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
     code()
@@ -32,7 +32,7 @@ pub fn clearing(_eventfd: RawFd, read: impl FnOnce() -> bool) {
     read();
 }
 
-/// What always holds, and what only the simulator looks at: no product pays for the question.
+/// States what always holds. Only the simulator looks: no product pays for the question.
 #[inline(always)]
 pub fn must_hold(_it_holds: impl FnOnce() -> bool, _what: &str) {}
 

@@ -1,9 +1,9 @@
-//! The table of system calls: one method for each call that `probe` and `driver` make. Linux carries
-//! each method out unless a table overrides it: tests override single methods to inject faults, or
-//! all of them to stand for a storage. The table does not know what the calls are for.
+//! The table of system calls: one method for each call that `probe` and `driver` make. Linux
+//! carries each method out unless a table overrides it: tests override single methods to inject
+//! faults, or all of them to stand for a storage. The table does not know what the calls are for.
 //!
-//! A descriptor keeps the table that it was opened through ([`super::Descriptor`]), so a test's table
-//! follows the descriptor to every thread that uses it.
+//! A descriptor keeps the table that it was opened through ([`super::Descriptor`]), so a test's
+//! table follows the descriptor to every thread that uses it.
 
 use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::mem::MaybeUninit;

@@ -1,13 +1,13 @@
 //! Thread cancellation, as pthread_cancel(3) asks for it, is held off while the library runs. The
 //! libc crate does not have it for Linux.
 //!
-//! A thread that is cancelled meanwhile acts on it after the call, at its next cancellation point.
-//! If its cancel type is asynchronous it acts at once when it may be cancelled again, which is in
-//! the last lines of the call (or in the first, before cancellation is held off): it is unwound
-//! through the function that C called. So that function, with `uncancelled` inlined into it, has to
-//! be a plain frame: "C-unwind", with nothing to drop, so that the unwinder finds nothing in it to
-//! run. Whatever has something to drop is in a frame of its own (`apart`), which has returned by
-//! then.
+//! A thread that is cancelled meanwhile acts on the cancel after the call, at its next cancellation
+//! point. If the thread's cancel type is asynchronous, it acts at once when it may be cancelled
+//! again. That is in the last lines of the call (or in the first, before cancellation is held off):
+//! the thread is unwound through the function that C called. So that function, with `uncancelled`
+//! inlined into it, has to be a plain frame: "C-unwind", with nothing to drop, so that the unwinder
+//! finds nothing in it to run. Whatever has something to drop is in a frame of its own (`apart`),
+//! which has returned by then.
 
 use std::ffi::c_int;
 
@@ -30,8 +30,8 @@ pub fn hold_off_cancel() -> c_int {
     before
 }
 
-/// Runs `body` with cancellation held off; the thread may end in here afterwards. Neither `body` nor
-/// the caller may own what has to be dropped. They nest.
+/// Runs `body` with cancellation held off; after `body` the thread may end in here. Neither `body`
+/// nor the caller may own what has to be dropped. Calls may nest.
 #[inline(always)]
 pub fn uncancelled<R: Copy>(body: impl FnOnce() -> R) -> R {
     let mut kind = PTHREAD_CANCEL_DEFERRED;
@@ -39,11 +39,11 @@ pub fn uncancelled<R: Copy>(body: impl FnOnce() -> R) -> R {
     unsafe { pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &mut kind) };
     if kind != PTHREAD_CANCEL_DEFERRED {
         // A cancel may be under way: glibc (2.36) has marked the thread and is about to send it a
-        // signal, which would end it in there, since it looks at the type alone and every system
-        // call that waits makes that asynchronous for a while. A cancellation point without
-        // anything to do acts on the cancel, or waits for that signal. It costs a system call, for
-        // threads of that type only.
-        // SAFETY: no descriptors, so nothing is read or written.
+        // signal. The signal's handler looks at the cancel type alone, and every system call that
+        // waits makes the type asynchronous for a while: so the thread would end inside the
+        // library. A cancellation point without anything to do acts on the cancel, or waits for
+        // that signal. It costs a system call, for threads of the asynchronous type only. SAFETY:
+        // no descriptors, so nothing is read or written.
         unsafe { poll(std::ptr::null_mut(), 0, 0) };
     }
     let before = hold_off_cancel();

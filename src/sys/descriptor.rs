@@ -28,7 +28,7 @@ pub const XFS_IOC_DIOINFO: libc::Ioctl = libc::_IOR::<DirectIoInfo>(b'X' as u32,
 pub const BLKGETSIZE64: libc::Ioctl = libc::_IOR::<usize>(0x12, 114);
 /// <linux/fs.h> says size_t, the kernel writes an int.
 pub const BLKBSZGET: libc::Ioctl = libc::_IOR::<usize>(0x12, 112);
-/// Of <linux/fs.h>, older than the scheme for such numbers.
+/// From <linux/fs.h>; the number is older than the scheme for such numbers.
 pub const FIGETBSZ: libc::Ioctl = 2;
 const BLKROGET: libc::Ioctl = libc::_IO(0x12, 94);
 pub const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
@@ -59,7 +59,7 @@ impl Descriptor {
         Descriptor::reopen_raw(self.calls, self.fd, flags)
     }
 
-    /// The same for a descriptor that belongs to somebody else.
+    /// As `reopen`, for a descriptor that belongs to another owner, such as the program.
     pub fn reopen_raw(
         calls: &'static dyn Calls,
         fd: RawFd,
@@ -69,7 +69,7 @@ impl Descriptor {
         Descriptor::open(calls, &path, flags)
     }
 
-    /// Another number for somebody else's open file: position and flags stay shared with it.
+    /// Another number for an open file: position and flags stay shared with `fd`.
     pub fn duplicate_raw(calls: &'static dyn Calls, fd: RawFd) -> Result<Descriptor, Errno> {
         let fd = calls.fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)?;
         Ok(Descriptor { fd, calls })

@@ -18,7 +18,7 @@ impl EventFd {
             let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
             return Err(failed(errno));
         }
-        // SAFETY: the descriptor is new, and nobody else's.
+        // SAFETY: the descriptor is new, and has no other owner.
         Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
@@ -26,12 +26,12 @@ impl EventFd {
         self.0.as_raw_fd()
     }
 
-    /// Makes it readable. That fails only where it is readable already.
+    /// Makes the eventfd readable. That fails only where it is readable already.
     pub fn signal(&self) {
         signal_eventfd(self.raw());
     }
 
-    /// Makes it not readable. That fails only where it is not readable already.
+    /// Makes the eventfd not readable. That fails only where it is not readable already.
     pub fn clear(&self) {
         sync::clearing(self.raw(), || {
             let mut count = 0u64;

@@ -12,8 +12,8 @@ pub fn page_bytes() -> u64 {
     *PAGE_BYTES
 }
 
-/// Whether the system would give so much more memory now, to any thread: what malloc has left may be
-/// one thread's alone.
+/// Whether the system would give so much more memory now, to any thread: what malloc has left may
+/// be one thread's alone.
 pub fn could_map(bytes: usize) -> bool {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -22,7 +22,7 @@ pub fn could_map(bytes: usize) -> bool {
     if memory == libc::MAP_FAILED {
         return false;
     }
-    // SAFETY: just mapped with this length, and nobody knows of it.
+    // SAFETY: just mapped with this length, and no other code knows of it.
     unsafe { libc::munmap(memory, bytes) };
     true
 }

@@ -1,8 +1,9 @@
-//! A panic of the library is a fault of the library: it is caught before it reaches the program, put
-//! into words, and not printed. A panic of the program's own code (a callback, a driver's function, the
-//! log), or on a thread that does not call the library, is the program's business. A Rust program,
-//! which may share its panic hook with us, hears of such panics as if the library were not there. It
-//! hears of the library's panics, too, if it sets a hook after its first call.
+//! A panic of the library is a fault of the library: it is caught before it reaches the program,
+//! put into words, and not printed. A panic of the program's own code (a callback, a driver's
+//! function, the log), or on a thread that does not call the library, is the program's business. A
+//! Rust program, which may share its panic hook with us, hears of such panics as if the library
+//! were not there. A hook that the program sets after its first call of the library hears of the
+//! library's panics, too.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -58,7 +59,8 @@ fn message(panic: Box<dyn Any + Send>) -> String {
     match other.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => {
-            // To drop a payload that is neither may run code that panics again, which nothing catches.
+            // To drop a payload that is neither may run code that panics again, which nothing
+            // catches.
             std::mem::forget(other);
             "a panic".to_owned()
         }

@@ -1,15 +1,16 @@
-//! Signals are for the program's own threads: threads of the library block all signals but FAULTS. And
-//! no call of the library raises a signal. To a thread that writes beyond RLIMIT_FSIZE Linux sends
-//! SIGXFSZ, which ends the program, and answers EFBIG besides; that answer is enough.
+//! Signals are for the program's own threads: threads of the library block all signals but FAULTS.
+//! And no call of the library raises a signal. To a thread that writes beyond RLIMIT_FSIZE Linux
+//! sends SIGXFSZ, which ends the program, and answers EFBIG besides; that answer is enough.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 use super::Errno;
 
-/// Signals that a thread gets for what it does itself. Such a signal cannot wait: if the thread blocks
-/// it Linux ends the process, and the program's handler never runs. A program may have one for a
-/// caller's memory that is gone (SIGBUS), or that it watches (SIGSEGV), or for its sandbox (SIGSYS).
+/// Signals that a thread gets for what it does itself. Such a signal cannot wait: if the thread
+/// blocks it Linux ends the process, and the program's handler never runs. A program may have such
+/// a handler for memory that is gone (SIGBUS), for memory that it watches (SIGSEGV), or for its
+/// sandbox (SIGSYS).
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
@@ -53,7 +54,7 @@ thread_local! {
     static BLOCKS_ALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that this thread was started by `with_signals_blocked`.
+/// Notes that this thread was started in `with_signals_blocked`.
 pub fn this_thread_blocks_signals() {
     BLOCKS_ALL.set(true);
 }
@@ -64,7 +65,8 @@ pub fn without_file_size_signal<R>(code: impl FnOnce() -> Result<R, Errno>) -> R
     without_signal(code, |result| matches!(result, Err(libc::EFBIG)))
 }
 
-/// The same for a call that may have begun several writes, and does not tell of each.
+/// As `without_file_size_signal`, for a call that may have begun several writes, and does not tell
+/// of each.
 pub fn without_any_file_size_signal<R>(code: impl FnOnce() -> R) -> R {
     without_signal(code, |_| true)
 }
@@ -77,10 +79,11 @@ pub fn file_size_limit() -> Option<u64> {
     (asked == 0).then_some(limit.rlim_cur)
 }
 
-/// `may_have_raised`: whether to look for the signal. The kernel sends the signal to the thread that
-/// makes the call, where it waits, blocked. This costs two system calls, where getrlimit would be one.
-/// But the limit may change between getrlimit and the write, and a sandbox may not allow getrlimit,
-/// while every sandbox allows rt_sigprocmask: without it no thread can be started.
+/// `may_have_raised`: whether to look for the signal. The kernel sends the signal to the thread
+/// that makes the call, where the signal is blocked and stays pending. This costs two system calls,
+/// where getrlimit would be one. But the limit may change between getrlimit and the write, and a
+/// sandbox may not allow getrlimit, while every sandbox allows rt_sigprocmask: without it no thread
+/// can be started.
 fn without_signal<R>(code: impl FnOnce() -> R, may_have_raised: impl FnOnce(&R) -> bool) -> R {
     if BLOCKS_ALL.get() {
         return code();

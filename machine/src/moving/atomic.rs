@@ -1,8 +1,8 @@
 //! Writes with a torn-read promise on storage that can write more than its block at once, all or
-//! nothing, through a loss of power: they are cut into I/Os that it can do so. Each is a power of
-//! two long, aligned to that, and one piece of memory, which is what Linux wants of RWF_ATOMIC; so
-//! what is not one piece in the guest's memory is brought together in scratch. The pieces cover
-//! whole units of the promise wherever the request does. Pure arithmetic.
+//! nothing, through a loss of power. Such a write is cut into I/Os that the storage can write that
+//! way: each is a power of two long, aligned to its length, and one piece of memory. That is what
+//! Linux wants of RWF_ATOMIC. What is not one piece in the guest's memory is brought together in
+//! scratch. The I/Os cover whole units of the promise wherever the request does. Pure arithmetic.
 //!
 //! Example (blocks of 512, promise of 4096, at most 16384): a write of [2048, 40960) goes out as
 //! [2048, 4096), [4096, 8192), [8192, 16384), [16384, 32768), [32768, 40960).
@@ -13,13 +13,14 @@ use crate::splice::{advance, Cursor, Layout, IN_SCRATCH};
 use crate::table::Entry;
 use crate::QueueConfig;
 
-/// How long the next I/O of such a write is; None: it is no such write, or its last, partial block.
+/// How long the next I/O of such a write is. None: the request is no such write, or the next I/O is
+/// in the last, partial block.
 pub fn atomic_bytes<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
     let request = &entry.request;
     let block = config.alignments.request;
     let most = config.atomic_write_max.min(config.max_transfer);
     let promised = request.guest_block > block && request.guest_block <= most;
-    // It may all have to be brought together in scratch.
+    // All bytes of the I/O may have to be brought together in scratch.
     let most = most.min((SCRATCH_PER_IO_MAX as u64).max(request.guest_block));
     let at = entry.cursor.position;
     if !promised || request.op != Op::Write || at >= config.last_block {
@@ -32,7 +33,7 @@ pub fn atomic_bytes<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
     Some(natural.min(1 << left.ilog2()))
 }
 
-/// The next I/O, of so many bytes from the cursor on.
+/// The next I/O, of `bytes` from the cursor on.
 pub fn lay_out_atomic<T>(entry: &mut Entry<T>, config: &QueueConfig, bytes: u64) -> Layout {
     let (at, block) = (entry.cursor.position, config.alignments.request);
     let start = entry.request.offset;

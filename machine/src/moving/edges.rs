@@ -19,9 +19,9 @@ pub struct Edges<'a, Q, T, S> {
 /// What became of the wish to read a request's edges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EdgeReads {
-    /// It covers whole blocks.
+    /// The request covers whole blocks.
     NotNeeded,
-    /// They are asked for; or there is no memory for them, which is the request's error.
+    /// The reads are asked for; or there is no memory for them, and ENOMEM is the request's error.
     Asked,
 }
 
@@ -79,7 +79,7 @@ impl<Q: Clone, T, S: ScratchPool> Edges<'_, Q, T, S> {
         self.table.emit(slot, io);
     }
 
-    /// The edges of a write are being read, if there was memory for them.
+    /// Counts a write whose edges are being read, if there was memory for them.
     pub fn count_rmw(&mut self, slot: Slot) {
         if self.table.known(slot).error.is_none() {
             self.table.home(slot).stats.rmw += 1;

@@ -19,11 +19,11 @@ pub const PARTS_MAX: u32 = 8;
 /// one block so that there is progress.
 const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
-/// Results in a row that bring an I/O no further: a storage that is only interrupted, or short by
-/// less than a block, is asked again; one that does nothing else is broken.
+/// Most results in a row that bring an I/O no further. Storage that is only interrupted, or short
+/// by less than a block, is asked again; storage that does so every time is broken.
 const STALLS_MAX: u8 = 100;
-/// Those among them, in a row, that move not one byte. The engine has looked by then whether the
-/// storage ends there.
+/// Most of these results in a row that moved not one byte. Before it hands such a result in, the
+/// machine's caller has looked whether the storage ends there (`ENDS_EARLY`).
 const EMPTY_MAX: u8 = 8;
 
 /// Moves bytes: it sees the table alone.
@@ -35,7 +35,7 @@ pub struct Mover<'a, Q, T, S> {
 pub enum Resumed {
     /// The rest of it is asked for.
     Asked,
-    /// The storage has moved nothing too often: here it is.
+    /// The storage has moved nothing of this I/O too often.
     Stalled(Io),
 }
 
@@ -113,7 +113,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
             done -= block;
         }
         if io.atomic {
-            // All of it again, or it would not be at once.
+            // All of it goes out again: in two parts it would not be all or nothing.
             done = 0;
         }
         let entry = self.table.entry(io.id.slot);
@@ -131,7 +131,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         Resumed::Asked
     }
 
-    /// One I/O less at the storage; its first failure is the request's.
+    /// One I/O less at the storage; the first I/O that fails gives the request its error.
     #[inline(always)]
     pub fn part_done(&mut self, io: &Io, error: Option<i32>) {
         let entry = self.table.entries[io.id.slot.index()].as_mut().expect("a request in flight");
@@ -143,8 +143,8 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         (entry.stalls, entry.empties) = (0, 0);
     }
 
-    /// The guest's memory went into the I/O as it was (`whole_request_fits`): the request may need
-    /// it again.
+    /// Gives a request its vector back if that went into the I/O as it was (`whole_request_fits`):
+    /// the request may need it again.
     pub fn put_back(&mut self, io: &Io) {
         let entry = self.table.entry(io.id.slot);
         if io.op == entry.request.op && entry.request.segments.is_empty() {

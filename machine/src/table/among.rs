@@ -16,7 +16,7 @@ impl Among {
     pub const ALL: [Among; 3] = [Among::Writes, Among::Guests, Among::Barriers];
 }
 
-/// Some of them.
+/// A set of such kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AmongSet(u8);
 

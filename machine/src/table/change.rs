@@ -31,14 +31,14 @@ pub struct Change {
     pub steps: SmallVec<[Step; 4]>,
     /// The length that the object is to have afterwards, if it changes.
     pub length: Option<u64>,
-    /// The storage is as long as that needs.
+    /// The storage is as long as `length` needs.
     pub reached: bool,
-    /// It has failed, and the storage gets its old length back.
+    /// The request has failed, and the storage gets its old length back.
     pub undoing: bool,
 }
 
 impl Change {
-    /// `steps`: in order.
+    /// `steps`: the first step first.
     pub fn of(steps: &[Step]) -> Change {
         Change { steps: steps.iter().rev().copied().collect(), ..Change::default() }
     }
@@ -87,7 +87,7 @@ impl Zeroes {
         Zeroes { start, end, stage, way, written, not_now, taken, position: 0 }
     }
 
-    /// They are to be bytes that were written.
+    /// As `new`, but the storage is not asked: zeros are written.
     pub fn written(start: u64, end: u64) -> Zeroes {
         Zeroes { written: true, ..Zeroes::new(start, end) }
     }
@@ -112,7 +112,8 @@ impl Zeroes {
     }
 }
 
-/// What of a discard reaches the storage: whole pieces below `bound`. [start, end), perhaps empty.
+/// The part of a discard that reaches the storage: [start, end), the whole pieces below `bound`,
+/// perhaps none.
 pub fn discarded<T>(request: &Request<T>, config: &QueueConfig, bound: u64) -> (u64, u64) {
     let unit = config.discard_alignment;
     let end = (request.offset + request.bytes).min(bound) / unit * unit;

@@ -20,7 +20,7 @@ pub enum Phase {
     Edges,
     /// Its own bytes are moving.
     Moving,
-    /// It is more than a movement of bytes: see `changing.rs`.
+    /// The request is more than a movement of bytes: see `changing.rs`.
     Changing,
     /// Another request, its leader, moves its bytes with its own: see `merge.rs`.
     Member,
@@ -35,7 +35,7 @@ pub struct Entry<T> {
     /// The trackers that it is in, and those of them in which it waits: see `isolation.rs`.
     pub tracked: AmongSet,
     pub waits_among: AmongSet,
-    /// It is tracked among the barriers as one that keeps readers out.
+    /// The request is tracked among the barriers as one that keeps readers out.
     pub excludes_readers: bool,
     pub cursor: Cursor,
     /// Images of the edge blocks, and where the head's and the tail's are.
@@ -54,7 +54,7 @@ pub struct Entry<T> {
     pub parts_issued: u32,
     /// Results in a row that moved nothing, though they were not failures.
     pub stalls: u8,
-    /// Those among them, in a row, that moved not one byte.
+    /// Results in a row, among those of `stalls`, that moved not one byte.
     pub empties: u8,
     /// At least one guest byte was copied.
     pub bounced: bool,
@@ -105,9 +105,9 @@ impl<T> Entry<T> {
         }
     }
 
-    /// As it was when it was submitted, but that it may have begun, and that what it asked beyond
-    /// the end is there. Like a plugged request it is seen by no other until it is admitted. It
-    /// holds no memory.
+    /// Makes the request what it was when it was submitted, but for two things: `begun` stays, and
+    /// so do the zeros that it has got for bytes beyond the end. As with a plugged request, no
+    /// other sees it until it is admitted. The caller has taken its images.
     pub fn restart(&mut self) {
         self.begun |= match self.phase {
             Phase::Edges | Phase::Moving | Phase::Changing => true,
@@ -125,7 +125,7 @@ impl<T> Entry<T> {
         self.bounced = self.request.flags.copied;
         self.change = None;
         (self.error, self.cancelled) = (None, false);
-        // It did not have to wait when it came.
+        // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
         self.request.flags.no_wait = false;
     }
 

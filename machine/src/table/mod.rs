@@ -21,8 +21,8 @@ use crate::{Action, Completion, QueueConfig, QueueId, Request, RequestId, Scratc
 const SLOT_BITS: u32 = 26;
 const SEQUENCE_MAX: u64 = (1 << (63 - SLOT_BITS)) - 1;
 
-/// Slots kept when nothing is in flight: what looks through all of them is not to pay for the
-/// largest crowd that there ever was.
+/// Most slots kept when nothing is in flight. Some steps look through all slots; they are not to
+/// pay for ever for the most requests that were ever in flight.
 const SLOTS_KEPT_MAX: usize = 1024;
 
 /// Where the request with this id is, or was.
@@ -38,7 +38,7 @@ pub struct Table<Q, T, S> {
     pub scratch: S,
     /// What the caller has to do next, in order; the caller takes it out after each step.
     pub actions: Vec<Action<Q, T>>,
-    /// Of the youngest request's id.
+    /// The sequence in the youngest request's id.
     last_sequence: u64,
     /// Requests in `Phase::Waiting`.
     pub waiting: usize,
@@ -233,7 +233,8 @@ fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>)
     let Request { op, bytes, .. } = entry.request;
     let bytes = bytes + entry.filled;
     if result.is_err() {
-        // What its owner has taken back is no error. (Storage may say ECANCELED, too.)
+        // A request that its owner has taken back is no error. `error` alone does not tell: storage
+        // may answer ECANCELED, too.
         stats.errors += u64::from(!entry.cancelled);
         return;
     }

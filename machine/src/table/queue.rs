@@ -37,8 +37,9 @@ pub struct Plug {
 #[derive(Debug, Default)]
 pub struct Repairs {
     pub made: u32,
-    /// One came to nothing: EINVAL, and EIO, are what they say from now on.
+    /// A repair after EINVAL came to nothing: none is tried any more.
     pub no_more: bool,
+    /// A repair after EIO came to nothing: none is tried after EIO any more.
     pub no_more_for_eio: bool,
     pub guess: Option<Guess>,
 }
@@ -66,7 +67,7 @@ impl<Q> Queue<Q> {
         }
     }
 
-    /// As a rule no key is plugged, and hardly ever more than a few are.
+    /// Looks through the list: as a rule no key is plugged, and hardly ever more than a few are.
     pub fn plug_of(&mut self, key: PlugKey) -> Option<&mut Plug> {
         self.plugs.iter_mut().find(|plug| plug.key == key)
     }

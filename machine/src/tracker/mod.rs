@@ -35,7 +35,7 @@ use smallvec::SmallVec;
 use crate::io::Slot;
 use spans::{Span, Spans};
 
-/// Requests end below this.
+/// The end of a claim that has no end. No request ends beyond it.
 pub const BEYOND: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Claim {
 /// What became of a claim that was entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// It conflicts with none that came before.
+    /// The claim conflicts with none that came before.
     Free,
     /// Requests that came before have to leave first.
     Waits,
@@ -76,7 +76,7 @@ struct Record {
     order: u64,
     /// Requests that have to leave before this one may start.
     blockers: u32,
-    /// Those that count this one among their blockers.
+    /// Requests that count this one among their blockers.
     dependents: Slots,
 }
 
@@ -120,7 +120,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         }
     }
 
-    /// Takes `slot` out; those that waited for it alone are appended to `ready`, oldest first.
+    /// Takes `slot` out; requests that waited for it alone are appended to `ready`, oldest first.
     pub fn remove(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
         let Record { start, end, blockers, dependents, .. } =
             std::mem::take(&mut self.records[slot.index()]);
@@ -135,7 +135,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         }
     }
 
-    /// Those that may start as soon as `slot` leaves, oldest first.
+    /// Requests that may start as soon as `slot` leaves, oldest first.
     pub fn waiting_only_for(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
         let dependents = self.records.get(slot.index()).map(|record| &record.dependents);
         let alone = |&dependent: &Slot| self.records[dependent.index()].blockers == 1;
@@ -177,7 +177,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
 }
 
 /// `slot` waits for `predecessor`, once, however many spans they share: all waits of `slot` are
-/// entered during its own insertion, so an earlier one would be the last of the list.
+/// entered during its own insertion, so an earlier wait would be the last of the list.
 fn wait_for(records: &mut [Record], slot: Slot, predecessor: Slot) {
     debug_assert_ne!(slot, predecessor);
     let dependents = &mut records[predecessor.index()].dependents;

@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 
 use crate::io::Slot;
 
-/// Spans in a chunk: many make the list of chunks short, few make it cheap to move those behind.
-/// Tests of this folder have few, so that there are many chunks.
+/// Most spans in a chunk. With many the list of chunks is short; with few an insertion has few
+/// spans behind it to move. Tests of this folder use few, so that there are many chunks.
 pub const CHUNK_MAX: usize = 64;
 
 /// The requests that a span names: at least one.
@@ -38,7 +38,7 @@ enum Left {
     Some,
 }
 
-/// [start, end), where the start is what it is filed under.
+/// [start, end); the chunk has the start.
 #[derive(Debug, Clone)]
 pub struct Span {
     pub end: u64,
@@ -63,7 +63,7 @@ impl Span {
         }
     }
 
-    /// Those that a newcomer waits for if it conflicts with all: the shared requests that came
+    /// The requests that a newcomer waits for if it conflicts with all: the shared ones that came
     /// after the exclusive one, or else the exclusive one.
     pub fn last_ones(&self) -> &[Slot] {
         match &self.named {
@@ -101,7 +101,7 @@ impl Span {
     }
 }
 
-/// Sorted; not empty, but for the only chunk of an empty map.
+/// Spans in order of their starts. No chunk is empty, but for the only one of an empty list.
 #[derive(Debug)]
 struct Chunk {
     starts: Vec<u64>,
@@ -113,7 +113,7 @@ impl Chunk {
         Chunk { starts: Vec::with_capacity(room), spans: Vec::with_capacity(room) }
     }
 
-    /// Moves those from `index` on to a chunk of their own, with room for so many.
+    /// Moves the spans from `index` on to a chunk of their own, with room for `room` spans.
     fn split(&mut self, index: usize, room: usize) -> Chunk {
         let mut upper = Chunk::new(room);
         upper.starts.extend(self.starts.drain(index..));
@@ -122,7 +122,7 @@ impl Chunk {
     }
 }
 
-/// A place in the order: good until the next insertion or removal.
+/// A place in the order: valid until the next insertion or removal.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     chunk: usize,
@@ -155,14 +155,14 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         Ok(())
     }
 
-    /// There must be none with that start.
+    /// No span may have that start already.
     pub fn insert(&mut self, start: u64, span: Span) {
         let place = self.place_of(start);
         debug_assert!(self.at(place).is_none_or(|(other, _)| other > start));
         self.insert_at(place, start, span);
     }
 
-    /// Calls `visit` with those that begin in [start, end), in order.
+    /// Calls `visit` with the spans that begin in [start, end), in order.
     pub fn visit(&mut self, start: u64, end: u64, mut visit: impl FnMut(u64, &mut Span)) {
         let Place { mut chunk, mut index } = self.place_of(start);
         while let Some(here) = self.chunks.get_mut(chunk) {
@@ -176,7 +176,7 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         }
     }
 
-    /// Whether `test` is true for one that overlaps [start, end).
+    /// Whether `test` is true for a span that overlaps [start, end).
     pub fn any(&self, start: u64, end: u64, mut test: impl FnMut(&Span) -> bool) -> bool {
         let place = self.place_of(start);
         if self.before(place).is_some_and(|span| span.end > start && test(span)) {
@@ -194,8 +194,8 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         false
     }
 
-    /// None of those that begin in [start, end) names `slot` any more; those that then name no
-    /// request go.
+    /// Takes `slot` out of the spans that begin in [start, end), and removes those that then name
+    /// no request.
     pub fn forget(&mut self, slot: Slot, start: u64, end: u64) {
         let mut place = self.place_of(start);
         while let Some((at, span)) = self.at_mut(&mut place) {
@@ -214,7 +214,7 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         }
     }
 
-    /// Takes away those that begin in [start, end).
+    /// Removes the spans that begin in [start, end).
     pub fn clear(&mut self, start: u64, end: u64) {
         let mut place = self.place_of(start);
         while self.at_mut(&mut place).is_some_and(|(at, _)| at < end) {
@@ -252,7 +252,7 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         }
     }
 
-    /// The first at `place` or behind it.
+    /// The first span at `place` or behind it.
     fn at(&self, place: Place) -> Option<(u64, &Span)> {
         let chunk = &self.chunks[place.chunk];
         if place.index < chunk.starts.len() {
@@ -274,7 +274,7 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     fn insert_at(&mut self, mut place: Place, start: u64, span: Span) {
         let chunk = &mut self.chunks[place.chunk];
         if chunk.starts.len() == CHUNK_MAX {
-            // What grows at its end leaves full chunks behind.
+            // Split like this, a list that grows at its end leaves full chunks behind.
             let at = if place.index == CHUNK_MAX { CHUNK_MAX } else { CHUNK_MAX / 2 };
             let upper = chunk.split(at, CHUNK_MAX);
             self.borders.insert(place.chunk, upper.starts.first().map_or(start, |&first| first));
@@ -288,14 +288,14 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         chunk.spans.insert(place.index, span);
     }
 
-    /// What was behind it is then at `place`.
+    /// Removes the span at `place`; the span that was behind it is then at `place`.
     fn remove_at(&mut self, place: Place) {
         let chunk = &mut self.chunks[place.chunk];
         chunk.starts.remove(place.index);
         chunk.spans.remove(place.index);
         if chunk.starts.is_empty() && self.chunks.len() > 1 {
             self.chunks.remove(place.chunk);
-            // Its range falls to the one before it; the first one's to the second.
+            // The range of the chunk falls to the one before it; that of the first to the second.
             self.borders.remove(place.chunk.saturating_sub(1));
         }
     }

@@ -1,10 +1,10 @@
-//! What the tracker does for the rare requests: it says whether one would have to wait before that
-//! one is entered, and takes out those that never ran.
+//! What the tracker does for rare cases: it says whether a request would have to wait, before that
+//! request is entered, and takes out requests that never ran.
 //!
-//! Example of the latter. Exclusive A, B and C claim [0, 8), [4, 12) and [8, 16), in this order: B
-//! waits for A, and C for B. B is withdrawn. The record of C says that it waits for B alone, not
-//! what B waited for, and nothing says whether C overlaps A. So the spans are built anew: A enters,
-//! then C, which now meets nothing and may start. Had C claimed [6, 16) it would wait for A now.
+//! Example. Exclusive A, B and C claim [0, 8), [4, 12) and [8, 16), in this order: B waits for A,
+//! and C for B. B is withdrawn. The record of C says that C waits for B alone, not what B waited
+//! for, and nothing says whether C overlaps A. So the spans are built anew: A enters, then C, which
+//! now meets nothing and may start. Had C claimed [6, 16), C would wait for A now.
 
 use super::{Access, Claim, Entered, Record, Slot, Spans, Tracker};
 
@@ -13,19 +13,19 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
     pub fn conflicts(&self, claim: Claim) -> bool {
         self.spans.any(claim.start, claim.end, |span| match claim.access {
             Access::Exclusive => true,
-            // The span names an exclusive request that waits, too, and also where shared ones wait
-            // for it.
+            // A span names its last exclusive request also while that one waits, and also where
+            // shared requests came after it.
             Access::Shared => span.last_exclusive().is_some(),
         })
     }
 
-    /// Takes out requests that have not run, as if they had never been there: those that waited for
-    /// them wait for what they waited for, where they overlap that. Those that wait for no request
-    /// any more are appended to `ready`, oldest first.
+    /// Takes out requests that have not run, as if they had never been there. A request that waited
+    /// for one of them waits instead for what that one waited for, where the two conflict. Requests
+    /// that wait for no other any more are appended to `ready`, oldest first.
     pub fn withdraw(&mut self, slots: &[Slot], ready: &mut Vec<Slot>) {
         if let &[slot] = slots {
             if self.records[slot.index()].blockers == 0 {
-                // No request before it is left that it conflicts with, so none waits through it.
+                // This request waits for no other, so no request waits for another through it.
                 return self.remove(slot, ready);
             }
         }

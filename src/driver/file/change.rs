@@ -1,9 +1,10 @@
 //! What changes a file or device without moving a caller's data: zeros, discard, length.
 //!
 //! What the kernel or the storage below does not know is remembered, so that the next ask costs no
-//! system call. The request machine is told ENOTSUP. What they can't do for the moment is NOT_NOW.
-//! Any other errno is the answer to the request, and nobody remembers it: a program that may not
-//! change the object now (EPERM, EROFS, EACCES, ETXTBSY) may be allowed to at the next ask.
+//! system call. The request machine is told ENOTSUP, and NOT_NOW where the operation is impossible
+//! only at the moment. Any other errno is the answer to the request, and is not remembered: a
+//! program that may not change the object now (EPERM, EROFS, EACCES, ETXTBSY) may be allowed to at
+//! the next ask.
 
 use std::ffi::c_int;
 
@@ -106,8 +107,8 @@ impl FileDriver {
         result.map_err(|errno| self.not_there(errno, offset + bytes))
     }
 
-    /// EINVAL is also what a device says of a range behind its end, when others have made it
-    /// shorter. That says nothing about what the device knows, so it is turned into EBUSY.
+    /// EINVAL is also what a device says of a range behind its end, when another program has made
+    /// it shorter. That says nothing about what the device knows, so it is turned into EBUSY.
     fn not_there(&self, errno: Errno, end: u64) -> Errno {
         let shrunk = || self.is_device() && self.length().is_ok_and(|length| length < end);
         if errno == libc::EINVAL && shrunk() {
@@ -142,16 +143,16 @@ impl FileDriver {
         written
     }
 
-    /// Gives a file its old length back. Should that fail as well, nobody is told: the first
-    /// failure says more.
+    /// Gives a file its old length back. Should that fail as well, the failure is dropped: the
+    /// first failure says more.
     fn set_back(&self, length: u64) {
         while self.main.ftruncate(length) == Err(libc::EINTR) {}
     }
 }
 
 /// Asks for one way, unless it is known that there is no such way; if the answer is that there is
-/// none, that is remembered. EBUSY: others have the range of a device in the page cache at this
-/// moment, and the next ask may succeed.
+/// none, that is remembered. EBUSY: another program has the range of a device in the page cache at
+/// this moment, and the next ask may succeed.
 fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     if refused.load(Ordering::Relaxed) {
         return Err(libc::ENOTSUP);

@@ -121,8 +121,8 @@ impl FileDriver {
         driver.check_writable()?;
         driver.open_last_block(options, spares)?;
         driver.length_with_a_way_to_its_end()?;
-        // Opened from the start: Linux does not tell a descriptor of failures from before its open
-        // that another descriptor was told of.
+        // Opened from the start: Linux does not tell a descriptor of a failure from before its
+        // open, if another descriptor has been told of that failure.
         if driver.writable {
             driver.flush = driver.open_flush()?;
         }
@@ -149,8 +149,7 @@ impl FileDriver {
         }
     }
 
-    /// The length that a handle can show, with a way to the last block of it, be that only a part
-    /// of a block.
+    /// The length that a handle can show. There is a way to its last block, even to a part of one.
     fn length_with_a_way_to_its_end(&self) -> Result<u64, Error> {
         let whole = self.whole_length()?;
         let cut = self.out_of_reach(whole);
@@ -205,8 +204,8 @@ impl FileDriver {
         Ok(())
     }
 
-    /// Whether its length may become `length`: an error where its last block could not be written
-    /// afterwards, or the first one of a file that grows from nothing.
+    /// Whether the object's length may become `length`: an error where the last block could not be
+    /// written afterwards, or the first block of a file that grows from nothing.
     pub fn check_may_end_at(&self, length: u64) -> Result<(), Error> {
         let partial = !length.is_multiple_of(self.limits.alignments.request);
         if partial || self.length()? == 0 {
@@ -246,8 +245,8 @@ impl FileDriver {
         &self.limits
     }
 
-    /// The bytes that the page cache reads and writes back as one, at multiples of it: a page, or
-    /// a block of a file system whose blocks are larger. A power of two.
+    /// How many bytes the page cache reads and writes back as one, at multiples of that number: a
+    /// page, or a block of a file system whose blocks are larger. A power of two.
     pub fn cache_unit(&self) -> u64 {
         self.cache_unit
     }
@@ -318,8 +317,8 @@ impl FileDriver {
 
     fn read(&self, io: &Io) -> Result<usize, Errno> {
         let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
-        // SAFETY: whoever made `io` vouches for its memory until the I/O is done, and for a read
-        // that it may be written.
+        // SAFETY: the maker of `io` vouches for its memory until the I/O is done, and that the
+        // memory of a read may be written.
         unsafe { descriptor.preadv2(iovec(&io.segments), io.offset, 0) }
     }
 
@@ -354,7 +353,7 @@ impl FileDriver {
     fn write_with(&self, io: &Io, flags: c_int) -> Result<usize, Errno> {
         let descriptor = self.descriptor(io.lane).map_err(|error| error.errno)?;
         let plain = |flags: c_int| {
-            // SAFETY: whoever made `io` vouches for its memory until the I/O is done.
+            // SAFETY: the maker of `io` vouches for its memory until the I/O is done.
             unsafe { descriptor.pwritev2(iovec(&io.segments), io.offset, flags) }
         };
         if !io.fua {
@@ -370,7 +369,7 @@ impl FileDriver {
         }
         let moved = plain(flags)?;
         descriptor.fdatasync()?;
-        // Relaxed: a hint. A thread that misses it comes here by the longer way.
+        // Relaxed: a hint. A thread that misses it tries RWF_DSYNC once more.
         self.no_dsync.store(true, Ordering::Relaxed);
         Ok(moved)
     }
@@ -423,7 +422,7 @@ impl Driver for FileDriver {
     }
 }
 
-/// The same slice as the kernel sees it.
+/// `segments` as the kernel sees them.
 fn iovec(segments: &[Segment]) -> &[libc::iovec] {
     const _: () = assert!(
         std::mem::size_of::<Segment>() == std::mem::size_of::<libc::iovec>()

@@ -18,7 +18,7 @@ pub struct FileOptions {
     /// Buffered I/O will do where the file system has no O_DIRECT.
     pub buffered_ok: bool,
     pub create: bool,
-    /// Writes may make it longer.
+    /// Writes may make the file longer.
     pub resize: bool,
     /// What the caller insists on, whatever the storage says; 0: probe.
     pub alignments: Alignments,
@@ -27,7 +27,7 @@ pub struct FileOptions {
 pub struct Opened {
     pub descriptor: Descriptor,
     pub identity: Identity,
-    /// Whether O_DIRECT is in use, until it is dropped.
+    /// Whether O_DIRECT is in use; all handles of the object keep to that until this is dropped.
     pub way: Traveller,
     /// Whether further descriptors of this object may be for writing. Not if the caller's own
     /// descriptor was for reading only.
@@ -149,7 +149,7 @@ pub fn reopen(
     Descriptor::open(table, path, flags).ok().filter(leads_there).ok_or(errno)
 }
 
-/// What says nothing about the file: a lack of descriptors or of memory.
+/// Whether an errno says nothing about the file: it tells of a lack of descriptors or of memory.
 pub fn is_shortage(errno: Errno) -> bool {
     matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM)
 }
@@ -231,9 +231,9 @@ fn flags(options: &FileOptions, direct: bool) -> c_int {
     }
 }
 
-/// Opens as if nobody else in this process had the object open; returns also whether with O_DIRECT.
-/// Where the object can't be opened again a spare does. The best one is as wanted. Next comes one
-/// without O_DIRECT where buffered I/O is allowed, or one that has O_DIRECT unasked.
+/// Opens as if no other handle in this process had the object open; returns also whether with
+/// O_DIRECT. Where the object can't be opened again a spare will do. The best spare is as wanted.
+/// Next comes one without O_DIRECT where buffered I/O is allowed, or one that has O_DIRECT unasked.
 fn opened_alone(
     name: &str,
     options: &FileOptions,

@@ -1,17 +1,17 @@
 //! Image locks as QEMU takes them (block/file-posix.c): locks on single bytes of the file, which
 //! need not exist. Byte 100 + n says "I use permission n", byte 200 + n says "I do not share
 //! permission n", n being 0 to read what is consistent, 1 to write, 2 to write what is there
-//! already, 3 to change the length. All are shared locks: they exclude nobody by themselves. An
+//! already, 3 to change the length. All are shared locks: by themselves they exclude no process. An
 //! opener first takes its own locks, then looks whether others have locks that contradict these. Of
 //! two openers that come at once at least one sees the other.
 //!
-//! | we | use | do not share | so we take | and nobody may have |
+//! | we | use | do not share | so we take | and no other may have |
 //! |---|---|---|---|---|
 //! | read | 0 | 1, 3 | 100, 201, 203 | 200, 101, 103 |
 //! | write | 0, 1 | 1, 3 | 100, 101, 201, 203 | 200, 201, 101, 103 |
 //! | resize | 0, 1, 3 | 1, 3 | 100, 101, 103, 201, 203 | 200, 201, 203, 101, 103 |
 //!
-//! Readers read what nobody writes, as QEMU's guests do, and those of its tools that need the same.
+//! Readers read what no process writes, as QEMU's guests do, and the QEMU tools that need the same.
 //! There may be any number of readers. Like a guest of QEMU a writer lets in readers that content
 //! themselves with whatever they find (`qemu-io -r -f raw`, `-U`).
 //!
@@ -23,7 +23,8 @@
 //! A process that is killed may leave I/O of io_uring behind, which the end of the process does not
 //! wait for: a block that was read before the process died, and is written after its successor has
 //! written the same block. So each handle that writes takes the lock on byte 101 also on the open
-//! file description that its I/O goes through. The kernel keeps that one as long as there is I/O.
+//! file description that its I/O goes through. The kernel keeps that description as long as there
+//! is I/O.
 //!
 //! Each `FileLocks` has a lock that guards which bytes are locked and for how many handles. It is
 //! held during the system calls for that, which do not wait. The lock of the map is taken alone.
@@ -74,7 +75,7 @@ impl Bytes {
         Bytes::of(how.uses(), how.does_not_share())
     }
 
-    /// What nobody else may have beside it.
+    /// What no other process may have beside this use.
     fn against(how: Use) -> Bytes {
         Bytes::of(how.does_not_share(), how.uses())
     }
@@ -108,7 +109,7 @@ impl Bytes {
         }
     }
 
-    /// What another's lock there means.
+    /// What another process's lock on this byte means.
     fn meaning(self) -> String {
         let position = self.position();
         let permission = PERMISSIONS[usize::from(position % 100)];
@@ -126,8 +127,8 @@ impl Use {
         }
     }
 
-    /// Nobody else may resize: the length is looked at when the file is opened, and from then on
-    /// only this process may change it.
+    /// No other process may resize: the length is looked at when the file is opened, and from then
+    /// on only this process may change it.
     fn does_not_share(self) -> Permissions {
         WRITE | RESIZE
     }
@@ -185,8 +186,8 @@ pub fn take(
     Ok(lock)
 }
 
-/// Locks the open file description of a writer's I/O: as long as there is I/O on it, whoever looks
-/// finds a writer.
+/// Locks the open file description of a writer's I/O: as long as there is I/O on it, an opener that
+/// looks finds a writer.
 fn lock_io(descriptor: &Descriptor, name: &str) -> Result<Descriptor, Error> {
     let io = Descriptor::duplicate_raw(descriptor.calls(), descriptor.raw()).map_err(|errno| {
         Error::new(errno, format!("{name}: cannot duplicate its descriptor for image locks"))
@@ -316,7 +317,7 @@ fn take_and_look(
 fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
     let why = match errno {
         libc::EAGAIN => ": another process holds an exclusive lock on it",
-        // What kernels and file systems say that do not know these locks.
+        // Kernels and file systems that do not know these locks answer like this.
         libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP => {
             ": the kernel or the file system has no open file description locks (OFD)"
         }
@@ -327,7 +328,7 @@ fn refused(what: &str, byte: Bytes, name: &str, errno: Errno) -> Error {
     Error::new(errno, format!("{name}: {what} byte {}{why}", byte.position()))
 }
 
-/// Unlocks all of them, whatever becomes of each.
+/// Unlocks each of `bytes`, also if one before it cannot be unlocked.
 fn unlock(descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
     let mut result = Ok(());
     for byte in bytes.each() {

@@ -1,12 +1,12 @@
-//! The thread engine: a bounded pool of library threads. The pool knows jobs; what a job does is the
-//! business of the room that made the job.
+//! The thread engine: a bounded pool of library threads. The pool knows jobs; what a job does is
+//! the business of the room that made the job.
 //!
-//! A thread is started when a job finds no idle one, and ends after `IDLE` without work. The kind of a
-//! job (`Kind`) says which bound the job counts against: so callbacks that block cannot keep I/O from
-//! moving, and neither can watchers of rings, which stay for long. The owner of a job says which share
-//! of that bound it may have: see `shares.rs`. Hence at most `threads_max` threads do I/O and as many
-//! run callbacks; beyond that there is one more of each kind for each owner that would have none, and
-//! one thread for each watcher.
+//! A thread is started when a job finds no idle one, and ends after `IDLE` without work. The kind
+//! of a job (`Kind`) says which bound the job counts against: so callbacks that block cannot keep
+//! I/O from moving, and neither can watchers of rings, which stay for long. The owner of a job says
+//! which share of that bound it may have: see `shares.rs`. Hence at most `threads_max` threads do
+//! I/O and as many run callbacks; beyond that there is one more of each kind for each owner that
+//! would have none, and one thread for each watcher.
 //!
 //! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
 
@@ -27,8 +27,8 @@ use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
-/// So many jobs a thread does in a row because each names the next one. After that it is the turn of
-/// the jobs that wait: else a handle that is never idle would keep a thread for ever.
+/// Most jobs that a thread does in a row because each names the next one. After that it is the turn
+/// of the jobs that wait: else a handle that is never idle would keep a thread for ever.
 const CHAIN_MAX: u32 = 8;
 const IDLE: Duration = Duration::from_secs(4);
 /// How long to wait before asking the system for a first thread again.
@@ -110,12 +110,12 @@ impl<J: Job> Clone for Pool<J> {
 }
 
 impl<J: Job> PoolOwner<J> {
-    /// For one handle.
+    /// A pool for one handle.
     pub fn new(threads_max: usize) -> PoolOwner<J> {
         PoolOwner::open(threads_max, false)
     }
 
-    /// For many: none of them takes more than its share.
+    /// A pool for many handles: no owner takes more than its share.
     pub fn shared(threads_max: usize) -> PoolOwner<J> {
         PoolOwner::open(threads_max, true)
     }
@@ -174,7 +174,7 @@ impl<J: Job> Pool<J> {
         state.jobs[job.kind() as usize].push(job.owner(), job);
         self.wake_for_jobs(&mut state);
         // Rare: every thread is a watcher, and the system gives no other. The job must not be lost,
-        // and a failure could be told to nobody: so this thread waits until there is one.
+        // and there is no one to tell of a failure: so this thread waits until it gets a thread.
         while state.threads.len() == state.busy[Kind::Watcher as usize] && state.runnable() > 0 {
             MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
             self.wake_for_jobs(&mut state);
@@ -194,8 +194,8 @@ impl<J: Job> Pool<J> {
             self.shared.wake.notify_one();
         }
         if runnable > state.spare() {
-            // Where the system gives no further thread those that are there do the job, a little
-            // later. Where there is none see `push`.
+            // Where the system gives no further thread, the present threads do the job a little
+            // later. Where there is no thread at all see `push`.
             let _ = self.start_thread(state);
         }
     }
@@ -265,9 +265,10 @@ impl<J: Job> Pool<J> {
         true
     }
 
-    /// Whether this thread, which has nothing in its hands, must leave the watchers alone. A watcher
-    /// stays for long. If other jobs wait, no other thread is free and the system gives no further
-    /// one, no thread would come by for those jobs, for none of them need be pushed again.
+    /// Whether this thread, which has nothing in its hands, must leave the watchers alone. A
+    /// watcher stays for long. If other jobs wait, no other thread is free and the system gives no
+    /// further one, nothing would bring a thread to those jobs: perhaps no further job is ever
+    /// pushed.
     fn must_not_watch(&self, state: &mut State<J>) -> bool {
         let watchers = state.runnable_of(Kind::Watcher);
         let others = state.runnable() > watchers;
@@ -275,8 +276,8 @@ impl<J: Job> Pool<J> {
     }
 
     /// Waits for a job. The job before took the place `done`, and is over. None: the thread is to
-    /// end; the pool does not count on it any more. `back`: a job that this thread puts back, behind
-    /// the others.
+    /// end; the pool does not count on it any more. `back`: a job that this thread puts back,
+    /// behind the others.
     fn next_job(&self, done: Option<Place>, back: Option<J>) -> Option<J> {
         let mut state = self.shared.state.lock();
         let mut admitted = 0;

@@ -1,13 +1,13 @@
-//! Which jobs of a pool may begin: each owner (a storage object, or a handle for its callbacks) gets
-//! a share of the threads, so that jobs which hang keep no other owner's jobs from being done. This
-//! file knows neither threads nor locks.
+//! Which jobs of a pool may begin: each owner (a storage object, or a handle for its callbacks)
+//! gets a share of the threads, so that jobs which hang keep no other owner's jobs from being done.
+//! This file knows neither threads nor locks.
 //!
 //! A job is *admitted* as soon as its owner's share has room, and holds a place from then on until
-//! it is over. Each owner may always have one place, beyond the bound if need be. For a further place
-//! the owner must hold less than `SHARE` times as many places as are free. An example with 64 places:
-//! one owner alone takes 56 (with 55 held 9 are free, and 55 < 7 * 9; with 56 held 8 are free, and 56
-//! is not less than 7 * 8), the next one 7 of the 8 that are left. Jobs of one owner are admitted in
-//! the order in which they came.
+//! it is over. Each owner may always have one place, beyond the bound if need be. For a further
+//! place the owner must hold less than `SHARE` times as many places as are free. An example with 64
+//! places: one owner alone takes 56 (with 55 held 9 are free, and 55 < 7 * 9; with 56 held 8 are
+//! free, and 56 is not less than 7 * 8), the next one 7 of the 8 that are left. Jobs of one owner
+//! are admitted in the order in which they came.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -32,9 +32,9 @@ pub struct Shares<J> {
 /// What becomes of a job that was never pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It holds a place until `end`.
+    /// The job holds a place until `end`.
     Begun,
-    /// It has to be pushed, and wait for its turn.
+    /// The job has to be pushed, and wait for its turn.
     NoRoom,
 }
 
@@ -110,8 +110,8 @@ impl<J> Shares<J> {
         Admission::Begun
     }
 
-    /// Admits jobs of one owner after the other, as long as there are places. An owner that is passed
-    /// over holds `SHARE` places or more, so there are few of them.
+    /// Admits jobs of one owner after the other, as long as there are places. An owner that is
+    /// passed over holds `SHARE` places or more, so there are few of them.
     fn admit_in_turn(&mut self) {
         let mut passed = 0;
         while self.taken < self.places && passed < self.turn.len() {

@@ -2,8 +2,8 @@
 //!
 //! A filter (seccomp) may let a program make a ring and then refuse io_uring_enter: from the start,
 //! or later, when the program gives up rights. So a new ring is tried out. A ring that is refused
-//! later takes no I/O any more, and gives back what the kernel has not got (`take_back`). I/O that the
-//! kernel has comes to its end by itself: completions are memory that both sides see.
+//! later takes no I/O any more, and gives back what the kernel has not got (`take_back`). I/O that
+//! the kernel has comes to its end by itself: completions are memory that both sides see.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn passes(errno: Errno) -> bool {
 /// Sends a wake-up through a new ring: the two ways to enter the kernel are then known to work.
 pub(super) fn try_out(ring: &IoUring) -> Result<(), Error> {
     let nop = opcode::Nop::new().build().user_data(WAKE_UP);
-    // SAFETY: nobody else has the ring yet, and a NOP points to nothing.
+    // SAFETY: no other thread has the ring yet, and a NOP points to nothing.
     unsafe { ring.submission_shared().push(&nop) }.expect("the queue is empty");
     let mut trials = 0;
     while let Err(errno) = submit(ring) {
@@ -94,13 +94,13 @@ impl Ring {
         self.start_or(entries, || self.waiters.load(Ordering::SeqCst) > 0);
     }
 
-    /// As `start`; says by `insist` whether to try on where the kernel is short of memory and no
+    /// As `start`. `insist` says whether to go on trying where the kernel is short of memory and no
     /// other thread is known to come by.
     fn start_or(&self, entries: usize, insist: impl Fn() -> bool) {
         let mut left = entries;
         while left > 0 {
             match self.enter() {
-                // The queue is empty: others took ours along.
+                // The queue is empty: another thread submitted our entries.
                 Ok(0) => return,
                 Ok(submitted) => left = left.saturating_sub(submitted),
                 Err(libc::EINTR) => {}
@@ -144,7 +144,8 @@ impl Ring {
     pub(super) fn enter_for_completions(&self) {
         match self.enter() {
             Err(errno) if errno != libc::EINTR && !passes(errno) => self.break_down(errno),
-            // A failure that passes needs no answer here: the next thread that submits meets it again.
+            // A failure that passes needs no answer here: the next thread that submits meets it
+            // again.
             _ => {}
         }
     }
@@ -167,7 +168,7 @@ impl Ring {
     }
 
     /// The kernel is short of memory. What was not submitted stays in the queue for the next
-    /// `submit`, `reap` or `wait`. Says whether one of them is certain to come.
+    /// `submit`, `reap` or `wait`. Returns whether one of these calls is certain to come.
     fn put_off(&self) -> PutOff {
         let in_flight = {
             let submission = self.submission.lock();
@@ -193,8 +194,8 @@ impl Ring {
     }
 
     /// The kernel will take no I/O any more: the program has closed the ring's descriptor, or has
-    /// forbidden io_uring by seccomp after we opened the ring. I/O that the kernel has not got comes
-    /// out of `take_back`.
+    /// forbidden io_uring by seccomp after we opened the ring. I/O that the kernel has not got
+    /// comes out of `take_back`.
     pub(super) fn break_down(&self, errno: Errno) {
         self.break_down_quietly(errno);
         // Other threads may have handed I/O over: the thread that comes takes it back.
@@ -241,14 +242,14 @@ impl Ring {
     }
 
     /// The I/Os that the kernel has not taken and never will, in order: threads have to do them. To
-    /// be called after `submit` and after `reap`. A thread that put an I/O in and then sees the ring
-    /// whole may go: the thread that finds the ring broken takes that I/O back.
+    /// be called after `submit` and after `reap`. A thread that put an I/O in and then sees the
+    /// ring whole may go: the thread that finds the ring broken takes that I/O back.
     pub fn take_back(&self) -> VecDeque<Io> {
         let errno = self.broken.load(Ordering::SeqCst);
         if errno == 0 {
             return VecDeque::new();
         }
-        // The thread that has found it broken may not have come so far yet.
+        // The thread that found the ring broken may not have come so far yet.
         self.break_down_quietly(errno);
         self.submission.lock().take_refused()
     }

@@ -1,9 +1,10 @@
-//! Memory that a caller has registered, as io_uring's fixed buffers: the kernel pins and maps it once
-//! and not for each I/O. Where the kernel has no such table, or RLIMIT_MEMLOCK no room, I/O is plain.
+//! Memory that a caller has registered, as io_uring's fixed buffers: the kernel pins and maps it
+//! once and not for each I/O. Where the kernel has no such table, or RLIMIT_MEMLOCK no room, I/O is
+//! plain.
 //!
-//! There are two locks. `pieces` guards the list in which I/Os are looked up, and is held for moments.
-//! `table` is held while the kernel is told, which takes as long as pinning memory does; `pieces` may
-//! be taken meanwhile.
+//! There are two locks. `pieces` guards the list in which I/Os are looked up, and is held for
+//! moments. `table` is held while the kernel is told, which takes as long as pinning memory does;
+//! `pieces` may be taken meanwhile.
 
 use super::Ring;
 use crate::driver::{Io, Segment};

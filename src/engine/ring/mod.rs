@@ -1,5 +1,5 @@
-//! The io_uring engine: one ring per open handle. It takes I/Os in, has up to a fixed number of them
-//! at the storage, and gives each back with its result. It knows nothing of requests.
+//! The io_uring engine: one ring per open handle. It takes I/Os in, has up to a fixed number of
+//! them at the storage, and gives each back with its result. It knows nothing of requests.
 //!
 //! ```text
 //!   submit --> waiting --> a slot and the submission queue --io_uring_enter--> the kernel
@@ -13,24 +13,24 @@
 //!
 //! io_uring_enter is called with no lock held. The call takes the kernel's own lock of the ring and
 //! submits entries, from the oldest on, up to the number that it is told. Each thread names the
-//! number of all entries in the queue, and calls again until as many were submitted as lay there when
-//! the thread had put its own in, or until the queue is empty. Then its own entries are submitted, by
-//! its own call or by another thread's.
+//! number of all entries in the queue, and calls again until as many were submitted as lay there
+//! when the thread had put its own in, or until the queue is empty. Then its own entries are
+//! submitted, by its own call or by another thread's.
 //!
-//! The completion queue cannot overflow. It has more places than there are slots, and at most one I/O
-//! for each slot and one wake-up are under way.
+//! The completion queue cannot overflow. It has more places than there are slots, and at most one
+//! I/O for each slot and one wake-up are under way.
 //!
-//! The kernel completes an I/O on the thread that submitted it. With `new` the kernel interrupts that
-//! thread for this, in user mode and in most system calls that sleep. So results do not depend on what
-//! the thread does next, but system calls of the program on that thread may end with EINTR. With
-//! `new_polled` the kernel interrupts the thread in system calls only. That saves much where
+//! The kernel completes an I/O on the thread that submitted it. With `new` the kernel interrupts
+//! that thread for this, in user mode and in most system calls that sleep. So results do not depend
+//! on what the thread does next, but system calls of the program on that thread may end with EINTR.
+//! With `new_polled` the kernel interrupts the thread in system calls only. That saves much where
 //! completions come from another processor: twice the reads a second on zram. But a thread that
-//! computes would hold up its results until the next tick of the clock. So only the thread that polls
-//! submits, and other threads hand their I/Os over to it. A submitting thread may also end: its I/Os
-//! then come back cancelled, which is reported as EINTR and asks for the I/O again.
+//! computes would hold up its results until the next tick of the clock. So only the thread that
+//! polls submits, and other threads hand their I/Os over to it. A submitting thread may also end:
+//! its I/Os then come back cancelled, which is reported as EINTR and asks for the I/O again.
 //!
-//! `enter.rs` has the system calls that submit and wait, `fixed.rs` registered memory, `slots.rs` where
-//! I/Os lie while the kernel has them, `submission.rs` what the submission lock guards.
+//! `enter.rs` has the system calls that submit and wait, `fixed.rs` registered memory, `slots.rs`
+//! the places of I/Os while the kernel has them, `submission.rs` what the submission lock guards.
 //!
 //! After fork a child must not use the ring; a drop of the ring in the child does nothing.
 
@@ -161,7 +161,8 @@ impl Ring {
             (entries, before)
         };
         if hand_over && self.waiters.load(Ordering::SeqCst) == 0 {
-            // The thread that handed over before us has signalled, and nobody has reaped since.
+            // If another thread handed over before us, that thread has signalled, and no thread has
+            // reaped since.
             if entries > 0 && !handed_over {
                 self.signal_eventfd();
             }
@@ -174,8 +175,8 @@ impl Ring {
     /// starts what waited. Never blocks. Returns how many; `max` means that there may be more,
     /// for which the eventfd is not signalled again.
     ///
-    /// EINTR also stands for ECANCELED and EAGAIN. All three say the same: nothing has happened yet,
-    /// and the I/O is to be asked for again.
+    /// EINTR also stands for ECANCELED and EAGAIN. All three say the same: nothing has happened
+    /// yet, and the I/O is to be asked for again.
     pub fn reap(&self, done: &mut Vec<(Io, Result<u64, i32>)>, max: usize) -> usize {
         self.reaper.store(thread_number(), Ordering::Relaxed);
         let count = self.reap_posted(done, max);

@@ -23,9 +23,9 @@ pub struct Slots {
 
 struct Slot {
     io: UnsafeCell<MaybeUninit<Io>>,
-    /// There is an I/O in the slot. Release when it is put in, Acquire when it is taken out, so that
-    /// the thread that takes the I/O out sees all of it. The two threads also meet in the kernel, but
-    /// the language's rules do not know of that.
+    /// There is an I/O in the slot. Release when it is put in, Acquire when it is taken out, so
+    /// that the thread that takes the I/O out sees all of it. The two threads also meet in the
+    /// kernel, but the language's rules do not know of that.
     full: AtomicBool,
     /// The I/O is at the kernel for the second time. Relaxed: only the slot's owner looks at it.
     repeated: AtomicBool,
@@ -55,7 +55,7 @@ impl Slots {
     pub unsafe fn put(&self, slot: u32, io: Io, file: File) -> squeue::Entry {
         let place = &self.slots[slot as usize];
         assert!(!place.full.load(Ordering::Relaxed), "a slot in use was free");
-        // SAFETY: nobody else has the slot.
+        // SAFETY: no other thread has the slot.
         let io = unsafe { (*place.io.get()).write(io) };
         let entry = entry(io, file).user_data(u64::from(slot));
         place.repeated.store(false, Ordering::Relaxed);
@@ -64,8 +64,8 @@ impl Slots {
     }
 
     /// Whether an I/O that ended with EFAULT must be sent to the kernel again. EFAULT may mean bad
-    /// memory; or the I/O was buffered and waited for a page, and the thread that submitted it ended
-    /// meanwhile. An I/O that ends so for the second time has bad memory.
+    /// memory; or the I/O was buffered and waited for a page, and the thread that submitted it
+    /// ended meanwhile. An I/O that ends so for the second time has bad memory.
     pub fn must_repeat(&self, slot: u32) -> bool {
         !self.slots[slot as usize].repeated.swap(true, Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ impl Slots {
     pub unsafe fn repeat(&self, slot: u32, file: File) -> squeue::Entry {
         let place = &self.slots[slot as usize];
         assert!(place.full.load(Ordering::Acquire) && place.repeated.load(Ordering::Relaxed));
-        // SAFETY: there is one, and it stays where it is.
+        // SAFETY: there is an I/O, and it stays where it is.
         let io = unsafe { (*place.io.get()).assume_init_ref() };
         entry(io, file).user_data(u64::from(slot)).flags(squeue::Flags::ASYNC)
     }
@@ -90,7 +90,7 @@ impl Slots {
     pub unsafe fn take(&self, slot: u32) -> Io {
         let place = &self.slots[slot as usize];
         assert!(place.full.load(Ordering::Acquire), "an I/O was done twice");
-        // SAFETY: there is an I/O, and nobody else has the slot.
+        // SAFETY: there is an I/O, and no other thread has the slot.
         let io = unsafe { (*place.io.get()).assume_init_read() };
         place.full.store(false, Ordering::Relaxed);
         io
@@ -116,7 +116,7 @@ pub enum File {
     Plain(Files),
 }
 
-/// `io` in the kernel's words; those point into `io`.
+/// `io` in the kernel's form, which points into `io`.
 fn entry(io: &Io, file: File) -> squeue::Entry {
     let (files, flags) = match file {
         File::Registered => {
@@ -160,7 +160,7 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
     entry.flags(flags)
 }
 
-/// The same for memory that the kernel has mapped before.
+/// As `entry`, for memory that the kernel has mapped before.
 fn fixed_entry(io: &Io, segment: Segment, how: i32, fd: types::Fd) -> squeue::Entry {
     let bytes = segment.bytes.min(TRANSFER_MAX) as u32;
     let place = io.buffer.unwrap_or_default();

@@ -21,8 +21,8 @@ pub struct Kernel {
 }
 
 /// How many entries lie in the submission queue at most: twice as many as there are slots, and two
-/// wake-ups. The kernel says that it has taken a batch only when it has begun the last entry. By then
-/// the others may be done and reaped, and their slots may be in use again.
+/// wake-ups. The kernel says that it has taken a batch only when it has begun the last entry. By
+/// then the others may be done and reaped, and their slots may be in use again.
 pub fn submission_length(slots: usize) -> usize {
     2 * (slots + 1)
 }
@@ -75,8 +75,8 @@ impl Submission {
         }
     }
 
-    /// Takes all of `ios` in, in order, behind what waits. Says how many entries are in the
-    /// submission queue, if any of them is new.
+    /// Takes all of `ios` in, in order, behind what waits. Returns how many entries are in the
+    /// submission queue, or 0 if none of them is new.
     pub fn take_in(&mut self, ios: &mut Vec<Io>, kernel: &Kernel) -> usize {
         if self.broken {
             self.refused.extend(ios.drain(..));
@@ -96,8 +96,8 @@ impl Submission {
         }
     }
 
-    /// What was reaped goes to the kernel again or leaves its slots free, and what waited goes
-    /// into those. Answers like `take_in`.
+    /// What was reaped goes to the kernel again or leaves its slot free, and I/Os that waited go
+    /// into the free slots. Answers like `take_in`.
     pub fn free(&mut self, reaped: &mut Reaped, kernel: &Kernel) -> usize {
         self.free.append(&mut reaped.freed);
         if self.broken {
@@ -146,7 +146,8 @@ impl Submission {
         self.queue(kernel).taskrun()
     }
 
-    /// How many I/Os and wake-ups the kernel has, or has done without their being reaped; or fewer.
+    /// How many I/Os and wake-ups the kernel has, or has done without their being reaped. The
+    /// answer may be too small, never too large.
     pub fn in_flight(&self, kernel: &Kernel) -> usize {
         let slots = kernel.slots.count() - self.free.len();
         let left = if self.broken { 0 } else { self.unsubmitted(kernel) };
