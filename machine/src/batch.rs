@@ -60,8 +60,8 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
     }
 
     /// Lets the reads of a batch share I/O: those in one block follow the first of them.
-    /// They share none around a request that keeps readers out: a read that came after such a
-    /// request must not go before it.
+    /// Reads share no I/O while a request keeps readers out: a read that came after such a request
+    /// must not go out with one that came before it.
     fn share_reads(&mut self, batch: &[Slot]) {
         if self.entering().keeps_readers_out(batch) {
             return;

@@ -136,8 +136,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         [(Among::Writes, writes), (Among::Guests, guests), (Among::Barriers, barriers)]
     }
 
-    /// What a request claims among the writes: a write of whole blocks its range, shared; any other
-    /// write all that it may read and write back, exclusive.
+    /// What a request claims among the writes: a write of whole granules before the last block its
+    /// range, shared; any other write its range rounded out to the granule, exclusive.
     fn write_claim(&self, slot: Slot) -> Option<Claim> {
         let entry = self.table.known(slot);
         match entry.request.op {

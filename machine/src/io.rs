@@ -97,7 +97,7 @@ pub struct Io {
     pub registered: bool,
     /// Read: of edges, or a trial of a repair: all of its memory is scratch.
     pub into_scratch: bool,
-    /// The engine's name for the registered memory, if it has one.
+    /// The engine's number for the registered memory, if the engine knows that memory.
     pub buffer: Option<u16>,
     pub offset: u64,
     /// Read, Write, Fill: the sum of `segments`. WriteZeroes, Discard: how many. Else 0.

@@ -62,8 +62,8 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
         self.leave(slot);
     }
 
-    /// One request leaves. If it is a leader its members leave right after it: they may be among
-    /// the requests that its leaving sets free.
+    /// One request leaves. If it is a leader its members leave right after it. The members may be
+    /// among the requests that its leaving sets free.
     #[inline(always)]
     fn leave(&mut self, slot: Slot) {
         self.leave_trackers(slot);

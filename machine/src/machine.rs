@@ -5,10 +5,17 @@
 //! The way of a request, `Phase` by `Phase`:
 //!
 //! ```text
-//!  submit --> Waiting ---> Queued ---> Edges ---> Moving ---> Complete
-//!         \__ no conflict __/^   \__ no edges __/^
-//!                 a place among `depth` |
+//!  Plugged --> Waiting --> Queued --> Edges --> Moving ---> Complete
+//!                 |           |                                ^
+//!                 |           '-> Changing --------------------|
+//!                 '-> Member ----------------------------------'
 //! ```
+//!
+//! A request skips each phase that it has no need of: `Plugged` without a plug, `Waiting` without a
+//! conflict, `Edges` without edges. It leaves `Queued` when it gets a place among `depth`; `start`
+//! calls it `Moving` at once, and only a write that has edges to read becomes `Edges` then. A write
+//! becomes a `Member` when it would wait, a read when it was plugged; its leader moves its bytes.
+//! `Changing` is a zero write, a discard or a change of the length.
 //!
 //! A request that has a place among its queue's `depth` never waits for another request, so
 //! places always come free again. Scratch is taken only by requests that have a place.
@@ -16,13 +23,25 @@
 //! The files, each of which uses only those below it:
 //!
 //! ```text
-//!  machine       events, what starts, what follows on the end of an I/O
-//!  batch, cancel, repair, join      changing  steps of a change
-//!  leaving  out of the order        resize, zeroes, writing
-//!  entering    into the order       merge     requests that share an I/O
-//!  isolation, extent                moving    edges, I/O by I/O
-//!  table         requests, queues, scratch, actions
-//!  tracker, splice, io              who waits for whom; one I/O's memory
+//!  machine     events, what starts, what follows on the end of an I/O
+//!  batch       what was plugged enters at once; reads of one block share an I/O
+//!  cancel      requests are taken back
+//!  repair      the storage refuses aligned I/O: larger alignments, and all start anew
+//!  join        I/Os that lie side by side go out as one
+//!  changing    zero writes, discards, changes of the length: step by step
+//!  leaving     a request leaves: first the trackers, then comes its result
+//!  entering    a request enters: what it claims, and whether it waits
+//!  resize      steps that change the length
+//!  zeroes      steps that make zeros
+//!  writing     a write that starts: members, edges, bytes
+//!  merge       requests that share an I/O
+//!  moving      edges; a request's bytes, I/O by I/O
+//!  extent      the length, and which requests may change it
+//!  isolation   who is kept apart from whom: three trackers
+//!  table       requests, queues, scratch, actions
+//!  splice      the memory of one I/O
+//!  tracker     who waits for whom
+//!  io          what an I/O is
 //! ```
 
 use crate::batch::{Batching, ReadLeaders};
@@ -290,7 +309,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let no_flush = self.table.config_of(slot).no_flush;
         let entry = self.table.entry(slot);
         entry.phase = Phase::Moving;
-        // Nothing moves yet; for a flush, or zero bytes, nothing ever does.
+        // The cursor is at the end, so `go_on` issues nothing unless a branch below sets it back.
         entry.cursor.position = entry.end();
         let past_end = entry.end() > length;
         match entry.request.op {
@@ -398,8 +417,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.run();
     }
 
-    /// A request that has a place leaves it, and enters anew, behind all others. From then on it
-    /// keeps all others out.
+    /// A request that has a place leaves it, and enters anew: it waits for all that are there, and
+    /// those that come later wait for it.
     fn enter_alone(&mut self, slot: Slot) {
         self.leaving().leave_trackers(slot);
         let entry = self.table.entry(slot);

@@ -38,7 +38,7 @@ pub struct Merger<'a, Q, T, S> {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
-    /// Takes in the writes that wait for `leader` alone, or for the last of its members alone.
+    /// Makes members of the writes that wait for `leader` alone, or for its last member alone.
     pub fn absorb_writes(&mut self, leader: Slot) {
         let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
         while self.table.entry(leader).members.len() < MEMBERS_MAX {
@@ -163,8 +163,8 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             return;
         }
         let last = entry.members.last().copied().unwrap_or(slot);
-        // Only a request with a place at the storage holds an image, and the heir gets the place
-        // that becomes free now. If others are in line for that place it is theirs.
+        // Only a request with a place may hold an image. The heir gets the place that this request
+        // gives up, unless others are queued for that place.
         let home = self.table.known_queue(entry.queue);
         if !home.queued.is_empty() {
             return;
@@ -172,8 +172,10 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         let Some(block) = partial_block(entry, &home.config) else { return };
         let Some(heir) = self.next_to(last, entry.queue, block) else { return };
         if !entry.image_is_whole {
-            // The image lacks the bytes that went out straight from the guest's memory. That memory
-            // may still be read: the request is not complete yet.
+            // A lone write. Of a driver's object its bytes may have gone out straight from the
+            // guest's memory, and are not in the image yet. Of a file they are there
+            // (`copy_edges`), and are copied once more. The guest's memory may be read: the request
+            // is not complete.
             let Table { entries, scratch, .. } = &mut *self.table;
             let request = &entries[slot.index()].as_ref().expect("a request in flight").request;
             let mut at = image + (request.offset - block) as usize;

@@ -1,15 +1,16 @@
 //! Lays out one I/O: which memory, in which order, so that the storage takes every element and
 //! as few guest bytes as possible are copied. Pure arithmetic; no request states.
 //!
-//! The unit of work is the block of `alignment` bytes. In each block the guest's own memory is
-//! used where address and length suit the storage; what lies between becomes bounce runs in the
-//! block's *home*, a block of scratch in which every byte has its natural place. For an edge of
-//! a write the home is the edge's image, which was read before and supplies the bytes that the
-//! guest did not name. Example (alignment 4096, memory 512, segments 512), a write of 1100 bytes
-//! at offset 700 from an aligned address: bytes 0..1024 of the block come from the image (the
-//! guest's first 324 copied into it), but then the guest's address is off by 324, so the rest
-//! is copied too: one segment, 1100 bytes copied. At offset 512: [image 0..512][guest 1024
-//! bytes][image 1536..4096], with the last 76 guest bytes copied into the image.
+//! The unit of work is the block of `alignments.request` bytes. In each block the guest's own
+//! memory is used where address and length suit the storage; what lies between becomes bounce runs
+//! in the block's *home*, a block of scratch in which every byte has its natural place. For an edge
+//! of a write the home is the edge's image, which was read before and supplies the bytes that the
+//! guest did not name. Example (alignments: request 4096, memory 512, segment 512; no `copy_edges`,
+//! so the storage is a driver in C), a write of 1100 bytes at offset 700 from an aligned address:
+//! bytes 0..1024 of the block come from the image (the guest's first 324 copied into it), but then
+//! the guest's address is off by 324, so the rest is copied too: one segment, 1100 bytes copied. At
+//! offset 512: [image 0..512][guest 1024 bytes][image 1536..4096], with the last 76 guest bytes
+//! copied into the image.
 
 use smallvec::SmallVec;
 
@@ -56,6 +57,14 @@ pub struct LanePart<'a> {
     pub tail_image: Option<usize>,
     /// Most scratch for one I/O; its first block may need more, so that there is progress.
     pub scratch_max: usize,
+}
+
+/// Whether a block has become a part of an I/O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Laid {
+    Out,
+    /// The I/O has no room for the block; nothing has changed.
+    NoRoom,
 }
 
 /// One I/O, but for the address of its scratch: see `Layout::place`.
@@ -126,15 +135,10 @@ impl LanePart<'_> {
         let mut layout = Layout::default();
         let block = self.limits.alignments.request;
         while cursor.position < self.end && layout.bytes + block <= self.limits.max_transfer {
-            let moved = match self.whole_blocks(cursor, &layout) {
-                0 => self.lay_block(cursor, &mut layout),
-                bytes => {
-                    self.lay_direct(cursor, &mut layout, bytes);
-                    true
-                }
-            };
-            if !moved {
-                break;
+            match self.whole_blocks(cursor, &layout) {
+                0 if self.lay_block(cursor, &mut layout) == Laid::NoRoom => break,
+                0 => {}
+                bytes => self.lay_direct(cursor, &mut layout, bytes),
             }
         }
         debug_assert!(layout.bytes > 0);
@@ -167,8 +171,8 @@ impl LanePart<'_> {
         self.advance(cursor, bytes);
     }
 
-    /// Lays out the block at the cursor; false (and nothing changed) if the I/O has no room.
-    fn lay_block(&self, cursor: &mut Cursor, layout: &mut Layout) -> bool {
+    /// Lays out the block at the cursor.
+    fn lay_block(&self, cursor: &mut Cursor, layout: &mut Layout) -> Laid {
         let block = self.limits.alignments.request as usize;
         let fragments = self.fragments(cursor);
         let first = layout.bytes == 0;
@@ -192,7 +196,7 @@ impl LanePart<'_> {
             && (segments > self.limits.max_segments
                 || (own_home && scratch_bytes > self.scratch_max))
         {
-            return false;
+            return Laid::NoRoom;
         }
         layout.scratch_bytes = scratch_bytes;
         let mut at = 0;
@@ -210,7 +214,7 @@ impl LanePart<'_> {
         layout.bytes += block as u64;
         let guest_end = (cursor.position + block as u64).min(self.end);
         self.advance(cursor, guest_end - cursor.position.max(self.start));
-        true
+        Laid::Out
     }
 
     /// The block of scratch in which every byte of the block at `position` has its place.

@@ -1,5 +1,5 @@
 //! The way of one write that starts: first which others share its I/O, then its edges, then its
-//! bytes.
+//! bytes. A read has no edges to be read before, so it begins at `begin_moving`.
 
 use crate::io::Slot;
 use crate::merge::Merger;
@@ -59,7 +59,8 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
         }
     }
 
-    /// The request's own bytes are next; reads begin here.
+    /// The request's own bytes are next. A read begins here: its edges go through scratch as a part
+    /// of its I/O (`splice.rs`).
     pub fn begin_moving(&mut self, slot: Slot) {
         let config = self.table.config_of(slot);
         let (block, last_block) = (config.alignments.request, config.last_block);

@@ -56,7 +56,8 @@ fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Err
     if address == 0 {
         return Err(invalid(format!("NULL in place of a buffer of {bytes} bytes")));
     }
-    // No program has memory there, and the request machine marks addresses by their top bit.
+    // No program has memory above isize::MAX. The request machine uses the top bit of an address as
+    // a mark of its own (`splice.rs`).
     if address > isize::MAX as usize || address.checked_add(bytes).is_none() {
         let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
         return Err(invalid(words));

@@ -3,7 +3,7 @@
 //! The lock guards the list of what is due and the descriptor; nothing else is taken while the lock
 //! is held. The descriptor is made when the program first asks for it, so a program that only ever
 //! polls pays nothing for it. Once the descriptor exists it is readable whenever something may be
-//! due that no look is about to take. A look that finds nothing is harmless.
+//! due, unless a thread in `poll` is about to take that. A look that finds nothing is harmless.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;

@@ -32,8 +32,9 @@ const PLACES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u8);
 
-/// A moment. Requests that were taken in before it are in the generations that were closed until
-/// then. The number is that of the last of these, counted from 1.
+/// A moment. Requests that were taken in before it are in the generations that were closed by then,
+/// or, where no place was free, also in the next one to be closed. The number is that of the last
+/// of these, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(u64);
 
@@ -121,7 +122,7 @@ impl Generations {
         closed.left.is_empty() && self.is_empty(self.current.load(Ordering::SeqCst))
     }
 
-    /// The present moment. Requests that come from here on are not before it.
+    /// The present moment: separates requests that come later from those taken in so far.
     pub fn mark(&self) -> Mark {
         let mut closed = self.closed.lock();
         if self.is_empty(self.current.load(Ordering::SeqCst)) || self.try_close(&mut closed) {

@@ -4,7 +4,7 @@
 //! callback is called: the submitter says what becomes of a failure's words
 //! (`Callback::on_failure`).
 //!
-//! The lock guards the queue of one handle's callbacks. It is never held while a callback runs.
+//! The lock guards the list of one handle's callbacks. It is never held while a callback runs.
 
 mod event;
 mod generations;

@@ -1,5 +1,5 @@
-//! Copies between a guest's memory and scratch (bounces), and zeros for a guest. The library
-//! touches a guest's memory here and nowhere else.
+//! Copies between a guest's memory and scratch (bounces), and zeros for a guest. The library's own
+//! code touches the data of a request here and nowhere else.
 
 use crate::driver::{MemoryCopy, Segment};
 

@@ -13,7 +13,8 @@ use blkalign_machine::{Scratch, ScratchPool};
 const KEPT_BUSY_MAX: usize = 1 << 20;
 const KEPT_IDLE_MAX: usize = 32 << 10;
 const PIECE_MIN: usize = 4096;
-/// Bytes of zeros, if that is enough for one block: a vector repeats them.
+/// Fewest bytes of zeros. More are not needed but for larger blocks: the vector of a zero write
+/// names the same zeros again and again.
 const ZEROS_MIN: usize = 64 << 10;
 
 #[derive(Default)]

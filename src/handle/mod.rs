@@ -122,15 +122,15 @@ impl Handle {
         self.check(&submission)?;
         self.endpoint.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
-        let generation = self.take_in(&submission)?;
+        let generation = self.count_in(&submission)?;
         let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy);
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
             let id = node.submit(self.endpoint.id(), thread_key(), request, actions, note_id);
             // A drain may have come after the request was counted. Then that drain waits for the
-            // request, and may have submitted what plugs hold back before this request was among
-            // that. The core lock orders the two.
+            // request, and may have submitted what plugs hold back before this request was plugged.
+            // The core lock orders that and this submission.
             if self.endpoint.completions.is_waited_for(generation) {
                 node.submit_held(self.endpoint.id(), thread_key(), actions);
             }
@@ -303,7 +303,7 @@ impl Handle {
 
     /// Counts a request for `drain`. ENOMEM: too little memory is left for bringing the request to
     /// its end.
-    fn take_in(&self, submission: &Submission) -> Result<Generation, Error> {
+    fn count_in(&self, submission: &Submission) -> Result<Generation, Error> {
         let Submission { bytes, ref segments, flags, .. } = *submission;
         let vector = if segments.spilled() { size_of_val(segments.as_slice()) } else { 0 };
         let copied = if flags.copied { bytes as usize } else { 0 };

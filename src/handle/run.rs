@@ -41,7 +41,7 @@ impl Handle {
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let waiter = fresh_waiter();
-        let generation = self.take_in(&submission)?;
+        let generation = self.count_in(&submission)?;
         let result = self.run_taken_in(submission, &waiter);
         release(copy, &self.endpoint);
         self.endpoint.completions.request_over(generation);

@@ -1,6 +1,6 @@
 //! The structs of `<blkalign.h>`, as C lays them out. cbindgen turns this file into the header's
-//! structs; `capi/extensible.rs` and `capi/options.rs` give them meaning. Fields are only ever added
-//! at the end.
+//! structs; `capi/extensible.rs` and `capi/options.rs` give them meaning. Fields are only ever
+//! added at the end.
 
 use std::ffi::{c_int, c_void};
 

@@ -81,7 +81,7 @@ fn tell_left_out(endpoint: &Endpoint, left_out: u64) {
     }
 }
 
-/// As `tell_left_out`, of failures that no later message has counted.
+/// As `tell_left_out`, of the failures left out since the last message.
 pub fn tell_rest_left_out(endpoint: &Endpoint) {
     tell_left_out(endpoint, endpoint.failures.left_out());
 }

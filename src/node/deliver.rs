@@ -50,7 +50,7 @@ fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool
 }
 
 thread_local! {
-    /// The endpoint, by its address, of which this thread takes results in and then what is due.
+    /// The endpoint (its address) whose results this thread is taking in.
     static TAKES_IN: Cell<usize> = const { Cell::new(0) };
 }
 

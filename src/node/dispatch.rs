@@ -1,6 +1,6 @@
 //! Does what the request machine asks for: hands I/O to engines, and results to their owners.
-//! Nothing here waits. What takes a thread of its own is pushed to a pool as `Work`, which is plain
-//! data to this file: `jobs.rs` does the work, and dispatches what follows from it.
+//! Nothing here waits for I/O. What takes a thread of its own is pushed to a pool as `Work`, which
+//! is plain data to this file: `jobs.rs` does the work, and dispatches what follows from it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,7 +15,8 @@ use crate::completion::{outside_callback, CompletionMode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
 
-/// Does all of `actions`; nothing blocks, and no callback runs in here.
+/// Does all of `actions`. No callback runs in here, and this thread does not wait for I/O; but
+/// where memory or threads are short it may sleep for moments.
 pub fn dispatch(actions: &mut Actions) {
     if actions.is_empty() {
         return;
@@ -101,7 +102,7 @@ impl RingBatch {
     }
 }
 
-/// What a library thread has to do for `action`, if it needs one.
+/// Does what `action` asks for. Returns what a library thread has to do for that, if one is needed.
 fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)> {
     match action {
         Action::Io(endpoint, io) => {
@@ -128,7 +129,8 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
 
 thread_local! {
     /// I/Os that this thread still has to start.
-    static TO_START: RefCell<VecDeque<(Arc<Endpoint>, Io)>> = const { RefCell::new(VecDeque::new()) };
+    static TO_START: RefCell<VecDeque<(Arc<Endpoint>, Io)>> =
+        const { RefCell::new(VecDeque::new()) };
     /// How deep this thread is in calls of `Driver::start`, one inside another.
     static STARTING: Cell<u32> = const { Cell::new(0) };
     /// A result is being taken in while a driver starts an I/O. I/O that follows is started later.

@@ -102,8 +102,8 @@ impl Node {
         self.length.load(Ordering::Acquire)
     }
 
-    pub fn add_queue(&self, endpoint: &Arc<Endpoint>, limits: QueueConfig) -> QueueId {
-        self.core.lock().machine.add_queue(endpoint.clone(), limits)
+    pub fn add_queue(&self, endpoint: &Arc<Endpoint>, config: QueueConfig) -> QueueId {
+        self.core.lock().machine.add_queue(endpoint.clone(), config)
     }
 
     pub fn remove_queue(&self, queue: QueueId) {
@@ -141,7 +141,7 @@ impl Node {
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
         let step = |machine: &mut NodeMachine| machine.submit(queue, key, request);
-        self.take_in(actions, step, note_id)
+        self.submit_by(actions, step, note_id)
     }
 
     /// As `submit`, even if the key is plugged. What the plug holds back goes first.
@@ -153,11 +153,11 @@ impl Node {
         actions: &mut Actions,
     ) -> Option<RequestId> {
         let step = |machine: &mut NodeMachine| machine.submit_now(queue, key, request);
-        self.take_in(actions, step, |_| {})
+        self.submit_by(actions, step, |_| {})
     }
 
     /// Runs a step that takes one request in.
-    fn take_in(
+    fn submit_by(
         &self,
         actions: &mut Actions,
         step: impl FnOnce(&mut NodeMachine) -> RequestId,
@@ -177,7 +177,7 @@ impl Node {
             return taken_in;
         }
         // The step panicked. If the request was in by then its completion is among the actions,
-        // with the highest id, since ids grow.
+        // with the highest id, since ids grow (but for the moment when ids start over).
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
             Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,

@@ -17,7 +17,7 @@ use crate::sync::{on_time, Instant};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
-/// How often one look takes in `REAP_MAX` results at most.
+/// How many times one look takes up to `REAP_MAX` results in.
 const REAPS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);

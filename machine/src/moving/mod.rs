@@ -15,12 +15,12 @@ use atomic::{atomic_bytes, lay_out_atomic};
 
 /// I/Os of one request at the storage at once.
 pub const PARTS_MAX: u32 = 8;
-/// Scratch for bounces in one I/O, and in all I/Os of a request at once; each may be exceeded by
-/// one block so that there is progress.
+/// Scratch for bounces in one I/O, and in all I/Os of a request at once. So that there is progress,
+/// one I/O may have one block more, and a request one I/O more.
 const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
-/// Most results in a row that bring an I/O no further. Storage that is only interrupted, or short
-/// by less than a block, is asked again; storage that does so every time is broken.
+/// Most results in a row that bring an I/O no further. Storage that is interrupted, or moves less
+/// than a block, is asked again; storage that does so every time is broken.
 const STALLS_MAX: u8 = 100;
 /// Most of these results in a row that moved not one byte. Before it hands such a result in, the
 /// machine's caller has looked whether the storage ends there (`ENDS_EARLY`).

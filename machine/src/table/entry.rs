@@ -44,7 +44,8 @@ pub struct Entry<T> {
     pub tail_image: Option<usize>,
     /// The image needs no reading: it came from the write before, whole.
     pub image_inherited: bool,
-    /// The image has every byte that is written, not only those that were read.
+    /// The image surely has every byte of the block as it is written. Without members the bytes of
+    /// the write may go out from the guest's memory instead.
     pub image_is_whole: bool,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[Slot; 8]>,
@@ -52,7 +53,7 @@ pub struct Entry<T> {
     pub outstanding: u32,
     pub parts: SmallVec<[(u32, Scratch); 2]>,
     pub parts_issued: u32,
-    /// Results in a row that moved nothing, though they were not failures.
+    /// Results in a row that moved no whole block, though they were not failures.
     pub stalls: u8,
     /// Results in a row, among those of `stalls`, that moved not one byte.
     pub empties: u8,

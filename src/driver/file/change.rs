@@ -75,30 +75,30 @@ impl FileDriver {
     /// before, which the caller forbade.
     fn zero_blocks(&self, offset: u64, bytes: u64, io: &Io) -> Result<(), Errno> {
         if io.may_unmap {
-            match ask(&self.refused.punch, || self.fallocate(PUNCH, offset, bytes)) {
+            match ask(&self.unsupported.punch, || self.fallocate(PUNCH, offset, bytes)) {
                 Err(libc::ENOTSUP) => {}
                 result => return result,
             }
         }
         if io.no_fallback && self.is_device() {
             // If the disk has no command for zeros Linux would write them, and would not say so.
-            ask(&self.refused.zero_without_data, || match zeroes_without_data(&self.main) {
+            ask(&self.unsupported.zero_without_data, || match zeroes_without_data(&self.main) {
                 Some(true) => Ok(()),
                 Some(false) => Err(libc::ENOTSUP),
                 None => Err(libc::EBUSY),
             })?;
         }
-        ask(&self.refused.zero_range, || self.fallocate(ZERO, offset, bytes))
+        ask(&self.unsupported.zero_range, || self.fallocate(ZERO, offset, bytes))
     }
 
     fn discard(&self, io: &Io) -> Result<(), Errno> {
         if self.is_device() {
-            ask(&self.refused.discard, || {
+            ask(&self.unsupported.discard, || {
                 let result = self.main.discard(io.offset, io.bytes);
                 result.map_err(|errno| self.not_there(errno, io.offset + io.bytes))
             })
         } else {
-            ask(&self.refused.punch, || self.fallocate(PUNCH, io.offset, io.bytes))
+            ask(&self.unsupported.punch, || self.fallocate(PUNCH, io.offset, io.bytes))
         }
     }
 
@@ -153,13 +153,13 @@ impl FileDriver {
 /// Asks for one way, unless it is known that there is no such way; if the answer is that there is
 /// none, that is remembered. EBUSY: another program has the range of a device in the page cache at
 /// this moment, and the next ask may succeed.
-fn ask(refused: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-    if refused.load(Ordering::Relaxed) {
+fn ask(unsupported: &AtomicBool, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    if unsupported.load(Ordering::Relaxed) {
         return Err(libc::ENOTSUP);
     }
     match call() {
         Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY | libc::ENODEV | libc::EINVAL) => {
-            refused.store(true, Ordering::Relaxed);
+            unsupported.store(true, Ordering::Relaxed);
             Err(libc::ENOTSUP)
         }
         Err(libc::EBUSY) => Err(NOT_NOW),

@@ -55,7 +55,7 @@ pub struct FileDriver {
     no_dsync: AtomicBool,
     /// The storage does not take RWF_ATOMIC, whatever it promised.
     no_atomic: AtomicBool,
-    refused: UnsupportedCalls,
+    unsupported: UnsupportedCalls,
     /// For messages: the path, or which descriptor the object came from.
     name: String,
     /// The path, if the object was opened by one.
@@ -113,7 +113,7 @@ impl FileDriver {
             may_write: opened.may_write,
             no_dsync: AtomicBool::new(false),
             no_atomic: AtomicBool::new(false),
-            refused: UnsupportedCalls::default(),
+            unsupported: UnsupportedCalls::default(),
             name,
             path,
             _way: opened.way,

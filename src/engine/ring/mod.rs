@@ -142,7 +142,8 @@ impl Ring {
     }
 
     /// Takes all of `ios` in, in order. As many as there are places for go to the kernel with one
-    /// system call; the others wait in the ring until `reap` makes room. Never fails, never blocks.
+    /// system call; the others wait in the ring until `reap` makes room. Never fails, and waits for
+    /// no I/O; but a few moments where the kernel has no memory, or at the first write to a file.
     /// What the kernel refuses for good comes out of `take_back`.
     pub fn submit(&self, ios: &mut Vec<Io>) {
         if ios.is_empty() {
@@ -156,7 +157,7 @@ impl Ring {
         let (entries, handed_over) = {
             let mut submission = self.submission.lock();
             let entries = submission.take_in(ios, &self.kernel);
-            // SeqCst: as in `put_off`.
+            // SeqCst: as in `Ring::put_off` (enter.rs).
             let before = hand_over && entries > 0 && self.put_off.swap(true, Ordering::SeqCst);
             (entries, before)
         };
