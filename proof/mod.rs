@@ -10,8 +10,9 @@
 //!
 //! What these run on: `disk/`, one disk in memory behind the table of system calls, and hooks that
 //! make calls fail, wait or known, before it or before Linux; `world/`, the simulator's scheduler,
-//! locks, memory and ring; `rings.rs`, real rings that fail as told; `table.rs`, which table of calls
-//! is in force; `model.rs`, which bytes may be there; `inside.rs`, what the library has open; `rng.rs`.
+//! locks, memory and ring; `rings.rs`, real rings that fail as told; `table.rs`, which table of
+//! calls is in force; `model.rs`, which bytes may be there; `inside.rs`, what the library has open;
+//! `rng.rs`.
 //!
 //! The product knows three names that are this room's in a build which proves something: `kernel`,
 //! `sync` and `table`. `src/lib.rs` chooses, and no other file of `src/` asks what is built.

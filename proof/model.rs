@@ -16,8 +16,8 @@
 //! succeeded is certain from its end on. `proof/power` asks what survives a loss of power: a change
 //! that was flushed is certain.
 //!
-//! The machine's crate has a model of its own (`proof/machine/model.rs`): it is compiled without this
-//! library, knows the order in which the machine lets writes start, and so allows less.
+//! The machine's crate has a model of its own (`proof/machine/model.rs`): it is compiled without
+//! this library, knows the order in which the machine lets writes start, and so allows less.
 
 /// A change of bytes: a write, zeros, or what a truncate cuts off.
 #[derive(Debug, Clone)]
@@ -115,7 +115,8 @@ impl<'a> Stretch<'a> {
         self.initial.get(at).copied().unwrap_or(0)
     }
 
-    /// The changes that may have given the byte at `at` its value; and whether it may be as at first.
+    /// The changes that may have given the byte at `at` its value; and whether it may be as at
+    /// first.
     fn may(&self, at: usize) -> (Vec<&'a Change>, bool) {
         let here = || self.touching.iter().filter(|touch| touch.change.covers(at, at + 1));
         let is_left = |earlier: &&Touch<'a>| !here().any(|later| later.replaces(earlier));

@@ -1,5 +1,6 @@
-//! The random generator of all tests and simulators (SplitMix64). By hand, since a seed that has found
-//! something once must give the same run for ever, which no crate promises from version to version.
+//! The random generator of all tests and simulators (SplitMix64). By hand, since a seed that has
+//! found something once must give the same run for ever, which no crate promises from version to
+//! version.
 
 #[derive(Debug, Clone)]
 pub struct Rng(u64);

@@ -1,8 +1,8 @@
-//! Which table of system calls is in force, in builds that prove something: the system's own, or the
-//! one that a test has put in its place on this thread. Takes the place of `src/sys/table.rs`.
+//! Which table of system calls is in force, in builds that prove something: the system's own, or
+//! the one that a test has put in its place on this thread. Takes the place of `src/sys/table.rs`.
 //!
-//! A ring makes its calls without the table, so its faults stand beside it ([`RingFaults`]). A handle
-//! keeps what was in force when it was opened: a test's faults follow it to every thread.
+//! A ring makes its calls without the table, so its faults stand beside it ([`RingFaults`]). A
+//! handle keeps what was in force when it was opened: a test's faults follow it to every thread.
 
 use std::cell::Cell;
 

@@ -1,6 +1,6 @@
 //! A hook at which calls that move or change something wait, until the test lets one of them go on.
-//! Each is taken down with its begin and its end. Times are ticks of one clock, which the test's own
-//! events take ticks of, too: so it is known which of two came first.
+//! Each is taken down with its begin and its end. Times are ticks of one clock, which the test's
+//! own events take ticks of, too: so it is known which of two came first.
 
 use parking_lot::{Condvar, Mutex};
 

@@ -1,5 +1,6 @@
-//! One disk in memory ([`Disk`]) behind the table of system calls, real ones to test on (`testbed`),
-//! and what stands before either of them and makes calls fail, wait or known (`hooked`).
+//! One disk in memory ([`Disk`]) behind the table of system calls, real ones to test on
+//! (`testbed`), and what stands before either of them and makes calls fail, wait or known
+//! (`hooked`).
 
 mod calls;
 #[cfg(test)]

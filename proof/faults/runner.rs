@@ -204,10 +204,10 @@ impl Bench {
     }
 }
 
-/// Whether such a case shows what no case before it has shown. A ring that breaks takes half a second
-/// to be noticed, whatever broke it. So each errno breaks it at the first two places where it is
-/// entered to submit, and one errno at the others. Where it is entered to wait, which breaks it in the
-/// same way, one errno does so at the first place.
+/// Whether such a case shows what no case before it has shown. A ring that breaks takes half a
+/// second to be noticed, whatever broke it. So each errno breaks it at the first two places where
+/// it is entered to submit, and one errno at the others. Where it is entered to wait, which breaks
+/// it in the same way, one errno does so at the first place.
 fn is_new(call: Call, nth: u32, answer: Answer) -> bool {
     let one_of_many = answer == Answer::Fails(libc::EBADF);
     match call {

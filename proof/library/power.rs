@@ -1,6 +1,7 @@
 //! Loss of power in a run, at moments that are chosen when it is over: what the disk may have kept
-//! then (`crate::proof::power`) is held against what requests had been told by then. So rings, drivers and
-//! all completion modes are asked what `crate::proof::power` asks of the engine of threads.
+//! then (`crate::proof::power`) is held against what requests had been told by then. So rings,
+//! drivers and all completion modes are asked what `crate::proof::power` asks of the engine of
+//! threads.
 
 use super::content;
 use super::scene::{Entry, Ledger, Scene, State};
@@ -46,8 +47,8 @@ fn asked(entry: &Entry, moment: u64) -> Option<Asked> {
 /// How much was looked at. What is wrong ends the process, with words.
 pub fn lose(scene: &Scene, ledger: &Ledger) -> Seen {
     let mut seen = Seen::default();
-    // The page cache gathers parts of a sector before that goes out, which `crate::proof::power` takes for
-    // writes by themselves; it has runs of its own for that.
+    // The page cache gathers parts of a sector before that goes out, which `crate::proof::power`
+    // takes for writes by themselves; it has runs of its own for that.
     let in_page_cache = scene.places.first().is_some_and(|first| !first.direct);
     if ledger.entries.len() > REQUESTS_MAX || in_page_cache {
         return seen;

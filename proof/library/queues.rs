@@ -281,7 +281,8 @@ pub fn a_pool_does_every_job_and_ends_its_threads() -> (usize, bool) {
     })
 }
 
-/// Two owners hang with all that they push; two threads push jobs of others, which are done meanwhile.
+/// Two owners hang with all that they push; two threads push jobs of others, which are done
+/// meanwhile.
 pub fn owners_that_hang_stop_no_other() -> (usize, bool) {
     explore("shares", 1, 1500, 2000, || {
         let owner = PoolOwner::shared(2);

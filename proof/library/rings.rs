@@ -318,8 +318,8 @@ pub fn submit_cancel_completion_and_close_meet() -> (usize, bool) {
     })
 }
 
-/// A thread plugs, submits and ends; another drains meanwhile. What is held back goes out, before the
-/// drain looks or after it.
+/// A thread plugs, submits and ends; another drains meanwhile. What is held back goes out, before
+/// the drain looks or after it.
 pub fn what_a_thread_that_ends_holds_back_keeps_no_drain_waiting() -> (usize, bool) {
     explore("plugged", 1, 2000, 1500, || {
         with_handle(CompletionMode::Concurrent, true, |handle| {

@@ -3,9 +3,10 @@
 
 use crate::proof::world::{idle_hook, outside_limits, Choice, Paths, World};
 
-/// Runs `body` under every schedule with up to `preemptions`, at most `most` of them; under every one
-/// with a load of an old value and a preemption less, at most a quarter as many; and then `samples`
-/// times under random ones. Returns how many there were of the first, and whether these are all.
+/// Runs `body` under every schedule with up to `preemptions`, at most `most` of them; under every
+/// one with a load of an old value and a preemption less, at most a quarter as many; and then
+/// `samples` times under random ones. Returns how many there were of the first, and whether these
+/// are all.
 pub fn explore(
     name: &str,
     preemptions: usize,

@@ -58,8 +58,8 @@ impl History {
         None
     }
 
-    /// Whether it is as a whole what one request made of it, or what it was at first; asked where every
-    /// request that touches it covers all of it.
+    /// Whether it is as a whole what one request made of it, or what it was at first; asked where
+    /// every request that touches it covers all of it.
     fn is_whole(&self, stretch: &Stretch<'_>, from: usize, content: &[u8]) -> bool {
         let to = from + content.len();
         let touching = &stretch.touching;

@@ -9,10 +9,10 @@
 //!   runs       the tests
 //! ```
 //!
-//! Promised, and looked at: what was flushed or written with FUA is there; bytes that no request wrote
-//! are as they were, also beside those of a read-modify-write; every sector is old or new, where it
-//! was only written as a whole; units of a torn-read promise likewise where the disk has atomic
-//! writes; the length is one that the object has had since what is durable.
+//! Promised, and looked at: what was flushed or written with FUA is there; bytes that no request
+//! wrote are as they were, also beside those of a read-modify-write; every sector is old or new,
+//! where it was only written as a whole; units of a torn-read promise likewise where the disk has
+//! atomic writes; the length is one that the object has had since what is durable.
 //!
 //! The simulator of the whole library (`proof/library`) asks the same of rings and of drivers.
 //!

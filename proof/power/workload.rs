@@ -1,6 +1,6 @@
 //! Many requests at once on a few handles of one object, all chosen by a seed; and the order in
-//! which the storage does what it is asked for, too. One call of the storage goes on at a time, when
-//! all else has come to rest: so the same seed gives the same run, though threads do the work.
+//! which the storage does what it is asked for, too. One call of the storage goes on at a time,
+//! when all else has come to rest: so the same seed gives the same run, though threads do the work.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
@@ -137,7 +137,8 @@ impl<'a> World<'a> {
         objection(history, &events, block, unit, rng, seen).map_or(Ok(()), Err)
     }
 
-    /// Waits until all work is done but what waits at the gate, and runs the callbacks that are due.
+    /// Waits until all work is done but what waits at the gate, and runs the callbacks that are
+    /// due.
     fn settle(&mut self) -> Result<usize, String> {
         let begin = Instant::now();
         loop {

@@ -1,7 +1,7 @@
 //! Locks with parking_lot's interface. One thread of a simulation runs at a time, so a lock that
-//! cannot be had at once is another sleeping thread's: a thread that wants it sleeps until it is free.
-//! A thread that takes a lock knows all that the threads knew which gave it back. Looking at a lock from outside is a
-//! relaxed load, as it is in parking_lot: it may see what was so before.
+//! cannot be had at once is another sleeping thread's: a thread that wants it sleeps until it is
+//! free. A thread that takes a lock knows all that the threads knew which gave it back. Looking at
+//! a lock from outside is a relaxed load, as it is in parking_lot: it may see what was so before.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};

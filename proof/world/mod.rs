@@ -1,6 +1,7 @@
 //! Locks, atomics, threads and a clock that a seed decides about. Threads are real ones, of which
 //! one runs at a time: before each thing that another thread could see, it asks the scheduler
-//! (`scheduler.rs`) which thread goes on. Time passes when the scheduler says so: no test waits for it.
+//! (`scheduler.rs`) which thread goes on. Time passes when the scheduler says so: no test waits for
+//! it.
 //!
 //! On threads that belong to no simulation everything here is parking_lot's and std's.
 

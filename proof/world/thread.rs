@@ -38,8 +38,8 @@ pub fn current() -> Thread {
     })
 }
 
-/// A thread that sleeps without anything that could wake it asks again by design: threads or memory that
-/// the system did not give.
+/// A thread that sleeps without anything that could wake it asks again by design: threads or memory
+/// that the system did not give.
 pub fn sleep(time: Duration) {
     sleep_as(time, Class::Outside);
 }

@@ -41,8 +41,8 @@ impl Disk {
         self.sectors.load(Ordering::Relaxed)
     }
 
-    /// Of a storage that is so many bytes long the guest gets what is whole blocks of its own. True:
-    /// that is another length than before.
+    /// Of a storage that is so many bytes long the guest gets what is whole blocks of its own.
+    /// True: that is another length than before.
     pub fn set_length(&self, bytes: u64) -> bool {
         let blocks = bytes / u64::from(self.block_size);
         let sectors = blocks * (u64::from(self.block_size) / SECTOR);

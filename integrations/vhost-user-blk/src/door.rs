@@ -1,8 +1,8 @@
 //! Where frontends come from: a socket at a path, or one that whoever started us gave us.
 //!
-//! At a path a lock file beside it, PATH.lock, decides which daemon the path belongs to. Whoever has
-//! it locked may take a dead socket away and put its own there. The file itself stays for good: if
-//! one of us removed it, two could each have locked a file of that name.
+//! At a path a lock file beside it, PATH.lock, decides which daemon the path belongs to. Whoever
+//! has it locked may take a dead socket away and put its own there. The file itself stays for good:
+//! if one of us removed it, two could each have locked a file of that name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, Result};

@@ -1,7 +1,7 @@
 //! Descriptors that a frontend gives. Whoever made one decides what happens when it is used: a
 //! write to a pipe may block, and a file of FUSE waits for its server in every call, in fstat and
-//! close even, which no signal ends. So each is looked at, only by calls that wait for nobody, before
-//! it is used; what is not of the kind that its message wants is closed where nobody waits.
+//! close even, which no signal ends. So each is looked at, only by calls that wait for nobody,
+//! before it is used; what is not of the kind that its message wants is closed where nobody waits.
 
 use std::fs;
 use std::io::{Error, Result};

@@ -126,8 +126,8 @@ fn serve_one(stream: UnixStream, device: &Arc<Mutex<Device>>, signals: &Signals)
     }
 }
 
-/// Carries out one message. A frontend goes when that fails, since it would believe that all is well;
-/// but of memory that is refused it is told if it wants to know, and all is as before.
+/// Carries out one message. A frontend goes when that fails, since it would believe that all is
+/// well; but of memory that is refused it is told if it wants to know, and all is as before.
 fn serve_message(
     channel: &mut Channel,
     handler: &mut BackendReqHandler<Mutex<Device>>,

@@ -221,8 +221,8 @@ impl Worker {
     }
 
     /// Decides what becomes of each chain in flight, and cancels what nobody waits for. The guest
-    /// may make a chain's descriptors part of another as soon as it is told that it is done. So what
-    /// goes back into the ring is younger than all that it was told of:
+    /// may make a chain's descriptors part of another as soon as it is told that it is done. So
+    /// what goes back into the ring is younger than all that it was told of:
     ///
     ///     taken      10  11  12  13  14
     ///     told           x

@@ -137,7 +137,8 @@ fn a_signal_ends_the_daemon_also_where_the_storage_does_not_answer() {
 }
 
 /// Requests of all sizes; the ring stops at any moment, with and without what is kept of those in
-/// flight. Slots have areas of their own on the disk, side by side, so that their ends share blocks.
+/// flight. Slots have areas of their own on the disk, side by side, so that their ends share
+/// blocks.
 #[test]
 fn a_ring_that_stops_at_any_moment_has_each_request_done_once() {
     const SLOTS: u64 = 24;

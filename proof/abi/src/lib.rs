@@ -1,5 +1,5 @@
-//! Makes `include/blkalign.h` from `src/header` and `src/capi`. The tests beside this prove that it is up to date
-//! and that a C compiler reads from it what the Rust side means.
+//! Makes `include/blkalign.h` from `src/header` and `src/capi`. The tests beside this prove that it
+//! is up to date and that a C compiler reads from it what the Rust side means.
 
 pub mod man;
 mod polish;

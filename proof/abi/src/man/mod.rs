@@ -1,5 +1,6 @@
-//! Makes the manual pages of section 3 from the header, whose comments are what they say: a page for
-//! each function and each struct, and `blkalign(3)`, which lists them and explains the constants.
+//! Makes the manual pages of section 3 from the header, whose comments are what they say: a page
+//! for each function and each struct, and `blkalign(3)`, which lists them and explains the
+//! constants.
 
 mod header;
 mod text;
