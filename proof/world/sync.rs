@@ -7,6 +7,9 @@ pub use super::outside_limits as on_time;
 pub use super::{channel as mpsc, thread, time::Instant};
 use super::{fail, memory, point, wake_all, Key};
 
+/// As the product's: enough for other threads to come between.
+pub const SPINS: u32 = 3;
+
 /// As the product's: a thread that comes to read the eventfd knows what this thread knows now.
 pub fn signalling(eventfd: RawFd, write: impl FnOnce()) {
     point();

@@ -3,7 +3,7 @@
 //! to do. All of that is plain data here; `jobs.rs` says how work is done.
 
 use std::ffi::{CStr, CString};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::alignments::CurrentAlignments;
 use super::{Node, RingEngine, Waiter};
@@ -56,8 +56,11 @@ pub enum Work {
     Callbacks(Arc<Endpoint>),
     /// CONCURRENT: one of them.
     Callback(Arc<Endpoint>, Delivery),
-    /// Taking a ring's results in.
-    Reap(Arc<Endpoint>),
+    /// SERIAL, CONCURRENT: taking a ring's results in, and running their callbacks. With the number
+    /// of the job, see `RingEngine::turn`.
+    Reap(Arc<Endpoint>, u32),
+    /// Whether that job is held up by a callback. `beat` as it was when the last one looked.
+    Look { endpoint: Weak<Endpoint>, beat: u32 },
     /// EVENTFD: the same, while synchronous calls or requests of other handles wait.
     ReapUnpolled(Arc<Endpoint>),
 }
@@ -186,7 +189,7 @@ impl Endpoint {
         let Some(engine) = &self.ring else { return };
         // `reap_until_idle` says how this and the end of that job see each other.
         if engine.take_on_reaping() {
-            self.pool.push(Work::Reap(self.clone()));
+            self.pool.push(Work::Reap(self.clone(), engine.turn()));
         }
     }
 

@@ -2,18 +2,19 @@
 //! stays as long as there is something to wait for. No callback runs in here.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::deferred::Pace;
-use super::deliver::while_taking_in;
+use super::deliver::{while_reaping, while_taking_in};
 use super::dispatch::dispatch;
 use super::perform::{perform, take_in};
 use super::ring::SLEEP_SLICE;
-use super::{with_actions, Action, Actions, Endpoint, RingEngine, Work};
-use crate::completion::Left;
+use super::{thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
+use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
-use crate::sync::{on_time, Instant};
+use crate::sync::atomic::Ordering;
+use crate::sync::{on_time, Instant, SPINS};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -21,6 +22,12 @@ const REAP_MAX: usize = 256;
 const REAPS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long callbacks may run in the job that takes results in before somebody looks after them.
+const LOOK_AFTER: Duration = Duration::from_millis(2);
+/// CONCURRENT: callbacks that take longer, on average, run on threads of their own.
+const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
+/// How often in a row spinning may be of no use before it is left out for a while.
+const FUTILE_MAX: u32 = 4;
 
 thread_local! {
     /// Kept for the next time, as the list of actions is.
@@ -163,19 +170,41 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
     }
 }
 
-/// The job of SERIAL and CONCURRENT: takes results in until there has been nothing in flight for a
-/// while.
-pub fn reap_until_idle(endpoint: &Arc<Endpoint>) {
-    let Some(engine) = &endpoint.ring else { return };
+/// The job of SERIAL and CONCURRENT: takes results in, and runs their callbacks, until there has been
+/// nothing in flight for a while. `turn`: the job's number. Returns what else its thread has to do.
+///
+/// Callbacks run here because each change of thread costs more than most callbacks do. But a callback
+/// may take long, or wait for what this job has to take in. So as long as callbacks run somebody
+/// looks now and then whether they get on (`look`). If they do not, a job with another number takes
+/// this one's place, and callbacks run on threads of their own for a while.
+pub fn reap_until_idle(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
+    let engine = endpoint.ring.as_ref()?;
     let mut idle_since = None;
+    let mut spin = Spin::default();
+    // Whether this thread is the one that runs the callbacks that are due.
+    let mut runs = false;
     loop {
-        if reap(endpoint, Next::GoesOn) == Reaped::Results {
+        let mut reaped = Reaped::Nothing;
+        runs = while_reaping(endpoint, runs, || reaped = reap(endpoint, Next::GoesOn));
+        if runs {
+            runs = run_callbacks(endpoint, engine) == Left::Something;
+            if engine.turn() != turn {
+                // SERIAL: this thread is still the one that runs callbacks.
+                return runs.then(|| Work::Callbacks(endpoint.clone()));
+            }
+            idle_since = None;
+            continue;
+        }
+        if reaped == Reaped::Results {
             idle_since = None;
             continue;
         }
         // A spent ring stays spent: whoever finds it broken takes back what it has put in.
-        if engine.is_stopping() || engine.ring.is_spent() {
-            return;
+        if engine.is_stopping() || engine.ring.is_spent() || engine.turn() != turn {
+            return None;
+        }
+        if engine.has_any_inside() && spin.finds_something(engine) {
+            continue;
         }
         engine.ring.wait(Some(LINGER));
         if !endpoint.completions.is_drained() {
@@ -185,12 +214,102 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>) {
         if idle_since.get_or_insert_with(Instant::now).elapsed() < LINGER {
             continue;
         }
+        if engine.turn() != turn {
+            return None;
+        }
         // A submitter counts its request and then looks whether a job reaps. This job says that
         // it does not, and then looks whether a request is counted. All of it is SeqCst, so one of
         // the two sees the other.
         engine.give_up_reaping();
         if endpoint.completions.is_drained() || !engine.take_on_reaping() {
+            return None;
+        }
+    }
+}
+
+/// Looking for results before going to sleep: where the next one comes soon, this spares the time
+/// that waking takes.
+#[derive(Default)]
+struct Spin {
+    /// How often in a row it was of no use.
+    futile: u32,
+}
+
+impl Spin {
+    fn finds_something(&mut self, engine: &RingEngine) -> bool {
+        if self.futile >= FUTILE_MAX {
+            self.futile = if self.futile > 4 * FUTILE_MAX { 0 } else { self.futile + 1 };
+            return false;
+        }
+        let found = (0..SPINS).any(|_| engine.ring.may_be_ready());
+        self.futile = if found { 0 } else { self.futile + 1 };
+        found
+    }
+}
+
+/// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
+fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
+    let key = thread_key();
+    engine.plug_key.store(key, Ordering::Relaxed);
+    let begin = Instant::now();
+    // SeqCst, here and in `look`: this thread changes `beat` and then looks whether a look is due;
+    // a look that ends says so and then looks at `beat`.
+    let beat = engine.beat.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+    if !engine.look_is_due.swap(true, Ordering::SeqCst) {
+        let look = Work::Look { endpoint: Arc::downgrade(endpoint), beat };
+        endpoint.pool.push_later(LOOK_AFTER, look);
+    }
+    endpoint.node.plug(endpoint.id(), key);
+    let (ran, left) = endpoint.completions.run_due();
+    with_actions(|actions| {
+        endpoint.node.unplug(endpoint.id(), key, actions);
+        dispatch(actions);
+    });
+    engine.beat.fetch_add(1, Ordering::SeqCst);
+    // CONCURRENT: beside each other they would be done sooner.
+    let slow = ran > 1 && begin.elapsed() > CALLBACK_TIME_MAX * ran;
+    if endpoint.mode == CompletionMode::Concurrent && slow {
+        engine.run_callbacks_elsewhere();
+    }
+    left
+}
+
+/// Some time after callbacks began to run in the job that takes results in: whether they get on.
+/// `beat`: as it was then, or when the last one looked.
+pub fn look(endpoint: &Weak<Endpoint>, beat: u32) {
+    let Some(endpoint) = endpoint.upgrade() else { return };
+    let Some(engine) = &endpoint.ring else { return };
+    let now = engine.beat.load(Ordering::SeqCst);
+    let runs_callbacks = now % 2 == 1;
+    if runs_callbacks && now == beat {
+        take_over(&endpoint, engine);
+        return engine.look_is_due.store(false, Ordering::SeqCst);
+    }
+    if now == beat {
+        engine.look_is_due.store(false, Ordering::SeqCst);
+        if engine.beat.load(Ordering::SeqCst) == now
+            || engine.look_is_due.swap(true, Ordering::SeqCst)
+        {
             return;
+        }
+    }
+    let look = Work::Look { endpoint: Arc::downgrade(&endpoint), beat: now };
+    endpoint.pool.push_later(LOOK_AFTER, look);
+}
+
+/// A callback holds up the job that takes results in: another job takes its place, what callbacks
+/// have submitted goes out, and those that are due run elsewhere where they may.
+fn take_over(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
+    engine.run_callbacks_elsewhere();
+    endpoint.pool.push(Work::Reap(endpoint.clone(), engine.replace_job()));
+    with_actions(|actions| {
+        let key = engine.plug_key.load(Ordering::Relaxed);
+        endpoint.node.submit_held_once(endpoint.id(), key, actions);
+        dispatch(actions);
+    });
+    if endpoint.mode == CompletionMode::Concurrent {
+        for delivery in endpoint.completions.take_due() {
+            endpoint.pool.push(Work::Callback(endpoint.clone(), delivery));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deferred::Deferred;
 use crate::driver::Io;
 use crate::engine::Ring;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
 
 /// How long one thread sleeps at most where another may take its results in.
@@ -14,12 +14,27 @@ pub const SLEEP_SLICE: Duration = Duration::from_millis(5);
 /// How often a job looks whether it is still wanted while a thread sleeps in the ring.
 const NAP: Duration = Duration::from_micros(200);
 
+/// How many callbacks run on threads of their own after some that took long.
+const ELSEWHERE: u32 = 200;
+
 pub struct RingEngine {
     pub ring: Ring,
     /// I/Os that the ring has, or that are deferred.
     inside: AtomicUsize,
     /// SERIAL and CONCURRENT: a job on the pool takes results in, or will.
     reaping: AtomicBool,
+    /// Whose turn it is: the number of the job that takes results in. A job whose number it is not
+    /// any more has been replaced.
+    turn: AtomicU32,
+    /// Counts each time that job begins to run callbacks, and each time it has run them: it is odd
+    /// while the job runs callbacks, and the same only if it has not come further.
+    pub beat: AtomicU32,
+    /// A look at `beat` is due on the pool.
+    pub look_is_due: AtomicBool,
+    /// The key of the thread that runs callbacks in that job; see `thread_key.rs`.
+    pub plug_key: AtomicU64,
+    /// So many deliveries go to threads of their own, since callbacks took long. Relaxed: a hint.
+    elsewhere: AtomicU32,
     /// The handle is closing: that job is to end.
     stopping: AtomicBool,
     /// EVENTFD: a job on the pool takes results in while others wait for them.
@@ -37,6 +52,11 @@ impl RingEngine {
             ring,
             inside: AtomicUsize::new(0),
             reaping: AtomicBool::new(false),
+            turn: AtomicU32::new(0),
+            beat: AtomicU32::new(0),
+            look_is_due: AtomicBool::new(false),
+            plug_key: AtomicU64::new(0),
+            elsewhere: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             helping: AtomicBool::new(false),
             sleeper: Mutex::new(()),
@@ -92,6 +112,31 @@ impl RingEngine {
     /// `reap_until_idle`.
     pub fn give_up_reaping(&self) {
         self.reaping.store(false, Ordering::SeqCst);
+    }
+
+    /// The number of the job that takes results in.
+    pub fn turn(&self) -> u32 {
+        self.turn.load(Ordering::SeqCst)
+    }
+
+    /// The job is replaced; the number of the next one. Only the one look that may be under way does
+    /// this.
+    pub fn replace_job(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
+    }
+
+    /// Whether the job that takes results in runs this callback itself. Counts callbacks.
+    pub fn runs_callback_here(&self) -> bool {
+        let elsewhere = self.elsewhere.load(Ordering::Relaxed);
+        if elsewhere > 0 {
+            self.elsewhere.store(elsewhere - 1, Ordering::Relaxed);
+        }
+        elsewhere == 0
+    }
+
+    /// Callbacks take long: the next ones run on threads of their own.
+    pub fn run_callbacks_elsewhere(&self) {
+        self.elsewhere.store(ELSEWHERE, Ordering::Relaxed);
     }
 
     /// As `take_on_reaping`, for the job that helps while others wait.

@@ -18,6 +18,9 @@ pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
     code()
 }
 
+/// How often a thread looks for results before it goes to sleep: some tens of microseconds.
+pub const SPINS: u32 = 2000;
+
 /// Makes an eventfd readable. To the simulator that is a moment at which other threads may run, and
 /// it wakes those that wait for the eventfd.
 #[inline(always)]

@@ -22,7 +22,7 @@ use self::shares::{Admission, Shares};
 use super::headroom::allows_thread;
 use crate::log;
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{on_time, Condvar, Instant, Mutex, MutexGuard};
 use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
@@ -78,6 +78,8 @@ struct State<J> {
     /// By `Kind`: the jobs, and threads that have one in their hands.
     jobs: [Shares<J>; 3],
     busy: [usize; 3],
+    /// Jobs that are due at some time, in no order: few.
+    later: Vec<(Instant, J)>,
     /// Threads that wait for a job.
     idle: usize,
     threads: Vec<(ThreadId, JoinHandle<()>)>,
@@ -90,6 +92,11 @@ impl<J> State<J> {
         self.jobs[kind as usize].ready()
     }
 
+    /// When the first of the jobs for later is due.
+    fn next_due(&self) -> Option<Instant> {
+        self.later.iter().map(|(due, _)| *due).min()
+    }
+
     fn runnable(&self) -> usize {
         KINDS.iter().map(|&kind| self.runnable_of(kind)).sum()
     }
@@ -97,6 +104,20 @@ impl<J> State<J> {
     /// Threads with nothing in their hands; some may not have come to wait yet.
     fn spare(&self) -> usize {
         self.threads.len().saturating_sub(self.busy.iter().sum())
+    }
+}
+
+impl<J: Job> State<J> {
+    /// Jobs for later that are due become jobs like others.
+    fn take_due(&mut self) {
+        if self.later.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(at) = self.later.iter().position(|(due, _)| *due <= now) {
+            let (_, job) = self.later.swap_remove(at);
+            self.jobs[job.kind() as usize].push(job.owner(), job);
+        }
     }
 }
 
@@ -127,8 +148,14 @@ impl<J: Job> PoolOwner<J> {
             Shares::new(threads_max, shared),
             Shares::new(usize::MAX, false),
         ];
-        let state =
-            Mutex::new(State { jobs, busy: [0; 3], idle: 0, threads: Vec::new(), closing: false });
+        let state = Mutex::new(State {
+            jobs,
+            busy: [0; 3],
+            later: Vec::new(),
+            idle: 0,
+            threads: Vec::new(),
+            closing: false,
+        });
         let (calls, wake) = (sys::calls(), Condvar::new());
         let shared = Arc::new(Shared { calls, state, wake });
         PoolOwner { pool: Pool { shared } }
@@ -178,6 +205,26 @@ impl<J: Job> Pool<J> {
         while state.threads.len() == state.busy[Kind::Watcher as usize] && state.runnable() > 0 {
             MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
             self.wake_for_jobs(&mut state);
+        }
+    }
+
+    /// As `push`, when so much time has passed. What is not due yet when the pool ends is dropped.
+    pub fn push_later(&self, after: Duration, job: J) {
+        let mut state = self.shared.state.lock();
+        state.later.push((Instant::now() + after, job));
+        // All, since each knows only those times that were there when it went to sleep, and the
+        // one that is woken may get a job before it sleeps again.
+        if state.idle > 0 {
+            self.shared.wake.notify_all();
+        }
+        self.keep_one_for_later(&mut state);
+    }
+
+    /// Some thread has to wait for the jobs that are due later.
+    fn keep_one_for_later(&self, state: &mut State<J>) {
+        if !state.later.is_empty() && state.spare() == 0 {
+            // Where there is none to be had the next one that comes back looks.
+            let _ = self.start_thread(state);
         }
     }
 
@@ -289,6 +336,7 @@ impl<J: Job> Pool<J> {
             state.jobs[job.kind() as usize].push(job.owner(), job);
         }
         loop {
+            state.take_due();
             let first = usize::from(self.must_not_watch(&mut state));
             let mut kinds = KINDS.into_iter().skip(first);
             let kind = kinds.find(|&kind| state.runnable_of(kind) > 0);
@@ -301,15 +349,23 @@ impl<J: Job> Pool<J> {
                 if puts_back || done.is_some_and(|(done, _)| done != kind) {
                     self.wake_for_jobs(&mut state);
                 }
+                self.keep_one_for_later(&mut state);
                 return job;
             }
             if state.closing {
                 return None;
             }
             state.idle += 1;
-            let timed_out = self.shared.wake.wait_for(&mut state, IDLE).timed_out();
+            let timed_out = match state.next_due() {
+                None => self.shared.wake.wait_for(&mut state, IDLE).timed_out(),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    on_time(|| self.shared.wake.wait_for(&mut state, left));
+                    false
+                }
+            };
             state.idle -= 1;
-            if timed_out && state.runnable() == 0 && !state.closing {
+            if timed_out && state.later.is_empty() && state.runnable() == 0 && !state.closing {
                 let me = thread::current().id();
                 state.threads.retain(|(id, _)| *id != me);
                 return None;

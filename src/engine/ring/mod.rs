@@ -298,6 +298,14 @@ impl Ring {
         self.start(entries);
     }
 
+    /// Whether `reap` may have something to give. A hint, for a thread that looks again and again.
+    pub fn may_be_ready(&self) -> bool {
+        let Some(_lock) = self.completion.try_lock() else { return true };
+        std::hint::spin_loop();
+        // SAFETY: under the lock of the completion queue, and dropped before it.
+        unsafe { !self.kernel.ring.completion_shared().is_empty() }
+    }
+
     /// Whether `reap` has something to give.
     fn is_ready(&self) -> bool {
         let _lock = self.completion.lock();
