@@ -185,7 +185,7 @@ fn ring_for(
     let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush, limited });
     let ring = files.and_then(|files| match mode {
         CompletionMode::Eventfd => Ring::new_polled(files, depth),
-        CompletionMode::Serial | CompletionMode::Concurrent => Ring::new(files, depth),
+        CompletionMode::Serial | CompletionMode::Concurrent => Ring::new_attended(files, depth),
     });
     match ring {
         Ok(ring) => {

@@ -192,10 +192,12 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
                 // SERIAL: this thread is still the one that runs callbacks.
                 return runs.then(|| Work::Callbacks(endpoint.clone()));
             }
+            spin.begins_anew();
             idle_since = None;
             continue;
         }
         if reaped == Reaped::Results {
+            spin.begins_anew();
             idle_since = None;
             continue;
         }
@@ -206,6 +208,7 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
         if engine.has_any_inside() && spin.finds_something(engine) {
             continue;
         }
+        spin.begins_anew();
         engine.ring.wait(Some(LINGER));
         if !endpoint.completions.is_drained() {
             idle_since = None;
@@ -233,17 +236,28 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
 struct Spin {
     /// How often in a row it was of no use.
     futile: u32,
+    /// It has found something since the thread last slept, or took results in. What it finds may be
+    /// nothing that this thread can take in.
+    found: bool,
 }
 
 impl Spin {
+    /// The thread goes to sleep, or has taken results in.
+    fn begins_anew(&mut self) {
+        self.found = false;
+    }
+
     fn finds_something(&mut self, engine: &RingEngine) -> bool {
+        if self.found {
+            return false;
+        }
         if self.futile >= FUTILE_MAX {
             self.futile = if self.futile > 4 * FUTILE_MAX { 0 } else { self.futile + 1 };
             return false;
         }
-        let found = (0..SPINS).any(|_| engine.ring.may_be_ready());
-        self.futile = if found { 0 } else { self.futile + 1 };
-        found
+        self.found = (0..SPINS).any(|_| engine.ring.may_be_ready());
+        self.futile = if self.found { 0 } else { self.futile + 1 };
+        self.found
     }
 }
 

@@ -6,6 +6,7 @@
 //! which are held when handles open and close only.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
@@ -33,6 +34,12 @@ pub fn signalling(_eventfd: RawFd, write: impl FnOnce()) {
 #[inline(always)]
 pub fn clearing(_eventfd: RawFd, read: impl FnOnce() -> bool) {
     read();
+}
+
+/// Waits until an eventfd is readable, for `timeout` at most. `sleep` does so.
+#[inline(always)]
+pub fn waiting(_eventfd: RawFd, _timeout: Duration, sleep: impl FnOnce()) {
+    sleep();
 }
 
 /// What always holds, and what only the simulator looks at: no product pays for the question.
