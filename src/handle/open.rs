@@ -189,8 +189,10 @@ fn ring_for(
     });
     match ring {
         Ok(ring) => {
-            let holds_back = mode == CompletionMode::Eventfd && !driver.knows_nowait();
-            Ok((Some(RingEngine::new(ring, holds_back)), None))
+            let engine = RingEngine::new(ring, !driver.knows_nowait());
+            // EVENTFD: `poll` says whether the program comes again.
+            engine.deferred.set_patient(mode != CompletionMode::Eventfd);
+            Ok((Some(engine), None))
         }
         Err(error) if options.engine == EngineKind::IoUring => {
             Err(Error::new(error.errno, format!("{name}: no io_uring: {}", error.words)))

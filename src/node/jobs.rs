@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
 use super::perform::perform;
-use super::reap::{look, reap_unpolled, reap_until_idle};
+use super::reap::{look, reap_in_turn, reap_unpolled};
 use super::repair::probe_again;
 use super::{with_actions, Work};
 use crate::completion::Left;
@@ -53,7 +53,7 @@ impl Job for Work {
                 };
             }
             Work::Callback(endpoint, delivery) => endpoint.completions.run(delivery),
-            Work::Reap(endpoint, turn) => return reap_until_idle(&endpoint, turn),
+            Work::Reap(endpoint, turn) => return reap_in_turn(&endpoint, turn),
             Work::Look { endpoint, beat } => look(&endpoint, beat),
             Work::ReapUnpolled(endpoint) => reap_unpolled(&endpoint),
         }

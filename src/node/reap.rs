@@ -177,21 +177,33 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
 /// may take long, or wait for what this job has to take in. So as long as callbacks run somebody
 /// looks now and then whether they get on (`look`). If they do not, a job with another number takes
 /// this one's place, and callbacks run on threads of their own for a while.
-pub fn reap_until_idle(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
+pub fn reap_in_turn(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
     let engine = endpoint.ring.as_ref()?;
+    let next = reap_until_idle(endpoint, engine, turn);
+    engine.ring.leave();
+    next
+}
+
+fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Option<Work> {
     let mut idle_since = None;
     let mut spin = Spin::default();
     // Whether this thread is the one that runs the callbacks that are due.
     let mut runs = false;
     loop {
         let mut reaped = Reaped::Nothing;
-        runs = while_reaping(endpoint, runs, || reaped = reap(endpoint, Next::GoesOn));
+        let next = if runs { Next::GoesOn } else { Next::Waits };
+        begin_to_be_busy(endpoint, engine);
+        runs = while_reaping(endpoint, runs, || reaped = reap(endpoint, next));
+        let ran = runs;
         if runs {
             runs = run_callbacks(endpoint, engine) == Left::Something;
-            if engine.turn() != turn {
-                // SERIAL: this thread is still the one that runs callbacks.
-                return runs.then(|| Work::Callbacks(endpoint.clone()));
-            }
+        }
+        end_to_be_busy(engine);
+        if engine.turn() != turn {
+            // SERIAL: if this thread is the one that runs callbacks, some are left.
+            return runs.then(|| Work::Callbacks(endpoint.clone()));
+        }
+        if ran {
             spin.begins_anew();
             idle_since = None;
             continue;
@@ -202,14 +214,23 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
             continue;
         }
         // A spent ring stays spent: whoever finds it broken takes back what it has put in.
-        if engine.is_stopping() || engine.ring.is_spent() || engine.turn() != turn {
+        if engine.is_stopping() || engine.ring.is_spent() {
             return None;
         }
         if engine.has_any_inside() && spin.finds_something(engine) {
             continue;
         }
         spin.begins_anew();
-        engine.ring.wait(Some(LINGER));
+        {
+            // Looked at with `sleeper` held: see `RingEngine::submit_or_defer`.
+            let _sleeper = engine.sleeper.try_lock();
+            if endpoint.pool.is_short() {
+                endpoint.pool.try_again();
+                on_time(|| engine.ring.wait(Some(SLEEP_SLICE)));
+            } else if !engine.deferred.has_any() {
+                engine.ring.wait(Some(LINGER));
+            }
+        }
         if !endpoint.completions.is_drained() {
             idle_since = None;
             continue;
@@ -261,11 +282,8 @@ impl Spin {
     }
 }
 
-/// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
-fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
-    let key = thread_key();
-    engine.plug_key.store(key, Ordering::Relaxed);
-    let begin = Instant::now();
+/// The job begins with what may take long: callbacks, and I/O that it carries out itself.
+fn begin_to_be_busy(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
     // SeqCst, here and in `look`: this thread changes `beat` and then looks whether a look is due;
     // a look that ends says so and then looks at `beat`.
     let beat = engine.beat.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
@@ -273,13 +291,23 @@ fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
         let look = Work::Look { endpoint: Arc::downgrade(endpoint), beat };
         endpoint.pool.push_later(LOOK_AFTER, look);
     }
+}
+
+fn end_to_be_busy(engine: &RingEngine) {
+    engine.beat.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
+fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
+    let key = thread_key();
+    engine.plug_key.store(key, Ordering::Relaxed);
+    let begin = Instant::now();
     endpoint.node.plug(endpoint.id(), key);
     let (ran, left) = endpoint.completions.run_due();
     with_actions(|actions| {
         endpoint.node.unplug(endpoint.id(), key, actions);
         dispatch(actions);
     });
-    engine.beat.fetch_add(1, Ordering::SeqCst);
     // CONCURRENT: beside each other they would be done sooner.
     let slow = ran > 1 && begin.elapsed() > CALLBACK_TIME_MAX * ran;
     if endpoint.mode == CompletionMode::Concurrent && slow {

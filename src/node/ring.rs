@@ -39,7 +39,7 @@ pub struct RingEngine {
     stopping: AtomicBool,
     /// EVENTFD: a job on the pool takes results in while others wait for them.
     helping: AtomicBool,
-    /// EVENTFD: held by the one thread that sleeps in the ring. Further threads sleep elsewhere,
+    /// Held by the one thread that sleeps in the ring. EVENTFD: further threads sleep elsewhere,
     /// or one of them would take the wake-up of another that has not gone to sleep yet.
     pub sleeper: Mutex<()>,
     pub deferred: Deferred,

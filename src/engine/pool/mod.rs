@@ -21,6 +21,7 @@ use std::time::Duration;
 use self::shares::{Admission, Shares};
 use super::headroom::allows_thread;
 use crate::log;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{on_time, Condvar, Instant, Mutex, MutexGuard};
 use crate::sys::{self, caught, Calls, Error, Outside};
@@ -70,6 +71,8 @@ pub struct PoolOwner<J: Job> {
 
 struct Shared<J> {
     calls: &'static dyn Calls,
+    /// Relaxed: a hint, see `is_short`.
+    short: AtomicBool,
     state: Mutex<State<J>>,
     wake: Condvar,
 }
@@ -157,7 +160,7 @@ impl<J: Job> PoolOwner<J> {
             closing: false,
         });
         let (calls, wake) = (sys::calls(), Condvar::new());
-        let shared = Arc::new(Shared { calls, state, wake });
+        let shared = Arc::new(Shared { calls, short: AtomicBool::new(false), state, wake });
         PoolOwner { pool: Pool { shared } }
     }
 
@@ -235,16 +238,28 @@ impl<J: Job> Pool<J> {
     fn wake_for_jobs(&self, state: &mut State<J>) {
         let runnable = state.runnable();
         if runnable == 0 {
-            return;
+            return self.shared.short.store(false, Ordering::Relaxed);
         }
         if state.idle > 0 {
             self.shared.wake.notify_one();
         }
         if runnable > state.spare() {
             // Where the system gives no further thread those that are there do the job, a little
-            // later. Where there is none see `push`.
-            let _ = self.start_thread(state);
+            // later. Where there is none see `push`; where those that are there watch see `is_short`.
+            let short = self.start_thread(state).is_err();
+            self.shared.short.store(short, Ordering::Relaxed);
         }
+    }
+
+    /// Whether jobs may be waiting for a thread that the system did not give. A thread that watches
+    /// looks at this before it sleeps, for no job need be pushed again: see `try_again`.
+    pub fn is_short(&self) -> bool {
+        self.shared.short.load(Ordering::Relaxed)
+    }
+
+    /// Asks the system for the thread that it did not give.
+    pub fn try_again(&self) {
+        self.wake_for_jobs(&mut self.shared.state.lock());
     }
 
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
@@ -350,6 +365,9 @@ impl<J: Job> Pool<J> {
                     self.wake_for_jobs(&mut state);
                 }
                 self.keep_one_for_later(&mut state);
+                if kind == Kind::Watcher && state.spare() == 0 {
+                    self.wake_for_jobs(&mut state);
+                }
                 return job;
             }
             if state.closing {

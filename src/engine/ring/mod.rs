@@ -288,6 +288,14 @@ impl Ring {
         self.woken.store(false, Ordering::SeqCst);
     }
 
+    /// The thread that reaps does something else from here on. Another one may be in `wait`, and this
+    /// thread may have taken a signal that was meant for both.
+    pub fn leave(&self) {
+        let Some(bell) = &self.bell else { return };
+        self.attended.store(false, Ordering::SeqCst);
+        bell.signal();
+    }
+
     /// Makes a thread that is in `wait`, or the next one to call it, return. Costs a system call
     /// only where one is.
     pub fn wake(&self) {
@@ -327,10 +335,11 @@ impl Ring {
             && self.reaper.load(Ordering::Relaxed) != thread_number()
     }
 
-    /// Whether this thread was the last one in `reap`, and no eventfd tells when to come.
+    /// Whether this thread was the last one in `reap`, and comes again by itself: no eventfd of a
+    /// program tells it when.
     pub fn is_polled_here(&self) -> bool {
         self.polled
-            && self.event_fd.load(Ordering::Relaxed) < 0
+            && (self.bell.is_some() || self.event_fd.load(Ordering::Relaxed) < 0)
             && self.reaper.load(Ordering::Relaxed) == thread_number()
     }
 
