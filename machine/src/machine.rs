@@ -145,15 +145,18 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         id
     }
 
-    /// Holds back what is submitted with this key from here on; nests.
+    /// Holds back what is submitted with this key from here on; nests. The queue may be gone.
     pub fn plug(&mut self, queue: QueueId, key: PlugKey) {
-        self.table.queue(queue).plug(key);
+        if let Some(queue) = self.table.queue_if_open(queue) {
+            queue.plug(key);
+        }
     }
 
     /// The counterpart of `plug`: the outermost one submits what was plugged, as one batch. Without
-    /// a `plug` it does nothing.
+    /// a `plug`, and where the queue is gone, it does nothing.
     pub fn unplug(&mut self, queue: QueueId, key: PlugKey) {
-        if let Some(plugged) = self.table.queue(queue).unplug(key) {
+        let its = self.table.queue_if_open(queue);
+        if let Some(plugged) = its.and_then(|queue| queue.unplug(key)) {
             self.submit_batch(queue, plugged);
         }
     }
@@ -162,6 +165,16 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub fn submit_plugged(&mut self, queue: QueueId, key: PlugKey) {
         if let Some(plugged) = self.table.queue(queue).take_plugged(key) {
             self.submit_batch(queue, plugged);
+        }
+    }
+
+    /// Submits what a key holds back that is plugged once, and not what it holds back for an inner
+    /// plug. The queue may be gone.
+    pub fn submit_plugged_once(&mut self, queue: QueueId, key: PlugKey) {
+        let its = self.table.queue_if_open(queue);
+        let plug = its.and_then(|queue| queue.plug_of(key));
+        if plug.is_some_and(|plug| plug.depth == 1) {
+            self.submit_plugged(queue, key);
         }
     }
 

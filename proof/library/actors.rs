@@ -100,7 +100,9 @@ pub fn called_back(scene: &Arc<Scene>, number: usize, ret: i32) {
     scene.over(number, ret);
     point();
     if percent(10) {
-        sleep_as(Duration::from_nanos(choose(50_000)), Class::Outside);
+        // Some take so long that others have to take in what this thread would.
+        let most = if percent(20) { 10_000_000 } else { 50_000 };
+        sleep_as(Duration::from_nanos(choose(most)), Class::Outside);
     }
     if !place.closing.load(Ordering::Relaxed) {
         use_handle(scene, at, mode);

@@ -127,6 +127,7 @@ pub fn small_programs_keep_every_promise() {
         ("held", rings::what_is_held_back_is_not_left_behind_a_sleeper),
         ("helped", rings::a_call_that_waits_for_a_ring_that_nobody_polls_is_helped),
         ("reap", rings::a_request_that_comes_as_the_reap_job_ends_is_taken_in),
+        ("held up", rings::a_callback_that_waits_holds_nobody_up),
         ("ways", ways::handles_that_come_and_go_at_once_go_one_way),
         ("plugged", rings::what_a_thread_that_ends_holds_back_keeps_no_drain_waiting),
         ("cancel", rings::submit_cancel_completion_and_close_meet),

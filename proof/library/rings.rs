@@ -91,7 +91,15 @@ fn read(handle: &Handle, memory: &StableCopy) -> u64 {
 }
 
 fn submit(handle: &Handle, submission: Submission) -> u64 {
-    let callback = Callback { function: note, opaque: std::ptr::null_mut(), on_failure: |_| {} };
+    submit_for(handle, submission, note)
+}
+
+fn submit_for(
+    handle: &Handle,
+    submission: Submission,
+    function: extern "C" fn(*mut c_void, c_int),
+) -> u64 {
+    let callback = Callback { function, opaque: std::ptr::null_mut(), on_failure: |_| {} };
     handle
         .submit(submission, callback, |_| {})
         .unwrap_or_else(|error| fail(&format!("submit: {error}")))
@@ -280,6 +288,44 @@ pub fn a_request_that_comes_as_the_reap_job_ends_is_taken_in() -> (usize, bool) 
             sleep_as(Duration::from_secs(1), Class::Outside);
             read(handle, &memories[1]);
             ran(2);
+            check(&[0, 0]);
+        });
+    })
+}
+
+/// Whether the synchronous call is over that `wait_for_a_call` waits for.
+static CALL_IS_OVER: Mutex<bool> = Mutex::new(false);
+
+extern "C" fn wait_for_a_call(opaque: *mut c_void, ret: c_int) {
+    while !*CALL_IS_OVER.lock() {
+        block(CALLED_BACK, None, Class::Outside);
+    }
+    note(opaque, ret);
+}
+
+/// SERIAL and CONCURRENT: the job that takes results in runs a callback, which waits for a
+/// synchronous call; and that call waits for a write whose result the job has to take in.
+pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
+    explore("held up", 2, 2500, 2500, || {
+        let serial = crate::proof::world::choose(2) == 0;
+        let mode = if serial { CompletionMode::Serial } else { CompletionMode::Concurrent };
+        with_handle(mode, true, |handle| {
+            *CALL_IS_OVER.lock() = false;
+            let memories = Arc::new([memory(), memory_of(100), memory_of(100)]);
+            submit_for(handle, submission(Op::Read, &memories[0]), wait_for_a_call);
+            let its = (handle.clone(), memories.clone());
+            let other = spawn("other", move || {
+                if let Err(error) = its.0.run(submission(Op::Write, &its.1[2])) {
+                    fail(&format!("run: {error}"));
+                }
+                *CALL_IS_OVER.lock() = true;
+                wake_all(CALLED_BACK);
+            });
+            submit(handle, submission(Op::Write, &memories[1]));
+            join(other);
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
             check(&[0, 0]);
         });
     })

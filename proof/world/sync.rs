@@ -1,11 +1,16 @@
 //! What `crate::sync` is in the simulator.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 pub use super::lock::{Condvar, Mutex, MutexGuard, RwLock};
 pub use super::outside_limits as on_time;
+use super::system::is_readable;
+use super::{block, fail, memory, now as scheduler_now, point, wake_all, Class, Key, Woken};
 pub use super::{channel as mpsc, thread, time::Instant};
-use super::{fail, memory, point, wake_all, Key};
+
+/// As the product's: enough for other threads to come between.
+pub const SPINS: u32 = 3;
 
 /// As the product's: a thread that comes to read the eventfd knows what this thread knows now.
 pub fn signalling(eventfd: RawFd, write: impl FnOnce()) {
@@ -20,6 +25,18 @@ pub fn clearing(eventfd: RawFd, read: impl FnOnce() -> bool) {
     point();
     if read() {
         memory::hear(Key::Readable(eventfd));
+    }
+}
+
+/// As the product's. May return early, as system calls do.
+pub fn waiting(eventfd: RawFd, timeout: Duration, sleep: impl FnOnce()) {
+    let Some(now) = scheduler_now() else { return sleep() };
+    point();
+    let until = now.saturating_add(timeout.as_nanos() as u64);
+    while !is_readable(eventfd) {
+        if block(Key::Readable(eventfd), Some(until), Class::Library) == Woken::ByTime {
+            return;
+        }
     }
 }
 

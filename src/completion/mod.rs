@@ -142,23 +142,45 @@ impl Completions {
         }
     }
 
-    /// SERIAL: runs what is due, one after the other. If something is left the caller has to see to
+    /// CONCURRENT: takes a delivery in for the thread that runs the others, which is this one if
+    /// `mine`. Gives the delivery back if another thread runs them: that thread may be stuck.
+    pub fn push_for_this_thread(&self, delivery: Delivery, mine: bool) -> Result<(), Delivery> {
+        let mut due = self.due.lock();
+        if due.running && !mine {
+            return Err(delivery);
+        }
+        due.running = true;
+        due.deliveries.push_back(delivery);
+        Ok(())
+    }
+
+    /// CONCURRENT: takes all that is due from the thread that runs it, for others.
+    pub fn take_due(&self) -> VecDeque<Delivery> {
+        std::mem::take(&mut self.due.lock().deliveries)
+    }
+
+    /// Runs what is due, one after the other. If something is left the caller has to see to
     /// it that this runs again: one call is not to keep its thread from other handles for ever.
     pub fn run_serially(&self) -> Left {
-        for _ in 0..RUN_MAX {
+        self.run_due().1
+    }
+
+    /// As `run_serially`; how many ran, too.
+    pub fn run_due(&self) -> (u32, Left) {
+        for ran in 0..RUN_MAX as u32 {
             let delivery = {
                 let mut due = self.due.lock();
                 match due.deliveries.pop_front() {
                     Some(delivery) => delivery,
                     None => {
                         due.running = false;
-                        return Left::Nothing;
+                        return (ran, Left::Nothing);
                     }
                 }
             };
             self.run(delivery);
         }
-        Left::Something
+        (RUN_MAX as u32, Left::Something)
     }
 
     pub fn run(&self, delivery: Delivery) {

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::thread_key::thread_key;
 use super::Handle;
 use crate::completion::{CompletionMode, Delivery, Left, Mark};
-use crate::node::{dispatch, sleep, take_in_for_poll, with_actions};
+use crate::node::{dispatch, sleep, take_in_for_poll, thread_key, with_actions};
 use crate::sync::Instant;
 use crate::sys::Error;
 

@@ -11,7 +11,6 @@ mod options;
 pub mod pools;
 mod run;
 mod storage;
-mod thread_key;
 mod window;
 
 pub use crate::completion::{Callback, CompletionMode};
@@ -26,14 +25,13 @@ use smallvec::smallvec;
 use crate::completion::{inside_callback, Generation};
 use crate::driver::{ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
-use crate::node::{dispatch, with_actions, Endpoint, Owner, Work};
+use crate::node::{dispatch, thread_key, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{Request, Stats};
 use storage::Storage;
-use thread_key::thread_key;
 use window::Window;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without

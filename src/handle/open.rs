@@ -185,12 +185,14 @@ fn ring_for(
     let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush, limited });
     let ring = files.and_then(|files| match mode {
         CompletionMode::Eventfd => Ring::new_polled(files, depth),
-        CompletionMode::Serial | CompletionMode::Concurrent => Ring::new(files, depth),
+        CompletionMode::Serial | CompletionMode::Concurrent => Ring::new_attended(files, depth),
     });
     match ring {
         Ok(ring) => {
-            let holds_back = mode == CompletionMode::Eventfd && !driver.knows_nowait();
-            Ok((Some(RingEngine::new(ring, holds_back)), None))
+            let engine = RingEngine::new(ring, !driver.knows_nowait());
+            // EVENTFD: `poll` says whether the program comes again.
+            engine.deferred.set_patient(mode != CompletionMode::Eventfd);
+            Ok((Some(engine), None))
         }
         Err(error) if options.engine == EngineKind::IoUring => {
             Err(Error::new(error.errno, format!("{name}: no io_uring: {}", error.words)))

@@ -4,10 +4,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::thread_key::thread_key;
 use super::{Handle, Submission};
 use crate::driver::Slot;
-use crate::node::{dispatch, failure, perform, release, with_actions};
+use crate::node::{dispatch, failure, perform, release, thread_key, with_actions};
 use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::Error;
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::answers::failure;
-use super::{Endpoint, Owner, Work};
+use super::{Endpoint, Owner, RingEngine, Work};
 use crate::completion::{CompletionMode, Delivery, Runner};
 use crate::engine::{Pool, StableCopy};
 use blkalign_machine::Completion;
@@ -37,8 +37,21 @@ pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
 fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
     let pool = endpoint.pool.clone();
     match endpoint.mode {
+        CompletionMode::Concurrent if runs_here(&endpoint) => {
+            match endpoint.completions.push_for_this_thread(delivery, RUNS.get()) {
+                Ok(()) => {
+                    RUNS.set(true);
+                    None
+                }
+                Err(delivery) => Some((pool, Work::Callback(endpoint, delivery))),
+            }
+        }
         CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
         CompletionMode::Serial => match endpoint.completions.push(delivery) {
+            Runner::Needed if runs_here(&endpoint) => {
+                RUNS.set(true);
+                None
+            }
             Runner::Needed => Some((pool, Work::Callbacks(endpoint))),
             Runner::AtWork => None,
         },
@@ -52,6 +65,8 @@ fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool
 thread_local! {
     /// The endpoint (its address) whose results this thread is taking in.
     static TAKES_IN: Cell<usize> = const { Cell::new(0) };
+    /// SERIAL, CONCURRENT: this thread is the one that runs the callbacks of that endpoint.
+    static RUNS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// EVENTFD: runs `code`, in which this thread takes results of the endpoint in. No thread is woken
@@ -68,6 +83,21 @@ pub fn while_taking_in<R>(endpoint: &Endpoint, code: impl FnOnce() -> R) -> R {
     }
     let _before = Before(TAKES_IN.replace(std::ptr::from_ref(endpoint).addr()));
     code()
+}
+
+/// SERIAL, CONCURRENT: runs `code`, in which this thread takes results of the endpoint in, as the
+/// job of `reap.rs`. Returns whether this thread is the one that has to run the callbacks that are
+/// due now, as it is if `runs` says that it was before.
+pub fn while_reaping(endpoint: &Endpoint, runs: bool, code: impl FnOnce()) -> bool {
+    RUNS.set(runs);
+    while_taking_in(endpoint, code);
+    RUNS.replace(false)
+}
+
+/// Whether this thread takes results of the endpoint in, and runs its callbacks then.
+fn runs_here(endpoint: &Endpoint) -> bool {
+    let takes_in = TAKES_IN.get() == std::ptr::from_ref(endpoint).addr();
+    takes_in && endpoint.ring.as_ref().is_some_and(RingEngine::runs_callback_here)
 }
 
 /// EVENTFD: a callback is due.

@@ -3,9 +3,10 @@
 //! library thread. Both are plain data here; `jobs.rs` says how work is done.
 
 use std::ffi::{CStr, CString};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::alignments::CurrentAlignments;
+use super::ring::Beat;
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
 use crate::driver::{Driver, Io, Lane, Op};
@@ -59,8 +60,11 @@ pub enum Work {
     Callbacks(Arc<Endpoint>),
     /// CONCURRENT: one callback.
     Callback(Arc<Endpoint>, Delivery),
-    /// Taking a ring's results in.
-    Reap(Arc<Endpoint>),
+    /// SERIAL, CONCURRENT: taking a ring's results in, and running their callbacks. With the number
+    /// of the job, see `RingEngine::turn`.
+    Reap(Arc<Endpoint>, u32),
+    /// Whether that job is held up. `beat` as it was when the last look was taken.
+    Look { endpoint: Weak<Endpoint>, beat: Beat },
     /// EVENTFD: taking a ring's results in while synchronous calls or requests of other handles
     /// wait.
     ReapUnpolled(Arc<Endpoint>),
@@ -190,7 +194,7 @@ impl Endpoint {
         let Some(engine) = &self.ring else { return };
         // `reap_until_idle` says how this and the end of that job see each other.
         if engine.take_on_reaping() {
-            self.pool.push(Work::Reap(self.clone()));
+            self.pool.push(Work::Reap(self.clone(), engine.turn()));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::dispatch::dispatch_keeping_one;
 use super::perform::perform;
-use super::reap::{reap_unpolled, reap_until_idle};
+use super::reap::{look, reap_in_turn, reap_unpolled};
 use super::repair::probe_again;
 use super::{with_actions, Work};
 use crate::completion::Left;
@@ -17,7 +17,7 @@ impl Job for Work {
         match self {
             Work::Io(..) | Work::Probe(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
-            Work::Reap(_) | Work::ReapUnpolled(_) => Kind::Watcher,
+            Work::Reap(..) | Work::ReapUnpolled(_) | Work::Look { .. } => Kind::Watcher,
         }
     }
 
@@ -27,7 +27,8 @@ impl Job for Work {
         match self {
             Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),
             Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
-            Work::Reap(endpoint) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
+            Work::Reap(endpoint, _) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
+            Work::Look { endpoint, .. } => endpoint.as_ptr().addr(),
         }
     }
 
@@ -52,7 +53,8 @@ impl Job for Work {
                 };
             }
             Work::Callback(endpoint, delivery) => endpoint.completions.run(delivery),
-            Work::Reap(endpoint) => reap_until_idle(&endpoint),
+            Work::Reap(endpoint, turn) => return reap_in_turn(&endpoint, turn),
+            Work::Look { endpoint, beat } => look(&endpoint, beat),
             Work::ReapUnpolled(endpoint) => reap_unpolled(&endpoint),
         }
         None

@@ -20,6 +20,7 @@ mod repair;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod thread_key;
 mod waiter;
 
 pub use answers::{failure, tell_rest_left_out};
@@ -30,6 +31,7 @@ pub use perform::perform;
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::node_of;
 pub use ring::RingEngine;
+pub use thread_key::thread_key;
 pub use waiter::Waiter;
 
 use std::cell::RefCell;
@@ -209,6 +211,11 @@ impl Node {
 
     pub fn submit_held(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
         self.with_machine(actions, |machine| machine.submit_plugged(queue, key));
+    }
+
+    /// Submits what the key holds back, unless an inner plug does.
+    pub fn submit_held_once(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
+        self.with_machine(actions, |machine| machine.submit_plugged_once(queue, key));
     }
 
     pub fn submit_all_held(&self, queue: QueueId, actions: &mut Actions) {

@@ -1,19 +1,21 @@
 //! Takes the results of a ring in: on the caller's thread that polls, or in a job on the pool that
-//! stays as long as there is something to wait for. No callback runs in here.
+//! stays as long as there is something to wait for. That job also runs the callbacks of SERIAL and
+//! CONCURRENT.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::deferred::Pace;
-use super::deliver::while_taking_in;
+use super::deliver::{while_reaping, while_taking_in};
 use super::dispatch::dispatch;
 use super::perform::{perform, take_in};
-use super::ring::SLEEP_SLICE;
-use super::{with_actions, Action, Actions, Endpoint, RingEngine, Work};
-use crate::completion::Left;
+use super::ring::{Beat, SLEEP_SLICE};
+use super::{thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
+use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
-use crate::sync::{on_time, Instant};
+use crate::sync::atomic::Ordering;
+use crate::sync::{on_time, Instant, SPINS};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -21,6 +23,12 @@ const REAP_MAX: usize = 256;
 const REAPS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long the job that takes results in may be busy until `look` sees whether it gets on.
+const LOOK_AFTER: Duration = Duration::from_millis(4);
+/// CONCURRENT: callbacks that take longer, on average, run on threads of their own.
+const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
+/// How often in a row spinning may be of no use before it is left out for a while.
+const FUTILE_MAX: u32 = 4;
 
 thread_local! {
     /// Kept for the next time, as the list of actions is.
@@ -163,21 +171,66 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
     }
 }
 
-/// The job of SERIAL and CONCURRENT: takes results in until there has been nothing in flight for a
-/// while.
-pub fn reap_until_idle(endpoint: &Arc<Endpoint>) {
-    let Some(engine) = &endpoint.ring else { return };
+/// The job of SERIAL and CONCURRENT: takes results in, and runs their callbacks, until there has
+/// been nothing in flight for a while. `turn`: the job's number. Returns what else its thread has
+/// to do.
+///
+/// Callbacks run here because a change of thread costs more than most callbacks do. But a callback
+/// may take long, or wait for a result that this job has to take in. So while the job is busy
+/// `look` sees now and then whether the job gets on. If it does not, a job with another number
+/// takes its place, and callbacks run on threads of their own for a while. Example: the callback of
+/// request 1 waits for a synchronous write, which waits for request 2, whose result is in the ring.
+/// After 4 to 8 ms `look` starts job 2, which takes that result in; the write ends, and so does the
+/// callback. Job 1 then sees that its turn is over, and ends.
+pub fn reap_in_turn(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
+    let engine = endpoint.ring.as_ref()?;
+    let next = reap_until_idle(endpoint, engine, turn);
+    engine.ring.leave();
+    next
+}
+
+fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Option<Work> {
     let mut idle_since = None;
+    let mut spin = Spin::default();
+    // Whether this thread is the one that runs the callbacks that are due.
+    let mut runs = false;
     loop {
-        if reap(endpoint, Next::GoesOn) == Reaped::Results {
+        let mut reaped = Reaped::Nothing;
+        let next = if runs { Next::GoesOn } else { Next::Waits };
+        begin_to_be_busy(endpoint, engine, turn);
+        runs = while_reaping(endpoint, runs, || reaped = reap(endpoint, next));
+        let ran = runs;
+        if runs {
+            runs = run_callbacks(endpoint, engine) == Left::Something;
+        }
+        engine.end_to_be_busy(turn);
+        if engine.turn() != turn {
+            // SERIAL: if this thread is the one that runs callbacks, some are left.
+            return runs.then(|| Work::Callbacks(endpoint.clone()));
+        }
+        if ran || reaped == Reaped::Results {
+            spin.begins_anew();
             idle_since = None;
             continue;
         }
         // A spent ring stays spent: a thread that puts I/O into a broken ring takes that I/O back.
         if engine.is_stopping() || engine.ring.is_spent() {
-            return;
+            return None;
         }
-        engine.ring.wait(Some(LINGER));
+        if engine.has_any_inside() && spin.finds_something(engine) {
+            continue;
+        }
+        spin.begins_anew();
+        {
+            // Looked at with `sleeper` held: see `RingEngine::submit_or_defer`.
+            let _sleeper = engine.sleeper.try_lock();
+            if endpoint.pool.is_short() {
+                endpoint.pool.try_again();
+                on_time(|| engine.ring.wait(Some(SLEEP_SLICE)));
+            } else if !engine.deferred.has_any() {
+                engine.ring.wait(Some(LINGER));
+            }
+        }
         if !endpoint.completions.is_drained() {
             idle_since = None;
             continue;
@@ -185,12 +238,114 @@ pub fn reap_until_idle(endpoint: &Arc<Endpoint>) {
         if idle_since.get_or_insert_with(Instant::now).elapsed() < LINGER {
             continue;
         }
+        if engine.turn() != turn {
+            return None;
+        }
         // A submitter counts its request and then looks whether a job reaps. This job says that
         // it does not, and then looks whether a request is counted. All of it is SeqCst, so one of
         // the two sees the other.
         engine.give_up_reaping();
         if endpoint.completions.is_drained() || !engine.take_on_reaping() {
+            return None;
+        }
+    }
+}
+
+/// Looking for results before going to sleep. Where the next result comes soon, that spares the
+/// time that waking takes.
+#[derive(Default)]
+struct Spin {
+    /// How often in a row looking was of no use.
+    futile: u32,
+    /// Looking has found something since this thread last slept, or last took results in. That may
+    /// be something that this thread cannot take in: then it has to sleep.
+    found: bool,
+}
+
+impl Spin {
+    /// The thread goes to sleep, or has taken results in.
+    fn begins_anew(&mut self) {
+        self.found = false;
+    }
+
+    fn finds_something(&mut self, engine: &RingEngine) -> bool {
+        if self.found {
+            return false;
+        }
+        if self.futile >= FUTILE_MAX {
+            self.futile = if self.futile > 4 * FUTILE_MAX { 0 } else { self.futile + 1 };
+            return false;
+        }
+        self.found = (0..SPINS).any(|_| engine.ring.may_be_ready());
+        self.futile = if self.found { 0 } else { self.futile + 1 };
+        self.found
+    }
+}
+
+/// The job begins with what may take long: callbacks, and I/O that it carries out itself.
+fn begin_to_be_busy(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) {
+    // SeqCst, here and in `look`. This thread changes the beat, and then looks whether a look is
+    // due. A look that is the last one says so, and then looks at the beat. One of the two sees the
+    // other.
+    let beat = engine.begin_to_be_busy(turn);
+    if !engine.look_is_due.swap(true, Ordering::SeqCst) {
+        let look = Work::Look { endpoint: Arc::downgrade(endpoint), beat };
+        endpoint.pool.push_later(LOOK_AFTER, look);
+    }
+}
+
+/// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
+fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
+    let key = thread_key();
+    engine.plug_key.store(key, Ordering::Relaxed);
+    let begin = Instant::now();
+    endpoint.node.plug(endpoint.id(), key);
+    let (ran, left) = endpoint.completions.run_due();
+    with_actions(|actions| {
+        endpoint.node.unplug(endpoint.id(), key, actions);
+        dispatch(actions);
+    });
+    // CONCURRENT: beside each other they would be done sooner.
+    let slow = ran > 1 && begin.elapsed() > CALLBACK_TIME_MAX * ran;
+    if endpoint.mode == CompletionMode::Concurrent && slow {
+        engine.run_callbacks_elsewhere();
+    }
+    left
+}
+
+/// Sees whether the job that takes results in gets on. `beat`: that of the job when it began to be
+/// busy, or at the look before this one.
+pub fn look(endpoint: &Weak<Endpoint>, beat: Beat) {
+    let Some(endpoint) = endpoint.upgrade() else { return };
+    let Some(engine) = &endpoint.ring else { return };
+    let now = engine.beat();
+    if now == beat && now.is_busy() && now.turn() == engine.turn() {
+        take_over(&endpoint, engine);
+        return engine.look_is_due.store(false, Ordering::SeqCst);
+    }
+    if now == beat {
+        engine.look_is_due.store(false, Ordering::SeqCst);
+        if engine.beat() == now || engine.look_is_due.swap(true, Ordering::SeqCst) {
             return;
+        }
+    }
+    let look = Work::Look { endpoint: Arc::downgrade(&endpoint), beat: now };
+    endpoint.pool.push_later(LOOK_AFTER, look);
+}
+
+/// The job that takes results in is held up. Another job takes its place, what its callbacks have
+/// submitted goes out, and CONCURRENT callbacks that are due run elsewhere.
+fn take_over(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
+    engine.run_callbacks_elsewhere();
+    endpoint.pool.push(Work::Reap(endpoint.clone(), engine.replace_job()));
+    with_actions(|actions| {
+        let key = engine.plug_key.load(Ordering::Relaxed);
+        endpoint.node.submit_held_once(endpoint.id(), key, actions);
+        dispatch(actions);
+    });
+    if endpoint.mode == CompletionMode::Concurrent {
+        for delivery in endpoint.completions.take_due() {
+            endpoint.pool.push(Work::Callback(endpoint.clone(), delivery));
         }
     }
 }

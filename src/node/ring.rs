@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deferred::Deferred;
 use crate::driver::Io;
 use crate::engine::Ring;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
 
 /// How long one thread sleeps at most where another may take its results in.
@@ -14,17 +14,54 @@ pub const SLEEP_SLICE: Duration = Duration::from_millis(5);
 /// How often a job looks whether it is still wanted while a thread sleeps in the ring.
 const NAP: Duration = Duration::from_micros(200);
 
+/// How many callbacks run on threads of their own after some that took long.
+const ELSEWHERE: u32 = 200;
+
+/// How far the job has come that takes results in. It stays the same while the job does not get on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat(u64);
+
+impl Beat {
+    /// The job does what may take long.
+    pub fn is_busy(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    /// The number of the job.
+    pub fn turn(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The next beat, of the job with that number: 31 bits of counting, and whether the job is
+    /// busy.
+    fn next(self, turn: u32, busy: bool) -> Beat {
+        let count = (self.0 as u32 >> 1).wrapping_add(1);
+        Beat(u64::from(turn) << 32 | u64::from(count << 1) | u64::from(busy))
+    }
+}
+
 pub struct RingEngine {
     pub ring: Ring,
     /// I/Os that the ring has, or that are deferred.
     inside: AtomicUsize,
     /// SERIAL and CONCURRENT: a job on the pool takes results in, or will.
     reaping: AtomicBool,
+    /// Whose turn it is: the number of the job of `reaping`. A job with another number has been
+    /// replaced.
+    turn: AtomicU32,
+    /// The `Beat` of that job.
+    beat: AtomicU64,
+    /// A look at `beat` is due on the pool.
+    pub look_is_due: AtomicBool,
+    /// The key of the thread that runs callbacks in that job; see `thread_key.rs`.
+    pub plug_key: AtomicU64,
+    /// So many callbacks run on threads of their own, since some took long. Relaxed: a hint.
+    elsewhere: AtomicU32,
     /// The handle is closing: the job of `reaping` is to end.
     stopping: AtomicBool,
     /// EVENTFD: a job on the pool takes results in while others wait for them.
     helping: AtomicBool,
-    /// EVENTFD: held by the one thread that sleeps in the ring. Further threads sleep elsewhere,
+    /// Held by the one thread that sleeps in the ring. EVENTFD: further threads sleep elsewhere,
     /// else one of them could take a wake-up that is meant for a thread not yet asleep.
     pub sleeper: Mutex<()>,
     pub deferred: Deferred,
@@ -37,6 +74,11 @@ impl RingEngine {
             ring,
             inside: AtomicUsize::new(0),
             reaping: AtomicBool::new(false),
+            turn: AtomicU32::new(0),
+            beat: AtomicU64::new(0),
+            look_is_due: AtomicBool::new(false),
+            plug_key: AtomicU64::new(0),
+            elsewhere: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             helping: AtomicBool::new(false),
             sleeper: Mutex::new(()),
@@ -93,6 +135,53 @@ impl RingEngine {
     /// `reap_until_idle`.
     pub fn give_up_reaping(&self) {
         self.reaping.store(false, Ordering::SeqCst);
+    }
+
+    /// The number of the job that takes results in.
+    pub fn turn(&self) -> u32 {
+        self.turn.load(Ordering::SeqCst)
+    }
+
+    /// The job with that number begins with what may take long. A job that has been replaced does
+    /// not count any more, but for the moment in which it learns that: `Beat::turn` tells.
+    pub fn begin_to_be_busy(&self, turn: u32) -> Beat {
+        self.set_beat(turn, true)
+    }
+
+    pub fn end_to_be_busy(&self, turn: u32) {
+        self.set_beat(turn, false);
+    }
+
+    fn set_beat(&self, turn: u32, busy: bool) -> Beat {
+        let beat = self.beat().next(turn, busy);
+        if self.turn() == turn {
+            self.beat.store(beat.0, Ordering::SeqCst);
+        }
+        beat
+    }
+
+    pub fn beat(&self) -> Beat {
+        Beat(self.beat.load(Ordering::SeqCst))
+    }
+
+    /// Replaces the job. Returns the number of the next one. Only a look does this, and there is at
+    /// most one look at a time.
+    pub fn replace_job(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
+    }
+
+    /// Whether the job that takes results in runs this callback itself. Counts callbacks.
+    pub fn runs_callback_here(&self) -> bool {
+        let elsewhere = self.elsewhere.load(Ordering::Relaxed);
+        if elsewhere > 0 {
+            self.elsewhere.store(elsewhere - 1, Ordering::Relaxed);
+        }
+        elsewhere == 0
+    }
+
+    /// Callbacks take long: the next ones run on threads of their own.
+    pub fn run_callbacks_elsewhere(&self) {
+        self.elsewhere.store(ELSEWHERE, Ordering::Relaxed);
     }
 
     /// As `take_on_reaping`, for the job that helps while others wait.

@@ -6,6 +6,7 @@
 //! which are held when handles open and close only.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
@@ -17,6 +18,9 @@ pub use std::{sync::mpsc, thread, time::Instant};
 pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
     code()
 }
+
+/// How often a thread looks for results before it goes to sleep: some tens of microseconds.
+pub const SPINS: u32 = 2000;
 
 /// Makes an eventfd readable. To the simulator that is a moment at which other threads may run, and
 /// it wakes those that wait for the eventfd.
@@ -30,6 +34,12 @@ pub fn signalling(_eventfd: RawFd, write: impl FnOnce()) {
 #[inline(always)]
 pub fn clearing(_eventfd: RawFd, read: impl FnOnce() -> bool) {
     read();
+}
+
+/// Waits until an eventfd is readable, for `timeout` at most. `sleep` does so.
+#[inline(always)]
+pub fn waiting(_eventfd: RawFd, _timeout: Duration, sleep: impl FnOnce()) {
+    sleep();
 }
 
 /// States what always holds. Only the simulator looks: no product pays for the question.

@@ -1,6 +1,7 @@
 //! An eventfd: a descriptor that others can wait for. See eventfd(2).
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::{Error, Outside};
 use crate::sync;
@@ -29,6 +30,19 @@ impl EventFd {
     /// Makes the eventfd readable. That fails only where it is readable already.
     pub fn signal(&self) {
         signal_eventfd(self.raw());
+    }
+
+    /// Waits until the eventfd is readable, for `timeout` at most. May return earlier.
+    pub fn wait(&self, timeout: Duration) {
+        sync::waiting(self.raw(), timeout, || {
+            let mut poll = libc::pollfd { fd: self.raw(), events: libc::POLLIN, revents: 0 };
+            let time = libc::timespec {
+                tv_sec: timeout.as_secs() as libc::time_t,
+                tv_nsec: timeout.subsec_nanos().into(),
+            };
+            // SAFETY: one element and a time, which live through the call; no mask of signals.
+            unsafe { libc::ppoll(&raw mut poll, 1, &raw const time, std::ptr::null()) };
+        });
     }
 
     /// Makes the eventfd not readable. That fails only where it is not readable already.

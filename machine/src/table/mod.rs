@@ -76,6 +76,12 @@ impl<Q, T, S> Table<Q, T, S> {
         self.queues[id as usize].as_mut().expect("an open queue")
     }
 
+    /// For plugs: the thread that has run the last callbacks of a queue looks after its plug when
+    /// the queue may be gone.
+    pub fn queue_if_open(&mut self, id: QueueId) -> Option<&mut Queue<Q>> {
+        self.queues.get_mut(id as usize)?.as_mut()
+    }
+
     pub fn known_queue(&self, id: QueueId) -> &Queue<Q> {
         self.queues[id as usize].as_ref().expect("an open queue")
     }

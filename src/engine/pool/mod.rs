@@ -21,8 +21,9 @@ use std::time::Duration;
 use self::shares::{Admission, Shares};
 use super::headroom::allows_thread;
 use crate::log;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{on_time, Condvar, Instant, Mutex, MutexGuard};
 use crate::sys::{self, caught, Calls, Error, Outside};
 
 /// Threads of the shared pool.
@@ -70,6 +71,8 @@ pub struct PoolOwner<J: Job> {
 
 struct Shared<J> {
     calls: &'static dyn Calls,
+    /// Relaxed: a hint, see `is_short`.
+    short: AtomicBool,
     state: Mutex<State<J>>,
     wake: Condvar,
 }
@@ -78,6 +81,8 @@ struct State<J> {
     /// By `Kind`: the jobs, and threads that have one in their hands.
     jobs: [Shares<J>; 3],
     busy: [usize; 3],
+    /// Jobs that are due at some time, in no order: few.
+    later: Vec<(Instant, J)>,
     /// Threads that wait for a job.
     idle: usize,
     threads: Vec<(ThreadId, JoinHandle<()>)>,
@@ -90,6 +95,11 @@ impl<J> State<J> {
         self.jobs[kind as usize].ready()
     }
 
+    /// When the first of the jobs for later is due.
+    fn next_due(&self) -> Option<Instant> {
+        self.later.iter().map(|(due, _)| *due).min()
+    }
+
     fn runnable(&self) -> usize {
         KINDS.iter().map(|&kind| self.runnable_of(kind)).sum()
     }
@@ -97,6 +107,20 @@ impl<J> State<J> {
     /// Threads with nothing in their hands; some may not have come to wait yet.
     fn spare(&self) -> usize {
         self.threads.len().saturating_sub(self.busy.iter().sum())
+    }
+}
+
+impl<J: Job> State<J> {
+    /// Jobs for later that are due become jobs like others.
+    fn take_due(&mut self) {
+        if self.later.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(at) = self.later.iter().position(|(due, _)| *due <= now) {
+            let (_, job) = self.later.swap_remove(at);
+            self.jobs[job.kind() as usize].push(job.owner(), job);
+        }
     }
 }
 
@@ -127,10 +151,16 @@ impl<J: Job> PoolOwner<J> {
             Shares::new(threads_max, shared),
             Shares::new(usize::MAX, false),
         ];
-        let state =
-            Mutex::new(State { jobs, busy: [0; 3], idle: 0, threads: Vec::new(), closing: false });
+        let state = Mutex::new(State {
+            jobs,
+            busy: [0; 3],
+            later: Vec::new(),
+            idle: 0,
+            threads: Vec::new(),
+            closing: false,
+        });
         let (calls, wake) = (sys::calls(), Condvar::new());
-        let shared = Arc::new(Shared { calls, state, wake });
+        let shared = Arc::new(Shared { calls, short: AtomicBool::new(false), state, wake });
         PoolOwner { pool: Pool { shared } }
     }
 
@@ -181,6 +211,26 @@ impl<J: Job> Pool<J> {
         }
     }
 
+    /// As `push`, when so much time has passed. What is not due yet when the pool ends is dropped.
+    pub fn push_later(&self, after: Duration, job: J) {
+        let mut state = self.shared.state.lock();
+        state.later.push((Instant::now() + after, job));
+        // All, since each knows only those times that were there when it went to sleep, and the
+        // one that is woken may get a job before it sleeps again.
+        if state.idle > 0 {
+            self.shared.wake.notify_all();
+        }
+        self.keep_one_for_later(&mut state);
+    }
+
+    /// Some thread has to wait for the jobs that are due later.
+    fn keep_one_for_later(&self, state: &mut State<J>) {
+        if !state.later.is_empty() && state.spare() == 0 {
+            // Where there is none to be had the next one that comes back looks.
+            let _ = self.start_thread(state);
+        }
+    }
+
     pub fn is(&self, other: &Pool<J>) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -188,16 +238,29 @@ impl<J: Job> Pool<J> {
     fn wake_for_jobs(&self, state: &mut State<J>) {
         let runnable = state.runnable();
         if runnable == 0 {
-            return;
+            return self.shared.short.store(false, Ordering::Relaxed);
         }
         if state.idle > 0 {
             self.shared.wake.notify_one();
         }
         if runnable > state.spare() {
-            // Where the system gives no further thread, the present threads do the job a little
-            // later. Where there is no thread at all see `push`.
-            let _ = self.start_thread(state);
+            // Where the system gives no further thread, the present threads do the job, a little
+            // later. Where there is no thread at all see `push`; where all of them watch see
+            // `is_short`.
+            let short = self.start_thread(state).is_err();
+            self.shared.short.store(short, Ordering::Relaxed);
         }
+    }
+
+    /// Whether jobs may be waiting for a thread that the system did not give. A thread that watches
+    /// looks at this before it sleeps, for no job need be pushed again: see `try_again`.
+    pub fn is_short(&self) -> bool {
+        self.shared.short.load(Ordering::Relaxed)
+    }
+
+    /// Asks the system for the thread that it did not give.
+    pub fn try_again(&self) {
+        self.wake_for_jobs(&mut self.shared.state.lock());
     }
 
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
@@ -290,6 +353,7 @@ impl<J: Job> Pool<J> {
             state.jobs[job.kind() as usize].push(job.owner(), job);
         }
         loop {
+            state.take_due();
             let first = usize::from(self.must_not_watch(&mut state));
             let mut kinds = KINDS.into_iter().skip(first);
             let kind = kinds.find(|&kind| state.runnable_of(kind) > 0);
@@ -302,15 +366,26 @@ impl<J: Job> Pool<J> {
                 if puts_back || done.is_some_and(|(done, _)| done != kind) {
                     self.wake_for_jobs(&mut state);
                 }
+                self.keep_one_for_later(&mut state);
+                if kind == Kind::Watcher && state.spare() == 0 {
+                    self.wake_for_jobs(&mut state);
+                }
                 return job;
             }
             if state.closing {
                 return None;
             }
             state.idle += 1;
-            let timed_out = self.shared.wake.wait_for(&mut state, IDLE).timed_out();
+            let timed_out = match state.next_due() {
+                None => self.shared.wake.wait_for(&mut state, IDLE).timed_out(),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    on_time(|| self.shared.wake.wait_for(&mut state, left));
+                    false
+                }
+            };
             state.idle -= 1;
-            if timed_out && state.runnable() == 0 && !state.closing {
+            if timed_out && state.later.is_empty() && state.runnable() == 0 && !state.closing {
                 let me = thread::current().id();
                 state.threads.retain(|(id, _)| *id != me);
                 return None;

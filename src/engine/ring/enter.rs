@@ -19,7 +19,7 @@ use crate::sync::thread::sleep;
 use crate::sys::{signal_eventfd, without_any_file_size_signal, Errno, Error};
 
 /// How long to wait before asking a kernel that is short of memory again.
-const RETRY: Duration = Duration::from_millis(1);
+pub(super) const RETRY: Duration = Duration::from_millis(1);
 /// How often a new ring is tried out at most where the kernel is short of memory.
 const TRIALS_MAX: usize = 10;
 

@@ -56,8 +56,10 @@ use crate::driver::{Io, Lane, Op};
 use crate::kernel;
 use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
-use crate::sys::{Errno, Error};
+use crate::sys::{Errno, Error, EventFd};
 
+/// Longest sleep of `wait` on a ring with a bell, should something go wrong.
+const BELL_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Most I/Os at once.
 const ENTRIES_MAX: usize = 4096;
 
@@ -86,6 +88,10 @@ pub struct Ring {
     /// Signalled when something can be reaped; -1: none.
     event_fd: AtomicI32,
     polled: bool,
+    /// Of `new_attended`: signalled for the thread that reaps.
+    bell: Option<EventFd>,
+    /// That thread looks at `put_off` again before it sleeps, so no thread need signal `bell`.
+    attended: AtomicBool,
     fixed: FixedBuffers,
     /// The thread that was in `reap` last, by its `thread_number`. Relaxed: a thread asks only
     /// whether it was itself, and its own store it always sees.
@@ -106,6 +112,20 @@ impl Ring {
     /// make it come.
     pub fn new_polled(files: Files, entries: usize) -> Result<Ring, Error> {
         Ring::open(files, entries, true)
+    }
+
+    /// As `new_polled`, for a thread of the library that reaps and calls `wait`: the ring has an
+    /// eventfd of its own for that thread. Where the system refuses the eventfd, as `new`.
+    pub fn new_attended(files: Files, entries: usize) -> Result<Ring, Error> {
+        let Ok(bell) = EventFd::new() else { return Ring::new(files, entries) };
+        let mut ring = Ring::open(files, entries, true)?;
+        match ring.register_eventfd(bell.raw()) {
+            Ok(()) => {
+                ring.bell = Some(bell);
+                Ok(ring)
+            }
+            Err(_) => Ring::new(files, entries),
+        }
     }
 
     fn open(files: Files, entries: usize, polled: bool) -> Result<Ring, Error> {
@@ -135,6 +155,8 @@ impl Ring {
             careless: AtomicUsize::new(0),
             event_fd: AtomicI32::new(-1),
             polled,
+            bell: None,
+            attended: AtomicBool::new(false),
             fixed: FixedBuffers::default(),
             reaper: AtomicUsize::new(0),
             process: std::process::id(),
@@ -163,8 +185,8 @@ impl Ring {
         };
         if hand_over && self.waiters.load(Ordering::SeqCst) == 0 {
             // If another thread handed over before us, that thread has signalled, and no thread has
-            // reaped since.
-            if entries > 0 && !handed_over {
+            // reaped since. SeqCst, here and in `wait_for_bell`: `put_off` was set before.
+            if entries > 0 && !handed_over && !self.attended.load(Ordering::SeqCst) {
                 self.signal_eventfd();
             }
         } else {
@@ -241,6 +263,9 @@ impl Ring {
     /// Waits until something can be reaped, `wake` is called, or the time is over (None: for
     /// ever). May return earlier.
     pub fn wait(&self, timeout: Option<Duration>) {
+        if let Some(bell) = &self.bell {
+            return self.wait_for_bell(bell, timeout.unwrap_or(BELL_WAIT_MAX));
+        }
         // SeqCst, here and in `wake`. A waiter counts itself, then looks at `woken`; a waker sets
         // `woken`, then looks at the count. Weaker orderings would let both miss the other: the
         // waiter would sleep, and the waker would not interrupt it.
@@ -252,10 +277,33 @@ impl Ring {
         self.waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
+    fn wait_for_bell(&self, bell: &EventFd, timeout: Duration) {
+        self.attended.store(false, Ordering::SeqCst);
+        let put_off = self.put_off.load(Ordering::SeqCst);
+        if !put_off && !self.woken.load(Ordering::SeqCst) && !self.is_ready() {
+            bell.wait(if self.is_broken() { timeout.min(enter::RETRY) } else { timeout });
+        }
+        self.attended.store(true, Ordering::SeqCst);
+        // Whatever comes from here on signals anew; whatever came before is looked for next.
+        bell.clear();
+        self.woken.store(false, Ordering::SeqCst);
+    }
+
+    /// The thread that reaps does something else from here on. Another thread may be in `wait`, and
+    /// this thread may have taken a signal that was meant for both.
+    pub fn leave(&self) {
+        let Some(bell) = &self.bell else { return };
+        self.attended.store(false, Ordering::SeqCst);
+        bell.signal();
+    }
+
     /// Makes a thread that is in `wait`, or the next one to call it, return. Costs a system call
     /// only where one is.
     pub fn wake(&self) {
         self.woken.store(true, Ordering::SeqCst);
+        if let Some(bell) = &self.bell {
+            return bell.signal();
+        }
         if self.waiters.load(Ordering::SeqCst) > 0 {
             self.interrupt_waiters();
         }
@@ -288,16 +336,34 @@ impl Ring {
             && self.reaper.load(Ordering::Relaxed) != thread_number()
     }
 
-    /// Whether this thread was the last one in `reap`, and no eventfd tells when to come.
+    /// Whether this thread was the last one in `reap`, and comes again by itself: no eventfd of a
+    /// program tells it when.
     pub fn is_polled_here(&self) -> bool {
         self.polled
-            && self.event_fd.load(Ordering::Relaxed) < 0
+            && (self.bell.is_some() || self.event_fd.load(Ordering::Relaxed) < 0)
             && self.reaper.load(Ordering::Relaxed) == thread_number()
     }
 
     fn interrupt_waiters(&self) {
         let entries = self.submission.lock().put_wake_up(&self.kernel);
         self.start(entries);
+    }
+
+    /// Whether `reap` may have something to give. A hint, for a thread that looks again and again.
+    pub fn may_be_ready(&self) -> bool {
+        let Some(_lock) = self.completion.try_lock() else { return true };
+        std::hint::spin_loop();
+        if self.put_off.load(Ordering::Relaxed) {
+            return true;
+        }
+        if self.polled {
+            let submission = self.submission.try_lock();
+            if submission.is_none_or(|its| its.has_taskrun(&self.kernel)) {
+                return true;
+            }
+        }
+        // SAFETY: under the lock of the completion queue, and dropped before it.
+        unsafe { !self.kernel.ring.completion_shared().is_empty() }
     }
 
     /// Whether `reap` has something to give.
