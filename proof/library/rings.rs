@@ -296,7 +296,22 @@ pub fn a_request_that_comes_as_the_reap_job_ends_is_taken_in() -> (usize, bool) 
 /// Whether the synchronous call is over that `wait_for_a_call` waits for.
 static CALL_IS_OVER: Mutex<bool> = Mutex::new(false);
 
+/// What the callback submits before it waits.
+static TO_SUBMIT: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+/// Whether all requests but the synchronous call have been submitted.
+static ALL_SUBMITTED: Mutex<bool> = Mutex::new(false);
+
+fn all_submitted() {
+    *ALL_SUBMITTED.lock() = true;
+    wake_all(CALLED_BACK);
+}
+
 extern "C" fn wait_for_a_call(opaque: *mut c_void, ret: c_int) {
+    let submits = TO_SUBMIT.lock().take();
+    if let Some(submits) = submits {
+        submits();
+        all_submitted();
+    }
     while !*CALL_IS_OVER.lock() {
         block(CALLED_BACK, None, Class::Outside);
     }
@@ -304,7 +319,8 @@ extern "C" fn wait_for_a_call(opaque: *mut c_void, ret: c_int) {
 }
 
 /// SERIAL and CONCURRENT: the job that takes results in runs a callback, which waits for a
-/// synchronous call; and that call waits for a write whose result the job has to take in.
+/// synchronous call; and that call waits for a write whose result the job has to take in. The
+/// callback itself has submitted that write, or the program has.
 pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
     explore("held up", 2, 2500, 2500, || {
         let serial = crate::proof::world::choose(2) == 0;
@@ -312,16 +328,30 @@ pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
         with_handle(mode, true, |handle| {
             *CALL_IS_OVER.lock() = false;
             let memories = Arc::new([memory(), memory_of(100), memory_of(100)]);
+            let its = (handle.clone(), memories.clone());
+            let write = move || {
+                submit(&its.0, submission(Op::Write, &its.1[1]));
+            };
+            *ALL_SUBMITTED.lock() = false;
+            let by_callback = crate::proof::world::choose(2) == 0;
+            *TO_SUBMIT.lock() = by_callback.then(|| Box::new(write.clone()) as _);
             submit_for(handle, submission(Op::Read, &memories[0]), wait_for_a_call);
             let its = (handle.clone(), memories.clone());
             let other = spawn("other", move || {
+                while !*ALL_SUBMITTED.lock() {
+                    block(CALLED_BACK, None, Class::Outside);
+                }
                 if let Err(error) = its.0.run(submission(Op::Write, &its.1[2])) {
                     fail(&format!("run: {error}"));
                 }
                 *CALL_IS_OVER.lock() = true;
                 wake_all(CALLED_BACK);
             });
-            submit(handle, submission(Op::Write, &memories[1]));
+            if !by_callback {
+                write();
+                all_submitted();
+            }
+            drop(write);
             join(other);
             if let Err(error) = handle.drain() {
                 fail(&format!("drain: {error}"));
