@@ -341,6 +341,15 @@ pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
                 while !*ALL_SUBMITTED.lock() {
                     block(CALLED_BACK, None, Class::Outside);
                 }
+                // What the callback has submitted goes out, though the callback has not ended.
+                let mut looks = 0;
+                while its.0.stats().storage_writes == 0 {
+                    looks += 1;
+                    if looks > 100 {
+                        fail("what a callback has submitted is held back");
+                    }
+                    sleep_as(Duration::from_millis(1), Class::Outside);
+                }
                 if let Err(error) = its.0.run(submission(Op::Write, &its.1[2])) {
                     fail(&format!("run: {error}"));
                 }
