@@ -1,7 +1,6 @@
 //! A C caller's driver: the table of callbacks of `blkalign_open_driver`.
 
 use std::ffi::{c_int, c_void, CStr};
-use std::sync::LazyLock;
 
 use libc::iovec;
 
@@ -238,9 +237,9 @@ fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
 /// twice, so that an answer that comes twice finds nothing the second time.
 ///
 /// The lock guards the table; nothing else is taken while it is held.
-pub static PENDING: LazyLock<Mutex<PendingTable>> = LazyLock::new(Mutex::default);
+pub static PENDING: Mutex<PendingTable> =
+    Mutex::new(PendingTable { slots: Vec::new(), free: Vec::new() });
 
-#[derive(Default)]
 pub struct PendingTable {
     pub slots: Vec<(u32, Option<Box<Pending>>)>,
     free: Vec<u32>,

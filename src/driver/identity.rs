@@ -3,7 +3,7 @@
 use crate::sys::{Descriptor, Error};
 
 /// Which storage object a descriptor is open on; equal for all descriptors of one object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
     File {
         dev: u64,

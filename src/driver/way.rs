@@ -14,8 +14,7 @@
 //!
 //! The lock guards the map; nothing else is locked, and no call is made, while it is held.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
 
 use super::identity::Identity;
 use crate::sync::Mutex;
@@ -27,7 +26,7 @@ pub struct Way {
     handles: usize,
 }
 
-pub static WAYS: LazyLock<Mutex<HashMap<Identity, Way>>> = LazyLock::new(Mutex::default);
+pub static WAYS: Mutex<BTreeMap<Identity, Way>> = Mutex::new(BTreeMap::new());
 
 /// One handle's part in the way of its object: as long as this lives no handle goes the other way.
 #[derive(Debug)]

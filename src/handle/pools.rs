@@ -3,13 +3,13 @@
 //! The shared pool exists while a handle uses it. The lock guards the reference to the pool and is
 //! held while the pool is made; nothing else is taken meanwhile.
 
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::engine::{PoolOwner, POOL_THREADS_MAX};
 use crate::node::Work;
 use crate::sync::Mutex;
 
-pub static SHARED: LazyLock<Mutex<Weak<PoolOwner<Work>>>> = LazyLock::new(Mutex::default);
+pub static SHARED: Mutex<Weak<PoolOwner<Work>>> = Mutex::new(Weak::new());
 
 /// A pool of `workers` threads, or the shared one for 0.
 pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {

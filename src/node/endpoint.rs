@@ -3,7 +3,9 @@
 //! library thread. Both are plain data here; `jobs.rs` says how work is done.
 
 use std::ffi::{CStr, CString};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
+
+use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
 use super::ring::Beat;
@@ -36,7 +38,7 @@ pub struct Endpoint {
     pub failures: RateLimit,
     /// Why threads do the I/O though io_uring was wanted. Empty: the ring does it, or threads were
     /// asked for.
-    why_threads: OnceLock<CString>,
+    why_threads: OnceCell<CString>,
     /// The last field, so that all others have been dropped when this one tells.
     gone: TellsGone,
 }
@@ -103,7 +105,7 @@ impl Endpoint {
             id: AtomicU32::new(0),
             alignments: CurrentAlignments::default(),
             failures: RateLimit::default(),
-            why_threads: OnceLock::new(),
+            why_threads: OnceCell::new(),
             gone: TellsGone::default(),
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! The lock guards the map. It is taken when handles open, with no other lock held.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use super::Node;
 use crate::driver::Identity;
 use crate::sync::Mutex;
 
-pub static NODES: LazyLock<Mutex<HashMap<Identity, Weak<Node>>>> = LazyLock::new(Mutex::default);
+pub static NODES: Mutex<BTreeMap<Identity, Weak<Node>>> = Mutex::new(BTreeMap::new());
 
 /// The node of `identity`; `length` is the object's if no handle has it open yet.
 pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {

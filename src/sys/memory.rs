@@ -1,15 +1,10 @@
 //! What the kernel says about memory.
 
-use std::sync::LazyLock;
-
 /// The size of a page of the page cache, in bytes.
 pub fn page_bytes() -> u64 {
-    static PAGE_BYTES: LazyLock<u64> = LazyLock::new(|| {
-        // SAFETY: sysconf only reads its argument.
-        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        u64::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
-    });
-    *PAGE_BYTES
+    // SAFETY: sysconf only reads its argument.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).unwrap_or(4096)
 }
 
 /// Whether the system would give so much more memory now, to any thread: what malloc has left may

@@ -32,8 +32,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -142,7 +142,7 @@ impl Use {
     }
 }
 
-static FILES: LazyLock<Mutex<HashMap<Identity, Weak<FileLocks>>>> = LazyLock::new(Mutex::default);
+static FILES: Mutex<BTreeMap<Identity, Weak<FileLocks>>> = Mutex::new(BTreeMap::new());
 
 /// The locks of one file.
 #[derive(Default)]
