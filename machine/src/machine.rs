@@ -168,16 +168,6 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         }
     }
 
-    /// Submits what a key holds back that is plugged once, and not what it holds back for an inner
-    /// plug. The queue may be gone.
-    pub fn submit_plugged_once(&mut self, queue: QueueId, key: PlugKey) {
-        let its = self.table.queue_if_open(queue);
-        let plug = its.and_then(|queue| queue.plug_of(key));
-        if plug.is_some_and(|plug| plug.depth == 1) {
-            self.submit_plugged(queue, key);
-        }
-    }
-
     /// Submits what all keys hold back so far, as one batch, in order of submission.
     pub fn submit_all_plugged(&mut self, queue: QueueId) {
         let mut plugged = self.table.queue(queue).take_all_plugged();

@@ -32,6 +32,10 @@ impl Job for Work {
         }
     }
 
+    fn is_brief(&self) -> bool {
+        matches!(self, Work::Look { .. })
+    }
+
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
         match self {
             Work::Io(endpoint, io) => {

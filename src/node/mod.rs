@@ -213,11 +213,6 @@ impl Node {
         self.with_machine(actions, |machine| machine.submit_plugged(queue, key));
     }
 
-    /// Submits what the key holds back, unless an inner plug does.
-    pub fn submit_held_once(&self, queue: QueueId, key: PlugKey, actions: &mut Actions) {
-        self.with_machine(actions, |machine| machine.submit_plugged_once(queue, key));
-    }
-
     pub fn submit_all_held(&self, queue: QueueId, actions: &mut Actions) {
         self.with_machine(actions, |machine| machine.submit_all_plugged(queue));
     }

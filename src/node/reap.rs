@@ -16,6 +16,7 @@ use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
 use crate::sync::atomic::Ordering;
 use crate::sync::{on_time, Instant, SPINS};
+use blkalign_machine::PlugKey;
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -201,7 +202,7 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
         runs = while_reaping(endpoint, runs, || reaped = reap(endpoint, next));
         let ran = runs;
         if runs {
-            runs = run_callbacks(endpoint, engine) == Left::Something;
+            runs = run_callbacks(endpoint, engine, turn) == Left::Something;
         }
         engine.end_to_be_busy(turn);
         if engine.turn() != turn {
@@ -295,16 +296,16 @@ fn begin_to_be_busy(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) {
 }
 
 /// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
-fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
+fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Left {
     let key = thread_key();
-    engine.plug_key.store(key, Ordering::Relaxed);
     let begin = Instant::now();
     endpoint.node.plug(endpoint.id(), key);
+    let plugged = engine.note_plug(turn, key);
     let (ran, left) = endpoint.completions.run_due();
-    with_actions(|actions| {
-        endpoint.node.unplug(endpoint.id(), key, actions);
-        dispatch(actions);
-    });
+    // If this job was replaced meanwhile `take_over` has unplugged.
+    if !plugged || engine.forget_plug(turn) {
+        unplug(endpoint, key);
+    }
     // CONCURRENT: beside each other they would be done sooner.
     let slow = ran > 1 && begin.elapsed() > CALLBACK_TIME_MAX * ran;
     if endpoint.mode == CompletionMode::Concurrent && slow {
@@ -313,19 +314,28 @@ fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine) -> Left {
     left
 }
 
+/// What this key holds back goes out, and what it submits from here on goes out at once; but for
+/// what a caller's own plug holds back.
+fn unplug(endpoint: &Endpoint, key: PlugKey) {
+    with_actions(|actions| {
+        endpoint.node.unplug(endpoint.id(), key, actions);
+        dispatch(actions);
+    });
+}
+
 /// Sees whether the job that takes results in gets on. `beat`: that of the job when it began to be
 /// busy, or at the look before this one.
 pub fn look(endpoint: &Weak<Endpoint>, beat: Beat) {
     let Some(endpoint) = endpoint.upgrade() else { return };
     let Some(engine) = &endpoint.ring else { return };
-    let now = engine.beat();
-    if now == beat && now.is_busy() && now.turn() == engine.turn() {
+    let (now, busy) = engine.beat();
+    if now == beat && busy {
         take_over(&endpoint, engine);
         return engine.look_is_due.store(false, Ordering::SeqCst);
     }
     if now == beat {
         engine.look_is_due.store(false, Ordering::SeqCst);
-        if engine.beat() == now || engine.look_is_due.swap(true, Ordering::SeqCst) {
+        if engine.beat().0 == now || engine.look_is_due.swap(true, Ordering::SeqCst) {
             return;
         }
     }
@@ -337,12 +347,11 @@ pub fn look(endpoint: &Weak<Endpoint>, beat: Beat) {
 /// submitted goes out, and CONCURRENT callbacks that are due run elsewhere.
 fn take_over(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
     engine.run_callbacks_elsewhere();
-    endpoint.pool.push(Work::Reap(endpoint.clone(), engine.replace_job()));
-    with_actions(|actions| {
-        let key = engine.plug_key.load(Ordering::Relaxed);
-        endpoint.node.submit_held_once(endpoint.id(), key, actions);
-        dispatch(actions);
-    });
+    let (turn, key) = engine.replace_job();
+    endpoint.pool.push(Work::Reap(endpoint.clone(), turn));
+    if key != 0 {
+        unplug(endpoint, key);
+    }
     if endpoint.mode == CompletionMode::Concurrent {
         for delivery in endpoint.completions.take_due() {
             endpoint.pool.push(Work::Callback(endpoint.clone(), delivery));

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::deferred::Deferred;
 use crate::driver::Io;
 use crate::engine::Ring;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
+use blkalign_machine::PlugKey;
 
 /// How long one thread sleeps at most where another may take its results in.
 pub const SLEEP_SLICE: Duration = Duration::from_millis(5);
@@ -17,27 +18,24 @@ const NAP: Duration = Duration::from_micros(200);
 /// How many callbacks run on threads of their own after some that took long.
 const ELSEWHERE: u32 = 200;
 
-/// How far the job has come that takes results in. It stays the same while the job does not get on.
+/// How far the job has come that takes results in: its number, and how often it has begun or ended
+/// to be busy. It stays the same while the job does not get on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beat(u64);
+pub struct Beat {
+    turn: u32,
+    count: u32,
+}
 
-impl Beat {
+/// What is known of that job. A job that has been replaced changes nothing here any more.
+#[derive(Default)]
+struct Progress {
+    /// The number of the job whose turn it is.
+    turn: u32,
+    count: u32,
     /// The job does what may take long.
-    pub fn is_busy(self) -> bool {
-        self.0 & 1 == 1
-    }
-
-    /// The number of the job.
-    pub fn turn(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// The next beat, of the job with that number: 31 bits of counting, and whether the job is
-    /// busy.
-    fn next(self, turn: u32, busy: bool) -> Beat {
-        let count = (self.0 as u32 >> 1).wrapping_add(1);
-        Beat(u64::from(turn) << 32 | u64::from(count << 1) | u64::from(busy))
-    }
+    busy: bool,
+    /// The key by which the job holds back what its callbacks submit; 0: it does not.
+    plug: PlugKey,
 }
 
 pub struct RingEngine {
@@ -46,15 +44,12 @@ pub struct RingEngine {
     inside: AtomicUsize,
     /// SERIAL and CONCURRENT: a job on the pool takes results in, or will.
     reaping: AtomicBool,
-    /// Whose turn it is: the number of the job of `reaping`. A job with another number has been
-    /// replaced.
+    /// The job of `reaping`. Nothing else is locked while this is held.
+    progress: Mutex<Progress>,
+    /// `Progress::turn`, for reading without the lock.
     turn: AtomicU32,
-    /// The `Beat` of that job.
-    beat: AtomicU64,
-    /// A look at `beat` is due on the pool.
+    /// A look at `progress` is due on the pool.
     pub look_is_due: AtomicBool,
-    /// The key of the thread that runs callbacks in that job; see `thread_key.rs`.
-    pub plug_key: AtomicU64,
     /// So many callbacks run on threads of their own, since some took long. Relaxed: a hint.
     elsewhere: AtomicU32,
     /// The handle is closing: the job of `reaping` is to end.
@@ -74,10 +69,9 @@ impl RingEngine {
             ring,
             inside: AtomicUsize::new(0),
             reaping: AtomicBool::new(false),
+            progress: Mutex::default(),
             turn: AtomicU32::new(0),
-            beat: AtomicU64::new(0),
             look_is_due: AtomicBool::new(false),
-            plug_key: AtomicU64::new(0),
             elsewhere: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             helping: AtomicBool::new(false),
@@ -142,32 +136,56 @@ impl RingEngine {
         self.turn.load(Ordering::SeqCst)
     }
 
-    /// The job with that number begins with what may take long. A job that has been replaced does
-    /// not count any more, but for the moment in which it learns that: `Beat::turn` tells.
+    /// The job with that number begins with what may take long.
     pub fn begin_to_be_busy(&self, turn: u32) -> Beat {
-        self.set_beat(turn, true)
+        self.set_busy(turn, true)
     }
 
     pub fn end_to_be_busy(&self, turn: u32) {
-        self.set_beat(turn, false);
+        self.set_busy(turn, false);
     }
 
-    fn set_beat(&self, turn: u32, busy: bool) -> Beat {
-        let beat = self.beat().next(turn, busy);
-        if self.turn() == turn {
-            self.beat.store(beat.0, Ordering::SeqCst);
+    fn set_busy(&self, turn: u32, busy: bool) -> Beat {
+        let mut progress = self.progress.lock();
+        if progress.turn == turn {
+            progress.count = progress.count.wrapping_add(1);
+            progress.busy = busy;
         }
-        beat
+        Beat { turn, count: progress.count }
     }
 
-    pub fn beat(&self) -> Beat {
-        Beat(self.beat.load(Ordering::SeqCst))
+    /// How far the job has come, and whether it is busy.
+    pub fn beat(&self) -> (Beat, bool) {
+        let progress = self.progress.lock();
+        (Beat { turn: progress.turn, count: progress.count }, progress.busy)
     }
 
-    /// Replaces the job. Returns the number of the next one. Only a look does this, and there is at
+    /// The job with that number holds back by this key what its callbacks submit. Returns whether
+    /// the job may: else it has been replaced.
+    pub fn note_plug(&self, turn: u32, key: PlugKey) -> bool {
+        let mut progress = self.progress.lock();
+        if progress.turn == turn {
+            progress.plug = key;
+        }
+        progress.turn == turn
+    }
+
+    /// Returns whether the job still holds back, and has to unplug.
+    pub fn forget_plug(&self, turn: u32) -> bool {
+        let mut progress = self.progress.lock();
+        progress.turn == turn && std::mem::take(&mut progress.plug) != 0
+    }
+
+    /// Replaces the job. Returns the number of the next one, and the key by which the old one holds
+    /// back, which the caller has to unplug; 0: it does not. Only a look does this, and there is at
     /// most one look at a time.
-    pub fn replace_job(&self) -> u32 {
-        self.turn.fetch_add(1, Ordering::SeqCst).wrapping_add(1)
+    pub fn replace_job(&self) -> (u32, PlugKey) {
+        let mut progress = self.progress.lock();
+        progress.turn = progress.turn.wrapping_add(1);
+        progress.count = progress.count.wrapping_add(1);
+        progress.busy = false;
+        self.turn.store(progress.turn, Ordering::SeqCst);
+        (progress.turn, std::mem::take(&mut progress.plug))
     }
 
     /// Whether the job that takes results in runs this callback itself. Counts callbacks.

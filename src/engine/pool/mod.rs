@@ -55,6 +55,11 @@ pub trait Job: Send + Sized + 'static {
     /// Names the object, or the handle, whose share of the threads it takes.
     fn owner(&self) -> usize;
 
+    /// Whether it is done in moments, and needs no thread beside those that there are.
+    fn is_brief(&self) -> bool {
+        false
+    }
+
     /// Does the job, and returns one that the same thread had best do next, if there is one.
     fn run(self, pool: &Pool<Self>) -> Option<Self>;
 }
@@ -366,9 +371,9 @@ impl<J: Job> Pool<J> {
                 if puts_back || done.is_some_and(|(done, _)| done != kind) {
                     self.wake_for_jobs(&mut state);
                 }
-                self.keep_one_for_later(&mut state);
-                if kind == Kind::Watcher && state.spare() == 0 {
-                    self.wake_for_jobs(&mut state);
+                // The thread that does a brief job comes back soon.
+                if job.as_ref().is_some_and(|job| !job.is_brief()) {
+                    self.keep_one_for_later(&mut state);
                 }
                 return job;
             }
