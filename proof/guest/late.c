@@ -40,8 +40,19 @@ static void done(void *opaque, int ret)
     stop("the write was done before the process was killed");
 }
 
+static int writes_under_way(const char *path)
+{
+    int reads, writes;
+    FILE *file = fopen(path, "r");
+
+    if (file == NULL || fscanf(file, "%d %d", &reads, &writes) != 2)
+        stop("it cannot be said what is under way");
+    fclose(file);
+    return writes;
+}
+
 /* Starts a write and waits to be killed. */
-static void be_killed(const char *path, int tell)
+static void be_killed(const char *path, const char *inflight, int tell)
 {
     blkalign_limits limits = BLKALIGN_LIMITS_INIT;
     static char memory[4096] __attribute__((aligned(4096)));
@@ -55,21 +66,13 @@ static void be_killed(const char *path, int tell)
         stop(blkalign_errmsg());
     if (blkalign_aio_pwritev(disk, 0, &iov, 1, 0, done, NULL) < 0)
         stop(blkalign_errmsg());
+    /* A thread of the library hands it to the kernel. */
+    while (writes_under_way(inflight) == 0)
+        usleep(1000);
     if (write(tell, "w", 1) != 1)
         stop("the parent is gone");
     for (;;)
         pause();
-}
-
-static int writes_under_way(const char *path)
-{
-    int reads, writes;
-    FILE *file = fopen(path, "r");
-
-    if (file == NULL || fscanf(file, "%d %d", &reads, &writes) != 2)
-        stop("it cannot be said what is under way");
-    fclose(file);
-    return writes;
 }
 
 int main(int argc, char **argv)
@@ -84,7 +87,7 @@ int main(int argc, char **argv)
         stop("usage: late DEVICE INFLIGHT");
     child = fork();
     if (child == 0)
-        be_killed(argv[1], ends[1]);
+        be_killed(argv[1], argv[2], ends[1]);
     close(ends[1]);
     if (child < 0 || read(ends[0], &byte, 1) != 1)
         stop("the child did not get so far");
