@@ -58,7 +58,7 @@ pub fn serial_callbacks_run_once_in_order_and_drain_sees_the_last() -> (usize, b
                     for last in [0, 1] {
                         let generation = generations[2 * (thread - 1) + last];
                         if its.push(delivery(10 * thread + last, generation)) == Runner::Needed {
-                            its.run_serially();
+                            its.run_due();
                         }
                     }
                 })

@@ -56,7 +56,7 @@ pub struct Delivery {
 /// SERIAL: who runs a callback that has just become due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runner {
-    /// No thread so far: the thread that pushed it has to see to it that `run_serially` runs.
+    /// No thread so far: the thread that pushed it has to see to it that `run_due` runs.
     Needed,
     /// A thread that runs callbacks of the handle already, or a job that is about to.
     AtWork,
@@ -159,13 +159,9 @@ impl Completions {
         std::mem::take(&mut self.due.lock().deliveries)
     }
 
-    /// Runs what is due, one after the other. If something is left the caller has to see to
-    /// it that this runs again: one call is not to keep its thread from other handles for ever.
-    pub fn run_serially(&self) -> Left {
-        self.run_due().1
-    }
-
-    /// As `run_serially`; how many ran, too.
+    /// Runs what is due, one after the other. Returns how many ran. If something is left the caller
+    /// has to see to it that this runs again: one call is not to keep its thread from other handles
+    /// for ever.
     pub fn run_due(&self) -> (u32, Left) {
         for ran in 0..RUN_MAX as u32 {
             let delivery = {

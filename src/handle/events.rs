@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 
 use super::Handle;
 use crate::completion::{CompletionMode, Delivery, Left, Mark};
-use crate::node::{dispatch, sleep, take_in_for_poll, thread_key, with_actions};
+use crate::node::{
+    dispatch, sleep, take_in_for_poll, thread_key, unplug_and_dispatch, with_actions,
+};
 use crate::sync::Instant;
 use crate::sys::Error;
 
@@ -24,10 +26,7 @@ impl Handle {
 
     /// The outermost `unplug` submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
-        with_actions(|actions| {
-            self.endpoint.node.unplug(self.endpoint.id(), thread_key(), actions);
-            dispatch(actions);
-        });
+        unplug_and_dispatch(&self.endpoint, thread_key());
     }
 
     /// Returns when all that was submitted before has called back, whatever comes meanwhile. What

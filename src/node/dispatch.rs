@@ -14,6 +14,7 @@ use super::{with_actions, Action, Actions, Endpoint, Work};
 use crate::completion::{outside_callback, CompletionMode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
+use blkalign_machine::PlugKey;
 
 /// Does all of `actions`. No callback runs in here, and this thread does not wait for I/O; but
 /// where memory or threads are short it may sleep for moments.
@@ -28,6 +29,14 @@ pub fn dispatch(actions: &mut Actions) {
         }
     }
     batch.submit();
+}
+
+/// The counterpart of a plug with this key: the outermost one submits what the plug held back.
+pub fn unplug_and_dispatch(endpoint: &Endpoint, key: PlugKey) {
+    with_actions(|actions| {
+        endpoint.node.unplug(endpoint.id(), key, actions);
+        dispatch(actions);
+    });
 }
 
 /// As `dispatch`, on a thread of `pool`. Returns one piece of work that this thread should go on

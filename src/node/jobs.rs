@@ -51,7 +51,7 @@ impl Job for Work {
                 });
             }
             Work::Callbacks(endpoint) => {
-                return match endpoint.completions.run_serially() {
+                return match endpoint.completions.run_due().1 {
                     Left::Something => Some(Work::Callbacks(endpoint)),
                     Left::Nothing => None,
                 };

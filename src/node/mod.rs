@@ -25,7 +25,7 @@ mod waiter;
 
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
-pub use dispatch::dispatch;
+pub use dispatch::{dispatch, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use perform::perform;
 pub use reap::{sleep, take_in_for_poll};

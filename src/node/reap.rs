@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::deferred::Pace;
 use super::deliver::{while_reaping, while_taking_in};
-use super::dispatch::dispatch;
+use super::dispatch::{dispatch, unplug_and_dispatch};
 use super::perform::{perform, take_in};
 use super::ring::{Beat, SLEEP_SLICE};
 use super::{thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
@@ -16,7 +16,6 @@ use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
 use crate::sync::atomic::Ordering;
 use crate::sync::{on_time, Instant, SPINS};
-use blkalign_machine::PlugKey;
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -298,29 +297,20 @@ fn begin_to_be_busy(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) {
 /// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
 fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Left {
     let key = thread_key();
-    let begin = Instant::now();
+    let may_run_beside = endpoint.mode == CompletionMode::Concurrent;
+    let begin = may_run_beside.then(Instant::now);
     endpoint.node.plug(endpoint.id(), key);
     let plugged = engine.note_plug(turn, key);
     let (ran, left) = endpoint.completions.run_due();
     // If this job was replaced meanwhile `take_over` has unplugged.
     if !plugged || engine.forget_plug(turn) {
-        unplug(endpoint, key);
+        unplug_and_dispatch(endpoint, key);
     }
-    // CONCURRENT: beside each other they would be done sooner.
-    let slow = ran > 1 && begin.elapsed() > CALLBACK_TIME_MAX * ran;
-    if endpoint.mode == CompletionMode::Concurrent && slow {
+    // Beside each other they would be done sooner.
+    if ran > 1 && begin.is_some_and(|begin| begin.elapsed() > CALLBACK_TIME_MAX * ran) {
         engine.run_callbacks_elsewhere();
     }
     left
-}
-
-/// What this key holds back goes out, and what it submits from here on goes out at once; but for
-/// what a caller's own plug holds back.
-fn unplug(endpoint: &Endpoint, key: PlugKey) {
-    with_actions(|actions| {
-        endpoint.node.unplug(endpoint.id(), key, actions);
-        dispatch(actions);
-    });
 }
 
 /// Sees whether the job that takes results in gets on. `beat`: that of the job when it began to be
@@ -350,7 +340,7 @@ fn take_over(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
     let (turn, key) = engine.replace_job();
     endpoint.pool.push(Work::Reap(endpoint.clone(), turn));
     if key != 0 {
-        unplug(endpoint, key);
+        unplug_and_dispatch(endpoint, key);
     }
     if endpoint.mode == CompletionMode::Concurrent {
         for delivery in endpoint.completions.take_due() {

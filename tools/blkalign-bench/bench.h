@@ -245,6 +245,8 @@ void slot_settle(struct slot *slot, int ret);
 /* Checks the bytes of a completed slot and counts its latency: the two
  * functions after this one. */
 void slot_check(struct slot *slot);
+/* A completed slot is free again; false: it was the flush. */
+bool slot_take_back(struct slot *slot);
 void slot_check_content(struct slot *slot);
 void slot_count_latency(struct slot *slot);
 bool run_is_stopped(const struct run *run);

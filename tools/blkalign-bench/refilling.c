@@ -143,16 +143,9 @@ static void carry_out_all(struct submitter *submitter, struct errand errand)
 /* Called under the lock. */
 static void take_back(struct submitter *submitter, struct slot *slot)
 {
-    submitter->in_flight--;
-    if (slot == &submitter->flush) {
-        submitter->flushing = false;
-        submitter->until_flush = submitter->run->settings->flush_interval;
+    if (!slot_take_back(slot))
         return;
-    }
     slot_count_latency(slot);
-    slot->next = submitter->free;
-    submitter->free = slot;
-    submitter->free_count++;
     __atomic_store_n(&submitter->done, submitter->done + 1,
                      __ATOMIC_RELAXED);
 }

@@ -225,6 +225,22 @@ static void flush_if_due(struct submitter *submitter)
     }
 }
 
+bool slot_take_back(struct slot *slot)
+{
+    struct submitter *submitter = slot->owner;
+
+    submitter->in_flight--;
+    if (slot == &submitter->flush) {
+        submitter->flushing = false;
+        submitter->until_flush = submitter->run->settings->flush_interval;
+        return false;
+    }
+    slot->next = submitter->free;
+    submitter->free = slot;
+    submitter->free_count++;
+    return true;
+}
+
 /* Takes back the slots of completed requests. */
 static void collect(struct submitter *submitter)
 {
@@ -233,16 +249,9 @@ static void collect(struct submitter *submitter)
 
     for (slot = inbox_wait(submitter); slot; slot = next) {
         next = slot->next;
-        submitter->in_flight--;
-        if (slot == &submitter->flush) {
-            submitter->flushing = false;
-            submitter->until_flush = submitter->run->settings->flush_interval;
+        if (!slot_take_back(slot))
             continue;
-        }
         slot_check(slot);
-        slot->next = submitter->free;
-        submitter->free = slot;
-        submitter->free_count++;
         done++;
     }
     __atomic_store_n(&submitter->done, done, __ATOMIC_RELAXED);
