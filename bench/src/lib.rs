@@ -87,7 +87,8 @@ impl Load {
             last_block: u64::MAX,
             granule: BLOCK,
             suspected: Suspected::Nothing,
-            copy_edges: false,
+            // As for files and block devices.
+            copy_edges: true,
             no_flush: false,
             no_merge: false,
             resize: false,

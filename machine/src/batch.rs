@@ -15,6 +15,7 @@ use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
 use crate::leaving::Leaving;
 use crate::merge::{partial_block, MEMBERS_MAX};
+use crate::short_way::{Passage, ShortWay};
 use crate::table::{Phase, Table};
 use crate::{QueueId, ScratchPool};
 
@@ -32,13 +33,18 @@ pub struct Batching<'a, Q, T, S> {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
-    /// What was plugged enters; nothing of it starts yet.
+    /// What was plugged enters. Nothing of it starts yet, but for common requests: these share no
+    /// I/O with others, and no other has to wait for them that would not wait if they were queued.
     pub fn enter(&mut self, batch: &[Slot]) {
         self.share_reads(batch);
         for &slot in batch {
             if self.table.known(slot).phase == Phase::Plugged {
+                let alone = self.table.known(slot).members.is_empty();
                 let Batching { table, isolation, extent, .. } = self;
-                Leaving { table, isolation, extent }.admit_or_refuse(slot);
+                if !alone || (ShortWay { table, isolation, extent }).start(slot) == Passage::NotOpen
+                {
+                    Leaving { table, isolation, extent }.admit_or_refuse(slot);
+                }
             }
         }
     }
@@ -63,7 +69,8 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
     /// Reads share no I/O while a request keeps readers out: a read that came after such a request
     /// must not go out with one that came before it.
     fn share_reads(&mut self, batch: &[Slot]) {
-        if self.entering().keeps_readers_out(batch) {
+        let is_read = |&slot: &Slot| self.table.known(slot).request.op == Op::Read;
+        if !batch.iter().any(is_read) || self.entering().keeps_readers_out(batch) {
             return;
         }
         for &slot in batch {

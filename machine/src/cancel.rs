@@ -90,10 +90,9 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         // stays.
         gone.iter().for_each(|&slot| self.table.entry(slot).cancelled = true);
         let Table { queues, entries, .. } = &mut *self.table;
-        let leaves = |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|it| it.cancelled);
         let home = queues[queue as usize].as_mut().expect("an open queue");
         home.plugs.iter_mut().for_each(|plug| plug.plugged.clear());
-        home.queued.retain(|&slot| !leaves(&entries[slot.index()]));
+        home.queued.retain(|&slot| !entries[slot.index()].cancelled);
         for &slot in &gone {
             let Entry { phase, leader, .. } = *self.table.known(slot);
             self.table.waiting -= usize::from(phase == Phase::Waiting);

@@ -76,10 +76,10 @@ impl Extent {
     pub fn reshapes<Q, T, S>(&self, table: &Table<Q, T, S>, slot: Slot) -> Option<(u64, u64)> {
         let entry = table.known(slot);
         let request = &entry.request;
-        let grows = entry.end() > self.floor && table.config_of(slot).resize;
+        let grows = || entry.end() > self.floor && table.config_of(slot).resize;
         match request.op {
             Op::Truncate | Op::Length => {}
-            Op::Write | Op::WriteZeroes if grows && request.bytes > 0 => {}
+            Op::Write | Op::WriteZeroes if request.bytes > 0 && grows() => {}
             _ => return None,
         }
         let units = table.open_queues().map(|queue| &queue.config);

@@ -21,6 +21,7 @@ mod merge;
 mod moving;
 mod repair;
 mod resize;
+mod short_way;
 mod splice;
 mod table;
 mod tracker;
@@ -146,8 +147,10 @@ pub struct RequestFlags {
     pub copied: bool,
 }
 
-/// A request as it enters. Segments hold no empty element and add up to `bytes`.
+/// A request as it enters. Segments hold no empty element and add up to `bytes`. In this order,
+/// since a request on the short way leaves its slot's segments alone: one cache line less.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct Request<T> {
     pub op: Op,
     pub flags: RequestFlags,
@@ -157,9 +160,9 @@ pub struct Request<T> {
     /// Truncate: the new length.
     pub offset: u64,
     pub bytes: u64,
-    pub segments: Segments,
     /// Comes back in the completion.
     pub token: T,
+    pub segments: Segments,
 }
 
 /// What the caller of the machine has to do next, in this order.

@@ -34,6 +34,7 @@
 //!  resize      steps that change the length
 //!  zeroes      steps that make zeros
 //!  writing     a write that starts: members, edges, bytes
+//!  short_way   the common request: started and ended in one step each
 //!  merge       requests that share an I/O
 //!  moving      edges; a request's bytes, I/O by I/O
 //!  extent      the length, and which requests may change it
@@ -57,6 +58,7 @@ use crate::merge::Merger;
 use crate::moving::{Mover, Resumed};
 use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
+use crate::short_way::{Passage, ShortWay};
 use crate::table::{Among, AmongSet, Phase, Queue, Table};
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
@@ -136,9 +138,44 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.enter(queue, request)
     }
 
+    /// As `submit_now`, if the request is a common one (`short_way.rs`): one I/O, and no conflict.
+    /// Its I/O is not among the actions: the caller does it, and then calls `done_by_caller`. Else
+    /// the token comes back, and nothing has happened.
+    pub fn submit_for_caller(
+        &mut self,
+        queue: QueueId,
+        key: PlugKey,
+        request: &mut Request<()>,
+        token: T,
+    ) -> Result<Io, T> {
+        if self.table.queue(queue).plug_of(key).is_some() {
+            return Err(token);
+        }
+        self.short_way().enter_for_caller(queue, request, token)
+    }
+
+    /// An I/O of `submit_for_caller` has moved all its bytes. Gives the token, if that is the end
+    /// of the request: then no completion is among the actions. None: `io_done` is to be told.
+    pub fn done_by_caller(&mut self, io: &Io) -> Option<T> {
+        if self.short_way().leave(io) == Passage::NotOpen {
+            return None;
+        }
+        let completion = self.table.end(io.id.slot);
+        self.run();
+        Some(completion.token)
+    }
+
+    /// The result of this request, which is not over, goes elsewhere.
+    pub fn set_token(&mut self, io: &Io, token: T) {
+        self.table.entry(io.id.slot).set_token(token);
+    }
+
     fn enter(&mut self, queue: QueueId, request: Request<T>) -> RequestId {
-        let slot = self.table.place(queue, request);
+        let (slot, passage) = self.short_way().enter(queue, request);
         let id = self.table.entry(slot).id;
+        if passage == Passage::Taken {
+            return id;
+        }
         let admission = self.leaving().admit_or_refuse(slot);
         self.table.queue(queue).stats.waits += u64::from(admission == Admission::Waits);
         self.run();
@@ -192,6 +229,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub fn io_done(&mut self, mut io: Io, result: Result<u64, i32>) {
         if !io.joined.is_empty() {
             return self.joined_done(io, result);
+        }
+        if result == Ok(io.bytes) {
+            if self.short_way().leave(&io) == Passage::Taken {
+                self.table.complete(io.id.slot);
+                return self.run();
+            }
+        } else {
+            self.table.entry(io.id.slot).on_short_way = false;
         }
         if io.op == Op::Length {
             return self.length_told(&io, result);
@@ -440,6 +485,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn leaving(&mut self) -> Leaving<'_, Q, T, S> {
         let Machine { table, isolation, extent, .. } = self;
         Leaving { table, isolation, extent }
+    }
+
+    fn short_way(&mut self) -> ShortWay<'_, Q, T, S> {
+        let Machine { table, isolation, extent, .. } = self;
+        ShortWay { table, isolation, extent }
     }
 
     fn batching(&mut self) -> Batching<'_, Q, T, S> {

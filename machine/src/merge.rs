@@ -38,11 +38,13 @@ pub struct Merger<'a, Q, T, S> {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
-    /// Makes members of the writes that wait for `leader` alone, or for its last member alone.
-    pub fn absorb_writes(&mut self, leader: Slot) {
+    /// Makes members of the writes that wait for `leader` alone, or for its last member alone, and
+    /// lie in its block.
+    pub fn absorb_writes(&mut self, leader: Slot, block: u64) {
         let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
         while self.table.entry(leader).members.len() < MEMBERS_MAX {
-            let Some(next) = self.next_in_line(last, leader) else { return };
+            let queue = self.table.known(leader).queue;
+            let Some(next) = self.next_to(last, queue, block) else { return };
             let member = self.table.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
             (member.phase, member.leader) = (Phase::Member, leader);
@@ -51,12 +53,6 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             self.table.home(leader).stats.merged += 1;
             last = next;
         }
-    }
-
-    /// The write that waits only for `last` and lies in the same block as `leader`.
-    fn next_in_line(&self, last: Slot, leader: Slot) -> Option<Slot> {
-        let block = self.block_of(leader)?;
-        self.next_to(last, self.table.known(leader).queue, block)
     }
 
     /// The write of this queue to a part of this block that waits only for `last`.
@@ -177,7 +173,7 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             // (`copy_edges`), and are copied once more. The guest's memory may be read: the request
             // is not complete.
             let Table { entries, scratch, .. } = &mut *self.table;
-            let request = &entries[slot.index()].as_ref().expect("a request in flight").request;
+            let request = &entries[slot.index()].request;
             let mut at = image + (request.offset - block) as usize;
             for &Segment { address, bytes } in &request.segments {
                 scratch.copy(MemoryCopy { from: address, to: at, bytes });
@@ -194,8 +190,13 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
 
 /// The block that a request covers only a part of, if it touches no other.
 pub fn partial_block<T>(entry: &Entry<T>, config: &QueueConfig) -> Option<u64> {
+    part_of_block(entry.request.offset, entry.end(), config)
+}
+
+/// As `partial_block`, for the range [start, end).
+#[inline]
+pub fn part_of_block(start: u64, end: u64, config: &QueueConfig) -> Option<u64> {
     let block = config.alignments.request;
-    let (start, end) = (entry.request.offset, entry.end());
     let at = round_down(start, block);
     let part_of_one = start < end && end <= at + block && end - start < block;
     (part_of_one && end <= config.last_block).then_some(at)

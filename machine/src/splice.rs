@@ -132,8 +132,12 @@ impl LanePart<'_> {
     /// Lays out the next I/O from `cursor` on, and moves the cursor behind it. `cursor.position`
     /// must be below `end`. At least one block is laid out, whatever the limits.
     pub fn next_io(&self, cursor: &mut Cursor) -> Layout {
-        let mut layout = Layout::default();
         let block = self.limits.alignments.request;
+        let within = self.start >= cursor.position && self.end <= cursor.position + block;
+        if self.limits.copy_edges && within && self.end - self.start < block {
+            return self.part_of_a_block(cursor);
+        }
+        let mut layout = Layout::default();
         while cursor.position < self.end && layout.bytes + block <= self.limits.max_transfer {
             match self.whole_blocks(cursor, &layout) {
                 0 if self.lay_block(cursor, &mut layout) == Laid::NoRoom => break,
@@ -142,6 +146,33 @@ impl LanePart<'_> {
             }
         }
         debug_assert!(layout.bytes > 0);
+        layout
+    }
+
+    /// The common I/O with an edge, decided at once: a part of one block, all of which is copied.
+    fn part_of_a_block(&self, cursor: &mut Cursor) -> Layout {
+        let block = self.limits.alignments.request;
+        let mut layout = Layout { bytes: block, ..Layout::default() };
+        let home = self.home(cursor.position, &layout);
+        if home & IN_SCRATCH != 0 {
+            layout.scratch_bytes = block as usize;
+        }
+        layout.push(home, block as usize);
+        let mut at = home + (self.start - cursor.position) as usize;
+        let mut left = (self.end - self.start) as usize;
+        let (mut element, mut skip) = (cursor.element, cursor.skip);
+        while left > 0 {
+            let Segment { address, bytes } = self.elements[element];
+            let (guest, bytes) = (address + skip, (bytes - skip).min(left));
+            let (from, to) = match self.direction {
+                Direction::Read => (at, guest),
+                Direction::Write => (guest, at),
+            };
+            layout.copies.push(MemoryCopy { from, to, bytes });
+            (at, left) = (at + bytes, left - bytes);
+            (element, skip) = (element + 1, 0);
+        }
+        self.advance(cursor, self.end - self.start);
         layout
     }
 

@@ -60,7 +60,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
 
     fn issue_next(&mut self, slot: Slot) {
         let id = self.table.next_part(slot);
-        let entry = self.table.entries[slot.index()].as_mut().expect("a request in flight");
+        let entry = &mut self.table.entries[slot.index()];
         let queue = self.table.queues[entry.queue as usize].as_ref().expect("an open queue");
         let config = &queue.config;
         let offset = entry.cursor.position;
@@ -134,7 +134,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     /// One I/O less at the storage; the first I/O that fails gives the request its error.
     #[inline(always)]
     pub fn part_done(&mut self, io: &Io, error: Option<i32>) {
-        let entry = self.table.entries[io.id.slot.index()].as_mut().expect("a request in flight");
+        let entry = &mut self.table.entries[io.id.slot.index()];
         entry.outstanding -= 1;
         if let Some(at) = entry.parts.iter().position(|(part, _)| *part == io.id.part) {
             self.table.scratch.give(entry.parts.swap_remove(at).1);
@@ -154,7 +154,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
 }
 
 /// The next I/O of a request, from its cursor on.
-fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) {
+pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) {
     let request = &mut entry.request;
     let end = request.offset + request.bytes;
     let direction = match request.op {
@@ -184,7 +184,8 @@ fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) {
 
 /// The common case, decided without laying anything out: the guest's vector is one that the
 /// storage takes as it is.
-fn whole_request_fits<T>(request: &Request<T>, config: &QueueConfig) -> bool {
+#[inline]
+pub fn whole_request_fits<T>(request: &Request<T>, config: &QueueConfig) -> bool {
     let end = request.offset + request.bytes;
     let taken = |segment: &Segment| {
         segment.address.is_multiple_of(config.alignments.memory)

@@ -33,7 +33,8 @@ pub fn slot_of(id: RequestId) -> Slot {
 #[derive(Debug)]
 pub struct Table<Q, T, S> {
     pub queues: Vec<Option<Queue<Q>>>,
-    pub entries: Vec<Option<Entry<T>>>,
+    /// By slot; those of free slots are kept for their next requests.
+    pub entries: Vec<Entry<T>>,
     free: Vec<Slot>,
     pub scratch: S,
     /// What the caller has to do next, in order; the caller takes it out after each step.
@@ -102,17 +103,21 @@ impl<Q, T, S> Table<Q, T, S> {
     // ----- requests -----
 
     pub fn entry(&mut self, slot: Slot) -> &mut Entry<T> {
-        self.entries[slot.index()].as_mut().expect("a request in flight")
+        let entry = &mut self.entries[slot.index()];
+        assert!(!entry.is_free(), "a request in flight");
+        entry
     }
 
     /// As `entry`, for reading.
     pub fn known(&self, slot: Slot) -> &Entry<T> {
-        self.entries[slot.index()].as_ref().expect("a request in flight")
+        let entry = &self.entries[slot.index()];
+        assert!(!entry.is_free(), "a request in flight");
+        entry
     }
 
     /// The request in a slot, if there is one.
     pub fn get(&self, slot: Slot) -> Option<&Entry<T>> {
-        self.entries.get(slot.index()).and_then(Option::as_ref)
+        self.entries.get(slot.index()).filter(|entry| !entry.is_free())
     }
 
     /// The queue of a request.
@@ -128,7 +133,7 @@ impl<Q, T, S> Table<Q, T, S> {
     /// All requests in flight.
     pub fn in_flight(&self) -> impl Iterator<Item = (Slot, &Entry<T>)> {
         let entries = (0..).map(Slot).zip(&self.entries);
-        entries.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+        entries.filter(|(_, entry)| !entry.is_free())
     }
 
     /// How many came after the request with this id.
@@ -136,7 +141,23 @@ impl<Q, T, S> Table<Q, T, S> {
         (self.last_sequence + SEQUENCE_MAX - (id >> SLOT_BITS)) % SEQUENCE_MAX
     }
 
+    /// The slot that the next request gets.
+    #[inline]
+    pub fn vacancy(&mut self) -> Slot {
+        if self.free.len() == self.entries.len() && self.entries.len() > SLOTS_KEPT_MAX {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+        }
+        if let Some(&slot) = self.free.last() {
+            return slot;
+        }
+        let slot = Slot(self.entries.len() as u32);
+        self.entries.push(Entry::free());
+        self.free.push(slot);
+        slot
+    }
+
     /// Gives a request a slot and an id.
+    #[inline]
     pub fn place(&mut self, queue: QueueId, request: Request<T>) -> Slot {
         let stats = &mut self.queue(queue).stats;
         stats.in_flight += 1;
@@ -148,17 +169,12 @@ impl<Q, T, S> Table<Q, T, S> {
             Op::Truncate | Op::Length | Op::Fill => {}
             Op::Flush => stats.flushes += 1,
         }
-        if self.free.len() == self.entries.len() && self.entries.len() > SLOTS_KEPT_MAX {
-            (self.entries, self.free) = (Vec::new(), Vec::new());
-        }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            Slot((self.entries.len() - 1) as u32)
-        });
+        let slot = self.vacancy();
+        self.free.pop();
         assert!(slot.0 < 1 << SLOT_BITS, "no machine has so many requests in flight");
         self.last_sequence = self.last_sequence % SEQUENCE_MAX + 1;
         let id = self.last_sequence << SLOT_BITS | u64::from(slot.0);
-        self.entries[slot.index()] = Some(Entry::new(id, queue, request));
+        self.entries[slot.index()].take(id, queue, request);
         slot
     }
 
@@ -175,9 +191,15 @@ impl<Q, T, S> Table<Q, T, S> {
     /// The request is over and in no tracker: its result goes to its owner, its slot is free.
     #[inline]
     pub fn complete(&mut self, slot: Slot) {
-        self.free.push(slot);
-        let place = &mut self.entries[slot.index()];
-        let entry = place.as_ref().expect("a request in flight");
+        let completion = self.end(slot);
+        push_in_place(&mut self.actions, || Action::Complete(completion));
+    }
+
+    /// As `complete`, but the result is the caller's business.
+    #[inline(always)]
+    pub fn end(&mut self, slot: Slot) -> Completion<T> {
+        let entry = &mut self.entries[slot.index()];
+        debug_assert!(entry.on_short_way || entry.holds_nothing());
         let result = match entry.error {
             None => Ok(()),
             Some(errno) => Err(errno),
@@ -185,14 +207,14 @@ impl<Q, T, S> Table<Q, T, S> {
         let queue = self.queues[entry.queue as usize].as_mut().expect("an open queue");
         queue.stats.in_flight -= 1;
         count_result(&mut queue.stats, entry, result);
-        let entry = place.take().expect("a request in flight");
-        self.actions.push(Action::Complete(completion(entry, result)));
+        self.free.push(slot);
+        completion(entry, result)
     }
 
     /// Hands every request back with EIO, whatever it is doing and holds.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
-        let entries = std::mem::take(&mut self.entries).into_iter().flatten();
-        let failed = entries.map(|entry| completion(entry, Err(libc::EIO))).collect();
+        let taken = std::mem::take(&mut self.entries).into_iter().filter(|entry| !entry.is_free());
+        let failed = taken.map(|mut entry| completion(&mut entry, Err(libc::EIO))).collect();
         self.open_queues_mut().for_each(|queue| queue.stats.in_flight = 0);
         failed
     }
@@ -208,6 +230,7 @@ impl<Q, T, S> Table<Q, T, S> {
 
 impl<Q: Clone, T, S: ScratchPool> Table<Q, T, S> {
     /// Asks for an I/O of a request.
+    #[inline(always)]
     pub fn emit(&mut self, slot: Slot, io: Io) {
         let entry = self.entry(slot);
         entry.outstanding += 1;
@@ -215,24 +238,38 @@ impl<Q: Clone, T, S: ScratchPool> Table<Q, T, S> {
         self.reissue(queue, io);
     }
 
+    /// Adds an I/O, which is counted already, to what the caller has to do.
+    #[inline(always)]
+    pub fn put_io(&mut self, slot: Slot, io: Io) {
+        let queue = self.entries[slot.index()].queue;
+        let owner = self.queue(queue).owner.clone();
+        push_in_place(&mut self.actions, || Action::Io(owner, io));
+    }
+
     /// Asks for an I/O that counts as outstanding already.
-    #[inline]
+    #[inline(always)]
     pub fn reissue(&mut self, queue: QueueId, io: Io) {
         let queue = self.queue(queue);
-        match io.op {
-            Op::Read => queue.stats.storage_reads += 1,
-            Op::Write | Op::WriteZeroes => queue.stats.storage_writes += 1,
-            Op::Discard | Op::Truncate | Op::Length | Op::Flush | Op::Fill => {}
-        }
+        queue.count_io(io.op);
         let owner = queue.owner.clone();
-        self.actions.push(Action::Io(owner, io));
+        push_in_place(&mut self.actions, || Action::Io(owner, io));
     }
 }
 
-fn completion<T>(entry: Entry<T>, result: Result<(), i32>) -> Completion<T> {
-    let Request { op, offset, bytes, token, .. } = entry.request;
+/// As `push`, but what is pushed is made where it will lie. An action is large: to make it and then
+/// move it costs as much as to make it twice.
+#[inline(always)]
+fn push_in_place<A>(list: &mut Vec<A>, make: impl FnOnce() -> A) {
+    // As `reserve`, but after this call the compiler knows that there is room.
+    list.try_reserve(1).expect("memory for actions");
+    list.push(make());
+}
+
+#[inline(always)]
+fn completion<T>(entry: &mut Entry<T>, result: Result<(), i32>) -> Completion<T> {
+    let Request { op, offset, bytes, .. } = entry.request;
     let bytes = bytes + entry.filled;
-    Completion { id: entry.id, token, op, offset, bytes, result }
+    Completion { id: entry.id, token: entry.give_up(), op, offset, bytes, result }
 }
 
 fn count_result<T>(stats: &mut Stats, entry: &Entry<T>, result: Result<(), i32>) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::io::Slot;
+use crate::io::{Op, Slot};
 use crate::{PlugKey, QueueConfig, Stats};
 
 #[derive(Debug)]
@@ -64,6 +64,16 @@ impl<Q> Queue<Q> {
             plugs: Vec::new(),
             spare_plugged: Vec::new(),
             repairs: Repairs::default(),
+        }
+    }
+
+    /// The storage is asked for an I/O.
+    #[inline(always)]
+    pub fn count_io(&mut self, op: Op) {
+        match op {
+            Op::Read => self.stats.storage_reads += 1,
+            Op::Write | Op::WriteZeroes => self.stats.storage_writes += 1,
+            Op::Discard | Op::Truncate | Op::Length | Op::Flush | Op::Fill => {}
         }
     }
 

@@ -33,7 +33,7 @@ mod withdraw;
 use smallvec::SmallVec;
 
 use crate::io::Slot;
-use spans::{Span, Spans};
+use spans::{Crowds, Span, Spans};
 
 /// The end of a claim that has no end. No request ends beyond it.
 pub const BEYOND: u64 = u64::MAX - 1;
@@ -94,20 +94,23 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
     pub fn insert(&mut self, slot: Slot, claim: Claim) -> Entered {
         let Claim { start, end, access } = claim;
         assert!(start < end && end <= BEYOND);
-        if self.records.len() <= slot.index() {
-            self.records.resize_with(slot.index() + 1, Record::default);
-        }
-        debug_assert!(self.records[slot.index()].dependents.is_empty());
-        self.last_order += 1;
-        let order = self.last_order;
-        let dependents = Slots::new();
-        self.records[slot.index()] = Record { start, end, access, order, blockers: 0, dependents };
+        self.record(slot, claim);
         let span = match access {
             Access::Exclusive => Span::exclusive(end, slot),
             Access::Shared => Span::shared(end, slot),
         };
         // Most ranges meet no other.
         let Err(span) = self.spans.insert_if_free(start, span) else { return Entered::Free };
+        // Most of the others are writes of parts of one block: the same range again.
+        let records = &mut self.records;
+        let wait_for_all = |same: &Span, crowds: &Crowds| {
+            for &predecessor in same.last_ones(crowds) {
+                wait_for(records, slot, predecessor);
+            }
+        };
+        if access == Access::Exclusive && self.spans.replace(start, span, wait_for_all) {
+            return Entered::Waits;
+        }
         self.spans.split_at(start);
         self.spans.split_at(end);
         match access {
@@ -120,11 +123,48 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         }
     }
 
+    /// As `insert`, but only if the claim overlaps no other: then it is `Free`. Returns whether it
+    /// was taken in.
+    #[inline]
+    pub fn insert_where_free(&mut self, slot: Slot, claim: Claim) -> bool {
+        let Claim { start, end, access } = claim;
+        assert!(start < end && end <= BEYOND);
+        let span = match access {
+            Access::Exclusive => Span::exclusive(end, slot),
+            Access::Shared => Span::shared(end, slot),
+        };
+        let free = self.spans.insert_if_free(start, span).is_ok();
+        if free {
+            self.record(slot, claim);
+        }
+        free
+    }
+
+    /// Notes a request that waits for none so far.
+    #[inline]
+    fn record(&mut self, slot: Slot, claim: Claim) {
+        let Claim { start, end, access } = claim;
+        if self.records.len() <= slot.index() {
+            self.records.resize_with(slot.index() + 1, Record::default);
+        }
+        self.last_order += 1;
+        let record = &mut self.records[slot.index()];
+        debug_assert!(record.dependents.is_empty() && record.blockers == 0);
+        (record.start, record.end, record.access) = (start, end, access);
+        record.order = self.last_order;
+    }
+
     /// Takes `slot` out; requests that waited for it alone are appended to `ready`, oldest first.
     pub fn remove(&mut self, slot: Slot, ready: &mut Vec<Slot>) {
-        let Record { start, end, blockers, dependents, .. } =
-            std::mem::take(&mut self.records[slot.index()]);
-        debug_assert_eq!(blockers, 0, "a request leaves only after it ran");
+        let record = &mut self.records[slot.index()];
+        debug_assert_eq!(record.blockers, 0, "a request leaves only after it ran");
+        let (start, end) = (record.start, record.end);
+        // A record of no request has an empty range, and nobody waits for it.
+        (record.start, record.end) = (0, 0);
+        let dependents = match record.dependents.is_empty() {
+            true => Slots::new(),
+            false => std::mem::take(&mut record.dependents),
+        };
         self.spans.forget(slot, start, end);
         for dependent in dependents {
             let waiting = &mut self.records[dependent.index()];
@@ -144,8 +184,8 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
 
     fn insert_exclusive(&mut self, slot: Slot, start: u64, span: Span) {
         let records = &mut self.records;
-        self.spans.visit(start, span.end, |_, before| {
-            for &predecessor in before.last_ones() {
+        self.spans.visit(start, span.end, |_, before, crowds| {
+            for &predecessor in before.last_ones(crowds) {
                 wait_for(records, slot, predecessor);
             }
         });
@@ -157,14 +197,14 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         let mut gaps: SmallVec<[(u64, u64); 4]> = SmallVec::new();
         let mut covered = start;
         let records = &mut self.records;
-        self.spans.visit(start, end, |at, span| {
+        self.spans.visit(start, end, |at, span, crowds| {
             if covered < at {
                 gaps.push((covered, at));
             }
-            if let Some(predecessor) = span.last_exclusive() {
+            if let Some(predecessor) = span.last_exclusive(crowds) {
                 wait_for(records, slot, predecessor);
             }
-            span.share(slot);
+            span.share(slot, crowds);
             covered = span.end;
         });
         if covered < end {

@@ -16,19 +16,51 @@ use crate::io::Slot;
 /// spans behind it to move. Tests of this folder use few, so that there are many chunks.
 pub const CHUNK_MAX: usize = 64;
 
-/// The requests that a span names: at least one.
-#[derive(Debug, Clone)]
+/// The requests that a span names: at least one. Small, since insertions move many spans.
+#[derive(Debug, Clone, Copy)]
 enum Named {
     Exclusive(Slot),
     Shared(Slot),
-    /// Rare enough to allocate for.
-    Several(Box<Several>),
+    /// Rare: by its place in `Crowds`.
+    Several(u32),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 struct Several {
     exclusive: Option<Slot>,
     shared: SmallVec<[Slot; 4]>,
+}
+
+/// The requests of those spans that name several.
+#[derive(Debug, Default)]
+pub struct Crowds {
+    all: Vec<Several>,
+    /// Places in `all` that no span has.
+    free: Vec<u32>,
+}
+
+impl Crowds {
+    fn add(&mut self, exclusive: Option<Slot>, shared: &[Slot]) -> Named {
+        let several = Several { exclusive, shared: SmallVec::from_slice(shared) };
+        if let Some(at) = self.free.pop() {
+            self.all[at as usize] = several;
+            return Named::Several(at);
+        }
+        self.all.push(several);
+        Named::Several((self.all.len() - 1) as u32)
+    }
+
+    fn of(&self, at: u32) -> &Several {
+        &self.all[at as usize]
+    }
+
+    /// A span goes.
+    fn release(&mut self, span: Span) {
+        if let Named::Several(at) = span.named {
+            self.all[at as usize] = Several::default();
+            self.free.push(at);
+        }
+    }
 }
 
 /// Whether a span still names a request.
@@ -39,7 +71,7 @@ enum Left {
 }
 
 /// [start, end); the chunk has the start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Span {
     pub end: u64,
     named: Named,
@@ -55,40 +87,47 @@ impl Span {
     }
 
     /// The last exclusive request.
-    pub fn last_exclusive(&self) -> Option<Slot> {
-        match &self.named {
-            Named::Exclusive(slot) => Some(*slot),
+    pub fn last_exclusive(&self, crowds: &Crowds) -> Option<Slot> {
+        match self.named {
+            Named::Exclusive(slot) => Some(slot),
             Named::Shared(_) => None,
-            Named::Several(several) => several.exclusive,
+            Named::Several(at) => crowds.of(at).exclusive,
         }
     }
 
     /// The requests that a newcomer waits for if it conflicts with all: the shared ones that came
     /// after the exclusive one, or else the exclusive one.
-    pub fn last_ones(&self) -> &[Slot] {
+    pub fn last_ones<'a>(&'a self, crowds: &'a Crowds) -> &'a [Slot] {
         match &self.named {
             Named::Exclusive(slot) | Named::Shared(slot) => std::slice::from_ref(slot),
-            Named::Several(several) if several.shared.is_empty() => several.exclusive.as_slice(),
-            Named::Several(several) => &several.shared,
+            Named::Several(at) => match crowds.of(*at) {
+                several if several.shared.is_empty() => several.exclusive.as_slice(),
+                several => &several.shared,
+            },
         }
     }
 
-    pub fn share(&mut self, slot: Slot) {
-        let several = |exclusive, shared: &[Slot]| {
-            Named::Several(Box::new(Several { exclusive, shared: SmallVec::from_slice(shared) }))
-        };
-        match &mut self.named {
-            Named::Exclusive(exclusive) => self.named = several(Some(*exclusive), &[slot]),
-            Named::Shared(other) => self.named = several(None, &[*other, slot]),
-            Named::Several(several) => several.shared.push(slot),
+    pub fn share(&mut self, slot: Slot, crowds: &mut Crowds) {
+        match self.named {
+            Named::Exclusive(exclusive) => self.named = crowds.add(Some(exclusive), &[slot]),
+            Named::Shared(other) => self.named = crowds.add(None, &[other, slot]),
+            Named::Several(at) => crowds.all[at as usize].shared.push(slot),
         }
+    }
+
+    /// The same requests, over another range.
+    fn again(&self, crowds: &mut Crowds) -> Span {
+        let Named::Several(at) = self.named else { return *self };
+        let (exclusive, shared) = (crowds.of(at).exclusive, crowds.of(at).shared.clone());
+        Span { named: crowds.add(exclusive, &shared), ..*self }
     }
 
     /// Takes `slot` out if the span names it.
-    fn forget(&mut self, slot: Slot) -> Left {
-        let last = match &mut self.named {
-            Named::Exclusive(other) | Named::Shared(other) => *other == slot,
-            Named::Several(several) => {
+    fn forget(&mut self, slot: Slot, crowds: &mut Crowds) -> Left {
+        let last = match self.named {
+            Named::Exclusive(other) | Named::Shared(other) => other == slot,
+            Named::Several(at) => {
+                let several = &mut crowds.all[at as usize];
                 several.exclusive = several.exclusive.filter(|other| *other != slot);
                 several.shared.retain(|other| *other != slot);
                 several.exclusive.is_none() && several.shared.is_empty()
@@ -134,11 +173,13 @@ pub struct Spans<const CHUNK_MAX: usize = { self::CHUNK_MAX }> {
     /// Where the next chunk begins at the earliest; chunk 0 begins at 0.
     borders: Vec<u64>,
     chunks: Vec<Chunk>,
+    pub crowds: Crowds,
 }
 
 impl<const CHUNK_MAX: usize> Default for Spans<CHUNK_MAX> {
     fn default() -> Self {
-        Spans { borders: Vec::new(), chunks: vec![Chunk::new(CHUNK_MAX)] }
+        let (borders, chunks) = (Vec::new(), vec![Chunk::new(CHUNK_MAX)]);
+        Spans { borders, chunks, crowds: Crowds::default() }
     }
 }
 
@@ -155,6 +196,23 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         Ok(())
     }
 
+    /// Puts `span` in the place of the one of just this range, if there is one; calls `visit` with
+    /// that one before.
+    pub fn replace(&mut self, start: u64, span: Span, visit: impl FnOnce(&Span, &Crowds)) -> bool {
+        let mut place = self.place_of(start);
+        if !self.settle(&mut place) {
+            return false;
+        }
+        let here = &mut self.chunks[place.chunk];
+        let before = &mut here.spans[place.index];
+        if here.starts[place.index] != start || before.end != span.end {
+            return false;
+        }
+        visit(before, &self.crowds);
+        self.crowds.release(std::mem::replace(before, span));
+        true
+    }
+
     /// No span may have that start already.
     pub fn insert(&mut self, start: u64, span: Span) {
         let place = self.place_of(start);
@@ -163,21 +221,27 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     }
 
     /// Calls `visit` with the spans that begin in [start, end), in order.
-    pub fn visit(&mut self, start: u64, end: u64, mut visit: impl FnMut(u64, &mut Span)) {
+    pub fn visit(
+        &mut self,
+        start: u64,
+        end: u64,
+        mut visit: impl FnMut(u64, &mut Span, &mut Crowds),
+    ) {
         let Place { mut chunk, mut index } = self.place_of(start);
         while let Some(here) = self.chunks.get_mut(chunk) {
             for (&at, span) in here.starts[index..].iter().zip(&mut here.spans[index..]) {
                 if at >= end {
                     return;
                 }
-                visit(at, span);
+                visit(at, span, &mut self.crowds);
             }
             (chunk, index) = (chunk + 1, 0);
         }
     }
 
     /// Whether `test` is true for a span that overlaps [start, end).
-    pub fn any(&self, start: u64, end: u64, mut test: impl FnMut(&Span) -> bool) -> bool {
+    pub fn any(&self, start: u64, end: u64, test: impl Fn(&Span, &Crowds) -> bool) -> bool {
+        let test = |span: &Span| test(span, &self.crowds);
         let place = self.place_of(start);
         if self.before(place).is_some_and(|span| span.end > start && test(span)) {
             return true;
@@ -198,12 +262,14 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     /// no request.
     pub fn forget(&mut self, slot: Slot, start: u64, end: u64) {
         let mut place = self.place_of(start);
-        while let Some((at, span)) = self.at_mut(&mut place) {
-            if at >= end {
+        while self.settle(&mut place) {
+            let here = &mut self.chunks[place.chunk];
+            if here.starts[place.index] >= end {
                 return;
             }
+            let span = &mut here.spans[place.index];
             let last = span.end >= end;
-            if span.forget(slot) == Left::None {
+            if span.forget(slot, &mut self.crowds) == Left::None {
                 self.remove_at(place);
             } else {
                 place.index += 1;
@@ -217,7 +283,7 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     /// Removes the spans that begin in [start, end).
     pub fn clear(&mut self, start: u64, end: u64) {
         let mut place = self.place_of(start);
-        while self.at_mut(&mut place).is_some_and(|(at, _)| at < end) {
+        while self.settle(&mut place) && self.chunks[place.chunk].starts[place.index] < end {
             self.remove_at(place);
         }
     }
@@ -226,8 +292,9 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     pub fn split_at(&mut self, offset: u64) {
         let place = self.place_of(offset);
         let Some(span) = self.before_mut(place).filter(|span| span.end > offset) else { return };
-        let upper = span.clone();
+        let whole = *span;
         span.end = offset;
+        let upper = whole.again(&mut self.crowds);
         self.insert_at(place, offset, upper);
     }
 
@@ -262,13 +329,12 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
         Some((next.starts[0], &next.spans[0]))
     }
 
-    /// As `at`; moves `place` there.
-    fn at_mut(&mut self, place: &mut Place) -> Option<(u64, &mut Span)> {
-        if place.index == self.chunks.get(place.chunk)?.starts.len() {
+    /// Moves a place behind the last span of a chunk to the next chunk. Whether a span is there.
+    fn settle(&self, place: &mut Place) -> bool {
+        if self.chunks.get(place.chunk).is_some_and(|chunk| place.index == chunk.starts.len()) {
             *place = Place { chunk: place.chunk + 1, index: 0 };
         }
-        let chunk = self.chunks.get_mut(place.chunk)?;
-        Some((*chunk.starts.get(place.index)?, &mut chunk.spans[place.index]))
+        self.chunks.get(place.chunk).is_some_and(|chunk| place.index < chunk.starts.len())
     }
 
     fn insert_at(&mut self, mut place: Place, start: u64, span: Span) {
@@ -292,7 +358,7 @@ impl<const CHUNK_MAX: usize> Spans<CHUNK_MAX> {
     fn remove_at(&mut self, place: Place) {
         let chunk = &mut self.chunks[place.chunk];
         chunk.starts.remove(place.index);
-        chunk.spans.remove(place.index);
+        self.crowds.release(chunk.spans.remove(place.index));
         if chunk.starts.is_empty() && self.chunks.len() > 1 {
             self.chunks.remove(place.chunk);
             // The range of the chunk falls to the one before it; that of the first to the second.

@@ -11,11 +11,11 @@ use super::{Access, Claim, Entered, Record, Slot, Spans, Tracker};
 impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
     /// Whether a request with this claim would have to wait.
     pub fn conflicts(&self, claim: Claim) -> bool {
-        self.spans.any(claim.start, claim.end, |span| match claim.access {
+        self.spans.any(claim.start, claim.end, |span, crowds| match claim.access {
             Access::Exclusive => true,
             // A span names its last exclusive request also while that one waits, and also where
             // shared requests came after it.
-            Access::Shared => span.last_exclusive().is_some(),
+            Access::Shared => span.last_exclusive(crowds).is_some(),
         })
     }
 

@@ -11,9 +11,9 @@ type Contents = Vec<(u64, u64, Vec<u32>, Option<u32>)>;
 
 fn contents(spans: &mut Spans) -> Contents {
     let mut all = Contents::new();
-    spans.visit(0, u64::MAX, |at, span| {
-        let last_ones = span.last_ones().iter().map(|slot| slot.0).collect();
-        all.push((at, span.end, last_ones, span.last_exclusive().map(|slot| slot.0)));
+    spans.visit(0, u64::MAX, |at, span, crowds| {
+        let last_ones = span.last_ones(crowds).iter().map(|slot| slot.0).collect();
+        all.push((at, span.end, last_ones, span.last_exclusive(crowds).map(|slot| slot.0)));
     });
     all
 }
@@ -81,8 +81,8 @@ fn a_span_knows_whom_it_names_and_goes_when_nobody_is_left() {
     let mut spans = Spans::default();
     spans.insert(0, Span::exclusive(8, Slot(1)));
     spans.insert(8, Span::shared(16, Slot(2)));
-    spans.visit(0, 16, |_, span| span.share(Slot(3)));
-    spans.visit(0, 8, |_, span| span.share(Slot(4)));
+    spans.visit(0, 16, |_, span, crowds| span.share(Slot(3), crowds));
+    spans.visit(0, 8, |_, span, crowds| span.share(Slot(4), crowds));
     let expected = vec![(0, 8, vec![3, 4], Some(1)), (8, 16, vec![2, 3], None)];
     assert_eq!(contents(&mut spans), expected);
     spans.forget(Slot(3), 0, 16);
@@ -93,4 +93,42 @@ fn a_span_knows_whom_it_names_and_goes_when_nobody_is_left() {
     assert_eq!(contents(&mut spans), [(8, 16, vec![2], None)]);
     spans.forget(Slot(2), 8, 16);
     assert!(contents(&mut spans).is_empty());
+}
+
+#[test]
+fn a_span_is_small_and_what_several_requests_cost_besides_is_used_again() {
+    assert_eq!(size_of::<Span>(), 16);
+    let mut spans = Spans::default();
+    for round in 0..10 {
+        spans.insert(0, Span::exclusive(16, Slot(1)));
+        spans.visit(0, 16, |_, span, crowds| span.share(Slot(2), crowds));
+        spans.split_at(8);
+        spans.forget(Slot(1), 0, 16);
+        assert_eq!(contents(&mut spans), [(0, 8, vec![2], None), (8, 16, vec![2], None)]);
+        match round % 3 {
+            0 => spans.forget(Slot(2), 0, 16),
+            1 => spans.clear(0, 16),
+            _ => [0, 8].into_iter().for_each(|at| {
+                assert!(spans.replace(at, Span::shared(at + 8, Slot(3)), |_, _| {}));
+                spans.forget(Slot(3), at, at + 8);
+            }),
+        }
+        assert!(contents(&mut spans).is_empty());
+        assert_eq!((spans.crowds.all.len(), spans.crowds.free.len()), (2, 2));
+    }
+}
+
+#[test]
+fn only_a_span_of_the_same_range_is_replaced() {
+    let mut spans = Spans::default();
+    spans.insert(8, Span::shared(16, Slot(1)));
+    spans.visit(8, 16, |_, span, crowds| span.share(Slot(2), crowds));
+    for (start, end) in [(0, 8), (0, 16), (8, 12), (8, 24), (12, 16), (16, 24)] {
+        assert!(!spans.replace(start, Span::exclusive(end, Slot(9)), |_, _| unreachable!()));
+    }
+    let mut before = Vec::new();
+    let note = |span: &Span, crowds: &Crowds| before.extend_from_slice(span.last_ones(crowds));
+    assert!(spans.replace(8, Span::exclusive(16, Slot(9)), note));
+    assert_eq!(before, [Slot(1), Slot(2)]);
+    assert_eq!(contents(&mut spans), [(8, 16, vec![9], Some(9))]);
 }
