@@ -94,6 +94,9 @@ pub fn check_request_flags(op: Op, flags: u32) -> Result<RequestFlags, Error> {
         | BLKALIGN_REQ_MAY_UNMAP
         | BLKALIGN_REQ_NO_FALLBACK
         | BLKALIGN_REQ_REGISTERED_BUF;
+    if flags == 0 {
+        return Ok(RequestFlags::default());
+    }
     let unknown = flags & !ALL;
     if unknown != 0 {
         return Err(invalid(format!("unknown request flags {unknown:#x}")));

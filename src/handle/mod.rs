@@ -288,7 +288,8 @@ impl Handle {
         Ok(Some(copy))
     }
 
-    fn request(&self, submission: Submission, token: Owner) -> Request<Owner> {
+    #[inline]
+    fn request<T>(&self, submission: Submission, token: T) -> Request<T> {
         let Submission { op, mut flags, guest_block, mut offset, bytes, segments } = submission;
         let writes = matches!(op, Op::Write | Op::WriteZeroes);
         flags.fua = writes && (flags.fua || self.writethrough.load(Ordering::Relaxed));

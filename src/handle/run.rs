@@ -5,10 +5,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Handle, Submission};
-use crate::driver::Slot;
-use crate::node::{dispatch, failure, perform, release, thread_key, with_actions};
+use crate::driver::{Io, Slot};
+use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
 use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::Error;
+use blkalign_machine::Request;
 
 thread_local! {
     /// The waiter of the last call on this thread, to spare an allocation.
@@ -27,6 +28,14 @@ fn fresh_waiter() -> Arc<Waiter> {
     }
 }
 
+/// What became of a request that was to be run without others hearing of it.
+enum Alone {
+    /// Its result; None: the machine takes nothing any more.
+    Over(Option<Result<(), i32>>),
+    /// Nothing has happened.
+    NotOpen,
+}
+
 impl Handle {
     /// Runs the request to its end. EDEADLK inside a callback.
     pub fn run(&self, submission: Submission) -> Result<(), Error> {
@@ -39,12 +48,14 @@ impl Handle {
         self.check(&submission)?;
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
-        let waiter = fresh_waiter();
         let generation = self.count_in(&submission)?;
-        let result = self.run_taken_in(submission, &waiter);
+        let mut request = self.request(submission, ());
+        let result = match self.run_alone(&mut request) {
+            Alone::Over(result) => result,
+            Alone::NotOpen => self.run_among_others(request),
+        };
         release(copy, &self.endpoint);
         self.endpoint.completions.request_over(generation);
-        SPARE_WAITER.set(Some(waiter));
         match result {
             Some(result) => result.map_err(|errno| {
                 failure(&self.endpoint, op, offset + self.endpoint.window_offset, bytes, errno)
@@ -53,23 +64,61 @@ impl Handle {
         }
     }
 
-    fn run_taken_in(
-        &self,
-        submission: Submission,
-        waiter: &Arc<Waiter>,
-    ) -> Option<Result<(), i32>> {
-        let request = self.request(submission, Owner::Waiter(waiter.clone()));
+    /// The common request, which is one I/O and conflicts with nothing: this thread does the I/O,
+    /// and no other thread hears of the request.
+    fn run_alone(&self, request: &mut Request<()>) -> Alone {
+        let endpoint = &*self.endpoint;
+        if endpoint.driver.is_asynchronous(request.op) {
+            return Alone::NotOpen;
+        }
+        let mut actions = Actions::new();
+        let (queue, key) = (endpoint.id(), thread_key());
+        let io = endpoint.node.submit_for_caller(queue, key, request, &mut actions);
+        dispatch(&mut actions);
+        let Some(io) = io else { return Alone::NotOpen };
+        let result = perform_only(endpoint, &io);
+        let done = result == Ok(io.bytes) && endpoint.node.done_by_caller(&io, &mut actions);
+        dispatch(&mut actions);
+        match done {
+            true => Alone::Over(Some(Ok(()))),
+            false => Alone::Over(self.go_on_among_others(io, result)),
+        }
+    }
+
+    /// More is to be done for the request than its one I/O, which is over.
+    #[cold]
+    fn go_on_among_others(&self, io: Io, result: Result<u64, i32>) -> Option<Result<(), i32>> {
+        let waiter = fresh_waiter();
+        let owner = Owner::Waiter(waiter.clone());
+        let taken_over = with_actions(|actions| {
+            let taken_over = self.endpoint.node.hand_over(io, result, owner, actions);
+            self.carry_out(actions, &waiter);
+            taken_over
+        });
+        taken_over.then(|| self.result_of(waiter))
+    }
+
+    fn run_among_others(&self, request: Request<()>) -> Option<Result<(), i32>> {
+        let waiter = fresh_waiter();
+        let Request { op, flags, guest_block, offset, bytes, segments, .. } = request;
+        let token = Owner::Waiter(waiter.clone());
+        let request = Request { op, flags, guest_block, offset, bytes, segments, token };
         let taken_in = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
             let id = node.submit_now(self.endpoint.id(), thread_key(), request, actions);
-            self.carry_out(actions, waiter);
+            self.carry_out(actions, &waiter);
             id
         });
         taken_in?;
-        Some(match waiter.get() {
-            Some(result) => result,
-            None => self.endpoint.node.while_waited_for(|| waiter.wait()),
-        })
+        Some(self.result_of(waiter))
+    }
+
+    /// The result that the waiter has or gets.
+    fn result_of(&self, waiter: Arc<Waiter>) -> Result<(), i32> {
+        let there = waiter.get();
+        let result = there.unwrap_or_else(|| self.endpoint.node.while_waited_for(|| waiter.wait()));
+        SPARE_WAITER.set(Some(waiter));
+        result
     }
 
     /// Does what this call's own request needs, on this thread, and hands the rest on.

@@ -17,6 +17,8 @@ pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
             waiter.set(result);
             None
         }
+        // The machine has broken meanwhile: that thread will notice.
+        Owner::Caller => None,
         Owner::Callback(endpoint, callback, generation, copy) => {
             let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
             release(copy, &endpoint);
@@ -35,7 +37,8 @@ pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
 }
 
 fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
-    let pool = endpoint.pool.clone();
+    // Not before a thread is needed: to count one more user of the pool costs as much as a lock.
+    let pool = || endpoint.pool.clone();
     match endpoint.mode {
         CompletionMode::Concurrent if runs_here(&endpoint) => {
             match endpoint.completions.push_for_this_thread(delivery, RUNS.get()) {
@@ -43,16 +46,16 @@ fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool
                     RUNS.set(true);
                     None
                 }
-                Err(delivery) => Some((pool, Work::Callback(endpoint, delivery))),
+                Err(delivery) => Some((pool(), Work::Callback(endpoint, delivery))),
             }
         }
-        CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
+        CompletionMode::Concurrent => Some((pool(), Work::Callback(endpoint, delivery))),
         CompletionMode::Serial => match endpoint.completions.push(delivery) {
             Runner::Needed if runs_here(&endpoint) => {
                 RUNS.set(true);
                 None
             }
-            Runner::Needed => Some((pool, Work::Callbacks(endpoint))),
+            Runner::Needed => Some((pool(), Work::Callbacks(endpoint))),
             Runner::AtWork => None,
         },
         CompletionMode::Eventfd => {

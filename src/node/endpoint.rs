@@ -50,6 +50,9 @@ pub enum Owner {
     Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
+    /// The thread that submitted it, which does its only I/O and asks for the result itself
+    /// (`Node::submit_for_caller`).
+    Caller,
 }
 
 /// What a library thread is to do.

@@ -27,7 +27,7 @@ pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
-pub use perform::perform;
+pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::node_of;
 pub use ring::RingEngine;
@@ -158,6 +158,50 @@ impl Node {
         self.submit_by(actions, step, |_| {})
     }
 
+    /// Takes a request in that is one I/O and conflicts with nothing; else None, and nothing has
+    /// happened. The calling thread does the I/O, and then calls `done_by_caller`. What the machine
+    /// wants done besides is appended to `actions`, here and below.
+    pub fn submit_for_caller(
+        &self,
+        queue: QueueId,
+        key: PlugKey,
+        request: &mut Request<()>,
+        actions: &mut Actions,
+    ) -> Option<Io> {
+        let mut io = None;
+        self.with_machine(actions, |machine| {
+            io = machine.submit_for_caller(queue, key, request, Owner::Caller).ok();
+        });
+        io
+    }
+
+    /// An I/O of `submit_for_caller` has moved all its bytes. Returns whether that was the end of
+    /// the request; else `hand_over` is to be called.
+    pub fn done_by_caller(&self, io: &Io, actions: &mut Actions) -> bool {
+        let mut done = false;
+        self.with_machine(actions, |machine| done = machine.done_by_caller(io).is_some());
+        done
+    }
+
+    /// An I/O of `submit_for_caller` is over, and its request may not be: `owner` gets the result
+    /// of the request. Returns whether it will: false if the machine takes nothing any more.
+    pub fn hand_over(
+        &self,
+        io: Io,
+        result: Result<u64, i32>,
+        owner: Owner,
+        actions: &mut Actions,
+    ) -> bool {
+        let mut told = false;
+        self.with_machine(actions, |machine| {
+            machine.set_token(&io, owner);
+            told = true;
+            machine.io_done(io, result);
+            machine.join();
+        });
+        told
+    }
+
     /// Runs a step that takes one request in.
     fn submit_by(
         &self,
@@ -281,8 +325,11 @@ impl Node {
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`.
-        self.waits_across.store(waits, Ordering::SeqCst);
+        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // if it changes: such a store costs as much as a lock.
+        if waits != self.waits_across.load(Ordering::Relaxed) {
+            self.waits_across.store(waits, Ordering::SeqCst);
+        }
         drop(core);
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }

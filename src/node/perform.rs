@@ -16,16 +16,22 @@ pub fn perform(endpoint: &Endpoint, io: Io, actions: &mut Actions) {
         let bytes = io.bytes;
         return endpoint.node.io_done([(io, Ok(bytes))], actions);
     }
+    let result = perform_only(endpoint, &io);
+    endpoint.node.io_done([(io, result)], actions);
+}
+
+/// Carries out one I/O on this thread. Returns its result as the machine is to take it.
+pub fn perform_only(endpoint: &Endpoint, io: &Io) -> Result<u64, i32> {
     if io.op == Op::Write {
         run_copies(&io.copies);
     }
-    let result = caught(|| outside_callback(|| endpoint.driver.perform(&io)));
+    let result = caught(|| outside_callback(|| endpoint.driver.perform(io)));
     let result = result.unwrap_or_else(|panic| {
         log::error!("{}: {panic}; the object takes no further I/O", endpoint.name);
         endpoint.node.poison();
         Err(libc::EIO)
     });
-    io_done(endpoint, io, result, actions);
+    take_in(endpoint, io, result)
 }
 
 /// The storage has said how an I/O went: tells the machine.
