@@ -38,13 +38,11 @@ pub struct Merger<'a, Q, T, S> {
 }
 
 impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
-    /// Makes members of the writes that wait for `leader` alone, or for its last member alone, and
-    /// lie in its block.
-    pub fn absorb_writes(&mut self, leader: Slot, block: u64) {
+    /// Makes members of the writes that wait for `leader` alone, or for its last member alone.
+    pub fn absorb_writes(&mut self, leader: Slot) {
         let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
         while self.table.entry(leader).members.len() < MEMBERS_MAX {
-            let queue = self.table.known(leader).queue;
-            let Some(next) = self.next_to(last, queue, block) else { return };
+            let Some(next) = self.next_in_line(last, leader) else { return };
             let member = self.table.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
             (member.phase, member.leader) = (Phase::Member, leader);
@@ -53,6 +51,12 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             self.table.home(leader).stats.merged += 1;
             last = next;
         }
+    }
+
+    /// The write that waits only for `last` and lies in the same block as `leader`.
+    fn next_in_line(&self, last: Slot, leader: Slot) -> Option<Slot> {
+        let block = self.block_of(leader)?;
+        self.next_to(last, self.table.known(leader).queue, block)
     }
 
     /// The write of this queue to a part of this block that waits only for `last`.

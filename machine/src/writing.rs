@@ -22,8 +22,12 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
     /// Takes in the writes that can be done with this one, and reads the edges if they have to
     /// be read.
     pub fn begin_write(&mut self, slot: Slot) {
-        let Some(block) = self.merger().block_of(slot) else { return self.begin_edges(slot) };
-        self.merger().absorb_writes(slot, block);
+        if self.merger().block_of(slot).is_none() {
+            return self.begin_edges(slot);
+        }
+        if self.writes.is_waited_for(slot) {
+            self.merger().absorb_writes(slot);
+        }
         let entry = self.table.entry(slot);
         let (queue, requests) = (entry.queue, 1 + entry.members.len() as u64);
         let inherited = entry.image_inherited;

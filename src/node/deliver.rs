@@ -37,8 +37,7 @@ pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
 }
 
 fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
-    // Not before a thread is needed: to count one more user of the pool costs as much as a lock.
-    let pool = || endpoint.pool.clone();
+    let pool = endpoint.pool.clone();
     match endpoint.mode {
         CompletionMode::Concurrent if runs_here(&endpoint) => {
             match endpoint.completions.push_for_this_thread(delivery, RUNS.get()) {
@@ -46,16 +45,16 @@ fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool
                     RUNS.set(true);
                     None
                 }
-                Err(delivery) => Some((pool(), Work::Callback(endpoint, delivery))),
+                Err(delivery) => Some((pool, Work::Callback(endpoint, delivery))),
             }
         }
-        CompletionMode::Concurrent => Some((pool(), Work::Callback(endpoint, delivery))),
+        CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
         CompletionMode::Serial => match endpoint.completions.push(delivery) {
             Runner::Needed if runs_here(&endpoint) => {
                 RUNS.set(true);
                 None
             }
-            Runner::Needed => Some((pool(), Work::Callbacks(endpoint))),
+            Runner::Needed => Some((pool, Work::Callbacks(endpoint))),
             Runner::AtWork => None,
         },
         CompletionMode::Eventfd => {

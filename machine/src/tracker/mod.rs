@@ -175,6 +175,11 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         }
     }
 
+    /// Whether a request waits for `slot`, with others or alone.
+    pub fn is_waited_for(&self, slot: Slot) -> bool {
+        self.records.get(slot.index()).is_some_and(|record| !record.dependents.is_empty())
+    }
+
     /// Requests that may start as soon as `slot` leaves, oldest first.
     pub fn waiting_only_for(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
         let dependents = self.records.get(slot.index()).map(|record| &record.dependents);
