@@ -16,6 +16,7 @@
 
 mod actors;
 mod content;
+mod handles;
 mod litmus;
 mod power;
 mod queues;
@@ -130,6 +131,8 @@ pub fn small_programs_keep_every_promise() {
         ("held up", rings::a_callback_that_waits_holds_nobody_up),
         ("ways", ways::handles_that_come_and_go_at_once_go_one_way),
         ("plugged", rings::what_a_thread_that_ends_holds_back_keeps_no_drain_waiting),
+        ("rides", handles::a_write_that_rides_with_a_handle_that_nobody_polls_is_helped),
+        ("closes", handles::a_handle_closes_while_its_write_rides),
         ("cancel", rings::submit_cancel_completion_and_close_meet),
     ];
     for &(name, program) in programs {

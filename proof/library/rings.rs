@@ -31,7 +31,11 @@ extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
 }
 
 /// A handle on a disk without faults; `code` has it while a thread serves the disk.
-fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce(&Arc<Handle>)) {
+pub(super) fn with_handle(
+    completion: CompletionMode,
+    knows_nowait: bool,
+    code: impl FnOnce(&Arc<Handle>),
+) {
     with_depth(0, completion, knows_nowait, code);
 }
 
@@ -78,7 +82,7 @@ fn with_depth(
 }
 
 /// The whole of `memory`, at the start of the disk.
-fn submission(op: Op, memory: &StableCopy) -> Submission {
+pub(super) fn submission(op: Op, memory: &StableCopy) -> Submission {
     let segments: Segments = smallvec![memory.data()];
     let flags = RequestFlags::default();
     let bytes = memory.data().bytes as u64;
@@ -90,7 +94,7 @@ fn read(handle: &Handle, memory: &StableCopy) -> u64 {
     submit(handle, submission(Op::Read, memory))
 }
 
-fn submit(handle: &Handle, submission: Submission) -> u64 {
+pub(super) fn submit(handle: &Handle, submission: Submission) -> u64 {
     submit_for(handle, submission, note)
 }
 
@@ -109,7 +113,7 @@ fn memory() -> StableCopy {
     memory_of(512)
 }
 
-fn memory_of(bytes: usize) -> StableCopy {
+pub(super) fn memory_of(bytes: usize) -> StableCopy {
     let zeros = [0u8; 512];
     let segment = Segment { address: zeros.as_ptr().addr(), bytes };
     StableCopy::new(&[segment], bytes, 512, 0).unwrap_or_else(|| fail("no memory"))
@@ -122,7 +126,7 @@ fn poll(handle: &Handle) {
     }
 }
 
-fn check(expected: &[c_int]) {
+pub(super) fn check(expected: &[c_int]) {
     let mut ran = RAN.lock().clone();
     ran.sort_unstable();
     if ran != expected {
