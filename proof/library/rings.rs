@@ -1,6 +1,7 @@
 //! A handle with a ring: who takes results in, who is woken, and how the job ends that does.
 
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +20,13 @@ use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device, Faults};
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::{sleep_as, spawn};
-use crate::proof::world::{block, fail, point, wake_all, Class, Key};
+use crate::proof::world::{block, fail, idle_hook, point, wake_all, Class, Key};
 
 /// What each callback got.
 static RAN: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
 const CALLED_BACK: Key = Key::Thing(3);
 
-extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
+pub(super) extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
     RAN.lock().push(ret);
     wake_all(CALLED_BACK);
 }
@@ -46,6 +47,16 @@ fn with_depth(
     knows_nowait: bool,
     code: impl FnOnce(&Arc<Handle>),
 ) {
+    with_faults(Faults::default(), depth, completion, knows_nowait, code);
+}
+
+fn with_faults(
+    faults: Faults,
+    depth: u32,
+    completion: CompletionMode,
+    knows_nowait: bool,
+    code: impl FnOnce(&Arc<Handle>),
+) {
     let shape = Shape {
         bytes: 16384,
         needs_memory: 1,
@@ -55,7 +66,7 @@ fn with_depth(
         ..Shape::device().with_blocks(512)
     };
     let initial = content::bytes(0, 0, shape.bytes as u64);
-    let device: Arc<Device> = device::plug_in(shape, initial, Faults::default());
+    let device: Arc<Device> = device::plug_in(shape, initial, faults);
     let its = device.clone();
     let serving = spawn("device", move || its.serve());
     let options = Options {
@@ -98,7 +109,7 @@ pub(super) fn submit(handle: &Handle, submission: Submission) -> u64 {
     submit_for(handle, submission, note)
 }
 
-fn submit_for(
+pub(super) fn submit_for(
     handle: &Handle,
     submission: Submission,
     function: extern "C" fn(*mut c_void, c_int),
@@ -279,7 +290,8 @@ pub fn a_call_that_waits_for_a_ring_that_nobody_polls_is_helped() -> (usize, boo
 /// comes (SeqCst: `reaping` and the count of requests).
 pub fn a_request_that_comes_as_the_reap_job_ends_is_taken_in() -> (usize, bool) {
     explore("reap", 2, 2500, 1500, || {
-        with_handle(CompletionMode::Serial, true, |handle| {
+        let knows_nowait = crate::proof::world::choose(2) == 0;
+        with_handle(CompletionMode::Serial, knows_nowait, |handle| {
             let memories = [memory(), memory()];
             read(handle, &memories[0]);
             let ran = |count: usize| {
@@ -370,6 +382,65 @@ pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
                 fail(&format!("drain: {error}"));
             }
             check(&[0, 0]);
+        });
+    })
+}
+
+/// SERIAL and CONCURRENT on storage that knows no NOWAIT: the job that takes results in carries out
+/// two I/Os by itself, of which the second hangs. The callback of the first runs all the same.
+pub fn an_io_that_the_job_carries_out_and_that_hangs_holds_nobody_up() -> (usize, bool) {
+    const HANGS: u64 = 30_000_000;
+    explore("hangs", 1, 2000, 1500, || {
+        let serial = crate::proof::world::choose(2) == 0;
+        let mode = if serial { CompletionMode::Serial } else { CompletionMode::Concurrent };
+        let faults = Faults { hang: Some((2, HANGS)), ..Faults::default() };
+        with_faults(faults, 0, mode, false, |handle| {
+            let memories = Arc::new([memory(), memory(), memory()]);
+            let its = (handle.clone(), memories.clone());
+            *TO_SUBMIT.lock() = Some(Box::new(move || {
+                read(&its.0, &its.1[1]);
+                read(&its.0, &its.1[2]);
+            }));
+            *CALL_IS_OVER.lock() = true;
+            submit_for(handle, submission(Op::Read, &memories[0]), wait_for_a_call);
+            while RAN.lock().len() < 2 {
+                block(CALLED_BACK, None, Class::Library);
+            }
+            if device::device().hanging.lock().is_empty() && RAN.lock().len() < 3 {
+                fail("the second has not begun, or its callback does not come");
+            }
+            // From here on all waits for the one that hangs.
+            idle_hook(Box::new(|| None));
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0, 0, 0]);
+        });
+    })
+}
+
+/// EVENTFD: a thread that polls is about to leave when another one hands I/O over to it. The I/O
+/// goes to the storage, though no thread polls any more.
+pub fn what_is_handed_over_to_a_thread_that_leaves_goes_out() -> (usize, bool) {
+    explore("leaves", 2, 2000, 1500, || {
+        with_handle(CompletionMode::Eventfd, true, |handle| {
+            let its = handle.clone();
+            let poller = spawn("poller", move || its.poll(1, Some(Duration::ZERO)).unwrap_or(0));
+            let memories = [memory()];
+            read(handle, &memories[0]);
+            join(poller);
+            let mut looks = 0;
+            while device::device().counts.ios.load(Ordering::Relaxed) == 0 {
+                looks += 1;
+                if looks > 100 {
+                    fail("what was handed over stays in the queue");
+                }
+                sleep_as(Duration::from_millis(1), Class::Outside);
+            }
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0]);
         });
     })
 }

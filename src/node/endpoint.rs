@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
+use super::favours::Favours;
 use super::ring::Beat;
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
@@ -15,6 +16,7 @@ use crate::driver::{Driver, Io, Lane, Op};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::Mutex;
 use crate::sys::Error;
 use blkalign_machine::RefusedIo;
 
@@ -26,6 +28,8 @@ pub struct Endpoint {
     pub driver: Arc<dyn Driver>,
     pub pool: Pool<Work>,
     pub completions: Completions,
+    /// What the job that takes results in does for other handles.
+    pub favours: Mutex<Favours>,
     pub mode: CompletionMode,
     /// The name of the object in messages.
     pub name: String,
@@ -72,6 +76,16 @@ pub enum Work {
     ReapUnpolled(Arc<Endpoint>),
 }
 
+/// See `Endpoint::attend`.
+pub struct Attendance<'a>(&'a Arc<Endpoint>);
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        self.0.ring.iter().for_each(|engine| engine.ring.retire());
+        self.0.hand_on_refused();
+    }
+}
+
 /// Tells a waiter when the last reference to an endpoint is gone.
 #[derive(Default)]
 struct TellsGone(Arc<Waiter>);
@@ -99,6 +113,7 @@ impl Endpoint {
             pool,
             ring,
             completions,
+            favours: Mutex::default(),
             mode,
             name,
             window_offset,
@@ -189,6 +204,12 @@ impl Endpoint {
             self.pool.push(Work::Io(self.clone(), io));
         }
         engine.note_out(count);
+    }
+
+    /// While this thread takes results in it submits for others, too.
+    pub fn attend(self: &Arc<Self>) -> Attendance<'_> {
+        self.ring.iter().for_each(|engine| engine.ring.attend());
+        Attendance(self)
     }
 
     /// SERIAL and CONCURRENT: sees to it that a job takes the ring's results in.
