@@ -15,11 +15,12 @@
 //! members and an heir of others. The I/O goes the way of the leader's queue; a member rides, and
 //! takes no place of its own queue.
 //!
-//! Example, with blocks of 4096. Writes A [0, 512), B [512, 1024), C [3584, 4608) and D [0, 512) come in this order while the block is idle. A starts and reads the block. B, C and D
-//! wait, each for the one before it. When A is done B inherits its image and starts: C waits for B
-//! alone, but lies in two blocks, so B has no members, and goes out by itself. Had C been
-//! [1024, 2048), C and D would be members of B: the image of A, under the bytes of B, C and D, goes
-//! out as one write of [0, 4096), and all three complete with its result.
+//! Example, with blocks of 4096. Writes A [0, 512), B [512, 1024), C [3584, 4608) and D [0, 512)
+//! come in this order while the block is idle. A starts and reads the block. B, C and D wait, each
+//! for the one before it. When A is done B inherits its image and starts: C waits for B alone, but
+//! lies in two blocks, so B has no members, and goes out by itself. Had C been [1024, 2048), C and
+//! D would be members of B: the image of A, under the bytes of B, C and D, goes out as one write of
+//! [0, 4096), and all three complete with its result.
 
 use crate::io::{Io, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot};
 use crate::moving::Edges;

@@ -2,13 +2,13 @@
 //! the two things that name an endpoint on their way: the owner of a request, and the work of a
 //! library thread. Both are plain data here; `jobs.rs` says how work is done.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, Weak};
 
 use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
-use super::favours::Favours;
 use super::ring::Beat;
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
@@ -45,6 +45,15 @@ pub struct Endpoint {
     why_threads: OnceCell<CString>,
     /// The last field, so that all others have been dropped when this one tells.
     gone: TellsGone,
+}
+
+/// What the job of one endpoint has taken on for others, and not done yet: see `favours.rs`.
+#[derive(Default)]
+pub struct Favours {
+    /// Handles whose callbacks the job runs, see `Completions::claim_from_job`.
+    pub due: Vec<Arc<Endpoint>>,
+    /// I/Os that the job carries out.
+    pub ios: VecDeque<(Arc<Endpoint>, Io)>,
 }
 
 /// Who gets the result of a request.

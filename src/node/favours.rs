@@ -10,21 +10,12 @@
 //! changed before `hand_on` takes the lock.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::endpoint::Favours;
 use super::{Endpoint, RingEngine, Work};
 use crate::completion::CompletionMode;
 use crate::driver::Io;
-
-/// What a job has taken on and not done yet.
-#[derive(Default)]
-pub struct Favours {
-    /// Handles whose callbacks the job runs, see `Completions::claim_from_job`.
-    due: Vec<Arc<Endpoint>>,
-    /// I/Os that the job carries out.
-    ios: VecDeque<(Arc<Endpoint>, Io)>,
-}
 
 thread_local! {
     /// The job that this thread does: whose results it takes in, and its number.

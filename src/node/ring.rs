@@ -213,8 +213,8 @@ impl RingEngine {
         elsewhere == 0
     }
 
-    /// The callbacks that ran last were quick; or one took long, and the next ones run on threads of
-    /// their own.
+    /// The callbacks that ran last were quick; or one took long, and the next ones run on threads
+    /// of their own.
     pub fn note_callbacks(&self, pace: Pace) {
         if pace == Pace::Quick {
             return self.elsewhere_next.store(ELSEWHERE, Ordering::Relaxed);
