@@ -32,8 +32,8 @@ static void open_all(struct eight *eight, uint32_t flags_of_last)
     memset(eight, 0, sizeof(*eight));
     eight->held = held_new(4);
     for (i = 0; i < HANDLES; i++) {
-        uint32_t flags = i == HANDLES - 1 ? flags_of_last : 0;
-        blkalign_open_options options = mode_options(flags);
+        uint32_t more = i == HANDLES - 1 ? flags_of_last : 0;
+        blkalign_open_options options = mode_options(BLKALIGN_O_RDWR | more);
 
         if (i == 0)
             eight->handles[0] = held_open(eight->held, &options);
