@@ -293,8 +293,16 @@ pub fn a_call_that_waits_for_a_ring_that_nobody_polls_is_helped() -> (usize, boo
 /// SERIAL: the job that takes results in ends after a while without any, just when another request
 /// comes (SeqCst: `reaping` and the count of requests).
 pub fn a_request_that_comes_as_the_reap_job_ends_is_taken_in() -> (usize, bool) {
-    explore("reap", 2, 2500, 1500, || {
-        let knows_nowait = crate::proof::world::choose(2) == 0;
+    requests_as_the_job_ends("reap", true)
+}
+
+/// The same on storage that knows no NOWAIT: the request is deferred for the job.
+pub fn a_request_that_is_deferred_as_the_reap_job_ends_is_carried_out() -> (usize, bool) {
+    requests_as_the_job_ends("reap deferred", false)
+}
+
+fn requests_as_the_job_ends(name: &str, knows_nowait: bool) -> (usize, bool) {
+    explore(name, 2, 2500, 1500, || {
         with_handle(CompletionMode::Serial, knows_nowait, |handle| {
             let memories = [memory(), memory()];
             read(handle, &memories[0]);
@@ -382,6 +390,31 @@ pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
             }
             drop(write);
             join(other);
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0, 0]);
+        });
+    })
+}
+
+extern "C" fn end_the_call(opaque: *mut c_void, ret: c_int) {
+    *CALL_IS_OVER.lock() = true;
+    note(opaque, ret);
+}
+
+/// CONCURRENT: the job that takes results in runs a callback, which waits for another one that was
+/// due at the same time.
+pub fn a_callback_that_waits_for_one_beside_it_holds_nobody_up() -> (usize, bool) {
+    explore("beside", 1, 2000, 1500, || {
+        let knows_nowait = crate::proof::world::choose(2) == 0;
+        with_handle(CompletionMode::Concurrent, knows_nowait, |handle| {
+            *CALL_IS_OVER.lock() = false;
+            let memories = [memory(), memory()];
+            handle.plug();
+            submit_for(handle, submission(Op::Read, &memories[0]), wait_for_a_call);
+            submit_for(handle, submission(Op::Read, &memories[1]), end_the_call);
+            handle.unplug();
             if let Err(error) = handle.drain() {
                 fail(&format!("drain: {error}"));
             }
