@@ -149,9 +149,11 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
     fn leave_leader(&mut self, slot: Slot, leader: Slot) {
         let leader = self.table.entry(leader);
         leader.members.retain(|member| *member != slot);
-        if leader.request.op == Op::Write {
+        let (home, writes) = (leader.queue, leader.request.op == Op::Write);
+        if writes {
             // What was counted when it joined: see `absorb_writes` and `begin_write`.
-            let queue = leader.queue;
+            let queue = self.table.known(slot).queue;
+            self.table.riding -= usize::from(queue != home);
             let stats = &mut self.table.queue(queue).stats;
             stats.merged -= 1;
             stats.rmw -= 1;

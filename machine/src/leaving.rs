@@ -45,6 +45,8 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
             let entry = self.table.entry(member);
             entry.error = error;
             entry.bounced = bounced;
+            let guest = entry.queue != queue;
+            self.table.riding -= usize::from(guest);
             self.leave(member);
         }
     }

@@ -321,10 +321,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.table.open_queues().map(|queue| &queue.owner)
     }
 
-    /// Whether a request waits for another, or all wait for a repair, while there is more than one
-    /// queue: what they wait for may be I/O of another queue than their own.
+    /// Whether a request waits for another, or rides in the I/O of another queue, or all wait for a
+    /// repair, while there is more than one queue: what they wait for may be I/O of another queue
+    /// than their own.
     pub fn waits_across_queues(&self) -> bool {
-        let waits = self.table.waiting > 0 || self.repair.under_way;
+        let Table { waiting, riding, .. } = self.table;
+        let waits = waiting + riding > 0 || self.repair.under_way;
         waits && self.table.open_queues().nth(1).is_some()
     }
 

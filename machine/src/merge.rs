@@ -11,12 +11,16 @@
 //! When such a write is done and another is in line, the image is made to hold the whole block as
 //! the storage has it, and the next write inherits it instead of reading the block again.
 //!
-//! Example, with blocks of 4096. Writes A [0, 512), B [512, 1024), C [3584, 4608) and D [0, 512) of
-//! one handle come in this order while the block is idle. A starts and reads the block. B, C and D
-//! wait, each for the one before it. When A is done B inherits its image and starts: C waits for B
-//! alone, but lies in two blocks, so B has no members, and goes out by itself. Had C been
-//! [1024, 2048), C and D would be members of B: the image of A, under the bytes of B, C and D, goes
-//! out as one write of [0, 4096), and all three complete with its result.
+//! Queues of one object share I/O where their alignments agree: a leader of one queue may have
+//! members and an heir of others. The I/O goes the way of the leader's queue; a member rides, and
+//! takes no place of its own queue.
+//!
+//! Example, with blocks of 4096. Writes A [0, 512), B [512, 1024), C [3584, 4608) and D [0, 512)
+//! come in this order while the block is idle. A starts and reads the block. B, C and D wait, each
+//! for the one before it. When A is done B inherits its image and starts: C waits for B alone, but
+//! lies in two blocks, so B has no members, and goes out by itself. Had C been [1024, 2048), C and
+//! D would be members of B: the image of A, under the bytes of B, C and D, goes out as one write of
+//! [0, 4096), and all three complete with its result.
 
 use crate::io::{Io, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot};
 use crate::moving::Edges;
@@ -43,12 +47,15 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
         while self.table.entry(leader).members.len() < MEMBERS_MAX {
             let Some(next) = self.next_in_line(last, leader) else { return };
+            let home = self.table.known(leader).queue;
             let member = self.table.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
             (member.phase, member.leader) = (Phase::Member, leader);
+            let guest = member.queue != home;
             self.table.entry(leader).members.push(next);
             self.table.waiting -= 1;
-            self.table.home(leader).stats.merged += 1;
+            self.table.riding += usize::from(guest);
+            self.table.home(next).stats.merged += 1;
             last = next;
         }
     }
@@ -59,15 +66,23 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         self.next_to(last, self.table.known(leader).queue, block)
     }
 
-    /// The write of this queue to a part of this block that waits only for `last`.
+    /// The write to a part of this block that waits only for `last`, and may share I/O with
+    /// requests of this queue.
     #[inline(always)]
     fn next_to(&self, last: Slot, queue: QueueId, block: u64) -> Option<Slot> {
         self.writes.waiting_only_for(last).find(|&slot| {
             let other = self.table.known(slot);
-            other.queue == queue
-                && other.waits_among == AmongSet::WRITES
+            other.waits_among == AmongSet::WRITES
+                && self.shares_with(queue, other.queue)
                 && self.block_of(slot) == Some(block)
         })
+    }
+
+    /// Whether requests of two queues may share I/O: each would cut and align it in the same way.
+    /// Both lead to the same object.
+    fn shares_with(&self, queue: QueueId, other: QueueId) -> bool {
+        let alignments = |queue: QueueId| self.table.known_queue(queue).config.alignments;
+        queue == other || alignments(queue) == alignments(other)
     }
 
     /// The block in which a write may be merged with others: it covers a part of just this one.
@@ -155,6 +170,15 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         }
     }
 
+    /// Only a request with a place may hold an image. An heir of the same queue gets the place that
+    /// a request of `home` gives up, an heir of another queue one of its own that is free; unless
+    /// others are queued for that place.
+    fn has_place(&self, heir: Slot, home: QueueId) -> bool {
+        let id = self.table.known(heir).queue;
+        let queue = self.table.known_queue(id);
+        queue.queued.is_empty() && (id == home || queue.active < queue.places)
+    }
+
     /// A write to one block is done: the next in line gets its image, if it can start at once.
     pub fn bequeath_image(&mut self, slot: Slot) {
         let entry = self.table.known(slot);
@@ -163,14 +187,12 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             return;
         }
         let last = entry.members.last().copied().unwrap_or(slot);
-        // Only a request with a place may hold an image. The heir gets the place that this request
-        // gives up, unless others are queued for that place.
         let home = self.table.known_queue(entry.queue);
-        if !home.queued.is_empty() {
-            return;
-        }
         let Some(block) = partial_block(entry, &home.config) else { return };
         let Some(heir) = self.next_to(last, entry.queue, block) else { return };
+        if !self.has_place(heir, entry.queue) {
+            return;
+        }
         if !entry.image_is_whole {
             // A lone write. Of a driver's object its bytes may have gone out straight from the
             // guest's memory, and are not in the image yet. Of a file they are there

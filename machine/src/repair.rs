@@ -259,7 +259,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
             queue.active = 0;
             queue.queued.clear();
         }
-        self.table.waiting = 0;
+        (self.table.waiting, self.table.riding) = (0, 0);
         order.iter().for_each(|&(_, _, slot)| {
             self.leaving().admit_or_refuse(slot);
         });

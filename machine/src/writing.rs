@@ -7,7 +7,7 @@ use crate::moving::{EdgeReads, Edges, Mover};
 use crate::splice::round_down;
 use crate::table::{Phase, Table};
 use crate::tracker::Tracker;
-use crate::ScratchPool;
+use crate::{ScratchPool, Stats};
 
 /// Starts writes, and sees which others wait for them.
 pub struct Writing<'a, Q, T, S> {
@@ -29,25 +29,37 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
             self.merger().absorb_writes(slot);
         }
         let entry = self.table.entry(slot);
-        let (queue, requests) = (entry.queue, 1 + entry.members.len() as u64);
-        let inherited = entry.image_inherited;
-        if requests > 1 && self.merger().covers_block(slot) {
-            self.table.queue(queue).stats.rmw_reads_skipped += requests;
+        let (alone, inherited) = (entry.members.is_empty(), entry.image_inherited);
+        if !alone && self.merger().covers_block(slot) {
+            self.table.home(slot).stats.rmw_reads_skipped += 1;
+            self.count_members(slot, |stats| stats.rmw_reads_skipped += 1);
             if !inherited && self.edges().take_image(slot).is_none() {
                 self.table.entry(slot).error = Some(libc::ENOMEM);
                 return;
             }
             return self.begin_moving(slot);
         }
-        let stats = &mut self.table.queue(queue).stats;
-        stats.rmw += requests - 1;
-        stats.rmw_reads_skipped += requests - 1;
+        self.count_members(slot, |stats| {
+            stats.rmw += 1;
+            stats.rmw_reads_skipped += 1;
+        });
         if inherited {
+            let stats = &mut self.table.home(slot).stats;
             stats.rmw += 1;
             stats.rmw_reads_skipped += 1;
             return self.begin_moving(slot);
         }
         self.begin_edges(slot);
+    }
+
+    /// Counts each member of a leader in the queue that the member came by.
+    fn count_members(&mut self, leader: Slot, count: impl Fn(&mut Stats)) {
+        let Table { entries, queues, .. } = &mut *self.table;
+        let entry = |slot: Slot| entries[slot.index()].as_ref().expect("a request in flight");
+        for &member in &entry(leader).members {
+            let queue = queues[entry(member).queue as usize].as_mut().expect("an open queue");
+            count(&mut queue.stats);
+        }
     }
 
     /// Reads the edges of a write; nothing is written before all of them are there.

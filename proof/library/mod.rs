@@ -16,6 +16,7 @@
 
 mod actors;
 mod content;
+mod handles;
 mod litmus;
 mod power;
 mod queues;
@@ -127,9 +128,16 @@ pub fn small_programs_keep_every_promise() {
         ("held", rings::what_is_held_back_is_not_left_behind_a_sleeper),
         ("helped", rings::a_call_that_waits_for_a_ring_that_nobody_polls_is_helped),
         ("reap", rings::a_request_that_comes_as_the_reap_job_ends_is_taken_in),
+        ("reap deferred", rings::a_request_that_is_deferred_as_the_reap_job_ends_is_carried_out),
         ("held up", rings::a_callback_that_waits_holds_nobody_up),
+        ("beside", rings::a_callback_that_waits_for_one_beside_it_holds_nobody_up),
+        ("hangs", rings::an_io_that_the_job_carries_out_and_that_hangs_holds_nobody_up),
+        ("leaves", rings::what_is_handed_over_to_a_thread_that_leaves_goes_out),
         ("ways", ways::handles_that_come_and_go_at_once_go_one_way),
         ("plugged", rings::what_a_thread_that_ends_holds_back_keeps_no_drain_waiting),
+        ("rides", handles::a_write_that_rides_with_a_handle_that_nobody_polls_is_helped),
+        ("favours", handles::a_callback_that_waits_for_that_of_another_handle_holds_nobody_up),
+        ("closes", handles::a_handle_closes_while_its_write_rides),
         ("cancel", rings::submit_cancel_completion_and_close_meet),
     ];
     for &(name, program) in programs {

@@ -1,6 +1,7 @@
 //! A handle with a ring: who takes results in, who is woken, and how the job ends that does.
 
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,24 +20,38 @@ use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device, Faults};
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::{sleep_as, spawn};
-use crate::proof::world::{block, fail, point, wake_all, Class, Key};
+use crate::proof::world::{block, fail, idle_hook, point, wake_all, Class, Key};
 
 /// What each callback got.
 static RAN: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
 const CALLED_BACK: Key = Key::Thing(3);
 
-extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
+pub(super) extern "C" fn note(_opaque: *mut c_void, ret: c_int) {
     RAN.lock().push(ret);
     wake_all(CALLED_BACK);
 }
 
 /// A handle on a disk without faults; `code` has it while a thread serves the disk.
-fn with_handle(completion: CompletionMode, knows_nowait: bool, code: impl FnOnce(&Arc<Handle>)) {
+pub(super) fn with_handle(
+    completion: CompletionMode,
+    knows_nowait: bool,
+    code: impl FnOnce(&Arc<Handle>),
+) {
     with_depth(0, completion, knows_nowait, code);
 }
 
 /// `depth`: how many I/Os may be at the disk; 0: as usual.
 fn with_depth(
+    depth: u32,
+    completion: CompletionMode,
+    knows_nowait: bool,
+    code: impl FnOnce(&Arc<Handle>),
+) {
+    with_faults(Faults::default(), depth, completion, knows_nowait, code);
+}
+
+fn with_faults(
+    faults: Faults,
     depth: u32,
     completion: CompletionMode,
     knows_nowait: bool,
@@ -51,7 +66,7 @@ fn with_depth(
         ..Shape::device().with_blocks(512)
     };
     let initial = content::bytes(0, 0, shape.bytes as u64);
-    let device: Arc<Device> = device::plug_in(shape, initial, Faults::default());
+    let device: Arc<Device> = device::plug_in(shape, initial, faults);
     let its = device.clone();
     let serving = spawn("device", move || its.serve());
     let options = Options {
@@ -78,7 +93,7 @@ fn with_depth(
 }
 
 /// The whole of `memory`, at the start of the disk.
-fn submission(op: Op, memory: &StableCopy) -> Submission {
+pub(super) fn submission(op: Op, memory: &StableCopy) -> Submission {
     let segments: Segments = smallvec![memory.data()];
     let flags = RequestFlags::default();
     let bytes = memory.data().bytes as u64;
@@ -90,11 +105,11 @@ fn read(handle: &Handle, memory: &StableCopy) -> u64 {
     submit(handle, submission(Op::Read, memory))
 }
 
-fn submit(handle: &Handle, submission: Submission) -> u64 {
+pub(super) fn submit(handle: &Handle, submission: Submission) -> u64 {
     submit_for(handle, submission, note)
 }
 
-fn submit_for(
+pub(super) fn submit_for(
     handle: &Handle,
     submission: Submission,
     function: extern "C" fn(*mut c_void, c_int),
@@ -109,7 +124,7 @@ fn memory() -> StableCopy {
     memory_of(512)
 }
 
-fn memory_of(bytes: usize) -> StableCopy {
+pub(super) fn memory_of(bytes: usize) -> StableCopy {
     let zeros = [0u8; 512];
     let segment = Segment { address: zeros.as_ptr().addr(), bytes };
     StableCopy::new(&[segment], bytes, 512, 0).unwrap_or_else(|| fail("no memory"))
@@ -122,7 +137,7 @@ fn poll(handle: &Handle) {
     }
 }
 
-fn check(expected: &[c_int]) {
+pub(super) fn check(expected: &[c_int]) {
     let mut ran = RAN.lock().clone();
     ran.sort_unstable();
     if ran != expected {
@@ -135,6 +150,10 @@ fn check(expected: &[c_int]) {
 pub fn a_thread_asleep_in_the_ring_is_woken_for_what_is_due() -> (usize, bool) {
     explore("poll", 2, 2500, 1500, || {
         with_handle(CompletionMode::Eventfd, true, |handle| {
+            // With an eventfd of the program's the ring has none for the thread that sleeps in it.
+            if crate::proof::world::choose(2) == 0 {
+                let _ = handle.event_fd();
+            }
             let its = handle.clone();
             let poller = spawn("poller", move || {
                 poll(&its);
@@ -274,8 +293,17 @@ pub fn a_call_that_waits_for_a_ring_that_nobody_polls_is_helped() -> (usize, boo
 /// SERIAL: the job that takes results in ends after a while without any, just when another request
 /// comes (SeqCst: `reaping` and the count of requests).
 pub fn a_request_that_comes_as_the_reap_job_ends_is_taken_in() -> (usize, bool) {
-    explore("reap", 2, 2500, 1500, || {
-        with_handle(CompletionMode::Serial, true, |handle| {
+    requests_as_the_job_ends("reap", true)
+}
+
+/// The same on storage that knows no NOWAIT: the request is deferred for the job.
+pub fn a_request_that_is_deferred_as_the_reap_job_ends_is_carried_out() -> (usize, bool) {
+    requests_as_the_job_ends("reap deferred", false)
+}
+
+fn requests_as_the_job_ends(name: &str, knows_nowait: bool) -> (usize, bool) {
+    explore(name, 2, 2500, 1500, || {
+        with_handle(CompletionMode::Serial, knows_nowait, |handle| {
             let memories = [memory(), memory()];
             read(handle, &memories[0]);
             let ran = |count: usize| {
@@ -366,6 +394,90 @@ pub fn a_callback_that_waits_holds_nobody_up() -> (usize, bool) {
                 fail(&format!("drain: {error}"));
             }
             check(&[0, 0]);
+        });
+    })
+}
+
+extern "C" fn end_the_call(opaque: *mut c_void, ret: c_int) {
+    *CALL_IS_OVER.lock() = true;
+    note(opaque, ret);
+}
+
+/// CONCURRENT: the job that takes results in runs a callback, which waits for another one that was
+/// due at the same time.
+pub fn a_callback_that_waits_for_one_beside_it_holds_nobody_up() -> (usize, bool) {
+    explore("beside", 1, 2000, 1500, || {
+        let knows_nowait = crate::proof::world::choose(2) == 0;
+        with_handle(CompletionMode::Concurrent, knows_nowait, |handle| {
+            *CALL_IS_OVER.lock() = false;
+            let memories = [memory(), memory()];
+            handle.plug();
+            submit_for(handle, submission(Op::Read, &memories[0]), wait_for_a_call);
+            submit_for(handle, submission(Op::Read, &memories[1]), end_the_call);
+            handle.unplug();
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0, 0]);
+        });
+    })
+}
+
+/// SERIAL and CONCURRENT on storage that knows no NOWAIT: the job that takes results in carries out
+/// two I/Os by itself, of which the second hangs. The callback of the first runs all the same.
+pub fn an_io_that_the_job_carries_out_and_that_hangs_holds_nobody_up() -> (usize, bool) {
+    const HANGS: u64 = 30_000_000;
+    explore("hangs", 1, 2000, 1500, || {
+        let serial = crate::proof::world::choose(2) == 0;
+        let mode = if serial { CompletionMode::Serial } else { CompletionMode::Concurrent };
+        let faults = Faults { hang: Some((2, HANGS)), ..Faults::default() };
+        with_faults(faults, 0, mode, false, |handle| {
+            let memories = Arc::new([memory(), memory(), memory()]);
+            let its = (handle.clone(), memories.clone());
+            *TO_SUBMIT.lock() = Some(Box::new(move || {
+                read(&its.0, &its.1[1]);
+                read(&its.0, &its.1[2]);
+            }));
+            *CALL_IS_OVER.lock() = true;
+            submit_for(handle, submission(Op::Read, &memories[0]), wait_for_a_call);
+            while RAN.lock().len() < 2 {
+                block(CALLED_BACK, None, Class::Library);
+            }
+            if device::device().hanging.lock().is_empty() && RAN.lock().len() < 3 {
+                fail("the second has not begun, or its callback does not come");
+            }
+            // From here on all waits for the one that hangs.
+            idle_hook(Box::new(|| None));
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0, 0, 0]);
+        });
+    })
+}
+
+/// EVENTFD: a thread that polls is about to leave when another one hands I/O over to it. The I/O
+/// goes to the storage, though no thread polls any more.
+pub fn what_is_handed_over_to_a_thread_that_leaves_goes_out() -> (usize, bool) {
+    explore("leaves", 2, 2000, 1500, || {
+        with_handle(CompletionMode::Eventfd, true, |handle| {
+            let its = handle.clone();
+            let poller = spawn("poller", move || its.poll(1, Some(Duration::ZERO)).unwrap_or(0));
+            let memories = [memory()];
+            read(handle, &memories[0]);
+            join(poller);
+            let mut looks = 0;
+            while device::device().counts.ios.load(Ordering::Relaxed) == 0 {
+                looks += 1;
+                if looks > 100 {
+                    fail("what was handed over stays in the queue");
+                }
+                sleep_as(Duration::from_millis(1), Class::Outside);
+            }
+            if let Err(error) = handle.drain() {
+                fail(&format!("drain: {error}"));
+            }
+            check(&[0]);
         });
     })
 }

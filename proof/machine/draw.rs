@@ -53,6 +53,10 @@ impl Scenario {
         let watches = may_resize && rng.percent(20);
         let exact = !length.is_multiple_of(largest) || rng.percent(50);
         let mut config: Vec<_> = alignments.iter().map(|&one| config(rng, one, exact)).collect();
+        // The reference machine, which does not resize, shares no I/O.
+        if may_resize && queues > 1 && rng.percent(60) {
+            alike(&mut config);
+        }
         if resizes {
             config.iter_mut().for_each(|config| config.resize = rng.percent(75));
         }
@@ -117,6 +121,16 @@ fn config(rng: &mut Rng, alignment: u64, exact: bool) -> QueueConfig {
         atomic_write_max: if rng.percent(30) { alignment << rng.below(5) } else { 0 },
         copy_edges: rng.percent(30),
         suspected: Suspected::Nothing,
+    }
+}
+
+/// All queues have the alignments of the first, as handles of one object do as a rule; what may
+/// differ between such handles stays as it was drawn.
+fn alike(config: &mut [QueueConfig]) {
+    let Some((first, others)) = config.split_first_mut() else { return };
+    for other in others {
+        let QueueConfig { depth, no_merge, no_flush, copy_edges, .. } = *other;
+        *other = QueueConfig { depth, no_merge, no_flush, copy_edges, ..first.clone() };
     }
 }
 

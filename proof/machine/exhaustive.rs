@@ -310,6 +310,17 @@ fn every_path_of_every_triple_keeps_every_promise() {
             }
         }
     }
+    // The second comes by another handle of the object.
+    let two = [config(BLOCK, 64), config(BLOCK, 64)];
+    for &first in &all {
+        for &(_, op, start, end) in &all {
+            for &third in &all {
+                let scenario = scenario(&two, &[first, (1, op, start, end), third]);
+                paths += walk(&scenario, Moves::WritesEarly, false);
+                sets += 1;
+            }
+        }
+    }
     report("triples over two blocks", sets, paths);
     report("triples with at most one I/O that fails", sets, failing);
 }

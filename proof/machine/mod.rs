@@ -28,6 +28,7 @@ mod rng;
 mod arrivals;
 mod cancels;
 mod directed;
+mod directed_handles;
 mod directed_isolated;
 mod draw;
 mod exhaustive;

@@ -38,6 +38,9 @@ impl<S: Subject> World<'_, S> {
                     .ok_or_else(|| format!("nobody's I/O: {io:x?}"))?
             }
         };
+        if self.scenario.plans[leader].queue != queue {
+            return Err(format!("goes another way than request {leader} came: {io:x?}"));
+        }
         if bound.is_none() {
             self.slots.push((slot, leader));
         }

@@ -214,14 +214,14 @@ impl Scenario {
     /// Whether two writes may share one I/O.
     pub fn may_merge(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.plans[a], &self.plans[b]);
-        let config = &self.config[a.queue];
-        let block = a.part_of_block(config);
-        a.queue == b.queue
+        let (first, second) = (&self.config[a.queue], &self.config[b.queue]);
+        let block = a.part_of_block(first);
+        first.alignments == second.alignments
             && (a.op, b.op) == (Op::Write, Op::Write)
-            && !config.no_merge
+            && !(first.no_merge || second.no_merge)
             && !(a.asks.serialising || b.asks.serialising)
             && block.is_some()
-            && block == b.part_of_block(config)
+            && block == b.part_of_block(second)
     }
 
     /// Of two requests, whether the later one has to wait until the earlier one is over.

@@ -105,17 +105,18 @@ impl<S: Subject> World<'_, S> {
         }
         let covered = block
             .is_some_and(|block| self.covers(bit(leader) | line, block, config.alignments.request));
-        let others = u64::from(line.count_ones());
-        let seen = &mut self.counts.seen[plan.queue];
-        seen.merged += others;
         if covered && edge && !self.counts.unclear {
             return Err(format!("write {leader} reads a block that it and its line cover"));
-        } else if covered {
-            seen.rmw_reads_skipped += 1 + others;
-        } else if plan.edges.iter().any(Option::is_some) {
-            seen.rmw += 1 + others;
+        }
+        let has_edges = plan.edges.iter().any(Option::is_some);
+        // Each counts for the queue that it came by.
+        for number in members(bit(leader) | line) {
+            let seen = &mut self.counts.seen[self.scenario.plans[number].queue];
+            seen.merged += u64::from(number != leader);
+            seen.rmw += u64::from(has_edges && !covered);
             // A write that reads nothing first has its block from the write before.
-            seen.rmw_reads_skipped += others + u64::from(!edge);
+            let reads = number == leader && edge;
+            seen.rmw_reads_skipped += u64::from(covered || (has_edges && !reads));
         }
         Ok(line)
     }

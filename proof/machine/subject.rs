@@ -149,6 +149,7 @@ impl Subject for RealMachine {
 pub fn is_idle(machine: &Machine<usize, usize, Pool>) -> bool {
     let all = Claim { start: 0, end: BEYOND, access: Access::Exclusive };
     machine.table.waiting == 0
+        && machine.table.riding == 0
         && machine.isolation.excluding == 0
         && Among::ALL.into_iter().all(|among| !machine.isolation.among(among).conflicts(all))
 }

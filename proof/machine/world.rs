@@ -320,7 +320,7 @@ impl<'a, S: Subject> World<'a, S> {
             if number != leader && !self.may_share(leader, number) {
                 return Err(format!("requests {leader} and {number} share {io:x?}"));
             }
-            self.issue_for(number, sharers, queue, &io)?;
+            self.issue_for(number, sharers, &io)?;
         }
         self.check_sharing(&io, leader, sharers)?;
         self.check_beside(&io, sharers)?;
@@ -341,10 +341,10 @@ impl<'a, S: Subject> World<'a, S> {
     }
 
     /// Notes the I/O for one of those that share it.
-    fn issue_for(&mut self, number: usize, sharers: Set, queue: usize, io: &Io) -> Checked {
+    fn issue_for(&mut self, number: usize, sharers: Set, io: &Io) -> Checked {
         let plan = &self.scenario.plans[number];
-        if self.ledger.in_flight & bit(number) == 0 || plan.queue != queue {
-            return Err(format!("I/O for request {number}, which is not in flight there: {io:x?}"));
+        if self.ledger.in_flight & bit(number) == 0 {
+            return Err(format!("I/O for request {number}, which is not in flight: {io:x?}"));
         }
         if self.ledger.is_blocked(number, sharers) {
             return Err(format!("request {number} does not wait for an earlier one: {io:x?}"));

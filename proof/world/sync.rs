@@ -12,6 +12,10 @@ pub use super::{channel as mpsc, thread, time::Instant};
 /// As the product's: enough for other threads to come between.
 pub const SPINS: u32 = 3;
 
+pub fn processors() -> usize {
+    2
+}
+
 /// As the product's: a thread that comes to read the eventfd knows what this thread knows now.
 pub fn signalling(eventfd: RawFd, write: impl FnOnce()) {
     point();

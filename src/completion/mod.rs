@@ -20,7 +20,7 @@ use generations::{Ended, Generations};
 pub use generations::{Generation, Mark};
 
 /// SERIAL: how many callbacks of a handle run before it is the turn of other handles.
-const RUN_MAX: usize = 64;
+const RUN_MAX: u32 = 64;
 
 /// How the callbacks of a handle come to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,8 +82,19 @@ pub struct Completions {
 #[derive(Default)]
 struct Due {
     deliveries: VecDeque<Delivery>,
-    /// A library thread runs the deliveries, or a job that will run them is under way.
-    running: bool,
+    role: Role,
+}
+
+/// Who runs the deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Role {
+    #[default]
+    Nobody,
+    /// A job that takes results in, once it has taken them in; or whoever comes before, see
+    /// `claim_from_job`.
+    Job,
+    /// A thread that has begun, or a job of the pool that is under way. It may be stuck.
+    Taken,
 }
 
 impl Completions {
@@ -135,48 +146,90 @@ impl Completions {
     pub fn push(&self, delivery: Delivery) -> Runner {
         let mut due = self.due.lock();
         due.deliveries.push_back(delivery);
-        if std::mem::replace(&mut due.running, true) {
-            Runner::AtWork
-        } else {
-            Runner::Needed
+        if due.role != Role::Nobody {
+            return Runner::AtWork;
+        }
+        due.role = Role::Taken;
+        Runner::Needed
+    }
+
+    /// SERIAL: takes a delivery in, on a thread that claims it before long (`claim_from_job`), if
+    /// no other runs it.
+    pub fn push_for_job(&self, delivery: Delivery) -> Runner {
+        let mut due = self.due.lock();
+        due.deliveries.push_back(delivery);
+        if due.role != Role::Nobody {
+            return Runner::AtWork;
+        }
+        due.role = Role::Job;
+        Runner::Needed
+    }
+
+    /// CONCURRENT: as `push_for_job`, but gives the delivery back if a thread has begun to run
+    /// others: that thread may be stuck.
+    pub fn push_for_job_unless_taken(&self, delivery: Delivery) -> Result<Runner, Delivery> {
+        let mut due = self.due.lock();
+        if due.role == Role::Taken {
+            return Err(delivery);
+        }
+        due.deliveries.push_back(delivery);
+        match std::mem::replace(&mut due.role, Role::Job) {
+            Role::Nobody => Ok(Runner::Needed),
+            _ => Ok(Runner::AtWork),
         }
     }
 
-    /// CONCURRENT: takes a delivery in for the thread that runs the others, which is this one if
-    /// `mine`. Gives the delivery back if another thread runs them: that thread may be stuck.
-    pub fn push_for_this_thread(&self, delivery: Delivery, mine: bool) -> Result<(), Delivery> {
+    /// Makes this thread the one that runs what was pushed for a job, if no other has claimed that.
+    /// Then the caller has to see to it that `run_due` runs.
+    pub fn claim_from_job(&self) -> bool {
         let mut due = self.due.lock();
-        if due.running && !mine {
-            return Err(delivery);
+        let claimed = due.role == Role::Job;
+        if claimed {
+            due.role = Role::Taken;
         }
-        due.running = true;
-        due.deliveries.push_back(delivery);
-        Ok(())
+        claimed
+    }
+
+    /// A job has left some, and will claim them again when it has taken further results in.
+    pub fn leave_to_job(&self) {
+        self.due.lock().role = Role::Job;
     }
 
     /// CONCURRENT: takes all that is due from the thread that runs it, for others.
     pub fn take_due(&self) -> VecDeque<Delivery> {
-        std::mem::take(&mut self.due.lock().deliveries)
+        let mut due = self.due.lock();
+        if due.role == Role::Job {
+            due.role = Role::Nobody;
+        }
+        std::mem::take(&mut due.deliveries)
     }
 
-    /// Runs what is due, one after the other. Returns how many ran. If something is left the caller
-    /// has to see to it that this runs again: one call is not to keep its thread from other handles
-    /// for ever.
+    /// Runs what is due, one after the other, on the thread that has taken that over. Returns how
+    /// many ran. If something is left the caller has to see to it that this runs again: one call is
+    /// not to keep its thread from other handles for ever.
     pub fn run_due(&self) -> (u32, Left) {
-        for ran in 0..RUN_MAX as u32 {
+        self.run_due_while(|_| true)
+    }
+
+    /// As `run_due`. `goes_on` gets how many ran, after each.
+    pub fn run_due_while(&self, mut goes_on: impl FnMut(u32) -> bool) -> (u32, Left) {
+        for ran in 0..RUN_MAX {
             let delivery = {
                 let mut due = self.due.lock();
                 match due.deliveries.pop_front() {
                     Some(delivery) => delivery,
                     None => {
-                        due.running = false;
+                        due.role = Role::Nobody;
                         return (ran, Left::Nothing);
                     }
                 }
             };
             self.run(delivery);
+            if !goes_on(ran + 1) {
+                return (ran + 1, Left::Something);
+            }
         }
-        (RUN_MAX as u32, Left::Something)
+        (RUN_MAX, Left::Something)
     }
 
     pub fn run(&self, delivery: Delivery) {

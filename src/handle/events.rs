@@ -26,7 +26,7 @@ impl Handle {
 
     /// The outermost `unplug` submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
-        unplug_and_dispatch(&self.endpoint, thread_key());
+        unplug_and_dispatch(&self.endpoint.node, self.endpoint.id(), thread_key());
     }
 
     /// Returns when all that was submitted before has called back, whatever comes meanwhile. What
@@ -67,6 +67,7 @@ impl Handle {
     /// Runs callbacks on this thread until all that came before the mark is over, at most `most`
     /// between two looks at the time, but not beyond `until`. Returns whether it is over.
     fn run_until_over(&self, mark: Mark, until: Option<Instant>, most: usize) -> bool {
+        let _attendance = self.endpoint.attend();
         let completions = &self.endpoint.completions;
         loop {
             if completions.is_over(mark) {
@@ -117,6 +118,7 @@ impl Handle {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
         let waits = timeout.is_none();
+        let _attendance = self.endpoint.attend();
         self.endpoint.set_patient(waits);
         let ran = self.run_due(max, waits);
         if ran > 0 || timeout == Some(Duration::ZERO) {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::answers::failure;
-use super::{Endpoint, Owner, RingEngine, Work};
+use super::{favours, Endpoint, Owner, RingEngine, Work};
 use crate::completion::{CompletionMode, Delivery, Runner};
 use crate::engine::{Pool, StableCopy};
 use blkalign_machine::Completion;
@@ -37,44 +37,59 @@ pub fn release(copy: Option<StableCopy>, endpoint: &Endpoint) {
 }
 
 fn deliver_callback(endpoint: Arc<Endpoint>, delivery: Delivery) -> Option<(Pool<Work>, Work)> {
-    let pool = endpoint.pool.clone();
-    match endpoint.mode {
-        CompletionMode::Concurrent if runs_here(&endpoint) => {
-            match endpoint.completions.push_for_this_thread(delivery, RUNS.get()) {
-                Ok(()) => {
-                    RUNS.set(true);
-                    None
-                }
-                Err(delivery) => Some((pool, Work::Callback(endpoint, delivery))),
-            }
-        }
-        CompletionMode::Concurrent => Some((pool, Work::Callback(endpoint, delivery))),
-        CompletionMode::Serial => match endpoint.completions.push(delivery) {
-            Runner::Needed if runs_here(&endpoint) => {
-                RUNS.set(true);
-                None
-            }
-            Runner::Needed => Some((pool, Work::Callbacks(endpoint))),
-            Runner::AtWork => None,
-        },
+    let here = match endpoint.mode {
         CompletionMode::Eventfd => {
             push_due(&endpoint, delivery);
-            None
+            return None;
         }
+        _ => runs_here(&endpoint),
+    };
+    let (concurrent, completions) =
+        (endpoint.mode == CompletionMode::Concurrent, &endpoint.completions);
+    let pool = endpoint.pool.clone();
+    if here == Here::No {
+        return match concurrent {
+            true => Some((pool, Work::Callback(endpoint, delivery))),
+            false => match completions.push(delivery) {
+                Runner::Needed => Some((pool, Work::Callbacks(endpoint))),
+                Runner::AtWork => None,
+            },
+        };
     }
+    let pushed = match concurrent {
+        true => completions.push_for_job_unless_taken(delivery),
+        false => Ok(completions.push_for_job(delivery)),
+    };
+    match pushed {
+        Err(delivery) => Some((pool, Work::Callback(endpoint, delivery))),
+        Ok(Runner::Needed) if here == Here::AsAFavour => {
+            // A job that has been replaced meanwhile does no favours.
+            let left = !favours::run_callbacks_of(&endpoint) && completions.claim_from_job();
+            left.then_some((pool, Work::Callbacks(endpoint)))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Whether the thread that brings a result runs the callback, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Here {
+    No,
+    /// It takes results of this handle in.
+    Yes,
+    /// It takes results of another handle of the object in.
+    AsAFavour,
 }
 
 thread_local! {
     /// The endpoint (its address) whose results this thread is taking in.
     static TAKES_IN: Cell<usize> = const { Cell::new(0) };
-    /// SERIAL, CONCURRENT: this thread is the one that runs the callbacks of that endpoint.
-    static RUNS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// EVENTFD: runs `code`, in which this thread takes results of the endpoint in. No thread is woken
-/// for the callbacks that become due by that: this thread runs them afterwards, and tells others of
+/// Runs `code`, in which this thread takes results of the endpoint in. No thread is woken for the
+/// callbacks that become due by that: this thread runs them afterwards. EVENTFD: it tells others of
 /// what it leaves. Else one of several threads that poll would wake all others with each result,
-/// for nothing.
+/// for nothing. SERIAL, CONCURRENT: see `Completions::claim_from_job`.
 pub fn while_taking_in<R>(endpoint: &Endpoint, code: impl FnOnce() -> R) -> R {
     // Put back also after a panic.
     struct Before(usize);
@@ -87,19 +102,20 @@ pub fn while_taking_in<R>(endpoint: &Endpoint, code: impl FnOnce() -> R) -> R {
     code()
 }
 
-/// SERIAL, CONCURRENT: runs `code`, in which this thread takes results of the endpoint in, as the
-/// job of `reap.rs`. Returns whether this thread is the one that has to run the callbacks that are
-/// due now, as it is if `runs` says that it was before.
-pub fn while_reaping(endpoint: &Endpoint, runs: bool, code: impl FnOnce()) -> bool {
-    RUNS.set(runs);
-    while_taking_in(endpoint, code);
-    RUNS.replace(false)
-}
-
-/// Whether this thread takes results of the endpoint in, and runs its callbacks then.
-fn runs_here(endpoint: &Endpoint) -> bool {
-    let takes_in = TAKES_IN.get() == std::ptr::from_ref(endpoint).addr();
-    takes_in && endpoint.ring.as_ref().is_some_and(RingEngine::runs_callback_here)
+/// SERIAL, CONCURRENT: whether this thread takes results in, and runs callbacks of the endpoint
+/// then.
+fn runs_here(endpoint: &Endpoint) -> Here {
+    let here = match TAKES_IN.get() {
+        0 => Here::No,
+        this if this == std::ptr::from_ref(endpoint).addr() => Here::Yes,
+        _ if favours::may_do(endpoint) => Here::AsAFavour,
+        _ => Here::No,
+    };
+    let quick = || endpoint.ring.as_ref().is_some_and(RingEngine::runs_callback_here);
+    if here == Here::No || !quick() {
+        return Here::No;
+    }
+    here
 }
 
 /// EVENTFD: a callback is due.

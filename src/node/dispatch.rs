@@ -10,11 +10,11 @@ use std::thread::LocalKey;
 use super::answers::tell_failed;
 use super::deliver::deliver;
 use super::perform::io_done;
-use super::{with_actions, Action, Actions, Endpoint, Work};
+use super::{favours, with_actions, Action, Actions, Endpoint, Node, Work};
 use crate::completion::{outside_callback, CompletionMode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
-use blkalign_machine::PlugKey;
+use blkalign_machine::{PlugKey, QueueId};
 
 /// Does all of `actions`. No callback runs in here, and this thread does not wait for I/O; but
 /// where memory or threads are short it may sleep for moments.
@@ -32,9 +32,9 @@ pub fn dispatch(actions: &mut Actions) {
 }
 
 /// The counterpart of a plug with this key: the outermost one submits what the plug held back.
-pub fn unplug_and_dispatch(endpoint: &Endpoint, key: PlugKey) {
+pub fn unplug_and_dispatch(node: &Node, queue: QueueId, key: PlugKey) {
     with_actions(|actions| {
-        endpoint.node.unplug(endpoint.id(), key, actions);
+        node.unplug(queue, key, actions);
         dispatch(actions);
     });
 }
@@ -100,6 +100,9 @@ impl RingBatch {
     fn submit(&mut self) {
         let Some(endpoint) = self.endpoint.take() else { return };
         let Some(engine) = &endpoint.ring else { unreachable!("added for its ring") };
+        if favours::carry_out_for(&endpoint, engine, &mut self.ios) {
+            return;
+        }
         if endpoint.mode != CompletionMode::Eventfd {
             endpoint.ensure_reaper();
         }

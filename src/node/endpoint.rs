@@ -2,6 +2,7 @@
 //! the two things that name an endpoint on their way: the owner of a request, and the work of a
 //! library thread. Both are plain data here; `jobs.rs` says how work is done.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, Weak};
 
@@ -15,6 +16,7 @@ use crate::driver::{Driver, Io, Lane, Op};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::Mutex;
 use crate::sys::Error;
 use blkalign_machine::RefusedIo;
 
@@ -26,6 +28,8 @@ pub struct Endpoint {
     pub driver: Arc<dyn Driver>,
     pub pool: Pool<Work>,
     pub completions: Completions,
+    /// What the job that takes results in does for other handles.
+    pub favours: Mutex<Favours>,
     pub mode: CompletionMode,
     /// The name of the object in messages.
     pub name: String,
@@ -41,6 +45,15 @@ pub struct Endpoint {
     why_threads: OnceCell<CString>,
     /// The last field, so that all others have been dropped when this one tells.
     gone: TellsGone,
+}
+
+/// What the job of one endpoint has taken on for others, and not done yet: see `favours.rs`.
+#[derive(Default)]
+pub struct Favours {
+    /// Handles whose callbacks the job runs, see `Completions::claim_from_job`.
+    pub due: Vec<Arc<Endpoint>>,
+    /// I/Os that the job carries out.
+    pub ios: VecDeque<(Arc<Endpoint>, Io)>,
 }
 
 /// Who gets the result of a request.
@@ -75,6 +88,16 @@ pub enum Work {
     ReapUnpolled(Arc<Endpoint>),
 }
 
+/// See `Endpoint::attend`.
+pub struct Attendance<'a>(&'a Arc<Endpoint>);
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        self.0.ring.iter().for_each(|engine| engine.ring.retire());
+        self.0.hand_on_refused();
+    }
+}
+
 /// Tells a waiter when the last reference to an endpoint is gone.
 #[derive(Default)]
 struct TellsGone(Arc<Waiter>);
@@ -102,6 +125,7 @@ impl Endpoint {
             pool,
             ring,
             completions,
+            favours: Mutex::default(),
             mode,
             name,
             window_offset,
@@ -192,6 +216,12 @@ impl Endpoint {
             self.pool.push(Work::Io(self.clone(), io));
         }
         engine.note_out(count);
+    }
+
+    /// While this thread takes results in it submits for others, too.
+    pub fn attend(self: &Arc<Self>) -> Attendance<'_> {
+        self.ring.iter().for_each(|engine| engine.ring.attend());
+        Attendance(self)
     }
 
     /// SERIAL and CONCURRENT: sees to it that a job takes the ring's results in.

@@ -12,6 +12,7 @@ mod deferred;
 mod deliver;
 mod dispatch;
 mod endpoint;
+mod favours;
 mod jobs;
 mod perform;
 mod reap;

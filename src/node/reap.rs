@@ -7,11 +7,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::deferred::Pace;
-use super::deliver::{while_reaping, while_taking_in};
+use super::deliver::while_taking_in;
 use super::dispatch::{dispatch, unplug_and_dispatch};
 use super::perform::{perform, take_in};
 use super::ring::{Beat, SLEEP_SLICE};
-use super::{thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
+use super::{favours, thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
 use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
 use crate::sync::atomic::Ordering;
@@ -25,7 +25,8 @@ const REAPS_MAX: usize = 16;
 const LINGER: Duration = Duration::from_millis(500);
 /// How long the job that takes results in may be busy until `look` sees whether it gets on.
 const LOOK_AFTER: Duration = Duration::from_millis(4);
-/// CONCURRENT: callbacks that take longer, on average, run on threads of their own.
+/// CONCURRENT, and callbacks run as a favour: those that take longer, on average, run on threads of
+/// their own.
 const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
 /// How often in a row spinning may be of no use before it is left out for a while.
 const FUTILE_MAX: u32 = 4;
@@ -70,7 +71,7 @@ pub fn take_in_for_poll(endpoint: &Arc<Endpoint>, waits: bool) -> Left {
 
 fn reap(endpoint: &Arc<Endpoint>, next: Next) -> Reaped {
     let Some(engine) = &endpoint.ring else { return Reaped::Nothing };
-    if engine.deferred.may_have_any() {
+    if engine.deferred.count() > 0 {
         if next == Next::Waits {
             perform_deferred(endpoint, engine);
             return Reaped::Results;
@@ -119,23 +120,25 @@ fn needs_fallback(io: &Io, result: Result<u64, i32>) -> bool {
     (io.fua || io.atomic) && matches!(result, Err(libc::EOPNOTSUPP | libc::EINVAL))
 }
 
-/// Carries out what is deferred, on this thread. If that takes long, the rest goes to the ring.
+/// Carries out what is deferred, on this thread, but not what becomes deferred meanwhile. If that
+/// takes long, the rest goes to the ring. What follows on each I/O is dispatched before the next
+/// one begins, which may hang: then `take_over` brings those that are left to the ring.
 fn perform_deferred(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
-    let mut ios = Vec::new();
-    engine.deferred.take(&mut ios);
     let begin = Instant::now();
-    let mut done = 0;
-    with_actions(|actions| {
-        let mut left = ios.drain(..);
-        while let Some(io) = left.next() {
-            perform(endpoint, io, actions);
-            done += 1;
-            if engine.deferred.look_at_pace(begin) == Pace::Slow {
-                engine.ring.submit(&mut left.collect());
-                break;
-            }
+    for _ in 0..engine.deferred.count() {
+        let Some(io) = engine.deferred.take_one() else { return };
+        perform_deferred_one(endpoint, io);
+        if engine.deferred.look_at_pace(begin) == Pace::Slow {
+            return engine.submit_deferred();
         }
-        engine.note_out(done);
+    }
+}
+
+fn perform_deferred_one(endpoint: &Arc<Endpoint>, io: Io) {
+    with_actions(|actions| {
+        perform(endpoint, io, actions);
+        // Before `dispatch`: what follows on the I/O is deferred, too.
+        endpoint.ring.iter().for_each(|engine| engine.note_out(1));
         dispatch(actions);
     });
 }
@@ -184,31 +187,34 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
 /// callback. Job 1 then sees that its turn is over, and ends.
 pub fn reap_in_turn(endpoint: &Arc<Endpoint>, turn: u32) -> Option<Work> {
     let engine = endpoint.ring.as_ref()?;
-    let next = reap_until_idle(endpoint, engine, turn);
-    engine.ring.leave();
+    let attendance = endpoint.attend();
+    engine.deferred.note_awake();
+    let next = favours::as_job(endpoint, turn, || reap_until_idle(endpoint, engine, turn));
+    engine.deferred.note_asleep();
+    favours::hand_on(endpoint);
+    drop(attendance);
     next
 }
 
 fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Option<Work> {
     let mut idle_since = None;
     let mut spin = Spin::default();
-    // Whether this thread is the one that runs the callbacks that are due.
-    let mut runs = false;
+    let mut left = Left::Nothing;
     loop {
-        let mut reaped = Reaped::Nothing;
-        let next = if runs { Next::GoesOn } else { Next::Waits };
+        let next = if left == Left::Something { Next::GoesOn } else { Next::Waits };
         begin_to_be_busy(endpoint, engine, turn);
-        runs = while_reaping(endpoint, runs, || reaped = reap(endpoint, next));
-        let ran = runs;
-        if runs {
-            runs = run_callbacks(endpoint, engine, turn) == Left::Something;
-        }
+        let reaped = while_taking_in(endpoint, || reap(endpoint, next));
+        let runs = endpoint.completions.claim_from_job();
+        left = if runs { run_callbacks(endpoint, engine, turn) } else { Left::Nothing };
+        let obliged = do_favours(endpoint, engine, turn);
         engine.end_to_be_busy(turn);
         if engine.turn() != turn {
-            // SERIAL: if this thread is the one that runs callbacks, some are left.
-            return runs.then(|| Work::Callbacks(endpoint.clone()));
+            return (left == Left::Something).then(|| Work::Callbacks(endpoint.clone()));
         }
-        if ran || reaped == Reaped::Results {
+        if left == Left::Something {
+            endpoint.completions.leave_to_job();
+        }
+        if runs || obliged || reaped == Reaped::Results {
             spin.begins_anew();
             idle_since = None;
             continue;
@@ -224,12 +230,14 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
         {
             // Looked at with `sleeper` held: see `RingEngine::submit_or_defer`.
             let _sleeper = engine.sleeper.try_lock();
+            engine.deferred.note_asleep();
             if endpoint.pool.is_short() {
                 endpoint.pool.try_again();
                 on_time(|| engine.ring.wait(Some(SLEEP_SLICE)));
             } else if !engine.deferred.has_any() {
                 engine.ring.wait(Some(LINGER));
             }
+            engine.deferred.note_awake();
         }
         if !endpoint.completions.is_drained() {
             idle_since = None;
@@ -249,6 +257,36 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
             return None;
         }
     }
+}
+
+/// Does what the job has taken on for other handles, but not what it takes on meanwhile. Returns
+/// whether there was anything.
+fn do_favours(host: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> bool {
+    let (ios, any) = favours::count(host);
+    if !any {
+        return false;
+    }
+    let begin = Instant::now();
+    for _ in 0..ios {
+        let Some((guest, io)) = favours::next_io(host) else { break };
+        while_taking_in(host, || perform_deferred_one(&guest, io));
+        let its = guest.ring.as_ref().map(|engine| engine.deferred.look_at_pace(begin));
+        if its == Some(Pace::Slow) {
+            favours::hand_on(host);
+        }
+    }
+    while let Some(guest) = favours::next_due(host) {
+        if engine.turn() != turn {
+            favours::hand_callbacks_on(&guest);
+        } else if guest.completions.claim_from_job() {
+            // Not held up, as long as each handle gets on.
+            engine.begin_to_be_busy(turn);
+            if run_callbacks(&guest, engine, turn) == Left::Something {
+                guest.pool.push(Work::Callbacks(guest.clone()));
+            }
+        }
+    }
+    true
 }
 
 /// Looking for results before going to sleep. Where the next result comes soon, that spares the
@@ -294,21 +332,37 @@ fn begin_to_be_busy(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) {
     }
 }
 
-/// Runs callbacks that are due, on the thread of the job. What they submit goes out as one batch.
+/// Runs callbacks of a handle that are due, on the thread of the job whose `engine` this is. What
+/// they submit goes out as one batch.
 fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Left {
-    let key = thread_key();
-    let may_run_beside = endpoint.mode == CompletionMode::Concurrent;
-    let begin = may_run_beside.then(Instant::now);
-    endpoint.node.plug(endpoint.id(), key);
-    let plugged = engine.note_plug(turn, key);
-    let (ran, left) = endpoint.completions.run_due();
+    let (queue, key) = (endpoint.id(), thread_key());
+    endpoint.node.plug(queue, key);
+    let plugged = engine.note_plug(turn, queue, key);
+    let concurrent = endpoint.mode == CompletionMode::Concurrent;
+    let its = endpoint.ring.as_ref();
+    let guest = its.is_some_and(|its| !std::ptr::eq(its, engine));
+    let begin = (concurrent || guest).then(Instant::now);
+    let mut pace = Pace::Quick;
+    // To look at the clock each time would cost more than some callbacks do.
+    let (_, mut left) = endpoint.completions.run_due_while(|ran| {
+        let slow = |begin: Instant| begin.elapsed() > CALLBACK_TIME_MAX * ran;
+        if ran.is_power_of_two() && begin.is_some_and(slow) {
+            pace = Pace::Slow;
+        }
+        pace == Pace::Quick
+    });
+    if pace == Pace::Slow && concurrent && left == Left::Something {
+        // Beside each other they are done sooner.
+        endpoint.completions.leave_to_job();
+        favours::hand_callbacks_on(endpoint);
+        left = Left::Nothing;
+    }
+    if engine.turn() == turn {
+        its.iter().for_each(|its| its.note_callbacks(pace));
+    }
     // If this job was replaced meanwhile `take_over` has unplugged.
     if !plugged || engine.forget_plug(turn) {
-        unplug_and_dispatch(endpoint, key);
-    }
-    // Beside each other they would be done sooner.
-    if ran > 1 && begin.is_some_and(|begin| begin.elapsed() > CALLBACK_TIME_MAX * ran) {
-        engine.run_callbacks_elsewhere();
+        unplug_and_dispatch(&endpoint.node, queue, key);
     }
     left
 }
@@ -333,20 +387,20 @@ pub fn look(endpoint: &Weak<Endpoint>, beat: Beat) {
     endpoint.pool.push_later(LOOK_AFTER, look);
 }
 
-/// The job that takes results in is held up. Another job takes its place, what its callbacks have
-/// submitted goes out, and CONCURRENT callbacks that are due run elsewhere.
+/// The job that takes results in is held up, by a callback or by I/O that it carries out. Another
+/// job takes its place, what the job holds back goes out, and callbacks that are due run elsewhere;
+/// but SERIAL ones do not if one of them holds the job up.
 fn take_over(endpoint: &Arc<Endpoint>, engine: &RingEngine) {
-    engine.run_callbacks_elsewhere();
-    let (turn, key) = engine.replace_job();
+    engine.note_callbacks(Pace::Slow);
+    let (turn, plug) = engine.replace_job();
+    // What the job has deferred, if it is an I/O that holds the job up.
+    engine.submit_deferred();
     endpoint.pool.push(Work::Reap(endpoint.clone(), turn));
-    if key != 0 {
-        unplug_and_dispatch(endpoint, key);
+    if let Some((queue, key)) = plug {
+        unplug_and_dispatch(&endpoint.node, queue, key);
     }
-    if endpoint.mode == CompletionMode::Concurrent {
-        for delivery in endpoint.completions.take_due() {
-            endpoint.pool.push(Work::Callback(endpoint.clone(), delivery));
-        }
-    }
+    favours::hand_callbacks_on(endpoint);
+    favours::hand_on(endpoint);
 }
 
 /// The job of `Endpoint::ensure_unpolled_progress`.

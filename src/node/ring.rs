@@ -3,20 +3,22 @@
 
 use std::time::Duration;
 
-use super::deferred::Deferred;
+use super::deferred::{Deferred, Pace};
 use crate::driver::Io;
 use crate::engine::Ring;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{thread, Mutex};
-use blkalign_machine::PlugKey;
+use blkalign_machine::{PlugKey, QueueId};
 
 /// How long one thread sleeps at most where another may take its results in.
 pub const SLEEP_SLICE: Duration = Duration::from_millis(5);
 /// How often a job looks whether it is still wanted while a thread sleeps in the ring.
 const NAP: Duration = Duration::from_micros(200);
 
-/// How many callbacks run on threads of their own after some that took long.
+/// How many callbacks run on threads of their own after one that took long; and at most, if each
+/// that is tried after these takes long, too.
 const ELSEWHERE: u32 = 200;
+const ELSEWHERE_MAX: u32 = 12_800;
 
 /// How far the job has come that takes results in: its number, and how often it has begun or ended
 /// to be busy. It stays the same while the job does not get on.
@@ -34,8 +36,8 @@ struct Progress {
     count: u32,
     /// The job does what may take long.
     busy: bool,
-    /// The key by which the job holds back what its callbacks submit; 0: it does not.
-    plug: PlugKey,
+    /// Where, and by which key, the job holds back what its callbacks submit.
+    plug: Option<(QueueId, PlugKey)>,
 }
 
 pub struct RingEngine {
@@ -52,6 +54,8 @@ pub struct RingEngine {
     pub look_is_due: AtomicBool,
     /// So many callbacks run on threads of their own, since some took long. Relaxed: a hint.
     elsewhere: AtomicU32,
+    /// How many it will be the next time. Relaxed, as above.
+    elsewhere_next: AtomicU32,
     /// The handle is closing: the job of `reaping` is to end.
     stopping: AtomicBool,
     /// EVENTFD: a job on the pool takes results in while others wait for them.
@@ -73,6 +77,7 @@ impl RingEngine {
             turn: AtomicU32::new(0),
             look_is_due: AtomicBool::new(false),
             elsewhere: AtomicU32::new(0),
+            elsewhere_next: AtomicU32::new(ELSEWHERE),
             stopping: AtomicBool::new(false),
             helping: AtomicBool::new(false),
             sleeper: Mutex::new(()),
@@ -81,14 +86,20 @@ impl RingEngine {
     }
 
     pub fn submit_or_defer(&self, ios: &mut Vec<Io>) {
-        let idle = !self.has_any_inside();
-        let defers = idle && self.ring.is_polled_here() && self.deferred.suits(ios);
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`.
-        self.inside.fetch_add(ios.len(), Ordering::SeqCst);
+        // Nothing of this handle is at the storage, nor on its way there.
+        let idle = self.inside.load(Ordering::SeqCst) == self.deferred.count();
+        let mine = self.ring.is_polled_here();
+        let suits = idle || (mine && self.deferred.is_crowded());
+        let defers = suits && (mine || self.ring.has_job()) && self.deferred.suits(ios);
+        self.note_in(ios.len());
         if !defers {
             return self.ring.submit(ios);
         }
         self.deferred.put(ios);
+        if !mine {
+            // The job that takes results in carries the I/O out: see `Ring::nudge`.
+            return self.ring.nudge();
+        }
         // This thread has deferred the I/O and then looks whether another thread sleeps. A thread
         // that goes to sleep takes `sleeper` and then looks what is deferred. One of the two sees
         // the other.
@@ -102,6 +113,12 @@ impl RingEngine {
         let mut ios = Vec::new();
         self.deferred.take(&mut ios);
         self.ring.submit(&mut ios);
+    }
+
+    /// `count` I/Os come to the ring, or are deferred.
+    pub fn note_in(&self, count: usize) {
+        // SeqCst: see `Endpoint::ensure_unpolled_progress`.
+        self.inside.fetch_add(count, Ordering::SeqCst);
     }
 
     /// `count` I/Os are done with: none of them is in the ring or deferred any more.
@@ -160,12 +177,12 @@ impl RingEngine {
         (Beat { turn: progress.turn, count: progress.count }, progress.busy)
     }
 
-    /// The job with that number holds back by this key what its callbacks submit. Returns whether
-    /// the job may: else it has been replaced.
-    pub fn note_plug(&self, turn: u32, key: PlugKey) -> bool {
+    /// The job with that number holds back what its callbacks submit. Returns whether the job may:
+    /// else it has been replaced.
+    pub fn note_plug(&self, turn: u32, queue: QueueId, key: PlugKey) -> bool {
         let mut progress = self.progress.lock();
         if progress.turn == turn {
-            progress.plug = key;
+            progress.plug = Some((queue, key));
         }
         progress.turn == turn
     }
@@ -173,19 +190,18 @@ impl RingEngine {
     /// Returns whether the job still holds back, and has to unplug.
     pub fn forget_plug(&self, turn: u32) -> bool {
         let mut progress = self.progress.lock();
-        progress.turn == turn && std::mem::take(&mut progress.plug) != 0
+        progress.turn == turn && progress.plug.take().is_some()
     }
 
-    /// Replaces the job. Returns the number of the next one, and the key by which the old one holds
-    /// back, which the caller has to unplug; 0: it does not. Only a look does this, and there is at
-    /// most one look at a time.
-    pub fn replace_job(&self) -> (u32, PlugKey) {
+    /// Replaces the job. Returns the number of the next one, and what the old one holds back, which
+    /// the caller has to unplug. Only a look does this, and there is at most one look at a time.
+    pub fn replace_job(&self) -> (u32, Option<(QueueId, PlugKey)>) {
         let mut progress = self.progress.lock();
         progress.turn = progress.turn.wrapping_add(1);
         progress.count = progress.count.wrapping_add(1);
         progress.busy = false;
         self.turn.store(progress.turn, Ordering::SeqCst);
-        (progress.turn, std::mem::take(&mut progress.plug))
+        (progress.turn, progress.plug.take())
     }
 
     /// Whether the job that takes results in runs this callback itself. Counts callbacks.
@@ -197,9 +213,15 @@ impl RingEngine {
         elsewhere == 0
     }
 
-    /// Callbacks take long: the next ones run on threads of their own.
-    pub fn run_callbacks_elsewhere(&self) {
-        self.elsewhere.store(ELSEWHERE, Ordering::Relaxed);
+    /// The callbacks that ran last were quick; or one took long, and the next ones run on threads
+    /// of their own.
+    pub fn note_callbacks(&self, pace: Pace) {
+        if pace == Pace::Quick {
+            return self.elsewhere_next.store(ELSEWHERE, Ordering::Relaxed);
+        }
+        let count = self.elsewhere_next.load(Ordering::Relaxed);
+        self.elsewhere.store(count, Ordering::Relaxed);
+        self.elsewhere_next.store(ELSEWHERE_MAX.min(2 * count), Ordering::Relaxed);
     }
 
     /// As `take_on_reaping`, for the job that helps while others wait.

@@ -22,6 +22,12 @@ pub fn on_time<R>(code: impl FnOnce() -> R) -> R {
 /// How often a thread looks for results before it goes to sleep: some tens of microseconds.
 pub const SPINS: u32 = 2000;
 
+/// How many processors this process may use, as it was when this was asked first.
+pub fn processors() -> usize {
+    static COUNT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
 /// Makes an eventfd readable. To the simulator that is a moment at which other threads may run, and
 /// it wakes those that wait for the eventfd.
 #[inline(always)]

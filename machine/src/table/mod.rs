@@ -43,6 +43,8 @@ pub struct Table<Q, T, S> {
     last_sequence: u64,
     /// Requests in `Phase::Waiting`.
     pub waiting: usize,
+    /// Members whose leader is of another queue.
+    pub riding: usize,
     /// Queues in which a request may have become able to start.
     pub runnable: Vec<QueueId>,
 }
@@ -57,6 +59,7 @@ impl<Q, T, S> Table<Q, T, S> {
             actions: Vec::new(),
             last_sequence: 0,
             waiting: 0,
+            riding: 0,
             runnable: Vec::new(),
         }
     }

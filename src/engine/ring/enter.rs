@@ -40,6 +40,13 @@ enum PutOff {
     UntilSomebodyLooks,
 }
 
+/// Whether something is still put off: the kernel is short of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StillPutOff {
+    No,
+    Yes,
+}
+
 /// Whether such a failure passes: the kernel is short of memory. Any other errno is for good.
 fn passes(errno: Errno) -> bool {
     matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOMEM)
@@ -254,15 +261,24 @@ impl Ring {
         self.submission.lock().take_refused()
     }
 
+    /// Submits what was put off, if anything was; for a thread about to sleep.
+    pub(super) fn submit_put_off(&self) -> StillPutOff {
+        if !self.put_off.load(Ordering::SeqCst) {
+            return StillPutOff::No;
+        }
+        let entries = self.take_put_off(&self.submission.lock());
+        self.start_or(entries, || false);
+        match self.put_off.load(Ordering::SeqCst) {
+            true => StillPutOff::Yes,
+            false => StillPutOff::No,
+        }
+    }
+
     /// Sleeps in the kernel until there is a completion.
     pub(super) fn sleep(&self, timeout: Option<Duration>) {
         let pause = timeout.map_or(RETRY, |timeout| timeout.min(RETRY));
-        if self.put_off.load(Ordering::SeqCst) {
-            let entries = self.take_put_off(&self.submission.lock());
-            self.start_or(entries, || false);
-            if self.put_off.load(Ordering::SeqCst) {
-                return sleep(pause);
-            }
+        if self.submit_put_off() == StillPutOff::Yes {
+            return sleep(pause);
         }
         if self.is_broken() {
             // The kernel cannot be asked to wake us: results are looked for again and again.

@@ -41,13 +41,14 @@ mod submission;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use io_uring::types::CancelBuilder;
 
-use self::enter::{try_out, CARELESS};
+use self::enter::{try_out, StillPutOff, CARELESS};
 use self::fixed::FixedBuffers;
 pub use self::slots::Files;
 use self::slots::{File, Slots};
@@ -88,16 +89,26 @@ pub struct Ring {
     /// Signalled when something can be reaped; -1: none.
     event_fd: AtomicI32,
     polled: bool,
-    /// Of `new_attended`: signalled for the thread that reaps.
+    /// Signalled for the thread that reaps, until a program registers an eventfd of its own.
     bell: Option<EventFd>,
-    /// That thread looks at `put_off` again before it sleeps, so no thread need signal `bell`.
-    attended: AtomicBool,
+    /// A thread that reaps surely comes, if not at once: see `new_attended`.
+    reaped_by_job: bool,
+    /// Threads that look at `put_off` again before they leave (`attend`), asleep or not.
+    attending: AtomicUsize,
+    /// Threads that sleep until `bell` is signalled, or are about to.
+    asleep: AtomicUsize,
     fixed: FixedBuffers,
     /// The thread that was in `reap` last, by its `thread_number`. Relaxed: a thread asks only
     /// whether it was itself, and its own store it always sees.
     reaper: AtomicUsize,
+    /// No other ring of this process has it, nor had it. Not 0.
+    number: u64,
     process: u32,
 }
+
+/// The number of the ring that was made last. The real atomic, also in the simulator: no schedule
+/// depends on this counter.
+static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 impl Ring {
     /// `files`: the handle's, open as long as the ring. `entries`: how many I/Os go to the storage
@@ -106,26 +117,28 @@ impl Ring {
         Ring::open(files, entries, false)
     }
 
-    /// For a program that registers an eventfd, and reaps when the eventfd is signalled. One thread
-    /// reaps mostly. It is best that this thread submits, too, and makes a system call before long.
-    /// The I/Os of other threads are submitted when this thread reaps: the eventfd is signalled to
-    /// make it come.
+    /// For a program that reaps on a thread of its own, which calls `attend`, or when an eventfd is
+    /// signalled that it registers. One thread reaps mostly. It is best that this thread submits,
+    /// too, and makes a system call before long. The I/Os of other threads are submitted by this
+    /// thread while it attends, and always if the program has registered an eventfd, which is
+    /// signalled to make it come.
     pub fn new_polled(files: Files, entries: usize) -> Result<Ring, Error> {
-        Ring::open(files, entries, true)
+        let mut ring = Ring::open(files, entries, true)?;
+        let bell = EventFd::new().ok();
+        // Without a bell every thread submits its I/Os itself until there is an eventfd.
+        ring.bell = bell.filter(|bell| ring.register_eventfd(bell.raw()).is_ok());
+        Ok(ring)
     }
 
-    /// As `new_polled`, for a thread of the library that reaps and calls `wait`: the ring has an
-    /// eventfd of its own for that thread. Where the system refuses the eventfd, as `new`.
+    /// As `new_polled`, for a thread of the library that reaps and calls `wait`, and to which other
+    /// threads always hand their I/Os over. Where the system refuses an eventfd, as `new`.
     pub fn new_attended(files: Files, entries: usize) -> Result<Ring, Error> {
-        let Ok(bell) = EventFd::new() else { return Ring::new(files, entries) };
-        let mut ring = Ring::open(files, entries, true)?;
-        match ring.register_eventfd(bell.raw()) {
-            Ok(()) => {
-                ring.bell = Some(bell);
-                Ok(ring)
-            }
-            Err(_) => Ring::new(files, entries),
+        let mut ring = Ring::new_polled(files, entries)?;
+        if ring.bell.is_none() {
+            return Ring::new(files, entries);
         }
+        ring.reaped_by_job = true;
+        Ok(ring)
     }
 
     fn open(files: Files, entries: usize, polled: bool) -> Result<Ring, Error> {
@@ -156,9 +169,12 @@ impl Ring {
             event_fd: AtomicI32::new(-1),
             polled,
             bell: None,
-            attended: AtomicBool::new(false),
+            reaped_by_job: false,
+            attending: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
             fixed: FixedBuffers::default(),
             reaper: AtomicUsize::new(0),
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             process: std::process::id(),
         })
     }
@@ -183,13 +199,65 @@ impl Ring {
             let before = hand_over && entries > 0 && self.put_off.swap(true, Ordering::SeqCst);
             (entries, before)
         };
-        if hand_over && self.waiters.load(Ordering::SeqCst) == 0 {
+        match self.reaper_of(hand_over) {
+            Reaper::Looks => {}
             // If another thread handed over before us, that thread has signalled, and no thread has
-            // reaped since. SeqCst, here and in `wait_for_bell`: `put_off` was set before.
-            if entries > 0 && !handed_over && !self.attended.load(Ordering::SeqCst) {
-                self.signal_eventfd();
-            }
+            // reaped since.
+            Reaper::Sleeps if entries > 0 && !handed_over => self.signal_eventfd(),
+            Reaper::Sleeps => {}
+            Reaper::Away => self.start(entries),
+        }
+    }
+
+    /// What the thread does to which this one hands its entries over. They lie in the queue, and
+    /// `put_off` is set.
+    fn reaper_of(&self, hand_over: bool) -> Reaper {
+        // SeqCst, here, in `wait_for_bell` and in `attend`: a thread that goes to sleep, or leaves,
+        // says so and then looks at `put_off`.
+        let is_there = |count: &AtomicUsize| count.load(Ordering::SeqCst) > 0;
+        if !hand_over || is_there(&self.waiters) {
+            Reaper::Away
+        } else if is_there(&self.asleep) {
+            Reaper::Sleeps
+        } else if is_there(&self.attending) {
+            Reaper::Looks
+        } else if self.reaped_by_job || self.bell_in_use().is_none() {
+            // A job of the library may have to be woken. A program looks at its eventfd.
+            Reaper::Sleeps
         } else {
+            Reaper::Away
+        }
+    }
+
+    /// Whether a job of the library reaps, or will: see `new_attended`.
+    pub fn has_job(&self) -> bool {
+        self.reaped_by_job
+    }
+
+    /// Makes that job look for what is there for it to do, beside the ring, before it sleeps.
+    pub fn nudge(&self) {
+        // SeqCst, as in `wake`, but of `woken` and `asleep`.
+        self.woken.store(true, Ordering::SeqCst);
+        if self.reaper_of(true) == Reaper::Sleeps {
+            self.signal_eventfd();
+        }
+    }
+
+    /// This thread reaps, and submits what others hand over to it, until it calls `retire`.
+    pub fn attend(&self) {
+        ATTENDED.set(self.number);
+        self.attending.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The counterpart of `attend`. Then `take_back` has to be called.
+    pub fn retire(&self) {
+        self.attending.fetch_sub(1, Ordering::SeqCst);
+        if self.reaped_by_job {
+            // Another thread may be in `wait`, and this one may have taken a signal that was meant
+            // for both.
+            self.bell.iter().for_each(EventFd::signal);
+        } else if self.put_off.load(Ordering::SeqCst) {
+            let entries = self.take_put_off(&self.submission.lock());
             self.start(entries);
         }
     }
@@ -263,7 +331,7 @@ impl Ring {
     /// Waits until something can be reaped, `wake` is called, or the time is over (None: for
     /// ever). May return earlier.
     pub fn wait(&self, timeout: Option<Duration>) {
-        if let Some(bell) = &self.bell {
+        if let Some(bell) = self.bell_in_use() {
             return self.wait_for_bell(bell, timeout.unwrap_or(BELL_WAIT_MAX));
         }
         // SeqCst, here and in `wake`. A waiter counts itself, then looks at `woken`; a waker sets
@@ -278,30 +346,29 @@ impl Ring {
     }
 
     fn wait_for_bell(&self, bell: &EventFd, timeout: Duration) {
-        self.attended.store(false, Ordering::SeqCst);
-        let put_off = self.put_off.load(Ordering::SeqCst);
-        if !put_off && !self.woken.load(Ordering::SeqCst) && !self.is_ready() {
-            bell.wait(if self.is_broken() { timeout.min(enter::RETRY) } else { timeout });
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        let put_off = self.submit_put_off();
+        if !self.woken.load(Ordering::SeqCst) && !self.is_ready() {
+            let soon = put_off == StillPutOff::Yes || self.is_broken();
+            bell.wait(if soon { timeout.min(enter::RETRY) } else { timeout });
         }
-        self.attended.store(true, Ordering::SeqCst);
+        self.asleep.fetch_sub(1, Ordering::SeqCst);
         // Whatever comes from here on signals anew; whatever came before is looked for next.
         bell.clear();
         self.woken.store(false, Ordering::SeqCst);
     }
 
-    /// The thread that reaps does something else from here on. Another thread may be in `wait`, and
-    /// this thread may have taken a signal that was meant for both.
-    pub fn leave(&self) {
-        let Some(bell) = &self.bell else { return };
-        self.attended.store(false, Ordering::SeqCst);
-        bell.signal();
+    /// The eventfd that is signalled when something can be reaped, unless that is a program's.
+    fn bell_in_use(&self) -> Option<&EventFd> {
+        let in_use = self.event_fd.load(Ordering::SeqCst);
+        self.bell.as_ref().filter(|bell| bell.raw() == in_use)
     }
 
     /// Makes a thread that is in `wait`, or the next one to call it, return. Costs a system call
     /// only where one is.
     pub fn wake(&self) {
         self.woken.store(true, Ordering::SeqCst);
-        if let Some(bell) = &self.bell {
+        if let Some(bell) = self.bell_in_use() {
             return bell.signal();
         }
         if self.waiters.load(Ordering::SeqCst) > 0 {
@@ -322,25 +389,31 @@ impl Ring {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
             Error::new(errno, "registering an eventfd with io_uring")
         })?;
-        self.event_fd.store(fd, Ordering::Relaxed);
+        // SeqCst, with `bell_in_use`: a thread that looked before sleeps until the bell is
+        // signalled, which then tells it to look again.
+        self.event_fd.store(fd, Ordering::SeqCst);
+        self.bell.iter().for_each(EventFd::signal);
         if self.is_ready() {
             self.signal_eventfd();
         }
         Ok(())
     }
 
-    /// Whether what this thread submits is left to the thread that polls.
+    /// Whether what this thread submits is left to the thread that polls, if there is one.
     fn must_hand_over(&self) -> bool {
+        // Of several threads of a program that poll each submits its own.
+        let polls = || ATTENDED.get() == self.number && !self.reaped_by_job;
         self.polled
             && self.event_fd.load(Ordering::Relaxed) >= 0
             && self.reaper.load(Ordering::Relaxed) != thread_number()
+            && !(polls() && self.bell_in_use().is_some())
     }
 
     /// Whether this thread was the last one in `reap`, and comes again by itself: no eventfd of a
     /// program tells it when.
     pub fn is_polled_here(&self) -> bool {
         self.polled
-            && (self.bell.is_some() || self.event_fd.load(Ordering::Relaxed) < 0)
+            && (self.bell_in_use().is_some() || self.event_fd.load(Ordering::Relaxed) < 0)
             && self.reaper.load(Ordering::Relaxed) == thread_number()
     }
 
@@ -375,6 +448,17 @@ impl Ring {
     }
 }
 
+/// What the thread does to which others hand their I/Os over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reaper {
+    /// It submits them before it sleeps or leaves.
+    Looks,
+    /// It has to be told, by the eventfd.
+    Sleeps,
+    /// No thread is sure to come, or this is the one: who has I/Os submits them.
+    Away,
+}
+
 impl Drop for Ring {
     /// Nothing should be inside. If I/O is at the storage all the same, the drop waits for it: else
     /// the kernel would write to memory that is no longer ours.
@@ -401,6 +485,11 @@ impl Drop for Ring {
         unsafe { ManuallyDrop::drop(&mut self.kernel) };
         debug_assert!(idle || thread::panicking(), "a ring was dropped with I/O in it");
     }
+}
+
+thread_local! {
+    /// The number of the ring that this thread attended last.
+    static ATTENDED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Different for each thread that lives, and never 0.
