@@ -23,6 +23,7 @@ mod repair;
 mod resize;
 mod splice;
 mod table;
+pub mod throttle;
 mod tracker;
 mod writing;
 mod zeroes;

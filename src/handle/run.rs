@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Handle, Submission};
+use crate::completion::Generation;
 use crate::driver::Slot;
 use crate::node::{dispatch, failure, perform, release, thread_key, with_actions};
 use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
@@ -41,7 +42,7 @@ impl Handle {
         let Submission { op, offset, bytes, .. } = submission;
         let waiter = fresh_waiter();
         let generation = self.count_in(&submission)?;
-        let result = self.run_taken_in(submission, &waiter);
+        let result = self.run_taken_in(submission, &waiter, generation);
         release(copy, &self.endpoint);
         self.endpoint.completions.request_over(generation);
         SPARE_WAITER.set(Some(waiter));
@@ -57,11 +58,22 @@ impl Handle {
         &self,
         submission: Submission,
         waiter: &Arc<Waiter>,
+        generation: Generation,
     ) -> Option<Result<(), i32>> {
         let request = self.request(submission, Owner::Waiter(waiter.clone()));
         let taken_in = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
-            let id = node.submit_now(self.endpoint.id(), thread_key(), request, actions);
+            let id = match self.throttled.membership() {
+                None => node.submit_now(self.endpoint.id(), thread_key(), request, actions),
+                Some(membership) => {
+                    let id = membership.submit_now(request, actions);
+                    // As in `submit`.
+                    if self.endpoint.completions.is_waited_for(generation) {
+                        membership.let_go(actions);
+                    }
+                    id
+                }
+            };
             self.carry_out(actions, waiter);
             id
         });
