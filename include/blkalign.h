@@ -59,10 +59,13 @@
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define BLKALIGN_STATS_INIT \
     { sizeof(blkalign_stats), \
-      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+      0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define BLKALIGN_DRIVER_INIT \
     { sizeof(blkalign_driver), NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, \
       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+#define BLKALIGN_THROTTLE_LIMITS_INIT \
+    { sizeof(blkalign_throttle_limits), {0, 0}, {0, 0}, {0, 0}, \
+      {0, 0}, {0, 0}, {0, 0}, 0 }
 
 /**
  * Version of this header: 0.2.0. This macro is the first number.
@@ -253,6 +256,12 @@
  * use a handle after a call of blkalign_close() for the handle has begun.
  */
 typedef struct blkalign_handle blkalign_handle;
+
+/**
+ * Limits that handles share: see blkalign_throttle_new(). Any thread may use a
+ * throttle at any time until blkalign_throttle_free().
+ */
+typedef struct blkalign_throttle blkalign_throttle;
 
 /**
  * Options of an open. Start from BLKALIGN_OPEN_OPTIONS_INIT. Functions that
@@ -500,6 +509,50 @@ typedef struct blkalign_request {
 } blkalign_request;
 
 /**
+ * One limit of a throttle, as a token bucket: `rate` tokens come each second,
+ * and at most `burst` of them are kept.
+ */
+typedef struct blkalign_bucket {
+    /** Bytes, or requests, a second. 0: no limit. */
+    uint64_t rate;
+    /**
+     * Bytes, or requests, that may go at once after a pause. 0: a tenth of
+     * `rate`, at least 1. A request that needs more than `burst` goes when the
+     * bucket is full; those behind it wait until what it took has come again.
+     */
+    uint64_t burst;
+} blkalign_bucket;
+
+/**
+ * The limits of a throttle. Start from BLKALIGN_THROTTLE_LIMITS_INIT: no
+ * limits. A request goes when every bucket that counts it has tokens for it.
+ * Zero writes and discards count as writes of their length. In any second the
+ * requests of a throttle move at most `rate` + `burst`, and at least 95
+ * percent of `rate` if there are requests for that.
+ */
+typedef struct blkalign_throttle_limits {
+    /** sizeof(blkalign_throttle_limits), as the INIT macro sets it. */
+    size_t size;
+    /** Limit of bytes that are read or written. */
+    blkalign_bucket bytes;
+    /** Limit of bytes that are read. */
+    blkalign_bucket read_bytes;
+    /** Limit of bytes that are written. */
+    blkalign_bucket write_bytes;
+    /** Limit of reads and writes together. */
+    blkalign_bucket requests;
+    /** Limit of reads. */
+    blkalign_bucket read_requests;
+    /** Limit of writes. */
+    blkalign_bucket write_requests;
+    /**
+     * In the buckets of requests a request of more bytes counts as several:
+     * its length divided by this number, rounded up. 0: each request is one.
+     */
+    uint64_t request_bytes;
+} blkalign_throttle_limits;
+
+/**
  * What the storage of a handle requires and can do, as blkalign_get_limits()
  * reports it. Start from BLKALIGN_LIMITS_INIT. All sizes and alignments are
  * bytes.
@@ -637,6 +690,13 @@ typedef struct blkalign_stats {
      * in `rmw` and `merged`.
      */
     uint64_t probe_repairs;
+    /** Requests that a throttle held: see blkalign_set_throttle(). */
+    uint64_t throttled;
+    /**
+     * For how long they were held, all together, in nanoseconds. What is still
+     * held does not count yet.
+     */
+    uint64_t throttled_ns;
 } blkalign_stats;
 
 /**
@@ -1119,6 +1179,61 @@ int blkalign_get_event_fd(blkalign_handle *h);
  * -EDEADLK  called inside a callback.
  */
 int blkalign_poll(blkalign_handle *h, int max, int timeout_ms);
+
+/**
+ * Creates a throttle: a group of limits that all handles share which get it by
+ * blkalign_set_throttle(). The handles may be those of several objects.
+ * `*out` is written only on success. See blkalign(7), "Throttling".
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `limits` or `out` is NULL; limits->size is not set; a bucket has a
+ *           burst and no rate;
+ * -E2BIG    `limits` comes from a newer version of the header and uses a field
+ *           that this library does not have.
+ */
+int blkalign_throttle_new(const blkalign_throttle_limits *limits,
+                          blkalign_throttle **out);
+
+/**
+ * Changes the limits of a throttle, at any time and on any thread. The new
+ * limits hold at once, also for requests that the throttle holds. The call
+ * does not wait.
+ *
+ * Returns 0 or -errno: any error of blkalign_throttle_new(), and
+ * -EINVAL   `t` is NULL.
+ */
+int blkalign_throttle_set(blkalign_throttle *t,
+                          const blkalign_throttle_limits *limits);
+
+/**
+ * Gives up the caller's reference to a throttle: `t` must not be used any
+ * more. Handles that have the throttle keep it, and its limits, until they are
+ * closed or get another. `t` may be NULL.
+ *
+ * Returns 0.
+ */
+int blkalign_throttle_free(blkalign_throttle *t);
+
+/**
+ * Makes the requests that are submitted to `h` from now on keep to the limits
+ * of `t`. `t` may be NULL: no limits. Requests that the handle's throttle of
+ * before holds are let go at once. The call does not wait for requests.
+ *
+ * Reads, writes, zero writes and discards are held before they wait for any
+ * other request; flushes, truncates and the library's own edge reads are never
+ * held. Requests of one handle go in order of submission, the handles of a
+ * throttle take turns request by request. A synchronous call waits in the
+ * throttle. What is held can be cancelled. blkalign_drain() and
+ * blkalign_close() let all that is held go at once.
+ *
+ * While a handle has a throttle the library has one more thread, for all
+ * throttles together.
+ *
+ * Returns 0 or -errno; after an error nothing has changed:
+ * -EINVAL   `h` is NULL;
+ * -ENOMEM   the system gives no thread.
+ */
+int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
 
 /**
  * The version of the library that the program runs with, such as "0.2.0".

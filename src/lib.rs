@@ -1,9 +1,9 @@
 //! blkalign: I/O of any size at any offset on storage that only takes large aligned blocks.
 //!
 //! The rooms, from the top of the house to its bottom; none calls a room above it
-//! (docs/DESIGN.md has the picture): `capi`, `handle`, `node`, then the request machine, which is
-//! the crate `blkalign-machine`, `engine` and `completion`, `driver`, `probe`, `sys`. Every room
-//! but the machine and `sys` may say what happens in `log`.
+//! (docs/DESIGN.md has the picture): `capi`, `handle`, `throttle`, `node`, then the request
+//! machine, which is the crate `blkalign-machine`, `engine` and `completion`, `driver`, `probe`,
+//! `sys`. Every room but the machine and `sys` may say what happens in `log`.
 
 // Public for the test that compares the header with Rust; programs use `<blkalign.h>`.
 #[doc(hidden)]
@@ -17,6 +17,7 @@ mod log;
 mod node;
 mod probe;
 mod sys;
+mod throttle;
 
 // The seams: three modules that a build which proves something replaces by its own. The first is
 // the kernel's end of a ring.

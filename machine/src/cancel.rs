@@ -11,7 +11,7 @@ use crate::extent::Extent;
 use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
 use crate::leaving::Leaving;
-use crate::table::{slot_of, Entry, Phase, Step, Table};
+use crate::table::{slot_of, Entry, Phase, Queue, Step, Table};
 use crate::{QueueId, RequestId, ScratchPool};
 
 /// Takes requests back, and sees all that they may be in.
@@ -42,8 +42,9 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         let leader = entry.leader;
         match entry.phase {
             Phase::Plugged => {
-                let plugs = &mut self.table.queue(queue).plugs;
+                let Queue { plugs, held, .. } = self.table.queue(queue);
                 plugs.iter_mut().for_each(|plug| plug.plugged.retain(|&other| other != slot));
+                held.retain(|its| its.slot != slot);
             }
             Phase::Waiting => self.table.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
@@ -92,6 +93,7 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         let Table { queues, entries, .. } = &mut *self.table;
         let home = queues[queue as usize].as_mut().expect("an open queue");
         home.plugs.iter_mut().for_each(|plug| plug.plugged.clear());
+        home.held.clear();
         home.queued.retain(|&slot| !entries[slot.index()].cancelled);
         for &slot in &gone {
             let Entry { phase, leader, .. } = *self.table.known(slot);

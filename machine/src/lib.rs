@@ -24,6 +24,7 @@ mod resize;
 mod short_way;
 mod splice;
 mod table;
+pub mod throttle;
 mod tracker;
 mod writing;
 mod zeroes;

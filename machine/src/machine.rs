@@ -11,11 +11,11 @@
 //!                 '-> Member ----------------------------------'
 //! ```
 //!
-//! A request skips each phase that it has no need of: `Plugged` without a plug, `Waiting` without a
-//! conflict, `Edges` without edges. It leaves `Queued` when it gets a place among `depth`; `start`
-//! calls it `Moving` at once, and only a write that has edges to read becomes `Edges` then. A write
-//! becomes a `Member` when it would wait, a read when it was plugged; its leader moves its bytes.
-//! `Changing` is a zero write, a discard or a change of the length.
+//! A request skips each phase that it has no need of: `Plugged` without a throttle and a plug,
+//! `Waiting` without a conflict, `Edges` without edges. It leaves `Queued` when it gets a place
+//! among `depth`; `start` calls it `Moving` at once, and only a write that has edges to read
+//! becomes `Edges` then. A write becomes a `Member` when it would wait, a read when it was plugged;
+//! its leader moves its bytes. `Changing` is a zero write, a discard or a change of the length.
 //!
 //! A request that has a place among its queue's `depth` never waits for another request, so
 //! places always come free again. Scratch is taken only by requests that have a place.
@@ -59,7 +59,7 @@ use crate::moving::{Mover, Resumed};
 use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
 use crate::short_way::{Passage, ShortWay};
-use crate::table::{Among, AmongSet, Phase, Queue, Table};
+use crate::table::{Among, AmongSet, Held, Phase, Queue, Table};
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
 use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
@@ -203,6 +203,39 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if let Some(plugged) = self.table.queue(queue).take_plugged(key) {
             self.submit_batch(queue, plugged);
         }
+    }
+
+    /// Takes a request in for a throttle, which holds it back until `let_go`: no other request sees
+    /// it, and it can be cancelled. `key`: the plug that it is meant for.
+    pub fn hold(&mut self, queue: QueueId, key: Option<PlugKey>, request: Request<T>) -> RequestId {
+        let slot = self.table.place(queue, request);
+        self.table.entry(slot).phase = Phase::Plugged;
+        self.table.queue(queue).held.push_back(Held { slot, key });
+        self.table.known(slot).id
+    }
+
+    /// As `hold` for a request that no plug holds back; what the key holds back goes first.
+    pub fn hold_now(&mut self, queue: QueueId, key: PlugKey, request: Request<T>) -> RequestId {
+        self.submit_plugged(queue, key);
+        self.hold(queue, None, request)
+    }
+
+    /// Submits what a throttle holds back of this queue, up to the request with the id `last`, in
+    /// order of submission. What is meant for a plug that is open goes there; the rest is a batch.
+    pub fn let_go(&mut self, queue: QueueId, last: RequestId) {
+        let mut batch = std::mem::take(&mut self.table.queue(queue).spare_plugged);
+        while let Some(&Held { slot, key }) = self.table.queue(queue).held.front() {
+            if self.table.age(self.table.known(slot).id) < self.table.age(last) {
+                break;
+            }
+            let home = self.table.queue(queue);
+            home.held.pop_front();
+            match key.and_then(|key| home.plug_of(key)) {
+                Some(plug) => plug.plugged.push(slot),
+                None => batch.push(slot),
+            }
+        }
+        self.submit_batch(queue, batch);
     }
 
     /// Submits what all keys hold back so far, as one batch, in order of submission.

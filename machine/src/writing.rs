@@ -55,9 +55,9 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
     /// Counts each member of a leader in the queue that the member came by.
     fn count_members(&mut self, leader: Slot, count: impl Fn(&mut Stats)) {
         let Table { entries, queues, .. } = &mut *self.table;
-        let entry = |slot: Slot| entries[slot.index()].as_ref().expect("a request in flight");
-        for &member in &entry(leader).members {
-            let queue = queues[entry(member).queue as usize].as_mut().expect("an open queue");
+        for &member in &entries[leader.index()].members {
+            let queue = entries[member.index()].queue as usize;
+            let queue = queues[queue].as_mut().expect("an open queue");
             count(&mut queue.stats);
         }
     }

@@ -18,6 +18,7 @@ use crate::proof::world::{
     block, choose, fail, me, outside_limits, percent, point, trace, wake_all,
 };
 use crate::proof::world::{Class, Key};
+use crate::throttle::{Throttle, ThrottleLimits};
 
 thread_local! {
     /// Inside a call that no callback may run in.
@@ -280,6 +281,34 @@ fn cancel_all(scene: &Arc<Scene>, at: usize, handle: &Handle) {
     place.cancelled_together.fetch_add(count, Ordering::Relaxed);
 }
 
+/// The handle gets a throttle, or loses it, or its throttle gets other limits.
+fn throttle(scene: &Arc<Scene>, handle: &Handle) {
+    let its = &scene.throttles[choose(2) as usize];
+    match choose(4) {
+        0 => its.set(&throttle_limits()),
+        1 => set_throttle(scene, handle, None),
+        _ => set_throttle(scene, handle, Some(its)),
+    }
+}
+
+fn throttle_limits() -> ThrottleLimits {
+    let mut limits = ThrottleLimits::default();
+    for bucket in limits.buckets.iter_mut().filter(|_| percent(30)) {
+        bucket.rate = [1000, 30_000, 1_000_000, 100_000_000][choose(4) as usize];
+        bucket.burst = [0, 1, 10, bucket.rate][choose(4) as usize];
+    }
+    limits.request_bytes = [0, 0, 512, 4096][choose(4) as usize];
+    limits
+}
+
+fn set_throttle(scene: &Arc<Scene>, handle: &Handle, to: Option<&Arc<Throttle>>) {
+    if let Err(error) = submitting(|| handle.set_throttle(to)) {
+        if error.errno != libc::ENOMEM || scene.scenario.refused_threads == 0 {
+            fail(&format!("a throttle is refused: {error}"));
+        }
+    }
+}
+
 /// A thread that submits.
 pub fn submitter(scene: &Arc<Scene>, at: usize) {
     be_program();
@@ -301,6 +330,7 @@ pub fn submitter(scene: &Arc<Scene>, at: usize) {
                 place.plugs.fetch_sub(1, Ordering::Relaxed);
             }
             9 if plugged == 0 || percent(20) => drain(scene, at, &handle),
+            10 if percent(40) => throttle(scene, &handle),
             10..12 => sleep_as(Duration::from_nanos(choose(100_000)), Class::Outside),
             12..16 if plugged == 0 || percent(20) => run(scene, at, &handle, draw(scene, true)),
             _ => drop(submit(scene, at, &handle, draw(scene, false))),

@@ -23,6 +23,7 @@ use crate::proof::world::{
     block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
 };
 use crate::sys::Error;
+use crate::throttle::{Throttle, ThrottleLimits};
 
 /// Threads that complete the disk's I/O.
 const DEVICE_THREADS: usize = 2;
@@ -57,7 +58,9 @@ fn inside(scenario: Scenario) -> Totals {
     let model = Model::new(initial);
     let ledger = parking_lot::Mutex::new(Ledger { model, entries: Vec::new() });
     let refused = scenario.refused_threads;
-    let scene = Arc::new(Scene { scenario, device: device.clone(), places, ledger });
+    let throttles = [(); 2].map(|()| Throttle::new(&ThrottleLimits::default()));
+    let its = device.clone();
+    let scene = Arc::new(Scene { scenario, device: its, places, ledger, throttles });
     set_scene(Some(scene.clone()));
     let its = scene.clone();
     idle_hook(Box::new(move || its.stuck()));

@@ -16,6 +16,7 @@ use crate::proof::world::memory::{self, Deed, Meeting, View};
 use crate::proof::world::system::device::Device;
 use crate::proof::world::system::pieces::read_memory;
 use crate::proof::world::{fail, trace, wake_all, Key};
+use crate::throttle::Throttle;
 
 pub struct Place {
     pub plan: Plan,
@@ -51,6 +52,8 @@ pub struct Scene {
     pub device: Arc<Device>,
     pub places: Vec<Place>,
     pub ledger: Mutex<Ledger>,
+    /// Handles get one of these, and lose it, at any moment.
+    pub throttles: [Arc<Throttle>; 2],
 }
 
 pub struct Ledger {

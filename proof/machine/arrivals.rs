@@ -78,6 +78,42 @@ impl<S: Subject> World<'_, S> {
         self.settle(&[number], actions)
     }
 
+    /// Submits the next request to a throttle, which holds it back.
+    pub fn hold(&mut self) -> Checked {
+        let number = self.announce("holds");
+        let queue = self.scenario.plans[number].queue;
+        let key = key(self.thread);
+        let id = self.subject.hold(queue, key, self.scenario.request(number));
+        self.note_id(number, id)?;
+        self.held[queue].push((number, self.thread));
+        self.counts.held += 1;
+        Ok(())
+    }
+
+    /// The throttle lets the oldest `count` of those go that it holds back of a queue.
+    pub fn let_go(&mut self, queue: usize, count: usize) -> Checked {
+        self.begin(&format_args!("lets {count} go of queue {queue}"));
+        let gone: Vec<(usize, usize)> = self.held[queue].drain(..count).collect();
+        let Some(&(last, _)) = gone.last() else { return Ok(()) };
+        let (plugged, batch): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|&(_, thread)| self.plugs[queue][thread] > 0);
+        for (number, thread) in plugged {
+            self.plugged[queue][thread].push(number);
+        }
+        let batch: Vec<usize> = batch.into_iter().map(|(number, _)| number).collect();
+        self.admit_batch(&batch);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.subject.let_go(queue, self.ledger.entries[last].id, &mut actions);
+        self.settle(&batch, actions)
+    }
+
+    /// Lets all go of one queue, when nothing else can happen any more; whether any was held.
+    pub fn let_go_of_one(&mut self) -> Checked<bool> {
+        let held = self.held.iter().position(|held| !held.is_empty());
+        let Some(queue) = held else { return Ok(false) };
+        self.let_go(queue, self.held[queue].len()).map(|()| true)
+    }
+
     /// Submits the next request, plugged or not; those that its thread holds back go first.
     pub fn submit_now(&mut self) -> Checked {
         let number = self.ledger.entries.len();

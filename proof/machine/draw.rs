@@ -77,6 +77,11 @@ impl Scenario {
         if rng.percent(40) {
             scenario.cancel_percent = rng.pick(&[2, 10, 30]);
         }
+        // From dice of its own: a seed without throttles is the schedule that it was before these.
+        let mut dice = Rng::new(seed ^ 0x0068_6f6c_6400);
+        if dice.percent(30) {
+            scenario.hold_percent = dice.pick(&[5, 20, 60]);
+        }
         scenario.order = rng.pick(&[Order::Any, Order::MostlyNewest, Order::MostlyOldest]);
         let requests = match rng.percent(30) {
             true => rng.between(1, 6),

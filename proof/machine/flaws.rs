@@ -56,6 +56,11 @@ pub enum Flaw {
     CancelIsBusyWhileWaiting,
     CancelsForOtherQueues,
     CancelAllForgetsThePlugged,
+    HeldIsPlugged,
+    LetsGoInReverse,
+    LetsGoOneTooFew,
+    LetsGoOfAll,
+    LetGoPassesThePlug,
 }
 
 /// The first complaint about a machine with this flaw, among `seeds` schedules.
@@ -93,7 +98,7 @@ fn every_flaw_is_found() {
         (Flaw::FailedFlushForgotten, "after a flush has failed"),
         (Flaw::InterruptedFlushIsDone, "without having flushed"),
         (Flaw::FuaForgotten, "FUA"),
-        (Flaw::PluggedStartsAtOnce, "held back|plugged"),
+        (Flaw::PluggedStartsAtOnce, "held back|plugged|overtakes"),
         (
             Flaw::PluggedEntersInReverse,
             "is of request|waits for nothing|overtakes|does not wait|more than its|out of nothing",
@@ -124,6 +129,14 @@ fn every_flaw_is_found() {
         (Flaw::CancelIsBusyWhileWaiting, "is Err(16)"),
         (Flaw::CancelsForOtherQueues, "not Err(2)"),
         (Flaw::CancelAllForgetsThePlugged, "are cancelled instead of"),
+        (Flaw::HeldIsPlugged, "nothing was submitted|held back|waits for nothing"),
+        (
+            Flaw::LetsGoInReverse,
+            "is of request|waits for nothing|overtakes|does not wait|more than its|out of nothing",
+        ),
+        (Flaw::LetsGoOneTooFew, "waits for nothing|overtakes|slot|wait for ever"),
+        (Flaw::LetsGoOfAll, "held back|not in flight"),
+        (Flaw::LetGoPassesThePlug, "nothing was submitted|held back|not in flight"),
     ];
     for (flaw, words) in flaws {
         let found = complaint(flaw, 5000);

@@ -23,7 +23,7 @@
 //! `BLKALIGN_MACHINE_FIRST_SEED=n`.
 
 #[path = "../rng.rs"]
-mod rng;
+pub mod rng;
 
 mod arrivals;
 mod cancels;

@@ -62,7 +62,19 @@ fn step<S: Subject>(world: &mut World<'_, S>, scenario: &Scenario, rng: &mut Rng
         world.thread = rng.index(THREADS);
     }
     if flights == 0 && !submit {
-        return world.unplug_one();
+        return Ok(world.let_go_of_one()? || world.unplug_one()?);
+    }
+    if scenario.hold_percent > 0 && rng.percent(scenario.hold_percent) {
+        let queue = rng.index(scenario.config.len());
+        let held = world.held[queue].len();
+        if held > 0 && rng.percent(40) {
+            world.let_go(queue, 1 + rng.index(held))?;
+            return Ok(true);
+        }
+        if submit {
+            world.hold()?;
+            return Ok(true);
+        }
     }
     if scenario.plug_percent > 0 && handle_plugs(world, scenario, rng)? {
         return Ok(true);
@@ -188,7 +200,7 @@ fn random_schedules_keep_every_promise() {
     if schedules >= 1000 {
         assert!(total.waits > 0 && total.rmw > 0 && total.bounced > 0 && total.zero_copy > 0);
         assert!(total.merged > 0 && total.batched > 0 && total.shared_reads > 0);
-        assert!(total.cancelled_together > 0);
+        assert!(total.cancelled_together > 0 && total.held > 0);
         assert!(total.cancelled > 0 && total.cancels_refused > 0 && total.declined > 0);
         assert!(total.errors > 0 && total.shorts > 0 && total.interrupts > 0 && total.denied > 0);
     }

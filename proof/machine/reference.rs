@@ -40,6 +40,8 @@ pub struct Reference {
     /// By queue; what is held back with the key of who holds it back.
     pub(super) plugs: Vec<HashMap<PlugKey, u32>>,
     pub(super) plugged: Vec<Vec<(PlugKey, Entry)>>,
+    /// By queue: what a throttle holds back.
+    pub(super) held: Vec<Vec<(PlugKey, Entry)>>,
     pub(super) cancelling: bool,
     pub(super) last_id: RequestId,
     pub(super) flush_failed: Option<i32>,
@@ -57,6 +59,7 @@ impl Reference {
             entries: Vec::new(),
             plugs: vec![HashMap::new(); scenario.config.len()],
             plugged: scenario.config.iter().map(|_| Vec::new()).collect(),
+            held: scenario.config.iter().map(|_| Vec::new()).collect(),
             cancelling: false,
             last_id: 0,
             flush_failed: None,
@@ -247,6 +250,38 @@ impl Subject for Reference {
         self.last_id
     }
 
+    fn hold(&mut self, queue: usize, key: PlugKey, request: Request<usize>) -> RequestId {
+        let entry = self.entry(&request);
+        match self.flaw {
+            Flaw::HeldIsPlugged => self.plugged[queue].push((key, entry)),
+            _ => self.held[queue].push((key, entry)),
+        }
+        self.last_id
+    }
+
+    fn let_go(&mut self, queue: usize, last: RequestId, actions: &mut Vec<SimAction>) {
+        let all = std::mem::take(&mut self.held[queue]);
+        let goes = |entry: &Entry| match self.flaw {
+            Flaw::LetsGoOneTooFew => entry.id < last,
+            Flaw::LetsGoOfAll => true,
+            _ => entry.id <= last,
+        };
+        let (mut gone, held): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, it)| goes(it));
+        self.held[queue] = held;
+        if self.flaw == Flaw::LetsGoInReverse {
+            gone.reverse();
+        }
+        for (key, entry) in gone {
+            let plugged = self.plugs[queue].get(&key).is_some_and(|&depth| depth > 0);
+            if plugged && self.flaw != Flaw::LetGoPassesThePlug {
+                self.plugged[queue].push((key, entry));
+            } else {
+                self.enter(entry, actions);
+            }
+        }
+        self.run(actions);
+    }
+
     fn plug(&mut self, queue: usize, key: PlugKey) {
         *self.plugs[queue].entry(key).or_default() += 1;
     }
@@ -261,6 +296,8 @@ impl Subject for Reference {
     }
 
     fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        // A throttle may have let one go later than one that came after it.
+        self.plugged[queue].sort_by_key(|(_, entry)| entry.id);
         self.submit_some_plugged(queue, |_| true, actions);
     }
 
@@ -336,7 +373,8 @@ impl Subject for Reference {
     }
 
     fn cancel_all(&mut self, queue: usize, actions: &mut Vec<SimAction>) -> usize {
-        let plugged = self.plugged[queue].iter().map(|(_, entry)| entry.id);
+        let plugged = self.held[queue].iter().chain(&self.plugged[queue]);
+        let plugged = plugged.map(|(_, entry)| entry.id);
         let mut ids: Vec<RequestId> = match self.flaw {
             Flaw::CancelAllForgetsThePlugged => Vec::new(),
             _ => plugged.collect(),

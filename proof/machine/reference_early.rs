@@ -43,10 +43,15 @@ impl Reference {
         let any = self.flaw == Flaw::CancelsForOtherQueues;
         let home = |entry: &Entry| self.scenario.plans[entry.number].queue;
         let is_it = |entry: &Entry| entry.id == id && (any || home(entry) == queue);
-        let mut plugged = self.plugged.iter().flatten().map(|(_, entry)| entry);
-        if let Some(home) = plugged.find(|entry| is_it(entry)).map(home) {
-            let at = self.plugged[home].iter().position(|(_, entry)| entry.id == id);
-            let (_, entry) = self.plugged[home].remove(at.expect("plugged"));
+        let back = self.plugged.iter().chain(&self.held).flatten();
+        if let Some(home) = back.map(|(_, entry)| entry).find(|entry| is_it(entry)).map(home) {
+            let lists = [&mut self.plugged[home], &mut self.held[home]];
+            let mut found = None;
+            for list in lists {
+                let at = list.iter().position(|(_, entry)| entry.id == id);
+                found = found.or(at.map(|at| list.remove(at)));
+            }
+            let (_, entry) = found.expect("held back");
             self.entries.push(entry);
             self.end_unstarted(self.entries.len() - 1, libc::ECANCELED, false, actions);
             return Ok(());

@@ -63,6 +63,8 @@ pub struct Scenario {
     pub unplug_percent: u64,
     /// Chance in percent that a request does not let itself be held back.
     pub now_percent: u64,
+    /// Chance in percent that a throttle holds a request, and that it lets some go.
+    pub hold_percent: u64,
     /// Chance in percent that a request is cancelled before anything else happens.
     pub cancel_percent: u64,
     /// Whether rather the newest or the oldest I/O ends, or any.
@@ -99,6 +101,7 @@ impl Scenario {
             plug_percent: 0,
             unplug_percent: 0,
             now_percent: 0,
+            hold_percent: 0,
             cancel_percent: 0,
             order: Order::Any,
             guest: Vec::new(),

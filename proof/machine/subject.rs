@@ -19,6 +19,9 @@ pub trait Subject {
     fn plug(&mut self, queue: usize, key: PlugKey);
     fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>);
     fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>);
+    /// For a throttle, which holds it back.
+    fn hold(&mut self, queue: usize, key: PlugKey, request: Request<usize>) -> RequestId;
+    fn let_go(&mut self, queue: usize, last: RequestId, actions: &mut Vec<SimAction>);
     fn submit_now(
         &mut self,
         queue: usize,
@@ -80,6 +83,15 @@ impl Subject for RealMachine {
 
     fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
         self.machine.submit_all_plugged(self.queues[queue]);
+        self.machine.take_actions(actions);
+    }
+
+    fn hold(&mut self, queue: usize, key: PlugKey, request: Request<usize>) -> RequestId {
+        self.machine.hold(self.queues[queue], Some(key), request)
+    }
+
+    fn let_go(&mut self, queue: usize, last: RequestId, actions: &mut Vec<SimAction>) {
+        self.machine.let_go(self.queues[queue], last);
         self.machine.take_actions(actions);
     }
 

@@ -13,8 +13,10 @@ pub struct Counts {
     /// How many waited at least, and at most.
     pub waits_least: u64,
     pub waits_most: u64,
-    /// Requests that were held back, and reads that shared another's read.
+    /// Requests that a throttle held, and those that entered as batches.
+    pub held: u64,
     pub batched: u64,
+    /// Reads that shared another's read.
     pub shared_reads: u64,
     /// Writes of which it is not known how many had to share them.
     pub loose: u64,
@@ -93,6 +95,7 @@ impl Counts {
         self.schedules += other.schedules;
         self.requests += other.requests;
         self.waits += other.waits;
+        self.held += other.held;
         self.batched += other.batched;
         self.shared_reads += other.shared_reads;
         self.errors += other.errors;
@@ -120,7 +123,7 @@ impl std::fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} requests ({} failed), {} I/Os, {} waits, {} read-modify-writes, \
-             {} merged, {} joined, {} in batches, {} reads shared, {} zero-copy, {} bounced, \
+             {} merged, {} joined, {} held, {} in batches, {} reads shared, {} zero-copy, {} bounced, \
              {} cancelled ({} not), {} would not wait; injected: {} refusals, {} errors, \
              {} short, {} interrupted, {} without scratch",
             self.schedules,
@@ -131,6 +134,7 @@ impl std::fmt::Display for Counts {
             self.rmw,
             self.merged,
             self.joined,
+            self.held,
             self.batched,
             self.shared_reads,
             self.zero_copy,

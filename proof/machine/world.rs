@@ -51,6 +51,8 @@ pub struct World<'a, S> {
     /// By queue and thread: how many plugs are open, and whom they hold back.
     pub(super) plugs: Vec<[u32; THREADS]>,
     pub(super) plugged: Vec<[Vec<usize>; THREADS]>,
+    /// By queue: what a throttle holds back, and the threads that submitted it.
+    pub(super) held: Vec<Vec<(usize, usize)>>,
     pub(super) batches: u64,
     /// Entered in this step, after all others had started.
     pub(super) latecomer: Option<usize>,
@@ -96,6 +98,7 @@ impl<'a, S: Subject> World<'a, S> {
             thread: 0,
             plugs: vec![[0; THREADS]; scenario.config.len()],
             plugged: vec![Default::default(); scenario.config.len()],
+            held: vec![Vec::new(); scenario.config.len()],
             batches: 0,
             latecomer: None,
             rng: Rng::new(scenario.seed ^ 2),
@@ -187,7 +190,8 @@ impl<'a, S: Subject> World<'a, S> {
             return Err("something has written to the zeros".into());
         }
         model::check_disk(self.scenario, &self.ledger, &self.disk)?;
-        if self.plugged.iter().flatten().any(|plugged| !plugged.is_empty()) {
+        let plugged = self.plugged.iter().flatten().any(|plugged| !plugged.is_empty());
+        if plugged || self.held.iter().any(|held| !held.is_empty()) {
             return Err("the schedule leaves requests held back".into());
         }
         self.counts.denied += u64::from(self.memory.borrow().denied);

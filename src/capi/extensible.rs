@@ -11,7 +11,7 @@ use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
 use crate::header::{blkalign_driver, blkalign_limits, blkalign_open_options};
-use crate::header::{blkalign_request, blkalign_stats};
+use crate::header::{blkalign_request, blkalign_stats, blkalign_throttle_limits};
 use crate::sys::Error;
 
 /// No struct of any version is longer: a greater `size` is memory that the caller never set.
@@ -46,7 +46,8 @@ extensible!(
     blkalign_request,
     blkalign_limits,
     blkalign_stats,
-    blkalign_driver
+    blkalign_driver,
+    blkalign_throttle_limits
 );
 
 // The structs that the library fills end with their last field. Bytes behind it that belong to no
@@ -54,7 +55,7 @@ extensible!(
 const _: () = {
     let end = offset_of!(blkalign_limits, engine) + size_of::<u32>();
     assert!(end == size_of::<blkalign_limits>());
-    let end = offset_of!(blkalign_stats, probe_repairs) + size_of::<u64>();
+    let end = offset_of!(blkalign_stats, throttled_ns) + size_of::<u64>();
     assert!(end == size_of::<blkalign_stats>());
 };
 

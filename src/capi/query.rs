@@ -253,6 +253,7 @@ fn stats_of(handle: &Handle) -> blkalign_stats {
         in_flight,
         probe_repairs,
     } = handle.stats();
+    let (throttled, throttled_ns) = handle.throttled();
     blkalign_stats {
         size: 0,
         reads,
@@ -274,5 +275,7 @@ fn stats_of(handle: &Handle) -> blkalign_stats {
         errors,
         in_flight,
         probe_repairs,
+        throttled,
+        throttled_ns,
     }
 }

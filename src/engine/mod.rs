@@ -7,6 +7,7 @@ mod pool;
 mod ring;
 mod scratch;
 mod stable;
+mod threads;
 
 pub use copy::{fill, run_copies};
 pub use headroom::Headroom;
@@ -14,3 +15,4 @@ pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::{Files as RingFiles, Ring};
 pub use scratch::ScratchCache;
 pub use stable::StableCopy;
+pub use threads::start_thread;

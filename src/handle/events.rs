@@ -43,6 +43,9 @@ impl Handle {
         let completions = &self.endpoint.completions;
         let mark = completions.mark();
         with_actions(|actions| {
+            if let Some(membership) = self.throttled.membership() {
+                membership.let_go(actions);
+            }
             self.endpoint.node.submit_all_held(self.endpoint.id(), actions);
             dispatch(actions);
         });

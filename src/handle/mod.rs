@@ -11,6 +11,7 @@ mod options;
 pub mod pools;
 mod run;
 mod storage;
+mod throttled;
 mod window;
 
 pub use crate::completion::{Callback, CompletionMode};
@@ -32,6 +33,7 @@ use crate::sys::Error;
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{Request, Stats};
 use storage::Storage;
+use throttled::Throttled;
 use window::Window;
 
 /// A request whose form is already checked: offset and bytes within bounds, segments without
@@ -67,6 +69,7 @@ pub struct Handle {
     headroom: Headroom,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
+    throttled: Throttled,
     lock: Option<ImageLock>,
     /// The data of a write is copied before the call returns or waits.
     stable_writes: bool,
@@ -93,7 +96,10 @@ impl Handle {
 
     /// Nothing is in flight.
     fn take_apart(self) {
-        let Handle { endpoint, storage, lock, pool, .. } = self;
+        // Nothing is held, so this submits nothing.
+        let _ = self.set_throttle(None);
+        let Handle { endpoint, storage, lock, pool, throttled, .. } = self;
+        drop(throttled);
         endpoint.node.remove_queue(endpoint.id());
         if let Some(engine) = &endpoint.ring {
             engine.stop();
@@ -125,11 +131,16 @@ impl Handle {
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
-            let id = node.submit(self.endpoint.id(), thread_key(), request, actions, note_id);
+            let membership = self.throttled.membership();
+            let id = match &membership {
+                None => node.submit(self.endpoint.id(), thread_key(), request, actions, note_id),
+                Some(membership) => membership.submit(request, actions, note_id),
+            };
             // A drain may have come after the request was counted. Then that drain waits for the
             // request, and may have submitted what plugs hold back before this request was plugged.
             // The core lock orders that and this submission.
             if self.endpoint.completions.is_waited_for(generation) {
+                membership.iter().for_each(|its| its.let_go(actions));
                 node.submit_held(self.endpoint.id(), thread_key(), actions);
             }
             dispatch(actions);
@@ -145,7 +156,10 @@ impl Handle {
     /// id, or its result is decided.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         let answer = with_actions(|actions| {
-            let answer = self.endpoint.node.cancel(self.endpoint.id(), id, actions);
+            let answer = match self.throttled.membership() {
+                None => self.endpoint.node.cancel(self.endpoint.id(), id, actions),
+                Some(membership) => membership.cancel(id, actions),
+            };
             dispatch(actions);
             answer
         });
@@ -158,7 +172,10 @@ impl Handle {
     /// Takes back each request that has not reached the storage. Returns how many.
     pub fn cancel_all(&self) -> usize {
         with_actions(|actions| {
-            let count = self.endpoint.node.cancel_all(self.endpoint.id(), actions);
+            let count = match self.throttled.membership() {
+                None => self.endpoint.node.cancel_all(self.endpoint.id(), actions),
+                Some(membership) => membership.cancel_all(actions),
+            };
             dispatch(actions);
             count
         })
@@ -193,6 +210,11 @@ impl Handle {
 
     pub fn stats(&self) -> Stats {
         self.endpoint.node.stats(self.endpoint.id())
+    }
+
+    /// How many requests a throttle has held, and for how many nanoseconds.
+    pub fn throttled(&self) -> (u64, u64) {
+        self.throttled.counts()
     }
 
     /// After a panic at the C door: every later request fails with EIO.

@@ -10,6 +10,7 @@ use super::length::no_multiple;
 use super::messages;
 use super::pools::pool_for;
 use super::storage::Storage;
+use super::throttled::Throttled;
 use super::window::Window;
 use super::{EngineKind, Handle, Options};
 use crate::completion::CompletionMode;
@@ -148,6 +149,7 @@ impl Handle {
             guest_block: options.guest_block_size,
             buffers: Buffers::default(),
             headroom: Headroom::default(),
+            throttled: Throttled::default(),
             stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
             lock,

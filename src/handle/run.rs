@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Handle, Submission};
+use crate::completion::Generation;
 use crate::driver::{Io, Slot};
 use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
 use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
@@ -52,7 +53,7 @@ impl Handle {
         let mut request = self.request(submission, ());
         let result = match self.run_alone(&mut request) {
             Alone::Over(result) => result,
-            Alone::NotOpen => self.run_among_others(request),
+            Alone::NotOpen => self.run_among_others(request, generation),
         };
         release(copy, &self.endpoint);
         self.endpoint.completions.request_over(generation);
@@ -68,7 +69,7 @@ impl Handle {
     /// and no other thread hears of the request.
     fn run_alone(&self, request: &mut Request<()>) -> Alone {
         let endpoint = &*self.endpoint;
-        if endpoint.driver.is_asynchronous(request.op) {
+        if endpoint.driver.is_asynchronous(request.op) || self.throttled.is_throttled() {
             return Alone::NotOpen;
         }
         let mut actions = Actions::new();
@@ -98,14 +99,28 @@ impl Handle {
         taken_over.then(|| self.result_of(waiter))
     }
 
-    fn run_among_others(&self, request: Request<()>) -> Option<Result<(), i32>> {
+    fn run_among_others(
+        &self,
+        request: Request<()>,
+        generation: Generation,
+    ) -> Option<Result<(), i32>> {
         let waiter = fresh_waiter();
         let Request { op, flags, guest_block, offset, bytes, segments, .. } = request;
         let token = Owner::Waiter(waiter.clone());
         let request = Request { op, flags, guest_block, offset, bytes, segments, token };
         let taken_in = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
-            let id = node.submit_now(self.endpoint.id(), thread_key(), request, actions);
+            let id = match self.throttled.membership() {
+                None => node.submit_now(self.endpoint.id(), thread_key(), request, actions),
+                Some(membership) => {
+                    let id = membership.submit_now(request, actions);
+                    // As in `submit`.
+                    if self.endpoint.completions.is_waited_for(generation) {
+                        membership.let_go(actions);
+                    }
+                    id
+                }
+            };
             self.carry_out(actions, &waiter);
             id
         });

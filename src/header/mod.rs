@@ -10,8 +10,10 @@
 
 mod constants;
 mod driver;
+mod throttle;
 mod types;
 
 pub use constants::*;
 pub use driver::{blkalign_driver, blkalign_driver_done_fn};
+pub use throttle::*;
 pub use types::*;

@@ -209,4 +209,9 @@ pub struct blkalign_stats {
     /// requests fail. Requests that start again after such a repair count again
     /// in `rmw` and `merged`.
     pub probe_repairs: u64,
+    /// Requests that a throttle held: see blkalign_set_throttle().
+    pub throttled: u64,
+    /// For how long they were held, all together, in nanoseconds. What is still
+    /// held does not count yet.
+    pub throttled_ns: u64,
 }

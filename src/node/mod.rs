@@ -203,6 +203,36 @@ impl Node {
         told
     }
 
+    /// As `submit`, but a throttle holds the request back until `let_go`.
+    pub fn hold(
+        &self,
+        queue: QueueId,
+        key: PlugKey,
+        request: Request<Owner>,
+        actions: &mut Actions,
+        note_id: impl FnMut(RequestId),
+    ) -> Option<RequestId> {
+        let step = |machine: &mut NodeMachine| machine.hold(queue, Some(key), request);
+        self.submit_by(actions, step, note_id)
+    }
+
+    /// As `submit_now`, but a throttle holds the request back until `let_go`.
+    pub fn hold_now(
+        &self,
+        queue: QueueId,
+        key: PlugKey,
+        request: Request<Owner>,
+        actions: &mut Actions,
+    ) -> Option<RequestId> {
+        let step = |machine: &mut NodeMachine| machine.hold_now(queue, key, request);
+        self.submit_by(actions, step, |_| {})
+    }
+
+    /// Submits what a throttle holds back of a queue, up to the request with the id `last`.
+    pub fn let_go(&self, queue: QueueId, last: RequestId, actions: &mut Actions) {
+        self.with_machine(actions, |machine| machine.let_go(queue, last));
+    }
+
     /// Runs a step that takes one request in.
     fn submit_by(
         &self,

@@ -10,7 +10,7 @@ use crate::{QueueId, Request, RequestFlags, RequestId, Scratch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A plug holds it back: no other request sees it.
+    /// A throttle or a plug holds it back: no other request sees it.
     Plugged,
     /// Conflicting requests that came before it have not left yet.
     Waiting,

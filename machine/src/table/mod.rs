@@ -10,7 +10,7 @@ mod queue;
 pub use among::{Among, AmongSet};
 pub use change::{discarded, Change, Stage, Step, Way, Zeroes};
 pub use entry::{Entry, Phase};
-pub use queue::{Guess, Queue};
+pub use queue::{Guess, Held, Queue};
 
 use crate::io::{Io, IoId, Op, Slot};
 use crate::{Action, Completion, QueueConfig, QueueId, Request, RequestId, ScratchPool, Stats};

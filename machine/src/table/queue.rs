@@ -16,11 +16,21 @@ pub struct Queue<Q> {
     pub places: usize,
     /// Requests that conflict with nothing and want a place, in order.
     pub queued: VecDeque<Slot>,
+    /// What a throttle holds back, in order of submission: see `Machine::hold`.
+    pub held: VecDeque<Held>,
     /// The plugs that are open, each with what it holds back; see `batch.rs`.
     pub plugs: Vec<Plug>,
     /// Kept to spare an allocation: the list of the next plug.
     pub spare_plugged: Vec<Slot>,
     pub repairs: Repairs,
+}
+
+/// A request that a throttle holds back.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub slot: Slot,
+    /// Whose plug it goes to when it is let go, if that plug is open then. None: to none.
+    pub key: Option<PlugKey>,
 }
 
 /// What one key holds back in one queue.
@@ -61,6 +71,7 @@ impl<Q> Queue<Q> {
             stats: Stats::default(),
             active: 0,
             queued: VecDeque::new(),
+            held: VecDeque::new(),
             plugs: Vec::new(),
             spare_plugged: Vec::new(),
             repairs: Repairs::default(),

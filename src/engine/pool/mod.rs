@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use self::shares::{Admission, Shares};
 use super::headroom::allows_thread;
-use crate::log;
+use super::threads::start_thread;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{on_time, Condvar, Instant, Mutex, MutexGuard};
-use crate::sys::{self, caught, Calls, Error, Outside};
+use crate::sys::{self, Calls, Error};
 
 /// Threads of the shared pool.
 pub const POOL_THREADS_MAX: usize = 64;
@@ -273,23 +273,9 @@ impl<J: Job> Pool<J> {
             return Err(Error::new(libc::ENOMEM, "no memory for one more thread of the pool"));
         }
         let pool = self.clone();
-        let builder = thread::Builder::new().name("blkalign-work".to_owned());
-        let body = move || {
-            sys::this_thread_blocks_signals();
-            // A callback can name this thread (pthread_self), and must not be able to cancel it.
-            sys::hold_off_cancel();
-            if let Err(panic) = caught(|| pool.work()) {
-                log::error!("a thread of the pool has ended: {panic}");
-            }
-        };
-        let admitted = self.shared.calls.admit(Outside::Thread);
-        let thread = admitted
-            .map_err(std::io::Error::from_raw_os_error)
-            .and_then(|()| sys::with_signals_blocked(|| builder.spawn(body)));
-        let thread = thread.map_err(|e| {
-            // The system says EAGAIN, which would tell the caller to try again.
-            Error::new(libc::ENOMEM, format!("starting a thread of the pool: {e}"))
-        })?;
+        let calls = self.shared.calls;
+        let what = "a thread of the pool";
+        let thread = start_thread(calls, "blkalign-work", what, move || pool.work())?;
         state.threads.push((thread.thread().id(), thread));
         Ok(())
     }

@@ -88,6 +88,8 @@ fn related(function: &Function, header: &Header) -> Vec<String> {
             .iter()
             .chain(&[("get_event_fd", "poll"), ("open", "close"), ("aio_submit", "aio_cancel")])
             .chain(&[("drain", "drain_timeout"), ("aio_cancel", "cancel_all")])
+            .chain(&[("throttle_new", "throttle_set"), ("throttle_new", "throttle_free")])
+            .chain(&[("throttle_new", "set_throttle")])
             .any(|pair| *pair == (stem, other) || *pair == (other, stem));
         if function.name != *name && (other == stem || pair) {
             related.push(function.name.clone());
