@@ -34,9 +34,11 @@ enum { LENT_MS = 100 };
 
 bool driving_begin(struct connection *connection, bool waits)
 {
+    if (connection->disk->tls)
+        return false;
     if (waits && !connection->lent)
         connection->lend_soon = true;
-    if (!connection->asleep || connection->driven || connection->disk->tls)
+    if (!connection->asleep || connection->driven)
         return false;
     connection->driven = true;
     return true;

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -483,14 +484,22 @@ static void zeros_and_discards(void)
 
 /* ---- floods ---- */
 
-/* More requests than the server takes at once, of which eight share a block;
- * all sent before the first reply is read. */
+enum { COUNT = 2000 };
+static unsigned char whole[COUNT][NBD_REQUEST_BYTES + 512];
+
+static void *send_whole(void *fd)
+{
+    put(*(int *)fd, whole, sizeof whole);
+    return NULL;
+}
+
+/* More requests than the server takes at once, of which eight share a block.
+ * A thread sends: the server takes no more while nobody reads its replies. */
 static void many_at_once(void)
 {
-    enum { COUNT = 2000 };
-    static unsigned char whole[COUNT][NBD_REQUEST_BYTES + 512];
     static unsigned answered[COUNT];
     int fd = connected(), good = 0;
+    pthread_t sender;
     size_t at = 8 << 20;
     uint64_t cookie;
     unsigned i;
@@ -500,10 +509,11 @@ static void many_at_once(void)
         make_request(whole[i], 0, NBD_CMD_WRITE, i, at + i * 512, 512);
         memcpy(whole[i] + NBD_REQUEST_BYTES, data + at + i * 512, 512);
     }
-    put(fd, whole, sizeof whole);
+    pthread_create(&sender, NULL, send_whole, &fd);
     for (i = 0; i < COUNT; i++)
         if (reply(fd, &cookie) == 0 && cookie < COUNT)
             good += answered[cookie]++ == 0;
+    pthread_join(sender, NULL);
     is_int(good, COUNT, "2000 writes at once have one reply each");
     close(fd);
     ok(disk_is_as_in_data(), "none loses anything of another");
