@@ -429,10 +429,12 @@ typedef struct blkalign_driver {
      */
     void (*close)(void *opaque);
     /**
-     * The asynchronous form of `preadv`, used if both are there. Returns 0 and
-     * later calls done(token, ret) exactly once, or returns -errno and never
-     * calls `done`. `iov` belongs to the library and stays valid until `done`
-     * is called.
+     * The asynchronous form of `preadv`. Returns 0 and later calls done(token,
+     * ret) exactly once, or returns -errno and never calls `done`. `iov`
+     * belongs to the library and stays valid until `done` is called. If both
+     * forms are there, a synchronous call of the program, such as
+     * blkalign_pread(), uses `preadv` on its own thread where it can; all
+     * else uses `aio_preadv`.
      */
     int (*aio_preadv)(void *opaque, int64_t offset, int64_t bytes,
                       const struct iovec *iov, int iovcnt, uint32_t flags,

@@ -78,6 +78,7 @@ static int read_options(const blkalign_nbd_options *from,
 static int connection_init(struct disk *disk, unsigned number)
 {
     struct connection *connection = &disk->connections[number];
+    pthread_condattr_t monotonic;
 
     connection->disk = disk;
     connection->number = number;
@@ -85,6 +86,10 @@ static int connection_init(struct disk *disk, unsigned number)
     if (connection->wake < 0)
         return -errno;
     disk->count = number + 1;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&connection->back, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     TAILQ_INIT(&connection->todo);
     TAILQ_INIT(&connection->flying);
     TAILQ_INIT(&connection->finished);
@@ -135,6 +140,7 @@ static int connect_all(struct disk *disk, char *words)
                     first->why[0] ? first->why : strerror(-result));
     first->up = true;
     connection_describe(first->nbd, &disk->export);
+    disk->tls = nbd_get_tls_negotiated(first->nbd) > 0;
     result = choose_blocks(disk, words);
     wanted = disk->export.multi ? disk->options.connections : 1;
     for (i = 1; result == 0 && i < wanted; i++) {
@@ -142,6 +148,7 @@ static int connect_all(struct disk *disk, char *words)
             break;
         if (connection_open(&disk->connections[i], 0) < 0) {
             close(disk->connections[i].wake);
+            pthread_cond_destroy(&disk->connections[i].back);
             disk->count = i;
             break;
         }

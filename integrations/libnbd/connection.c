@@ -1,7 +1,7 @@
 /*
- * One connection: a thread that alone uses its libnbd handle, since what a
- * callback of libnbd may do, and what another thread may change while this
- * one polls, is little.
+ * One connection and libnbd, which one thread at a time uses (driving.c),
+ * since what a callback of libnbd may do, and what another thread may change
+ * meanwhile, is little.
  *
  * Divisions: connecting, sending, listening, the thread.
  *
@@ -41,9 +41,24 @@ static bool is_dead(struct connection *connection)
            nbd_aio_is_closed(connection->nbd);
 }
 
+/* As poll(). The connection's own thread lets others drive it meanwhile. */
+static int poll_both(struct connection *connection, struct pollfd *both,
+                     int timeout_ms, bool own_thread)
+{
+    int result;
+
+    if (own_thread && !driving_sleep(connection))
+        return 0;
+    result = poll(both, 2, timeout_ms);
+    if (own_thread)
+        driving_wake(connection);
+    return result;
+}
+
 /* Waits for the server, to be woken, or for the time; then takes one step of
  * libnbd's. 0, or -errno: the connection is no more. */
-static int step(struct connection *connection, int timeout_ms)
+static int step(struct connection *connection, int timeout_ms,
+                bool own_thread)
 {
     struct nbd_handle *nbd = connection->nbd;
     unsigned direction = nbd_aio_get_direction(nbd);
@@ -56,7 +71,7 @@ static int step(struct connection *connection, int timeout_ms)
 
     both[0].events = (direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
                      (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0);
-    if (poll(both, 2, timeout_ms) <= 0)
+    if (poll_both(connection, both, timeout_ms, own_thread) <= 0)
         return 0;
     if (both[1].revents && read(connection->wake, &count, sizeof count) < 0)
         return 0;
@@ -130,7 +145,7 @@ static int shake_hands(struct connection *connection, uint64_t session)
 
     while (result == 0 && !nbd_aio_is_ready(connection->nbd)) {
         result = is_dead(connection) ? nbd_failure(connection)
-                                     : step(connection, TICK_MS);
+                                     : step(connection, TICK_MS, false);
         disk_expire(connection->disk);
         if (result == 0 && now_ns() > until) {
             say_why(connection, "no answer to the handshake");
@@ -262,6 +277,26 @@ static int send_batch(struct connection *connection, struct commands *batch)
     return result;
 }
 
+int connection_send(struct connection *connection)
+{
+    struct commands batch = TAILQ_HEAD_INITIALIZER(batch);
+    int result = 0;
+
+    while (result == 0 && session_take(connection, &batch))
+        result = send_batch(connection, &batch);
+    return result;
+}
+
+/* What libnbd could not send at once, and what it has refused. With `stall_s`
+ * the thread counts the time. */
+bool connection_needs_thread(struct connection *connection)
+{
+    return is_dead(connection) || !TAILQ_EMPTY(&connection->finished) ||
+           connection->disk->options.stall_s ||
+           nbd_aio_get_direction(connection->nbd) &
+               LIBNBD_AIO_DIRECTION_WRITE;
+}
+
 /* ---- listening ---- */
 
 static int timeout_ms(const struct connection *connection)
@@ -274,16 +309,13 @@ static int timeout_ms(const struct connection *connection)
     return gone >= stall_ns ? 0 : (int)((stall_ns - gone) / 1000000 + 1);
 }
 
-static void serve(struct connection *connection)
+void connection_serve(struct connection *connection, bool own_thread)
 {
-    struct commands batch = TAILQ_HEAD_INITIALIZER(batch);
-    int result = 0, timeout;
+    int result = connection_send(connection);
+    int timeout = timeout_ms(connection);
 
-    while (result == 0 && session_take(connection, &batch))
-        result = send_batch(connection, &batch);
-    timeout = timeout_ms(connection);
     if (result == 0 && TAILQ_EMPTY(&connection->finished))
-        result = step(connection, timeout);
+        result = step(connection, timeout, own_thread);
     /* Sending may have found it dead, and ended commands without a word. */
     if (result == 0 && is_dead(connection)) {
         say_why(connection, NULL);
@@ -315,6 +347,11 @@ static enum state state_of(struct connection *connection)
                                                     : OUT;
     pthread_mutex_unlock(&disk->lock);
     return state;
+}
+
+bool connection_is_up(struct connection *connection)
+{
+    return state_of(connection) == UP;
 }
 
 /* Until woken, or so long. */
@@ -355,12 +392,14 @@ void *connection_run(void *opaque)
     enum state state;
 
     while ((state = state_of(connection)) != CLOSING) {
-        if (state == UP)
-            serve(connection);
-        else if (state == REFUSED)
+        if (state == UP) {
+            connection_serve(connection, true);
+            driving_lend(connection);
+        } else if (state == REFUSED) {
             pause_for(connection, -1);
-        else
+        } else {
             come_back(connection);
+        }
     }
     connection_close(connection);
     return NULL;

@@ -63,19 +63,71 @@ static bool bring_together(struct command *command, const struct iovec *iov,
     return true;
 }
 
-static int submit(struct disk *disk, struct command *command,
-                  blkalign_driver_done_fn done, void *token)
+static int give(struct disk *disk, struct command *command, bool waits,
+                struct connection **to_drive)
 {
-    int result;
+    int result = disk_submit(disk, command, waits, to_drive);
 
-    command->done = done;
-    command->token = token;
-    result = disk_submit(disk, command);
     if (result < 0) {
         free(command->gathered);
         free(command);
     }
     return result;
+}
+
+static int submit(struct disk *disk, struct command *command,
+                  blkalign_driver_done_fn done, void *token)
+{
+    struct connection *to_drive;
+    int result;
+
+    command->done = done;
+    command->token = token;
+    result = give(disk, command, false, &to_drive);
+    if (to_drive)
+        drive_to_send(to_drive);
+    return result;
+}
+
+/* For those that are synchronous to the library: its thread waits here, and
+ * does what the command needs, if it may drive a connection. */
+struct waiter {
+    pthread_mutex_t lock;               /* guards the rest */
+    pthread_cond_t is_done;
+    bool done;                          /* atomic, too */
+    int result;
+};
+
+static void waiter_done(void *token, int result)
+{
+    struct waiter *waiter = token;
+
+    pthread_mutex_lock(&waiter->lock);
+    waiter->result = result;
+    __atomic_store_n(&waiter->done, true, __ATOMIC_RELEASE);
+    pthread_cond_signal(&waiter->is_done);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+static int submit_and_wait(struct disk *disk, struct command *command)
+{
+    struct waiter waiter = { .lock = PTHREAD_MUTEX_INITIALIZER,
+                             .is_done = PTHREAD_COND_INITIALIZER };
+    struct connection *to_drive;
+    int result;
+
+    command->done = waiter_done;
+    command->token = &waiter;
+    result = give(disk, command, true, &to_drive);
+    if (result < 0)
+        return result;
+    if (to_drive)
+        drive_until(to_drive, &waiter.done);
+    pthread_mutex_lock(&waiter.lock);
+    while (!waiter.done)
+        pthread_cond_wait(&waiter.is_done, &waiter.lock);
+    pthread_mutex_unlock(&waiter.lock);
+    return waiter.result;
 }
 
 /* ---- reading and writing ---- */
@@ -85,22 +137,45 @@ static int64_t driver_getlength(void *opaque)
     return ((struct disk *)opaque)->export.length;
 }
 
-static int transfer(struct disk *disk, enum kind kind, int64_t offset,
-                    int64_t bytes, const struct iovec *iov, int iovcnt,
-                    uint32_t flags, blkalign_driver_done_fn done,
-                    void *token)
+static struct command *transfer(const struct disk *disk, enum kind kind,
+                                int64_t offset, int64_t bytes,
+                                const struct iovec *iov, int iovcnt,
+                                uint32_t flags)
 {
     struct command *command = command_new(kind, offset, bytes);
 
-    if (!command)
-        return -ENOMEM;
-    if (!bring_together(command, iov, iovcnt)) {
+    if (command && !bring_together(command, iov, iovcnt)) {
         free(command);
-        return -ENOMEM;
+        return NULL;
     }
-    if (kind == NBD_WRITE)
+    if (command && kind == NBD_WRITE)
         set_fua(disk, command, flags);
-    return submit(disk, command, done, token);
+    return command;
+}
+
+static int driver_preadv(void *opaque, int64_t offset, int64_t bytes,
+                         const struct iovec *iov, int iovcnt, uint32_t flags)
+{
+    struct command *command = transfer(opaque, NBD_READ, offset, bytes, iov,
+                                       iovcnt, flags);
+
+    return command ? submit_and_wait(opaque, command) : -ENOMEM;
+}
+
+static int driver_pwritev(void *opaque, int64_t offset, int64_t bytes,
+                          const struct iovec *iov, int iovcnt, uint32_t flags)
+{
+    struct command *command = transfer(opaque, NBD_WRITE, offset, bytes, iov,
+                                       iovcnt, flags);
+
+    return command ? submit_and_wait(opaque, command) : -ENOMEM;
+}
+
+static int driver_flush(void *opaque)
+{
+    struct command *command = command_new(NBD_FLUSH, 0, 0);
+
+    return command ? submit_and_wait(opaque, command) : -ENOMEM;
 }
 
 static int driver_aio_preadv(void *opaque, int64_t offset, int64_t bytes,
@@ -108,8 +183,10 @@ static int driver_aio_preadv(void *opaque, int64_t offset, int64_t bytes,
                              uint32_t flags, blkalign_driver_done_fn done,
                              void *token)
 {
-    return transfer(opaque, NBD_READ, offset, bytes, iov, iovcnt, flags,
-                    done, token);
+    struct command *command = transfer(opaque, NBD_READ, offset, bytes, iov,
+                                       iovcnt, flags);
+
+    return command ? submit(opaque, command, done, token) : -ENOMEM;
 }
 
 static int driver_aio_pwritev(void *opaque, int64_t offset, int64_t bytes,
@@ -117,8 +194,10 @@ static int driver_aio_pwritev(void *opaque, int64_t offset, int64_t bytes,
                               uint32_t flags, blkalign_driver_done_fn done,
                               void *token)
 {
-    return transfer(opaque, NBD_WRITE, offset, bytes, iov, iovcnt, flags,
-                    done, token);
+    struct command *command = transfer(opaque, NBD_WRITE, offset, bytes, iov,
+                                       iovcnt, flags);
+
+    return command ? submit(opaque, command, done, token) : -ENOMEM;
 }
 
 static int driver_aio_flush(void *opaque, blkalign_driver_done_fn done,
@@ -130,41 +209,6 @@ static int driver_aio_flush(void *opaque, blkalign_driver_done_fn done,
 }
 
 /* ---- zeros and discards ---- */
-
-/* They are synchronous to the library: a thread of its own
- * waits here. */
-struct waiter {
-    pthread_mutex_t lock;               /* guards the rest */
-    pthread_cond_t is_done;
-    bool done;
-    int result;
-};
-
-static void waiter_done(void *token, int result)
-{
-    struct waiter *waiter = token;
-
-    pthread_mutex_lock(&waiter->lock);
-    waiter->result = result;
-    waiter->done = true;
-    pthread_cond_signal(&waiter->is_done);
-    pthread_mutex_unlock(&waiter->lock);
-}
-
-static int submit_and_wait(struct disk *disk, struct command *command)
-{
-    struct waiter waiter = { .lock = PTHREAD_MUTEX_INITIALIZER,
-                             .is_done = PTHREAD_COND_INITIALIZER };
-    int result = submit(disk, command, waiter_done, &waiter);
-
-    if (result < 0)
-        return result;
-    pthread_mutex_lock(&waiter.lock);
-    while (!waiter.done)
-        pthread_cond_wait(&waiter.is_done, &waiter.lock);
-    pthread_mutex_unlock(&waiter.lock);
-    return waiter.result;
-}
 
 static int driver_pwrite_zeroes(void *opaque, int64_t offset, int64_t bytes,
                                 uint32_t flags)
@@ -199,8 +243,10 @@ void disk_free(struct disk *disk)
     unsigned i;
 
     pthread_mutex_destroy(&disk->lock);
-    for (i = 0; i < disk->count; i++)
+    for (i = 0; i < disk->count; i++) {
         close(disk->connections[i].wake);
+        pthread_cond_destroy(&disk->connections[i].back);
+    }
     free(disk->uri);
     free(disk);
 }
@@ -235,11 +281,15 @@ void driver_fill(struct disk *disk, blkalign_driver *driver)
         driver->max_transfer = (uint32_t)export->largest &
                                ~(disk->alignment - 1);
     driver->getlength = driver_getlength;
+    driver->preadv = driver_preadv;
+    driver->pwritev = driver_pwritev;
     driver->aio_preadv = driver_aio_preadv;
     driver->aio_pwritev = driver_aio_pwritev;
     driver->close = driver_close;
-    if (export->flush)
+    if (export->flush) {
+        driver->flush = driver_flush;
         driver->aio_flush = driver_aio_flush;
+    }
     if (export->trim)
         driver->pdiscard = driver_pdiscard;
     if (export->zero)

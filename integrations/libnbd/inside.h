@@ -5,6 +5,7 @@
  *     driver.c         from libblkalign's calls to commands
  *     session.c        all connections together: which are up, who sends
  *                      what, what was lost, what may still be flushed
+ *     driving.c        who uses a connection at the moment
  *     connection.c     one connection, its thread, and libnbd
  *
  * A command goes
@@ -14,8 +15,9 @@
  *        +----------- the connection was lost --------------+
  *
  * and then its `done` is called, once. `waiting` is used while there is no
- * session. `flying`, `finished` and all of libnbd belong to the connection's
- * thread alone.
+ * session. `flying`, `finished` and all of libnbd belong to one thread at a
+ * time, which drives the connection: its own thread, or, while that one
+ * sleeps, a thread that submits. See driving.c.
  *
  * A session is all connections, up at the same time. It ends for all when
  * one is lost, and answers of an ended session count no more: else a write
@@ -87,12 +89,18 @@ struct connection {
     /* Under disk->lock. */
     struct commands todo;
     unsigned load;                      /* commands of this connection */
-    bool asleep;                        /* to be woken for todo */
+    bool asleep;                        /* its thread is, and ... */
+    bool driven;                        /* ... another one drives it */
+    bool lent;                          /* ... or may drive it for long */
+    bool lend_soon;                     /* a call has waited for its thread */
+    bool awaited;                       /* its thread wants to drive again */
+    unsigned uses;                      /* calls that have driven it */
+    pthread_cond_t back;                /* for its thread: driven, lent */
     bool up, refused;                   /* in session `session` */
     bool late;                          /* others were up at the attempt */
     uint64_t session;
 
-    /* The thread's own. */
+    /* Of who drives it. */
     struct nbd_handle *nbd;             /* NULL: not connected */
     struct commands flying, finished;
     uint64_t heard_ns;
@@ -104,6 +112,7 @@ struct disk {
     blkalign_nbd_options options;       /* with defaults filled in */
     struct export export;
     uint32_t alignment;
+    bool tls;
     struct connection connections[CONNECTIONS_MAX];
     unsigned count;
 
@@ -134,10 +143,13 @@ void disk_free(struct disk *disk);
 uint64_t now_ns(void);
 void tell(const struct disk *disk, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void wake(const struct connection *connection);
+void wake(struct connection *connection);
 
-/* Takes the command, and calls its `done` later; or returns -errno. */
-int disk_submit(struct disk *disk, struct command *command);
+/* Takes the command, and calls its `done` later; or returns -errno. The caller
+ * then drives what `to_drive` names, if that is not NULL. `waits`: it has
+ * nothing else to do than to wait for the command. */
+int disk_submit(struct disk *disk, struct command *command, bool waits,
+                struct connection **to_drive);
 /* Ends commands of `waiting` that have waited long enough. */
 void disk_expire(struct disk *disk);
 /* The connection is lost, which ends its session if that has not ended. */
@@ -147,13 +159,39 @@ void session_end(struct connection *connection);
 uint64_t session_leave(struct connection *connection);
 /* An attempt is over. False: the session has ended meanwhile. */
 bool session_join(struct connection *connection, uint64_t session, bool up);
-/* Moves todo to `batch`. False, if there is nothing: asleep now. */
+/* Moves todo to `batch`. False: there is nothing. */
 bool session_take(struct connection *connection, struct commands *batch);
 /* Answers that have come: counts them, calls `done`. Those of an ended
  * session, or with errors of a dying connection, go back to flying. */
 void session_settle(struct connection *connection, bool dead);
 
+/* ---- driving.c ---- */
+
+/* Under the lock: whether the thread that submits to it is to drive it. */
+bool driving_begin(struct connection *connection, bool waits);
+/* Under the lock: whether, if not, who has it must be woken. */
+bool driving_must_wake(const struct connection *connection);
+/* Sends, and gives the connection back to its thread. */
+void drive_to_send(struct connection *connection);
+/* Until `done`, if the connection is lent; else as drive_to_send(). */
+void drive_until(struct connection *connection, const bool *done);
+/* For its thread. False: there is something to send first. */
+bool driving_sleep(struct connection *connection);
+/* For its thread, which has slept: waits for another that drives. */
+void driving_wake(struct connection *connection);
+/* For its thread: if calls would rather drive it themselves they may, until
+ * none has for a while. */
+void driving_lend(struct connection *connection);
+
 /* ---- connection.c ---- */
+
+/* Sends what is to be sent. 0, or -errno: the connection is no more. */
+int connection_send(struct connection *connection);
+/* Whether its thread has something to do besides waiting for an answer. */
+bool connection_needs_thread(struct connection *connection);
+/* Sends, waits for the server or to be woken, and takes what has come. */
+void connection_serve(struct connection *connection, bool own_thread);
+bool connection_is_up(struct connection *connection);
 
 int connection_open(struct connection *connection, uint64_t session);
 void connection_describe(struct nbd_handle *nbd, struct export *export);

@@ -38,13 +38,14 @@ void tell(const struct disk *disk, const char *format, ...)
     disk->options.tell(disk->options.tell_opaque, words);
 }
 
-void wake(const struct connection *connection)
+void wake(struct connection *connection)
 {
     uint64_t one = 1;
     ssize_t written = write(connection->wake, &one, sizeof one);
 
     /* It fails only if the eventfd is full: then it is readable, too. */
     (void)written;
+    pthread_cond_signal(&connection->back);
 }
 
 /* ---- ends of commands: without the lock, `done` may submit more ---- */
@@ -119,37 +120,45 @@ void disk_expire(struct disk *disk)
     end_all(&ended);
 }
 
-/* Under the lock: to the connection that has least to do. */
-static void assign(struct disk *disk, struct command *command)
+/* Under the lock: to the connection that has least to do; of several, to one
+ * that is lent if the caller waits, else to one that is not. */
+static struct connection *assign(struct disk *disk, struct command *command,
+                                 bool waits)
 {
     struct connection *best = NULL, *each;
     unsigned i;
 
     for (i = 0; i < disk->count; i++) {
         each = &disk->connections[i];
-        if (each->up && (!best || each->load < best->load))
+        if (each->up &&
+            (!best || 2 * each->load + (each->lent != waits) <
+                          2 * best->load + (best->lent != waits)))
             best = each;
     }
     command->connection = best;
     TAILQ_INSERT_TAIL(&best->todo, command, entry);
     best->load++;
-    if (best->asleep) {
-        best->asleep = false;
-        wake(best);
-    }
+    return best;
 }
 
-int disk_submit(struct disk *disk, struct command *command)
+int disk_submit(struct disk *disk, struct command *command, bool waits,
+                struct connection **to_drive)
 {
+    struct connection *its;
     int result = 0;
 
+    *to_drive = NULL;
     pthread_mutex_lock(&disk->lock);
     command->covers = disk->acknowledged;
     if (command->kind == NBD_FLUSH && disk->lost)
         result = -EIO;
-    else if (disk->ready)
-        assign(disk, command);
-    else if (now_ns() - disk->down_ns >= patience_ns(disk))
+    else if (disk->ready) {
+        its = assign(disk, command, waits);
+        if (driving_begin(its, waits))
+            *to_drive = its;
+        else if (driving_must_wake(its))
+            wake(its);
+    } else if (now_ns() - disk->down_ns >= patience_ns(disk))
         result = -ESHUTDOWN;
     else
         TAILQ_INSERT_TAIL(&disk->waiting, command, entry);
@@ -219,7 +228,7 @@ static void begin(struct disk *disk, struct commands *ended)
     expire(disk, ended);
     while ((command = TAILQ_FIRST(&disk->waiting)) != NULL) {
         TAILQ_REMOVE(&disk->waiting, command, entry);
-        assign(disk, command);
+        wake(assign(disk, command, false));
     }
 }
 
@@ -258,7 +267,6 @@ bool session_take(struct connection *connection, struct commands *batch)
     pthread_mutex_lock(&disk->lock);
     some = !TAILQ_EMPTY(&connection->todo);
     TAILQ_CONCAT(batch, &connection->todo, entry);
-    connection->asleep = !some;
     pthread_mutex_unlock(&disk->lock);
     return some;
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Speed over NBD: the plugin beside qemu-nbd and nbdkit's own file plugin, with
-# one client for all (fio's nbd engine, one connection on a unix socket), on a
+# Speed over NBD: our server and our plugin for nbdkit beside qemu-nbd and
+# nbdkit's own file plugin, with one client for all (fio's nbd engine, one connection on a unix socket), on a
 # loop disk with blocks of 4096 bytes and on zram. Each tool in turn, round
 # after round; medians, and what the rounds' ratios ranged over.
 #
@@ -11,9 +11,10 @@
 #     BENCH_DIR=/var/tmp   where the file of the loop disk lies
 #     BLKALIGN_BUILD=build
 #     DISKS='loop zram'  SIZES='512 4096'  ROWS='randread read randwrite write'
-#     SERVERS='blkalign qemu-nbd nbdkit-file'   ratios are of the first; others
-#         are blkalign-tN (with N threads of nbdkit, not 16), qemu-nbd-threads,
-#         and bare: a plugin that only calls pread and pwrite, no 512 bytes
+#     SERVERS='blkalign-nbd plugin qemu-nbd nbdkit-file'   ratios are of the
+#         first; others are plugin-tN (with N threads of nbdkit, not 16),
+#         qemu-nbd-threads, and bare: a plugin that only calls pread and
+#         pwrite, no 512 bytes
 #
 # qemu-nbd: --cache=none --aio=io_uring, that is O_DIRECT as ours. nbdkit's
 # file plugin has no O_DIRECT (1.32): cache=none is what comes next, page cache
@@ -28,7 +29,7 @@ plugin=$build/nbdkit-blkalign-plugin.so
 rounds=${ROUNDS:-5} seconds=${CELL_SECONDS:-1} depth=${DEPTH:-16}
 disk_mb=${DISK_MB:-256}
 PATH=$PATH:/usr/sbin:/sbin
-servers=${SERVERS:-blkalign qemu-nbd nbdkit-file}
+servers=${SERVERS:-blkalign-nbd plugin qemu-nbd nbdkit-file}
 rows=${ROWS:-randread read randwrite write}
 disks=${DISKS:-loop zram} sizes=${SIZES:-512 4096}
 loop='' zram='' server=''
@@ -43,7 +44,7 @@ for need in nbdkit qemu-nbd fio losetup; do
     command -v $need >/dev/null || refuse "$need is not installed"
 done
 fio --enghelp | grep -qw nbd || refuse 'fio has no nbd engine'
-[ -e "$plugin" ] || refuse 'the plugin is not built: make integrations'
+[ -e "$build/tools/blkalign-nbd" ] && [ -e "$plugin" ] || refuse 'they are not built: make integrations'
 
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/blkalign-nbd.XXXXXX") || exit 1
 cleanup() {
@@ -91,9 +92,11 @@ start() {
     local command
     rm -f "$socket"
     case $1 in
-        blkalign) command=(nbdkit -f -U "$socket" "$plugin" "file=$2") ;;
-        blkalign-t*) command=(nbdkit -f -t "${1#blkalign-t}" -U "$socket"
-                              "$plugin" "file=$2") ;;
+        blkalign-nbd) command=("$build/tools/blkalign-nbd" --socket "$socket"
+                               --file "$2") ;;
+        plugin) command=(nbdkit -f -U "$socket" "$plugin" "file=$2") ;;
+        plugin-t*) command=(nbdkit -f -t "${1#plugin-t}" -U "$socket"
+                            "$plugin" "file=$2") ;;
         bare) command=(nbdkit -f -U "$socket" "$work/bare.so" "file=$2") ;;
         qemu-nbd-threads) command=(qemu-nbd -t -k "$socket" -f raw -e 16
                                    --cache=none --aio=threads "$2") ;;

@@ -183,6 +183,15 @@ impl Driver for CallbackDriver {
         }
     }
 
+    fn is_synchronous(&self, op: Op) -> bool {
+        match op {
+            Op::Read => self.table.preadv.is_some(),
+            Op::Write => self.table.pwritev.is_some(),
+            Op::Flush => self.table.flush.is_some() || self.table.aio_flush.is_none(),
+            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill => true,
+        }
+    }
+
     fn start(&self, io: Io, done: Done) {
         let op = io.op;
         if op == Op::Read {

@@ -29,6 +29,11 @@ pub trait Driver: Send + Sync {
         false
     }
 
+    /// Whether `perform` can carry out such I/O. An asynchronous driver may offer both forms.
+    fn is_synchronous(&self, op: Op) -> bool {
+        !self.is_asynchronous(op)
+    }
+
     /// Starts `io`; `done` gets it back with its result exactly once, on any thread, possibly
     /// before this returns.
     fn start(&self, _io: Io, _done: Done) {

@@ -163,7 +163,7 @@ impl Handle {
             Action::Io(endpoint, io) => {
                 Arc::ptr_eq(endpoint, &self.endpoint)
                     && Some(io.id.slot) == slot
-                    && !endpoint.driver.is_asynchronous(io.op)
+                    && endpoint.driver.is_synchronous(io.op)
             }
             Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => false,
         }

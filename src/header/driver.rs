@@ -102,10 +102,12 @@ pub struct blkalign_driver {
     /// Called once, when the last handle of the object is closed. Not called if
     /// blkalign_open_driver() failed.
     pub close: Option<unsafe extern "C" fn(opaque: *mut c_void)>,
-    /// The asynchronous form of `preadv`, used if both are there. Returns 0 and
-    /// later calls done(token, ret) exactly once, or returns -errno and never
-    /// calls `done`. `iov` belongs to the library and stays valid until `done`
-    /// is called.
+    /// The asynchronous form of `preadv`. Returns 0 and later calls done(token,
+    /// ret) exactly once, or returns -errno and never calls `done`. `iov`
+    /// belongs to the library and stays valid until `done` is called. If both
+    /// forms are there, a synchronous call of the program, such as
+    /// blkalign_pread(), uses `preadv` on its own thread where it can; all
+    /// else uses `aio_preadv`.
     pub aio_preadv: Option<
         unsafe extern "C" fn(
             opaque: *mut c_void,
