@@ -94,7 +94,7 @@ pub enum Suspected {
     Nothing,
     /// EINVAL.
     Invalid,
-    /// EINVAL, and EIO as well (dm-crypt).
+    /// EINVAL, and as well EIO (dm-crypt) and EILSEQ (disks with protection information).
     InvalidOrError,
 }
 
