@@ -115,6 +115,10 @@ static bool may_write(const char *path, const struct settings *settings)
 {
     char why[96];
 
+    if (path && care_zoned(path)) {
+        complain("%s is zoned: not for random writes", path);
+        return false;
+    }
     if (!path || settings->adapter->own_memory || settings->force ||
         !care_in_use(path, why, sizeof why))
         return true;
