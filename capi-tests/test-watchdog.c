@@ -1,0 +1,55 @@
+/*
+ * The watchdog of these programs: one that gets on is left alone however long
+ * it takes; one that hangs is ended; a slow machine has more time.
+ */
+#include "common_aio.h"
+#include "common_run.h"
+#include "tap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What a child does for `ms`, and a sign of life each `step` ms. Returns its
+ * exit status. */
+static int lives(const char *slow, int ms, int step)
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(1);
+        setenv("BLKALIGN_TEST_SLOW", slow, 1);
+        unsetenv("BLKALIGN_TEST_VALGRIND");
+        run_begin(1);
+        for (; ms > 0; ms -= step) {
+            sleep_ms(step);
+            tap_get_on();
+        }
+        _exit(0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        bail("no child");
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int main(void)
+{
+    struct answer answer = { 0 };
+    unsigned long steps;
+
+    run_begin(60);
+    is_int(lives("1", 2600, 200), 0, "one that gets on is left alone");
+    is_int(lives("1", 4000, 4000), 254, "one that hangs is ended");
+    is_int(lives("10", 2600, 2600), 0, "unless the machine is slow");
+    steps = tap_steps();
+    answer_done(&answer, 0);
+    ok(tap_steps() > steps, "an answer is a step");
+    steps = tap_steps();
+    ok(tap_steps() == steps, "nothing is none");
+    ok(tap_steps() > steps, "a result is one");
+    return done_testing();
+}
