@@ -15,6 +15,7 @@ mod extent;
 mod io;
 mod isolation;
 mod join;
+mod late;
 mod leaving;
 mod machine;
 mod merge;
@@ -30,6 +31,7 @@ mod zeroes;
 pub use io::{
     Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
 };
+pub use late::{Asked, Late, Stay};
 pub use machine::Machine;
 
 #[cfg(test)]
