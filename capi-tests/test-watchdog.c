@@ -12,11 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What a child does for `ms`, and a sign of life each `step` ms. Returns its
- * exit status. */
-static int lives(const char *slow, int ms, int step)
+/* A child that lives for `ms`, with a sign of life each `step` ms. */
+static pid_t child(const char *slow, int ms, int step)
 {
-    int status = -1;
     pid_t pid = fork();
 
     if (pid == 0) {
@@ -31,7 +29,16 @@ static int lives(const char *slow, int ms, int step)
         }
         _exit(0);
     }
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+    if (pid < 0)
+        bail("no child");
+    return pid;
+}
+
+static int exit_status(pid_t pid)
+{
+    int status = -1;
+
+    if (waitpid(pid, &status, 0) != pid)
         bail("no child");
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -40,11 +47,15 @@ int main(void)
 {
     struct answer answer = { 0 };
     unsigned long steps;
+    pid_t gets_on, hangs, slow;
 
     run_begin(60);
-    is_int(lives("1", 2600, 200), 0, "one that gets on is left alone");
-    is_int(lives("1", 4000, 4000), 254, "one that hangs is ended");
-    is_int(lives("10", 2600, 2600), 0, "unless the machine is slow");
+    gets_on = child("1", 2600, 200);
+    hangs = child("1", 4000, 4000);
+    slow = child("10", 2600, 2600);
+    is_int(exit_status(gets_on), 0, "one that gets on is left alone");
+    is_int(exit_status(hangs), 254, "one that hangs is ended");
+    is_int(exit_status(slow), 0, "unless the machine is slow");
     steps = tap_steps();
     answer_done(&answer, 0);
     ok(tap_steps() > steps, "an answer is a step");

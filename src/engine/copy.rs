@@ -1,5 +1,5 @@
-//! Copies between a guest's memory and scratch (bounces), and zeros: made for a guest, and seen. The library's own
-//! code touches the data of a request here and nowhere else.
+//! Copies between a guest's memory and scratch (bounces), and zeros: made for a guest, and seen.
+//! The library's own code touches the data of a request here and nowhere else.
 
 use crate::driver::{MemoryCopy, Segment};
 

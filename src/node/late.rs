@@ -15,6 +15,8 @@ use crate::sync::{Instant, Mutex};
 use blkalign_machine::RequestId;
 
 pub const PERIOD: Duration = Duration::from_millis(2500);
+/// The first look comes earlier: from then on it is known since when a request is in flight.
+pub const FIRST: Duration = Duration::from_millis(500);
 /// A request that takes longer is late.
 const LATE: Duration = Duration::from_secs(5);
 /// Most marks that are kept: an hour and more of one request that hangs.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::answers::words_of;
-use super::late::{is_to_be_told, Mark, PERIOD};
+use super::late::{is_to_be_told, Mark, FIRST, PERIOD};
 use super::{Endpoint, Work};
 use crate::log::{self, Level};
 use crate::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ impl Endpoint {
     #[cold]
     fn begin_to_watch(self: &Arc<Self>) {
         if !self.late.due.swap(true, Ordering::SeqCst) {
-            self.pool.push_later(PERIOD, Work::Watch(Arc::downgrade(self)));
+            self.pool.push_later(FIRST, Work::Watch(Arc::downgrade(self)));
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Three steps: `claims` gathers what the kernel says, `decide` (pure) weighs it and asks for trial
 //! reads where that can teach something, `trial` carries those out and looks, by way of `memory`,
 //! whether they do what they say. `device` adds what is known of the block device below (`sysfs`),
-//! `trust` whether its driver is to be believed, `cache` what the page cache works in. Never writes.
+//! `trust` whether its driver is to be believed, `cache` what the page cache works in. Never
+//! writes.
 
 mod cache;
 mod claims;

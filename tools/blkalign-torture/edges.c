@@ -77,8 +77,8 @@ static int64_t shape_offset(struct trial *trial, int64_t span, int64_t bytes)
 }
 
 /* The bytes of the range itself: written, zeros, or discarded. Of a discard
- * whole blocks may be anything from now on; what it covers of others is what it
- * was, or zeros. */
+ * whole blocks may be anything from now on; what it covers of others is what
+ * it was, or zeros. */
 static bool range_is_right(struct view *view, int64_t offset, int64_t bytes)
 {
     const unsigned char *now = view->after + offset;

@@ -10,7 +10,6 @@
 
 #include "torture.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,18 +140,17 @@ void fit(struct target *target, struct request *request)
     request->fitted = fitted;
 }
 
-void unfit(struct request *request)
+void unfit(struct target *target, struct request *request)
 {
     struct fitted *fitted = request->fitted;
 
     if (!fitted)
         return;
-    if (strayed(fitted)) {
-        printf("# a %s of %lld bytes at %lld changed memory beside the "
-               "caller's\n", operation_name(request->operation),
-               (long long)request->bytes, (long long)request->offset);
-        request->result = -EFAULT;
-    }
+    if (strayed(fitted))
+        snprintf(target->strayed, sizeof target->strayed, "a %s of %lld "
+                 "bytes at %lld changed memory beside the caller's",
+                 operation_name(request->operation),
+                 (long long)request->bytes, (long long)request->offset);
     if (request->operation == OP_READ)
         copy(fitted, false);
     request->iov = fitted->iov;

@@ -202,7 +202,7 @@ unsigned flight_finish_any(struct target *target, struct request *requests,
             if (busy[i] && is_done(&requests[i])) {
                 if (blocking)
                     pthread_mutex_unlock(&target->flight->lock);
-                unfit(&requests[i]);
+                unfit(target, &requests[i]);
                 return i;
             }
             if (busy[i])

@@ -76,6 +76,7 @@ struct target {
     uint32_t sector;            /* a small request; == block: there are none */
     int64_t base;               /* first block that cases play with */
     unsigned fitted_turn;       /* for fitted.c: counts requests */
+    char strayed[160];          /* what it has seen beside memory, or "" */
 };
 
 /* Returns 0, or -errno and words. `memory` NULL: opens the target itself. */
@@ -107,7 +108,7 @@ unsigned flight_finish_any(struct target *target, struct request *requests,
 /* A request that starts gets memory of ours, or keeps its own. */
 void fit(struct target *target, struct request *request);
 /* A request that is done gets its own memory back, with what was read. */
-void unfit(struct request *request);
+void unfit(struct target *target, struct request *request);
 
 /* ---- trial.c ---- */
 
