@@ -245,7 +245,7 @@ fn vector(
         if neat && !last {
             length = length.next_multiple_of(unit).min(bytes);
             // A third of them as short as the storage takes them.
-            if length / unit % 3 == 0 {
+            if (length / unit).is_multiple_of(3) {
                 length = unit.min(bytes);
             }
         }
