@@ -4,6 +4,8 @@
 mod buffers;
 mod config;
 mod events;
+#[cfg(test)]
+mod holes_tests;
 mod length;
 mod messages;
 mod open;
