@@ -17,6 +17,7 @@ void answer_done(void *opaque, int ret)
 {
     struct answer *answer = opaque;
 
+    tap_get_on();
     pthread_mutex_lock(&answers_lock);
     answer->calls++;
     answer->ret = ret;
@@ -80,7 +81,7 @@ int answer_came(struct answer *answer, int ms)
 int answer_wait(struct answer *answer)
 {
     /* Long enough for a disk that other programs keep busy. */
-    if (!answer_came(answer, 40000))
+    if (!answer_came(answer, 40000 * (int)run_slowness()))
         return INT_MIN;
     return answer->ret;
 }

@@ -26,7 +26,7 @@ static const char *const bed_names[BED_ALL_KINDS] = {
     "zram", "simulated disk", "simulated asynchronous disk",
     "simulated disk that answers at once", "btrfs on 4Kn", "tmpfs", "ramfs",
     "512-byte loop disk", "simulated disk that zeroes",
-    "XFS of 16 KiB blocks", "XFS of 64 KiB blocks"
+    "XFS of 16 KiB blocks", "XFS of 64 KiB blocks", "ext4, data=journal"
 };
 
 static int cannot(struct bed *bed, const char *why, ...)
@@ -189,6 +189,7 @@ static int run_mkfs(struct bed *bed)
 
     switch (bed->kind) {
     case BED_EXT4:
+    case BED_EXT4_JOURNAL:
         return run(mkfs_ext4);
     case BED_BTRFS:
         return run(mkfs_btrfs);
@@ -204,7 +205,11 @@ static int run_mkfs(struct bed *bed)
 static int make_filesystem(struct bed *bed, const char *type, int64_t bytes)
 {
     int large = bed->kind == BED_XFS_16K || bed->kind == BED_XFS_64K;
-    int64_t room = bed->kind == BED_EXT4 ? 64 : large ? 768 : 320;
+    int ext4 = bed->kind == BED_EXT4 || bed->kind == BED_EXT4_JOURNAL;
+    int64_t room = ext4 ? 64 : large ? 768 : 320;
+    const char *options = large ? "largeio"
+                          : bed->kind == BED_EXT4_JOURNAL ? "data=journal"
+                                                          : NULL;
 
     if (make_loop(bed, room * INT64_C(1048576) + bytes, BLOCK))
         return -1;
@@ -213,7 +218,7 @@ static int make_filesystem(struct bed *bed, const char *type, int64_t bytes)
     if (make_dir(bed))
         return cannot(bed, "no directory for %s: %s", type,
                       strerror(errno));
-    if (mount(bed->path, bed->dir, type, 0, large ? "largeio" : NULL))
+    if (mount(bed->path, bed->dir, type, 0, options))
         return cannot(bed, "cannot mount %s: %s", type, strerror(errno));
     bed->mounted = 1;
     return make_file(bed, bytes);
@@ -298,6 +303,7 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
     case BED_XFS_64K:
         return make_filesystem(bed, "xfs", bytes);
     case BED_EXT4:
+    case BED_EXT4_JOURNAL:
         return make_filesystem(bed, "ext4", bytes);
     case BED_TMPFS:
         return make_in_memory(bed, "tmpfs", bytes);
@@ -362,7 +368,7 @@ int bed_is_file(const struct bed *bed)
     return bed->kind == BED_XFS || bed->kind == BED_EXT4 ||
            bed->kind == BED_FILE || bed->kind == BED_BTRFS ||
            bed->kind == BED_XFS_16K || bed->kind == BED_XFS_64K ||
-           bed_is_buffered(bed);
+           bed->kind == BED_EXT4_JOURNAL || bed_is_buffered(bed);
 }
 
 int bed_is_buffered(const struct bed *bed)

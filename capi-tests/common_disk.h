@@ -26,6 +26,8 @@ enum bed_kind {
     BED_SIM_ZEROES,     /* like BED_SIM_SYNC; zeroes, discards, shrinks */
     BED_XFS_16K,        /* XFS of 16 KiB blocks that asks for long I/O */
     BED_XFS_64K,        /* the same of 64 KiB blocks */
+    BED_EXT4_JOURNAL,   /* ext4 whose data go through its journal, as all of
+                           its direct I/O goes through the page cache */
     BED_ALL_KINDS
 };
 

@@ -69,7 +69,7 @@ int readable(int fd, int ms)
 
 int collect(blkalign_handle *handle, int max, int timeout_ms, int want)
 {
-    int64_t end = now_ms() + 10000;
+    int64_t end = now_ms() + 10000 * run_slowness();
     int ran, total = 0;
 
     while (total < want && now_ms() < end) {

@@ -249,7 +249,7 @@ static int wait_arrival(struct held *held, int64_t end)
 
 int held_wait(struct held *held, int count)
 {
-    int64_t end = now_ms() + 5000;
+    int64_t end = now_ms() + 5000 * run_slowness();
     int enough;
 
     pthread_mutex_lock(&held->lock);

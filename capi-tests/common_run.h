@@ -9,10 +9,14 @@
 #include <stdint.h>
 
 /* The first call of main. Starts the janitor, and a watchdog that fails the
- * program after `seconds`, so that it does not hang. Must come before any
- * thread starts. With BLKALIGN_TEST_VALGRIND the watchdog waits longer, and
- * from here on the kernel refuses io_uring. */
+ * program once nothing has come of it for `seconds`: no result, no remark, no
+ * answer to a request. Must come before any thread starts. With
+ * BLKALIGN_TEST_VALGRIND the kernel refuses io_uring from here on. */
 void run_begin(unsigned seconds);
+
+/* How many times longer than on a usual machine things may take before they
+ * count as hanging: BLKALIGN_TEST_SLOW, and ten times that under valgrind. */
+unsigned run_slowness(void);
 
 /*
  * The janitor is a shell that outlives the program, however the program ends.

@@ -13,11 +13,24 @@ static int tap_failed;
 static char tap_sentence[256] = "(nothing yet)";
 /* The last diag() since the last result. */
 static char tap_remark[512];
+/* Atomic. */
+static unsigned long steps;
+
+void tap_get_on(void)
+{
+    __atomic_add_fetch(&steps, 1, __ATOMIC_RELAXED);
+}
+
+unsigned long tap_steps(void)
+{
+    return __atomic_load_n(&steps, __ATOMIC_RELAXED);
+}
 
 static void result(int good, const char *reason, const char *sentence,
                    va_list words)
 {
     vsnprintf(tap_sentence, sizeof(tap_sentence), sentence, words);
+    tap_get_on();
     tap_count++;
     tap_failed += !good;
     printf("%sok %d - %s", good ? "" : "not ", tap_count, tap_sentence);
@@ -75,6 +88,7 @@ void diag(const char *remark, ...)
 {
     va_list words;
 
+    tap_get_on();
     pthread_mutex_lock(&tap_lock);
     va_start(words, remark);
     vsnprintf(tap_remark, sizeof(tap_remark), remark, words);

@@ -39,4 +39,10 @@ int tap_failures(void);
 /* The last sentence printed, for the watchdog's message. */
 const char *tap_last(void);
 
+/* Tells the watchdog that the program gets on; results and remarks do so by
+ * themselves. */
+void tap_get_on(void);
+/* How often it was told; for a signal handler, too. */
+unsigned long tap_steps(void);
+
 #endif

@@ -119,7 +119,7 @@ static int tried(enum next next)
     blkalign_handle *handle;
     int ret = 0, held;
 
-    alarm(20);
+    alarm(20 * run_slowness());
     memset(buf, 2, 2 * BLOCK);
     if (bed_make(&bed, BED_ZRAM, 64 * BLOCK))
         return NEVER_HELD;

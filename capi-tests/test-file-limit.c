@@ -226,7 +226,7 @@ static void in_a_child(int (*tried)(const blkalign_open_options *, int),
     pid_t pid = fork();
 
     if (pid == 0) {
-        alarm(60);
+        alarm(60 * run_slowness());
         status = tried(options, how);
         if (status)
             printf("# %d: %s\n", status, blkalign_errmsg());

@@ -267,7 +267,7 @@ static void guard(int fd, int end)
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     setsid();
-    alarm(60);
+    alarm(60 * run_slowness());
     while (read(end, &byte, 1) > 0)
         ;
     ioctl(fd, FITHAW, 0);

@@ -31,7 +31,7 @@ static void run(struct bed *bed)
     ok(limits.mem_alignment <= 4096 && limits.segment_alignment <= 4096,
        "%s: nothing absurd", bed->name);
     ok(limits.request_alignment_source != BLKALIGN_SOURCE_DEFAULT &&
-       limits.request_alignment_source <= BLKALIGN_SOURCE_DRIVER,
+       limits.request_alignment_source <= BLKALIGN_SOURCE_INTEGRITY,
        "%s: somebody said so", bed->name);
     if (!bed->sim)
         is_int(limits.direct, 1, "%s: O_DIRECT is in use", bed->name);

@@ -270,7 +270,7 @@ static void in_a_child(int (*tried)(void), const char *words)
         bail("truncate: %s", strerror(errno));
     pid = fork();
     if (pid == 0) {
-        alarm(60);
+        alarm(60 * run_slowness());
         status = tried();
         if (status)
             printf("# %d: %s\n", status, blkalign_errmsg());

@@ -38,11 +38,15 @@ static void at_open(uint32_t direct)
 {
     blkalign_open_options options = options_of(BLKALIGN_O_RDWR | direct, 0);
     blkalign_open_options reader = options_of(direct, 0);
+    blkalign_open_options creating = options;
     blkalign_handle *handle = NULL, *again = NULL;
 
     set_read_only(1);
     is_refused(blkalign_open(bed.path, &options, &handle), handle, "open");
     is_refused(blkalign_open_fd(fd, &options, &handle), handle, "open_fd");
+    creating.flags |= BLKALIGN_O_CREATE;
+    is_refused(blkalign_open(bed.path, &creating, &handle), handle,
+               "open with CREATE");
     is_int(blkalign_open(bed.path, &reader, &handle), 0, "for reading");
     is_int(blkalign_pread(handle, 5, 50, buf, 0), 0, "and it reads");
     is_refused(blkalign_dup(handle, &options, &again), again, "dup");

@@ -281,7 +281,8 @@ static int with_a_sleeper(int error, uint32_t completion)
     begin = now_ms();
     ret = blkalign_aio_flush(handle, answer_done, &answer) > 0 ? 0 : 1;
     pthread_join(sleeper, NULL);
-    if (ret || answer_calls(&answer) != 1 || now_ms() - begin > 10000)
+    if (ret || answer_calls(&answer) != 1 ||
+        now_ms() - begin > 10000 * run_slowness())
         return 2;
     for (i = 0; i < 20; i++)
         if (!io_works(handle, 60 + (uint64_t)i))
@@ -340,7 +341,7 @@ static void in_a_child(int (*tried)(int, uint32_t), int error,
     for (completion = 0; completion < 3; completion++) {
         pid = fork();
         if (pid == 0) {
-            alarm(20);
+            alarm(20 * run_slowness());
             status = tried(error, completion);
             if (status)
                 printf("# %s\n", blkalign_errmsg());

@@ -144,7 +144,9 @@
 /**
  * The library chooses the engine: io_uring for files and devices if the system
  * allows it (Linux 5.11 or newer, no seccomp filter or sysctl that forbids
- * it), else threads. A blkalign_driver always gets threads.
+ * it), else threads. Files on FUSE (and virtiofs) always get threads, because
+ * through io_uring Linux moves wrong bytes where a server answers short. A
+ * blkalign_driver always gets threads.
  * blkalign_limits.engine tells which engine a handle uses, and
  * blkalign_engine_reason() tells why io_uring was refused.
  */
@@ -153,10 +155,10 @@
 #define BLKALIGN_ENGINE_THREADS 1
 /**
  * io_uring. Opening fails with the kernel's errno if the system refuses
- * io_uring. A blkalign_driver always gets threads. If the system refuses
- * io_uring after the open (a seccomp filter that is installed later, for
- * example), threads take over and no request fails because of that; this holds
- * for BLKALIGN_ENGINE_AUTO as well.
+ * io_uring, and with -EOPNOTSUPP for a file on FUSE. A blkalign_driver always
+ * gets threads. If the system refuses io_uring after the open (a seccomp
+ * filter that is installed later, for example), threads take over and no
+ * request fails because of that; this holds for BLKALIGN_ENGINE_AUTO as well.
  */
 #define BLKALIGN_ENGINE_IO_URING 2
 
@@ -234,6 +236,11 @@
 #define BLKALIGN_SOURCE_TRIAL 5
 /** Source of an alignment: the blkalign_driver. */
 #define BLKALIGN_SOURCE_DRIVER 6
+/**
+ * Source of an alignment: the protection information of a disk (T10 DIF, NVMe
+ * PI), in the directory integrity/ of sysfs.
+ */
+#define BLKALIGN_SOURCE_INTEGRITY 7
 
 /** Level of a log message: an operation that the program asked for failed. */
 #define BLKALIGN_LOG_ERROR 1
@@ -742,6 +749,8 @@ extern "C" {
  * -E2BIG    `opts` comes from a newer version of the header and uses a field
  *           that this library does not have;
  * -EROFS    BLKALIGN_O_RDWR for a read-only device (blockdev --setro);
+ * -EOPNOTSUPP  BLKALIGN_O_RDWR for a zoned device that takes writes in order
+ *           only (host-managed); BLKALIGN_ENGINE_IO_URING for a file on FUSE;
  * -EBUSY    BLKALIGN_O_DIRECT without BLKALIGN_O_BUFFERED_OK, while this
  *           process has the object open through the page cache;
  * -EAGAIN   BLKALIGN_O_LOCK: another process holds a conflicting lock;
@@ -1257,7 +1266,7 @@ const char *blkalign_errmsg(void);
 /**
  * Why threads do the I/O of a handle that could have used io_uring, in words
  * for a log. The system has refused io_uring, either at the open with
- * BLKALIGN_ENGINE_AUTO, or later.
+ * BLKALIGN_ENGINE_AUTO, or later; or the file is on FUSE.
  *
  * Returns a string, never NULL, that is valid until the handle is closed. The
  * string is "" if io_uring does the I/O, if the handle was opened with
@@ -1353,7 +1362,9 @@ void blkalign_free(void *buf);
  * of an I/O that failed at the storage (for each handle at most 10 in 5
  * seconds, then a count of the others), of flushes that fail from now on, and
  * of faults of the library. BLKALIGN_LOG_WARNING tells of threads in place of
- * io_uring and of a lock that could not be released. BLKALIGN_LOG_INFO tells
+ * io_uring, of a lock that could not be released, and of requests that have
+ * not come back for 5 seconds, then 10, 20, 40 and so on, with what each waits
+ * for. BLKALIGN_LOG_INFO tells
  * of each open with path, engine, alignments and their sources, of image
  * locks, and of each close. BLKALIGN_LOG_DEBUG adds details that may change
  * from version to version.

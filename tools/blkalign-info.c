@@ -50,6 +50,8 @@ static const char *source_word(uint32_t source)
         return "trial";
     case BLKALIGN_SOURCE_DRIVER:
         return "driver";
+    case BLKALIGN_SOURCE_INTEGRITY:
+        return "integrity";
     default:
         return "unknown";
     }
@@ -68,6 +70,8 @@ static const char *source_sentence(uint32_t source)
         return "from the device (BLKSSZGET)";
     case BLKALIGN_SOURCE_TRIAL:
         return "found by trial reads";
+    case BLKALIGN_SOURCE_INTEGRITY:
+        return "from the disk's protection information (sysfs)";
     default:
         return source_word(source);
     }

@@ -86,6 +86,8 @@ ok "without a standard output it writes no words into the target" \
 
 run --adapter broken:nothing --rounds 40
 ok "a back end without a fault passes" passes "^1\.\.24"
+run --adapter broken:noise --rounds 40
+ok "what is discarded may read as noise" passes "^1\.\.24"
 same_numbers() {
     for seed in 5 5 6; do
         run --adapter broken:nothing --rounds 20 --case model --seed $seed
@@ -125,6 +127,10 @@ finds drop-last-block odd-length "is wrong"
 finds past-end past-end "succeeded"
 finds vectors vectors "is wrong"
 finds large large "left something else"
+finds memory write-edges "left something else"
+finds memory model "which operation"
+finds elements write-edges "left something else"
+finds elements model "which operation"
 finds spill read-edges "changed memory beside"
 finds stale coherent "[1-9][0-9]* of 60 reads"
 finds no-flush flush "32 of 32 writes were lost"

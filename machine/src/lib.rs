@@ -15,6 +15,7 @@ mod extent;
 mod io;
 mod isolation;
 mod join;
+mod late;
 mod leaving;
 mod machine;
 mod merge;
@@ -32,6 +33,7 @@ mod zeroes;
 pub use io::{
     Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
 };
+pub use late::{Asked, Late, Stay};
 pub use machine::Machine;
 
 #[cfg(test)]
@@ -96,7 +98,7 @@ pub enum Suspected {
     Nothing,
     /// EINVAL.
     Invalid,
-    /// EINVAL, and EIO as well (dm-crypt).
+    /// EINVAL, and as well EIO (dm-crypt) and EILSEQ (disks with protection information).
     InvalidOrError,
 }
 

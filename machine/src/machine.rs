@@ -27,6 +27,7 @@
 //!  batch       what was plugged enters at once; reads of one block share an I/O
 //!  cancel      requests are taken back
 //!  repair      the storage refuses aligned I/O: larger alignments, and all start anew
+//!  late        what holds up requests that do not come back
 //!  join        I/Os that lie side by side go out as one
 //!  changing    zero writes, discards, changes of the length: step by step
 //!  leaving     a request leaves: first the trackers, then comes its result
@@ -53,6 +54,7 @@ use crate::extent::Extent;
 use crate::io::{Io, Op, Slot, ENDS_EARLY};
 use crate::isolation::Isolation;
 use crate::join::Joining;
+use crate::late::{Late, Looking};
 use crate::leaving::Leaving;
 use crate::merge::Merger;
 use crate::moving::{Mover, Resumed};
@@ -361,6 +363,14 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let Table { waiting, riding, .. } = self.table;
         let waits = waiting + riding > 0 || self.repair.under_way;
         waits && self.table.open_queues().nth(1).is_some()
+    }
+
+    /// The requests of a queue that have not come back and are no younger than `until`, the oldest
+    /// first, each with what it waits for.
+    pub fn late(&self, queue: QueueId, until: RequestId) -> Vec<Late> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.late(queue, until)
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {

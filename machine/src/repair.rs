@@ -93,6 +93,13 @@ pub struct Repairing<'a, Q, T, S> {
     pub extent: &'a mut Extent,
 }
 
+/// Errors that broken disks give, too, so that larger values are looked for less often: EIO, and
+/// EILSEQ, by which disks with protection information refuse pieces of memory that are not whole
+/// sectors.
+fn may_be_the_disk(errno: i32) -> bool {
+    matches!(errno, libc::EIO | libc::EILSEQ)
+}
+
 /// What a request with an error does once nothing of it is at the storage any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
@@ -120,7 +127,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
         let queue = self.table.queue(id);
         let suspected = match errno {
             libc::EINVAL => queue.config.suspected != Suspected::Nothing,
-            libc::EIO => {
+            _ if may_be_the_disk(errno) => {
                 queue.config.suspected == Suspected::InvalidOrError
                     && !queue.repairs.no_more_for_eio
             }
@@ -199,7 +206,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
         let queue = self.table.queue(id);
         match larger.and_then(|larger| queue.config.raised(&larger, storage)) {
             Some(config) => {
-                queue.note_guess(guessed);
+                queue.note_guess(guessed.then_some(errno));
                 queue.repairs.made += 1;
                 queue.stats.probe_repairs += 1;
                 queue.config = config;
@@ -217,14 +224,16 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
     /// Larger values are no help against this error: the requests of the queue that met it end.
     fn give_up(&mut self, id: QueueId, errno: i32) -> Limits {
         let queue = self.table.queue(id);
-        let mut taken_back = None;
-        if errno == libc::EIO {
+        let of_the_disk = may_be_the_disk(errno);
+        if of_the_disk {
             queue.repairs.no_more_for_eio = true;
         } else {
             queue.repairs.no_more = true;
-            let guess = queue.repairs.guess.take();
-            taken_back = guess.filter(|guess| guess.written == queue.stats.bytes_written);
         }
+        let written = queue.stats.bytes_written;
+        let its = |guess: &Guess| may_be_the_disk(guess.errno) == of_the_disk;
+        let guess = queue.repairs.guess.take_if(|guess| its(guess));
+        let taken_back = guess.filter(|guess| guess.written == written);
         let (failed, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.repair.refused)
             .into_iter()
             .partition(|it| it.queue == id && it.errno == errno);
@@ -292,15 +301,16 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 }
 
 impl<Q> Queue<Q> {
-    /// To be called before the limits are raised.
-    fn note_guess(&mut self, guessed: bool) {
+    /// To be called before the limits are raised. `guessed`: after which error, if they are a
+    /// guess.
+    fn note_guess(&mut self, guessed: Option<i32>) {
         let written = self.stats.bytes_written;
         let confirmed = |guess: &Guess| guess.written != written;
-        if !guessed || self.repairs.guess.as_ref().is_some_and(confirmed) {
+        if guessed.is_none() || self.repairs.guess.as_ref().is_some_and(confirmed) {
             self.repairs.guess = None;
         }
-        if guessed {
-            let before = || Guess { before: self.config.clone(), written, repairs: 0 };
+        if let Some(errno) = guessed {
+            let before = || Guess { before: self.config.clone(), written, repairs: 0, errno };
             self.repairs.guess.get_or_insert_with(before).repairs += 1;
         }
     }

@@ -4,7 +4,9 @@ use std::ffi::{c_int, c_uint, c_void, CStr};
 use std::os::fd::RawFd;
 
 use super::{Disk, Opened, Shape};
-use crate::sys::descriptor::{DirectIoInfo, BLKDISCARD, BLKGETSIZE64, FIGETBSZ, XFS_IOC_DIOINFO};
+use crate::sys::descriptor::{
+    DirectIoInfo, BLKDISCARD, BLKGETSIZE64, BLKGETZONESZ, FIGETBSZ, XFS_IOC_DIOINFO,
+};
 use crate::sys::{Calls, Errno};
 
 const MAJOR: u32 = 240;
@@ -21,8 +23,8 @@ const SYSFS: [(&str, &str); 5] = [
 impl Shape {
     /// What a file in sysfs holds.
     fn sysfs(&self, path: &str) -> Result<&'static str, Errno> {
-        if self.says_zram && path.ends_with("/mm_stat") {
-            return Ok("");
+        if let Some((_, content)) = self.says_files.iter().find(|(end, _)| path.ends_with(end)) {
+            return Ok(content);
         }
         // The directory one level up is that of a partition's disk.
         let looked_for = self.says_sysfs && !path.contains("..");
@@ -153,6 +155,19 @@ impl Calls for Disk {
         Ok(())
     }
 
+    fn readlink(&self, path: &CStr) -> Result<String, Errno> {
+        let (state, path) = (self.state(), path.to_string_lossy());
+        let minor = if state.shape.device { state.identity } else { 0 };
+        let own = path.ends_with(&format!("/{MAJOR}:{minor}"));
+        let place = own.then_some(state.shape.says_place).flatten().ok_or(libc::ENOENT);
+        place.or_else(|_| state.shape.sysfs(&path)).map(str::to_owned)
+    }
+
+    fn names(&self, path: &CStr) -> Result<Vec<String>, Errno> {
+        let content = self.state().shape.sysfs(&path.to_string_lossy())?;
+        Ok(content.lines().map(str::to_owned).collect())
+    }
+
     fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {
         let state = self.state();
         state.open.get(&fd).ok_or(libc::EBADF)?;
@@ -168,8 +183,15 @@ impl Calls for Disk {
         Ok(stat)
     }
 
-    fn fstatfs(&self, _fd: RawFd) -> Result<libc::statfs, Errno> {
-        Err(libc::ENOSYS)
+    fn fstatfs(&self, fd: RawFd) -> Result<libc::statfs, Errno> {
+        let state = self.state();
+        state.flags(fd)?;
+        let kind = state.shape.says_file_system.ok_or(libc::ENOSYS)?;
+        // SAFETY: a struct of integers may be all zeros.
+        let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+        stat.f_type = kind.into();
+        stat.f_bsize = state.shape.says_file_system_block.unwrap_or(0).into();
+        Ok(stat)
     }
 
     fn statx(&self, fd: RawFd, mask: c_uint) -> Result<libc::statx, Errno> {
@@ -208,6 +230,9 @@ impl Calls for Disk {
                 }
                 libc::BLKSSZGET | libc::BLKPBSZGET | libc::BLKIOOPT => {
                     argument.cast::<u32>().write(or(shape.says_block_size)?);
+                }
+                BLKGETZONESZ if shape.device => {
+                    argument.cast::<u32>().write(or(shape.says_zone)?);
                 }
                 FIGETBSZ => argument.cast::<u32>().write(or(shape.says_file_system_block)?),
                 XFS_IOC_DIOINFO => {

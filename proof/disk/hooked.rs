@@ -20,6 +20,8 @@ pub enum SystemCall<'a> {
         path: &'a CStr,
     },
     Unlink,
+    Readlink,
+    Names,
     Fstat,
     Statx,
     Fstatfs,
@@ -205,6 +207,14 @@ impl<H: Hook> Calls for Hooked<H> {
 
     fn unlink(&self, path: &CStr) -> Result<(), Errno> {
         done(self.ask(SystemCall::Unlink, |below| below.unlink(path).map(zero)))
+    }
+
+    fn readlink(&self, path: &CStr) -> Result<String, Errno> {
+        self.ask_for(SystemCall::Readlink, |below| below.readlink(path))
+    }
+
+    fn names(&self, path: &CStr) -> Result<Vec<String>, Errno> {
+        self.ask_for(SystemCall::Names, |below| below.names(path))
     }
 
     fn fstat(&self, fd: RawFd) -> Result<libc::stat, Errno> {

@@ -14,6 +14,8 @@ use crate::sys::{Errno, Outside};
 pub enum Call {
     Open,
     Unlink,
+    Readlink,
+    Names,
     Fstat,
     Statx,
     Fstatfs,
@@ -215,6 +217,8 @@ impl Hook for Injector {
             SystemCall::Sync { fd } => return self.sync(fd, real),
             SystemCall::Open { .. } => Call::Open,
             SystemCall::Unlink => Call::Unlink,
+            SystemCall::Readlink => Call::Readlink,
+            SystemCall::Names => Call::Names,
             SystemCall::Fstat => Call::Fstat,
             SystemCall::Statx => Call::Statx,
             SystemCall::Fstatfs => Call::Fstatfs,

@@ -17,6 +17,8 @@ pub struct Shape {
     pub allocated: Option<&'static [(u64, u64)]>,
     /// Its data is all zeros, as that of a new disk.
     pub blank: bool,
+    /// How many bytes, from the begin, are zeros.
+    pub blank_bytes: u64,
     /// How many bytes, from the begin, are other ones at each read.
     pub unsteady_bytes: u64,
 
@@ -32,6 +34,9 @@ pub struct Shape {
     /// It takes each element for whole pages, as zram does: from the begin of its page on it gets
     /// the page of data that its part of the request lies in.
     pub overwrites_pages: bool,
+    /// It copies a whole block where memory begins inside one, as null_blk does: what lies behind
+    /// the page that the block is in comes from anywhere, if it is not blank.
+    pub mixes_pages: bool,
 
     // What it says, true or not:
     /// By STATX_DIOALIGN: memory, then offset.
@@ -40,12 +45,18 @@ pub struct Shape {
     pub says_dioinfo: Option<(u32, u32)>,
     /// By BLKSSZGET.
     pub says_block_size: Option<u32>,
-    /// By FIGETBSZ, of a file system.
+    /// By statfs: the number of the file system. None: statfs is refused.
+    pub says_file_system: Option<u32>,
+    /// By FIGETBSZ and statfs, of a file system.
     pub says_file_system_block: Option<u32>,
     /// It has a directory in sysfs.
     pub says_sysfs: bool,
-    /// It has zram's file there.
-    pub says_zram: bool,
+    /// Where sysfs has that directory: among the devices without hardware, or elsewhere.
+    pub says_place: Option<&'static str>,
+    /// What else sysfs has: how a path ends, and what is there (of a directory a name a line).
+    pub says_files: &'static [(&'static str, &'static str)],
+    /// What zones it has, by BLKGETZONESZ: sectors.
+    pub says_zone: Option<u32>,
 
     // What it can do:
     /// The longest atomic write; 0: none.
@@ -69,18 +80,23 @@ impl Shape {
             read_only: false,
             allocated: None,
             blank: false,
+            blank_bytes: 0,
             unsteady_bytes: 0,
             needs_request: 4096,
             needs_memory: 512,
             needs_segment: 512,
             refusal: libc::EINVAL,
             overwrites_pages: false,
+            mixes_pages: false,
             says_statx: Some((512, 4096)),
             says_dioinfo: None,
             says_block_size: None,
+            says_file_system: None,
             says_file_system_block: Some(4096),
             says_sysfs: true,
-            says_zram: false,
+            says_place: None,
+            says_files: &[],
+            says_zone: None,
             atomic_max: 0,
             knows_dsync: true,
             knows_nowait: false,

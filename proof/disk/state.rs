@@ -139,25 +139,34 @@ impl State {
     /// # Safety
     /// They may be written; where pages are overwritten, so may all of the pages that they touch.
     pub unsafe fn give_out(&self, at: usize, to: *mut u8, bytes: usize) {
-        let Shape { overwrites_pages, blank, unsteady_bytes, allocated, .. } = self.shape;
-        let steady = unsteady_bytes == 0 && !blank && allocated.is_none();
-        if steady && !overwrites_pages {
+        let Shape { overwrites_pages, mixes_pages, blank, blank_bytes, .. } = self.shape;
+        let Shape { unsteady_bytes, allocated, .. } = self.shape;
+        let steady = unsteady_bytes == 0 && !blank && blank_bytes == 0 && allocated.is_none();
+        if steady && !overwrites_pages && !mixes_pages {
             // SAFETY: the caller vouches for the memory.
             unsafe { to.copy_from(self.data[at..at + bytes].as_ptr(), bytes) };
             return;
         }
         let byte = |at: usize| {
             let hole = self.shape.stretch(at as u64, self.data.len()).is_none();
-            if hole || blank {
+            if hole || blank || (at as u64) < blank_bytes {
                 return 0;
             }
             let changes = if (at as u64) < unsteady_bytes { self.reads } else { 0 };
             self.data.get(at).map_or(0, |byte| byte.wrapping_add(changes as u8))
         };
         if !overwrites_pages || self.shape.stretch(at as u64, self.data.len()).is_none() {
+            // Where in a block of the data the piece of memory begins that ends with this page.
+            let mut piece = at % PAGE;
             for inside in 0..bytes {
+                if (to as usize + inside).is_multiple_of(PAGE) {
+                    piece = (at + inside) % PAGE;
+                }
+                let into_page = (to as usize + inside) % PAGE;
+                let found = byte(at + inside);
+                let strays = mixes_pages && found != 0 && piece + into_page.min(inside) >= PAGE;
                 // SAFETY: the caller vouches for these bytes.
-                unsafe { to.add(inside).write(byte(at + inside)) };
+                unsafe { to.add(inside).write(if strays { found ^ 0x55 } else { found }) };
             }
             return;
         }

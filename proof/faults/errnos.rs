@@ -50,6 +50,9 @@ const UNLINK: &[i32] = &[
     EPERM,
     EROFS,
 ];
+const READLINK: &[i32] =
+    &[EACCES, EFAULT, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR];
+const NAMES: &[i32] = &[EACCES, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, EFAULT, EINVAL, EIO];
 const FSTAT: &[i32] = &[EBADF, EFAULT, ENOMEM, EOVERFLOW, EIO, ESTALE];
 const STATX: &[i32] = &[
     EACCES,
@@ -123,6 +126,8 @@ fn errnos(call: Call) -> Vec<i32> {
     let lists: &[&[i32]] = match call {
         Call::Open => &[OPEN],
         Call::Unlink => &[UNLINK],
+        Call::Readlink => &[READLINK],
+        Call::Names => &[NAMES],
         Call::Fstat => &[FSTAT],
         Call::Statx => &[STATX],
         Call::Fstatfs => &[FSTATFS],

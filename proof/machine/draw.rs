@@ -263,6 +263,10 @@ fn vector(
         let mut length = if last { bytes } else { 1 + rng.index(bytes) };
         if neat && !last {
             length = length.next_multiple_of(unit).min(bytes);
+            // A third of them as short as the storage takes them.
+            if (length / unit).is_multiple_of(3) {
+                length = unit.min(bytes);
+            }
         }
         let repeated = (!segments.is_empty() && rng.percent(mood.repeat_percent))
             .then(|| segments[rng.index(segments.len())]);
@@ -274,8 +278,12 @@ fn vector(
                 scenario.guest.resize(scenario.guest.len() + length, super::memory::POISON);
                 Segment { address, bytes: length }
             }
+            // Aligned to exactly what the storage takes, and to no more.
+            None if neat => {
+                Segment { address: scenario.reserve(length, 2 * mem, mem), bytes: length }
+            }
             None => {
-                let skew = if neat { 0 } else { rng.index(2 * mem) };
+                let skew = rng.index(2 * mem);
                 Segment { address: scenario.reserve(length, mem, skew), bytes: length }
             }
         };

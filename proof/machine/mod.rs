@@ -38,6 +38,7 @@ mod faults;
 mod flaws;
 mod isolated;
 mod joined;
+mod late;
 mod ledger;
 mod lengths;
 mod memory;

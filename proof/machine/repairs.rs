@@ -55,6 +55,8 @@ pub(super) struct Bed {
     /// Reads and writes must be multiples of these.
     pub(super) wants: u64,
     pub(super) wants_of_writes: u64,
+    /// What the storage answers to others.
+    pub(super) refusal: i32,
     pub(super) queues: Vec<QueueConfig>,
     pub(super) now: u64,
     pub(super) calls: u64,
@@ -79,6 +81,7 @@ impl Bed {
             actions: Vec::new(),
             wants: 1,
             wants_of_writes: 1,
+            refusal: libc::EINVAL,
             queues: vec![config.clone(); queues],
             now: 0,
             calls: 0,
@@ -177,7 +180,7 @@ impl Bed {
         self.now += 1;
         let io = self.flights.swap_remove(index);
         let result = match self.refuses(io.op, io.offset, io.bytes) {
-            true => Err(libc::EINVAL),
+            true => Err(self.refusal),
             false => {
                 self.carry_out(&io, moved);
                 Ok(moved)
@@ -301,6 +304,13 @@ impl Bed {
         repairs.iter().sum()
     }
 
+    /// Ends all I/O, as long as no probe is asked for.
+    pub(super) fn end_flights(&mut self) {
+        while let Some(bytes) = self.flights.first().map(|io| io.bytes) {
+            self.finish(0, bytes);
+        }
+    }
+
     pub(super) fn end_all(&mut self) {
         while !self.flights.is_empty() || !self.probes.is_empty() {
             match self.flights.first().map(|io| io.bytes) {
@@ -339,8 +349,10 @@ fn submit_random(bed: &mut Bed, rng: &mut Rng) {
 fn run_schedule(seed: u64) -> u64 {
     let mut rng = Rng::new(seed);
     let depth = rng.pick(&[1, 2, 5, 64]);
-    let config = QueueConfig { depth, no_merge: rng.percent(30), ..config() };
+    let suspected = Suspected::InvalidOrError;
+    let config = QueueConfig { depth, suspected, no_merge: rng.percent(30), ..config() };
     let mut bed = Bed::new(rng.pick(&[1, 1, 2, 3]), &config, seed);
+    bed.refusal = rng.pick(&[libc::EINVAL, libc::EIO, libc::EILSEQ]);
     let changes = rng.pick(&[1, 1, 2, 3]);
     let requests = rng.between(4, 40);
     let mut when: Vec<u64> = (0..changes).map(|_| rng.below(requests)).collect();

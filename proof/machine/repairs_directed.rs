@@ -4,33 +4,65 @@ use super::repairs::{config, Bed};
 use crate::io::Op;
 use crate::{Alignments, ProbeOutcome, QueueConfig, RequestFlags, Suspected};
 
+/// A queue of which EIO and EILSEQ are suspected, too.
+fn any_error() -> QueueConfig {
+    QueueConfig { suspected: Suspected::InvalidOrError, ..config() }
+}
+
 #[test]
 fn storage_that_refuses_everything_fails_requests_after_a_bounded_number_of_calls() {
-    for op in [Op::Read, Op::Write] {
-        let mut bed = Bed::new(1, &config(), 0);
-        match op {
-            Op::Read => bed.wants = 1 << 20,
-            _ => bed.wants_of_writes = 1 << 20,
+    for refusal in [libc::EINVAL, libc::EIO, libc::EILSEQ] {
+        for op in [Op::Read, Op::Write] {
+            refuses_everything(op, refusal);
         }
-        for number in 0..20 {
-            bed.submit(0, op, 4 * number + 4, 4, RequestFlags::default());
-        }
-        bed.end_all();
-        assert!((0..20).all(|number| bed.result(number) == Some(Err(libc::EINVAL))));
-        assert!(bed.calls <= 20 * 6, "{}", bed.calls);
-        // What was guessed in vain is taken back.
-        assert_eq!((bed.stats().probe_repairs, bed.queues[0].alignments.request), (0, 4));
-        let calls = bed.calls;
-        bed.submit(0, op, 4, 4, RequestFlags::default());
-        bed.end_all();
-        assert_eq!((bed.calls - calls, bed.result(20)), (1, Some(Err(libc::EINVAL))));
-        bed.wants = 1;
-        bed.wants_of_writes = 1;
-        bed.submit(0, op, 4, 4, RequestFlags::default());
-        bed.end_all();
-        assert_eq!(bed.result(21), Some(Ok(())));
-        bed.conclude();
     }
+}
+
+fn refuses_everything(op: Op, refusal: i32) {
+    let mut bed = Bed::new(1, &any_error(), 0);
+    bed.refusal = refusal;
+    match op {
+        Op::Read => bed.wants = 1 << 20,
+        _ => bed.wants_of_writes = 1 << 20,
+    }
+    for number in 0..20 {
+        bed.submit(0, op, 4 * number + 4, 4, RequestFlags::default());
+    }
+    bed.end_all();
+    assert!((0..20).all(|number| bed.result(number) == Some(Err(refusal))));
+    assert!(bed.calls <= 20 * 6, "{}", bed.calls);
+    // What was guessed in vain is taken back.
+    assert_eq!((bed.stats().probe_repairs, bed.queues[0].alignments.request), (0, 4));
+    let calls = bed.calls;
+    bed.submit(0, op, 4, 4, RequestFlags::default());
+    bed.end_all();
+    assert_eq!((bed.calls - calls, bed.result(20)), (1, Some(Err(refusal))));
+    bed.wants = 1;
+    bed.wants_of_writes = 1;
+    bed.submit(0, op, 4, 4, RequestFlags::default());
+    bed.end_all();
+    assert_eq!(bed.result(21), Some(Ok(())));
+    bed.conclude();
+}
+
+#[test]
+fn a_guess_is_taken_back_by_errors_of_its_own_kind_only() {
+    let mut bed = Bed::new(1, &any_error(), 0);
+    bed.wants_of_writes = 16;
+    bed.submit(0, Op::Write, 4, 4, RequestFlags::default());
+    bed.finish(0, 4);
+    // Guessed after EINVAL, and not confirmed yet: a read of its block is under way.
+    bed.answer();
+    bed.submit(0, Op::Read, 64, 8, RequestFlags::default());
+    let at = bed.flights.iter().position(|io| io.offset == 64).expect("a read");
+    let io = bed.flights.swap_remove(at);
+    bed.machine.io_done(io, Err(libc::EIO));
+    bed.take_in();
+    bed.end_all();
+    assert_eq!(bed.result(1), Some(Err(libc::EIO)));
+    assert_eq!(bed.result(0), Some(Ok(())));
+    assert_eq!(bed.queues[0].alignments.request, 16);
+    bed.conclude();
 }
 
 #[test]
@@ -107,19 +139,19 @@ fn other_errors_are_not_asked_about() {
 
 #[test]
 fn eio_is_asked_about_once_where_it_may_be_about_alignment() {
-    let config = QueueConfig { suspected: Suspected::InvalidOrError, ..config() };
-    let mut bed = Bed::new(1, &config, 0);
+    let mut bed = Bed::new(1, &any_error(), 0);
     for probes in [1, 0, 0] {
         bed.submit(0, Op::Read, 4, 4, RequestFlags::default());
         let io = bed.flights.pop().expect("a read");
-        bed.machine.io_done(io, Err(libc::EIO));
+        bed.machine.io_done(io, Err(if probes > 0 { libc::EIO } else { libc::EILSEQ }));
         bed.take_in();
         assert_eq!(bed.probes.len(), probes);
         if probes > 0 {
             bed.answer();
         }
         let last = bed.sent.len() - 1;
-        assert_eq!(bed.result(last), Some(Err(libc::EIO)));
+        let errno = if probes > 0 { libc::EIO } else { libc::EILSEQ };
+        assert_eq!(bed.result(last), Some(Err(errno)));
     }
     // That says nothing about EINVAL.
     bed.wants = 8;

@@ -47,7 +47,9 @@ impl CHook {
 /// of an I/O that failed at the storage (for each handle at most 10 in 5
 /// seconds, then a count of the others), of flushes that fail from now on, and
 /// of faults of the library. BLKALIGN_LOG_WARNING tells of threads in place of
-/// io_uring and of a lock that could not be released. BLKALIGN_LOG_INFO tells
+/// io_uring, of a lock that could not be released, and of requests that have
+/// not come back for 5 seconds, then 10, 20, 40 and so on, with what each waits
+/// for. BLKALIGN_LOG_INFO tells
 /// of each open with path, engine, alignments and their sources, of image
 /// locks, and of each close. BLKALIGN_LOG_DEBUG adds details that may change
 /// from version to version.

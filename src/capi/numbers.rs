@@ -45,6 +45,7 @@ pub fn source_number(source: Source) -> u32 {
         Source::Blksszget => BLKALIGN_SOURCE_BLKSSZGET,
         Source::Trial => BLKALIGN_SOURCE_TRIAL,
         Source::Driver => BLKALIGN_SOURCE_DRIVER,
+        Source::Integrity => BLKALIGN_SOURCE_INTEGRITY,
     }
 }
 

@@ -37,6 +37,8 @@ use crate::sys::Error;
 /// -E2BIG    `opts` comes from a newer version of the header and uses a field
 ///           that this library does not have;
 /// -EROFS    BLKALIGN_O_RDWR for a read-only device (blockdev --setro);
+/// -EOPNOTSUPP  BLKALIGN_O_RDWR for a zoned device that takes writes in order
+///           only (host-managed); BLKALIGN_ENGINE_IO_URING for a file on FUSE;
 /// -EBUSY    BLKALIGN_O_DIRECT without BLKALIGN_O_BUFFERED_OK, while this
 ///           process has the object open through the page cache;
 /// -EAGAIN   BLKALIGN_O_LOCK: another process holds a conflicting lock;

@@ -39,7 +39,7 @@ pub extern "C-unwind" fn blkalign_errmsg() -> *const c_char {
 
 /// Why threads do the I/O of a handle that could have used io_uring, in words
 /// for a log. The system has refused io_uring, either at the open with
-/// BLKALIGN_ENGINE_AUTO, or later.
+/// BLKALIGN_ENGINE_AUTO, or later; or the file is on FUSE.
 ///
 /// Returns a string, never NULL, that is valid until the handle is closed. The
 /// string is "" if io_uring does the I/O, if the handle was opened with

@@ -1,5 +1,5 @@
-//! Copies between a guest's memory and scratch (bounces), and zeros for a guest. The library's own
-//! code touches the data of a request here and nowhere else.
+//! Copies between a guest's memory and scratch (bounces), and zeros: made for a guest, and seen.
+//! The library's own code touches the data of a request here and nowhere else.
 
 use crate::driver::{MemoryCopy, Segment};
 
@@ -21,4 +21,14 @@ pub fn fill(segments: &[Segment]) {
         // SAFETY: memory of a read that has not called back, which the caller promised to keep.
         unsafe { std::ptr::write_bytes(segment.address as *mut u8, 0, segment.bytes) };
     }
+}
+
+/// Whether all of it is zeros.
+pub fn is_zero(segments: &[Segment]) -> bool {
+    segments.iter().all(|segment| {
+        // SAFETY: memory of the library, which a read has filled that is over.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(segment.address as *const u8, segment.bytes) };
+        bytes.iter().all(|byte| *byte == 0)
+    })
 }

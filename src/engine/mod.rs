@@ -9,7 +9,7 @@ mod scratch;
 mod stable;
 mod threads;
 
-pub use copy::{fill, run_copies};
+pub use copy::{fill, is_zero, run_copies};
 pub use headroom::Headroom;
 pub use pool::{Job, Kind, Pool, PoolOwner, POOL_THREADS_MAX};
 pub use ring::{Files as RingFiles, Ring};

@@ -4,6 +4,8 @@
 mod buffers;
 mod config;
 mod events;
+#[cfg(test)]
+mod holes_tests;
 mod length;
 mod messages;
 mod open;
@@ -332,6 +334,7 @@ impl Handle {
         let generation = completions.request_taken_in();
         let pending = completions.pending_with(generation);
         if self.headroom.allows(pending, vector + copied) {
+            self.endpoint.watch_for_late();
             return Ok(generation);
         }
         completions.request_over(generation);

@@ -183,8 +183,10 @@ fn ring_for(
         return Ok((None, None));
     }
     let depth = options.depth();
+    let unsafe_here = driver.ring_is_unsafe();
     let (flush, limited) = (driver.flush_fd(), options.writable && !driver.is_device());
-    let files = driver.raw_fd(Lane::Main).map(|main| RingFiles { main, flush, limited });
+    let main = unsafe_here.map_or_else(|| driver.raw_fd(Lane::Main), Err);
+    let files = main.map(|main| RingFiles { main, flush, limited });
     let ring = files.and_then(|files| match mode {
         CompletionMode::Eventfd => Ring::new_polled(files, depth),
         CompletionMode::Serial | CompletionMode::Concurrent => Ring::new_attended(files, depth),

@@ -57,17 +57,19 @@ pub const BLKALIGN_O_LOCK: u32 = 1 << 10;
 
 /// The library chooses the engine: io_uring for files and devices if the system
 /// allows it (Linux 5.11 or newer, no seccomp filter or sysctl that forbids
-/// it), else threads. A blkalign_driver always gets threads.
+/// it), else threads. Files on FUSE (and virtiofs) always get threads, because
+/// through io_uring Linux moves wrong bytes where a server answers short. A
+/// blkalign_driver always gets threads.
 /// blkalign_limits.engine tells which engine a handle uses, and
 /// blkalign_engine_reason() tells why io_uring was refused.
 pub const BLKALIGN_ENGINE_AUTO: u32 = 0;
 /// Threads of the library do the I/O, with system calls that block.
 pub const BLKALIGN_ENGINE_THREADS: u32 = 1;
 /// io_uring. Opening fails with the kernel's errno if the system refuses
-/// io_uring. A blkalign_driver always gets threads. If the system refuses
-/// io_uring after the open (a seccomp filter that is installed later, for
-/// example), threads take over and no request fails because of that; this holds
-/// for BLKALIGN_ENGINE_AUTO as well.
+/// io_uring, and with -EOPNOTSUPP for a file on FUSE. A blkalign_driver always
+/// gets threads. If the system refuses io_uring after the open (a seccomp
+/// filter that is installed later, for example), threads take over and no
+/// request fails because of that; this holds for BLKALIGN_ENGINE_AUTO as well.
 pub const BLKALIGN_ENGINE_IO_URING: u32 = 2;
 
 /// Callbacks run on threads of the library, one at a time for each handle.
@@ -126,6 +128,9 @@ pub const BLKALIGN_SOURCE_BLKSSZGET: u32 = 4;
 pub const BLKALIGN_SOURCE_TRIAL: u32 = 5;
 /// Source of an alignment: the blkalign_driver.
 pub const BLKALIGN_SOURCE_DRIVER: u32 = 6;
+/// Source of an alignment: the protection information of a disk (T10 DIF, NVMe
+/// PI), in the directory integrity/ of sysfs.
+pub const BLKALIGN_SOURCE_INTEGRITY: u32 = 7;
 
 /// Level of a log message: an operation that the program asked for failed.
 pub const BLKALIGN_LOG_ERROR: u32 = 1;

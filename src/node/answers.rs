@@ -98,20 +98,22 @@ fn has_another_way(io: &Io, errno: i32) -> bool {
 
 /// A request's failure in words; `offset` counts from the start of the object.
 pub fn failure(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64, errno: i32) -> Error {
-    let name = &endpoint.name;
-    let offset = offset.saturating_sub(endpoint.window_offset);
-    let words = match op {
-        Op::Read => format!("{name}: read of {bytes} bytes at offset {offset}"),
-        Op::Write => format!("{name}: write of {bytes} bytes at offset {offset}"),
-        Op::WriteZeroes => {
-            format!("{name}: writing zeros to {bytes} bytes at offset {offset}")
-        }
-        Op::Discard => format!("{name}: discard of {bytes} bytes at offset {offset}"),
-        Op::Truncate => format!("{name}: changing the length to {offset} bytes"),
-        Op::Length => format!("{name}: looking up its length"),
-        Op::Flush => format!("{name}: flush"),
-        Op::Fill => format!("{name}: filling memory"),
-    };
+    let words = format!("{}: {}", endpoint.name, words_of(endpoint, op, offset, bytes));
     let words = if op == Op::Read { words } else { words + endpoint.driver.possible_cause(errno) };
     Error::new(errno, words)
+}
+
+/// What a request or an I/O is to do; `offset` counts from the start of the object.
+pub fn words_of(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64) -> String {
+    let offset = offset.saturating_sub(endpoint.window_offset);
+    match op {
+        Op::Read => format!("read of {bytes} bytes at offset {offset}"),
+        Op::Write => format!("write of {bytes} bytes at offset {offset}"),
+        Op::WriteZeroes => format!("writing zeros to {bytes} bytes at offset {offset}"),
+        Op::Discard => format!("discard of {bytes} bytes at offset {offset}"),
+        Op::Truncate => format!("changing the length to {offset} bytes"),
+        Op::Length => "looking up its length".to_owned(),
+        Op::Flush => "flush".to_owned(),
+        Op::Fill => "filling memory".to_owned(),
+    }
 }

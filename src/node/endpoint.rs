@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
+use super::late::LateWatch;
 use super::ring::Beat;
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
@@ -40,6 +41,8 @@ pub struct Endpoint {
     pub alignments: CurrentAlignments,
     /// Bounds the messages about I/O that failed.
     pub failures: RateLimit,
+    /// Which requests are late, as far as the log is told.
+    pub late: LateWatch,
     /// Why threads do the I/O though io_uring was wanted. Empty: the ring does it, or threads were
     /// asked for.
     why_threads: OnceCell<CString>,
@@ -83,6 +86,8 @@ pub enum Work {
     Reap(Arc<Endpoint>, u32),
     /// Whether that job is held up. `beat` as it was when the last look was taken.
     Look { endpoint: Weak<Endpoint>, beat: Beat },
+    /// Whether requests of a handle are late.
+    Watch(Weak<Endpoint>),
     /// EVENTFD: taking a ring's results in while synchronous calls or requests of other handles
     /// wait.
     ReapUnpolled(Arc<Endpoint>),
@@ -132,6 +137,7 @@ impl Endpoint {
             id: AtomicU32::new(0),
             alignments: CurrentAlignments::default(),
             failures: RateLimit::default(),
+            late: LateWatch::default(),
             why_threads: OnceCell::new(),
             gone: TellsGone::default(),
         }

@@ -8,6 +8,7 @@ use super::dispatch::dispatch_keeping_one;
 use super::perform::perform;
 use super::reap::{look, reap_in_turn, reap_unpolled};
 use super::repair::probe_again;
+use super::watch::watch;
 use super::{with_actions, Work};
 use crate::completion::Left;
 use crate::engine::{Job, Kind, Pool};
@@ -17,7 +18,8 @@ impl Job for Work {
         match self {
             Work::Io(..) | Work::Probe(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
-            Work::Reap(..) | Work::ReapUnpolled(_) | Work::Look { .. } => Kind::Watcher,
+            Work::Reap(..) | Work::ReapUnpolled(_) => Kind::Watcher,
+            Work::Look { .. } | Work::Watch(_) => Kind::Watcher,
         }
     }
 
@@ -28,12 +30,12 @@ impl Job for Work {
             Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),
             Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
             Work::Reap(endpoint, _) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
-            Work::Look { endpoint, .. } => endpoint.as_ptr().addr(),
+            Work::Look { endpoint, .. } | Work::Watch(endpoint) => endpoint.as_ptr().addr(),
         }
     }
 
     fn is_brief(&self) -> bool {
-        matches!(self, Work::Look { .. })
+        matches!(self, Work::Look { .. } | Work::Watch(_))
     }
 
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
@@ -59,6 +61,7 @@ impl Job for Work {
             Work::Callback(endpoint, delivery) => endpoint.completions.run(delivery),
             Work::Reap(endpoint, turn) => return reap_in_turn(&endpoint, turn),
             Work::Look { endpoint, beat } => look(&endpoint, beat),
+            Work::Watch(endpoint) => watch(&endpoint),
             Work::ReapUnpolled(endpoint) => reap_unpolled(&endpoint),
         }
         None

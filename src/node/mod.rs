@@ -14,6 +14,7 @@ mod dispatch;
 mod endpoint;
 mod favours;
 mod jobs;
+mod late;
 mod perform;
 mod reap;
 pub mod registry;
@@ -23,6 +24,7 @@ mod ring;
 mod tests;
 mod thread_key;
 mod waiter;
+mod watch;
 
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
@@ -44,7 +46,7 @@ use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
-use blkalign_machine::{Alignments, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
+use blkalign_machine::{Alignments, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
 use blkalign_machine::{Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
@@ -116,6 +118,20 @@ impl Node {
     /// The handles that are open.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.core.lock().machine.owners().cloned().collect()
+    }
+
+    /// The id of the youngest request of all handles.
+    pub fn last_id(&self) -> RequestId {
+        self.core.lock().last_id
+    }
+
+    /// Requests of a queue that are no younger than `until` and have not come back.
+    pub fn late(&self, queue: QueueId, until: RequestId) -> Vec<Late> {
+        let core = self.core.lock();
+        if core.broken {
+            return Vec::new();
+        }
+        core.machine.late(queue, until)
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {

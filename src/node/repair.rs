@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Actions, Endpoint};
 use crate::completion::outside_callback;
 use crate::driver::{Io, IoId, Op, Segment, Segments, Slot};
-use crate::engine::ScratchCache;
+use crate::engine::{is_zero, ScratchCache};
 use crate::log;
 use crate::sync::mpsc;
 use crate::sys::caught;
@@ -24,7 +24,7 @@ const PAGE: u64 = 4096;
 
 /// Looks for alignments that the storage takes, and tells the machine.
 pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut Actions) {
-    let found = caught(|| find_larger(refused, &mut |shape| read(endpoint, refused, shape)));
+    let found = caught(|| find_larger(refused, &mut |shape| try_out(endpoint, refused, shape)));
     let found = found.unwrap_or_else(|panic| {
         log::error!("{}: {panic}; the object takes no further I/O", endpoint.name);
         endpoint.node.poison();
@@ -64,18 +64,31 @@ fn words(now: Alignments) -> String {
     )
 }
 
+/// What a trial read shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trial {
+    Refused,
+    Taken,
+    /// The read succeeds and brings zeros: perhaps no block was ever written there, and nothing
+    /// below was asked for one.
+    Blank,
+}
+
 /// The smallest alignments that the storage takes, none of them smaller than those that hold now.
-/// `works` carries out a trial. `NothingHelps`: the refusal has nothing to do with alignments.
-fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -> ProbeOutcome {
+/// `trial` carries out a trial. `NothingHelps`: the refusal has nothing to do with alignments.
+fn find_larger(refused: &RefusedIo, trial: &mut dyn FnMut(Alignments) -> Trial) -> ProbeOutcome {
     let now = refused.config.alignments;
     if place(refused, now.request) + now.request > refused.storage {
         return ProbeOutcome::NothingHelps;
     }
-    if works(now) {
-        // Writes may need more than reads.
+    let first = trial(now);
+    let works = &mut |shape| trial(shape) != Trial::Refused;
+    if first != Trial::Refused {
         let wanted = Alignments { request: (2 * now.request).max(PAGE), ..now };
-        let writes = refused.op == Op::Write && refused.errno == libc::EINVAL;
-        return if writes && suits(refused, wanted.request) && works(wanted) {
+        return if writes_may_need_more(refused, first)
+            && suits(refused, wanted.request)
+            && works(wanted)
+        {
             ProbeOutcome::Guessed(wanted)
         } else {
             ProbeOutcome::NothingHelps
@@ -86,6 +99,17 @@ fn find_larger(refused: &RefusedIo, works: &mut dyn FnMut(Alignments) -> bool) -
         Some(found) if found != now && !works(now) => ProbeOutcome::Found(found),
         _ => ProbeOutcome::NothingHelps,
     }
+}
+
+/// Whether to guess at larger blocks for writes, where reads of the same shape succeed. After
+/// EINVAL: yes. After EIO only where the read may have been one of a hole, which needs no disk: a
+/// loop device of 512-byte sectors over a sparse file whose disk has larger ones (Linux 5.10)
+/// reads its holes, and fails its writes. A page will do there; a larger guess would only be
+/// for broken disks.
+fn writes_may_need_more(refused: &RefusedIo, read: Trial) -> bool {
+    let blank = read == Trial::Blank && refused.config.alignments.request < PAGE;
+    refused.op == Op::Write
+        && (refused.errno == libc::EINVAL || blank && refused.errno == libc::EIO)
 }
 
 fn smallest_working(
@@ -152,12 +176,12 @@ fn elements(shape: Alignments, segments_max: usize) -> Vec<usize> {
     }
 }
 
-/// Whether a read of this shape succeeds.
-fn read(endpoint: &Arc<Endpoint>, refused: &RefusedIo, shape: Alignments) -> bool {
+/// Reads as this shape says.
+fn try_out(endpoint: &Arc<Endpoint>, refused: &RefusedIo, shape: Alignments) -> Trial {
     let lengths = elements(shape, refused.config.max_segments);
     let mut cache = ScratchCache::default();
     let room = shape.request as usize + 4 * shape.memory * lengths.len();
-    let Some(memory) = cache.take(room, 2 * shape.memory) else { return false };
+    let Some(memory) = cache.take(room, 2 * shape.memory) else { return Trial::Refused };
     let mut at = memory.address;
     let mut segments = Segments::new();
     for bytes in lengths {
@@ -167,10 +191,17 @@ fn read(endpoint: &Arc<Endpoint>, refused: &RefusedIo, shape: Alignments) -> boo
     }
     let offset = place(refused, shape.request);
     let id = IoId { slot: Slot::NONE, part: 0 };
-    let io = Io { bytes: shape.request, segments, ..Io::new(id, Op::Read, offset) };
+    let io =
+        Io { bytes: shape.request, segments: segments.clone(), ..Io::new(id, Op::Read, offset) };
     let result = carry_out(endpoint, io);
+    // A driver in C may leave memory as it was; of such a driver EIO is not suspected.
+    let trial = match result == Ok(shape.request) {
+        false => Trial::Refused,
+        true if refused.errno == libc::EIO && is_zero(&segments) => Trial::Blank,
+        true => Trial::Taken,
+    };
     cache.give(memory);
-    result == Ok(shape.request)
+    trial
 }
 
 /// Carries out one I/O to its end.

@@ -32,7 +32,11 @@ fn found(
     let mut trials = 0;
     let found = find_larger(refused, &mut |shape| {
         trials += 1;
-        works(shape)
+        if works(shape) {
+            Trial::Taken
+        } else {
+            Trial::Refused
+        }
     });
     let larger = match found {
         ProbeOutcome::NothingHelps => None,
@@ -71,6 +75,24 @@ fn a_write_that_is_refused_where_reads_work_doubles_its_block() {
         guesses.push(request);
     }
     assert_eq!(guesses, [4096, 8192, 16384, 32768, 65536]);
+}
+
+#[test]
+fn a_write_that_ends_with_eio_where_a_hole_may_be_is_tried_with_a_page() {
+    let guess = |op, errno, request, read| {
+        let mut refused = refused(op, errno);
+        refused.config.alignments.request = request;
+        match find_larger(&refused, &mut |_| read) {
+            ProbeOutcome::Guessed(larger) => Some(larger.request),
+            _ => None,
+        }
+    };
+    assert_eq!(guess(Op::Write, libc::EIO, 512, Trial::Blank), Some(4096));
+    assert_eq!(guess(Op::Write, libc::EIO, 2048, Trial::Blank), Some(4096));
+    assert_eq!(guess(Op::Write, libc::EIO, 4096, Trial::Blank), None);
+    assert_eq!(guess(Op::Write, libc::EIO, 512, Trial::Taken), None);
+    assert_eq!(guess(Op::Write, libc::EILSEQ, 512, Trial::Blank), None);
+    assert_eq!(guess(Op::Read, libc::EIO, 512, Trial::Blank), None);
 }
 
 #[test]

@@ -11,10 +11,30 @@ use crate::sys::{page_bytes, Descriptor};
 /// Linux has no larger blocks, neither of file systems nor of devices.
 const BLOCK_MAX: u64 = 1 << 16;
 
+/// FUSE, and virtiofs.
+const FUSE: u32 = 0x6573_5546;
+
 /// Numbers of file systems without blocks of their own (<linux/magic.h>, statfs(2)): 9p, AFS, Ceph,
-/// FUSE, NFS, and SMB by its three names. Their pages are cached one by one.
-const WITHOUT_BLOCKS: [u32; 8] =
-    [0x0102_1997, 0x5346_414f, 0x00c3_6400, 0x6573_5546, 0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
+/// Coda, FUSE (and virtiofs), GPFS, Lustre, NFS, OrangeFS, SMB by its three names, and shared
+/// folders of VirtualBox. Their pages are cached one by one.
+const WITHOUT_BLOCKS: [u32; 13] = [
+    0x0102_1997,
+    0x5346_414f,
+    0x00c3_6400,
+    0x7375_7245,
+    FUSE,
+    0x4750_4653,
+    0x0bd0_0bd0,
+    0x6969,
+    0x2003_0528,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x786f_4256,
+];
+
+/// The least that a discard on these gives back, as far as is known.
+const DISCARD_WITHOUT_BLOCKS: u64 = 4096;
 
 /// How many bytes the page cache reads and writes back as one, at multiples of that number. A page
 /// where neither file system nor device tells.
@@ -28,7 +48,7 @@ pub fn cache_unit(descriptor: &Descriptor, is_device: bool) -> u64 {
 }
 
 /// The block of the file system that a file is on.
-pub fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
+fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
     match descriptor.file_system() {
         Ok((kind, said)) => Some(block_of(kind, said)),
         // Where a sandbox refuses statfs, this ioctl may be left.
@@ -36,6 +56,19 @@ pub fn file_system_block(descriptor: &Descriptor) -> Option<u64> {
             let said = descriptor.file_system_block().ok()?;
             Some(u64::from(said)).filter(|&block| is_block(block))
         }
+    }
+}
+
+/// Whether a file is on FUSE. Not known where a sandbox refuses statfs, or of an overlay.
+pub fn is_on_fuse(descriptor: &Descriptor) -> bool {
+    matches!(descriptor.file_system(), Ok((FUSE, _)))
+}
+
+/// How finely the file system that a file is on gives space back: by its blocks, if it has any.
+pub fn file_system_discard(descriptor: &Descriptor) -> Option<u64> {
+    match descriptor.file_system() {
+        Ok((kind, _)) if WITHOUT_BLOCKS.contains(&kind) => Some(DISCARD_WITHOUT_BLOCKS),
+        _ => file_system_block(descriptor),
     }
 }
 

@@ -5,6 +5,8 @@ use crate::sys::Descriptor;
 
 use super::device;
 use super::limits::Source;
+use super::sysfs::Device;
+use super::trust::{memory_trust, MemoryTrust};
 
 /// An alignment, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +21,11 @@ pub struct Claims {
     pub request: Option<Claim>,
     /// Of buffer addresses.
     pub mem: Option<Claim>,
-    /// The device below is of a kind that is known to claim less than it needs: `mem` counts only
-    /// where a trial bears it out.
-    pub mem_is_doubtful: bool,
+    /// Of memory addresses and of the length of each element, by a disk's protection information.
+    /// Nothing smaller is tried: the kernel may come to harm.
+    pub integrity: Option<Claim>,
+    /// Whether what is claimed of memory counts.
+    pub trust: MemoryTrust,
 }
 
 /// No storage has blocks above this; a larger claim is an accident.
@@ -39,15 +43,29 @@ fn claim(bytes: u32, at_least: u32, source: Source) -> Option<Claim> {
 /// largest counts: too large costs a little time, too small fails.
 pub fn gather(descriptor: &Descriptor) -> Claims {
     let sources = [statx(descriptor), direct_io_info(descriptor), block_size(descriptor)];
-    let mem_is_doubtful = device::is_zram(descriptor);
-    let mut best = Claims { mem_is_doubtful, ..Claims::default() };
+    let below = Device::below(descriptor).and_then(|(device, _)| device);
+    let trust = below.map_or(MemoryTrust::Believed, memory_trust);
+    let interval = device::protection_interval(descriptor).unwrap_or(0);
+    let integrity = claim(interval, 512, Source::Integrity);
+    let mut best = Claims { trust, integrity, ..Claims::default() };
     for said in sources {
         best.mem = best.mem.or(said.mem);
-        if said.request.map(|claim| claim.bytes) > best.request.map(|claim| claim.bytes) {
-            best.request = said.request;
-        }
+        best.request = larger(best.request, said.request);
     }
-    best
+    if best.mem.is_some() {
+        best.mem = larger(best.mem, integrity);
+    }
+    Claims { request: larger(best.request, integrity), ..best }
+}
+
+/// The first where both are equal.
+fn larger(one: Option<Claim>, other: Option<Claim>) -> Option<Claim> {
+    let bytes = |claim: Option<Claim>| claim.map(|claim| claim.bytes);
+    if bytes(other) > bytes(one) {
+        other
+    } else {
+        one
+    }
 }
 
 fn statx(descriptor: &Descriptor) -> Claims {

@@ -5,12 +5,15 @@
 //! counts. A trial teaches something only where the storage checks at all: a hole, or a file
 //! system that takes any size, accepts 1 byte, and then "it works" means "unknown". A read that
 //! succeeds and puts wrong bytes somewhere counts as refused. Where another program writes there
-//! meanwhile this cannot be told: then addresses and elements are whole pages and blocks.
+//! meanwhile this cannot be told: then addresses and elements are whole pages and blocks. So they
+//! are where a driver that is not to be believed about memory (`trust`) has only data to show that
+//! would look the same in a wrong place.
 
 use super::claims::{Claim, Claims, ALIGNMENT_MAX};
 use blkalign_machine::Alignments;
 
 use super::limits::{Limits, Source};
+use super::trust::MemoryTrust;
 
 /// What a trial reads, and into what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +22,23 @@ pub struct Shape {
     pub bytes: u32,
     /// Addresses are odd multiples of it.
     pub mem: u32,
-    /// Length of the first and the last element; `bytes` or more: one element only.
+    /// Length of the first and the last element; `bytes` or more: whole blocks.
     pub segment: u32,
+    /// Many blocks, where there is room: there are drivers that move one block right, and eight
+    /// wrong.
+    pub long: bool,
+    /// "Works" is to mean that a byte in a wrong place would have been seen.
+    pub telling: bool,
+}
+
+impl Shape {
+    pub fn short(bytes: u32, mem: u32, segment: u32) -> Shape {
+        Shape { bytes, mem, segment, long: false, telling: false }
+    }
+
+    pub fn long(bytes: u32, mem: u32, segment: u32, telling: bool) -> Shape {
+        Shape { bytes, mem, segment, long: true, telling }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +50,9 @@ pub enum Outcome {
     Wrong,
     /// The read succeeds, and what it has read keeps changing.
     Unsteady,
+    /// The data are alike all over: in wrong places they would look the same. Only where the shape
+    /// asks for data that can tell.
+    Alike,
     /// No allocated data to read there, or an answer that has nothing to do with alignment.
     Unknown,
 }
@@ -65,14 +86,14 @@ pub fn direct(
     trial: &mut dyn Trial,
     limits: &mut Limits,
 ) {
-    let checks = refused(trial, Shape { bytes: 1, mem: page, segment: 1 });
+    let checks = refused(trial, Shape::short(1, page, 1));
     let overridden = insisted(overrides.request);
     set_request(limits, overridden.unwrap_or_else(|| request(claims.request, checks, page, trial)));
     let overridden = insisted(overrides.memory as u64);
     let block = request_alignment(limits).min(TRIAL_MAX);
     set_mem(limits, overridden.unwrap_or_else(|| mem(claims, block, page, trial)));
     let overridden = insisted(overrides.segment as u64);
-    set_segment(limits, overridden.unwrap_or_else(|| segment(limits, checks, trial)));
+    set_segment(limits, overridden.unwrap_or_else(|| segment(claims, limits, checks, trial)));
     make_consistent(limits);
 }
 
@@ -117,7 +138,7 @@ fn smallest_working(
     while bytes <= to {
         match trial.read(shape(bytes)) {
             Outcome::Works => return Ok(bytes),
-            Outcome::Refused => {}
+            Outcome::Refused | Outcome::Alike => {}
             Outcome::Wrong => worst = Outcome::Wrong,
             outcome => return Err(outcome),
         }
@@ -133,7 +154,7 @@ fn request(claim: Option<Claim>, checks: bool, page: u32, trial: &mut dyn Trial)
     }
     // Nothing below a claim is tried: writes may need more than the reads that are tried here.
     let from = claim.map_or(SECTOR, |claim| claim.bytes);
-    let shape = |bytes| Shape { bytes, mem: bytes.max(page), segment: bytes };
+    let shape = |bytes| Shape::short(bytes, bytes.max(page), bytes);
     let working = smallest_working(from, TRIAL_MAX, trial, shape);
     working.map_or(unverified, |bytes| verdict(claim, bytes))
 }
@@ -142,11 +163,15 @@ fn mem(claims: &Claims, block: u32, page: u32, trial: &mut dyn Trial) -> Claim {
     let claim = claims.mem;
     let page_or_more = block.max(page);
     let safe = Claim { bytes: page_or_more, source: Source::Default };
-    let unverified = claim.filter(|_| !claims.mem_is_doubtful).unwrap_or(safe);
-    let shape = |mem| Shape { bytes: block, mem, segment: block };
+    let believed = claims.trust == MemoryTrust::Believed;
+    let unverified = claim.filter(|claim| believed || claim.bytes >= page_or_more).unwrap_or(safe);
+    if claims.trust == MemoryTrust::Never {
+        return unverified;
+    }
+    let shape = |mem| Shape::long(block, mem, block, !believed && mem < page_or_more);
     match trial.read(shape(1)) {
         Outcome::Refused | Outcome::Wrong => {}
-        Outcome::Works | Outcome::Unknown => return unverified,
+        Outcome::Works | Outcome::Alike | Outcome::Unknown => return unverified,
         Outcome::Unsteady => return safe,
     }
     let from = match claim {
@@ -156,6 +181,7 @@ fn mem(claims: &Claims, block: u32, page: u32, trial: &mut dyn Trial) -> Claim {
         Some(Claim { bytes, .. }) => bytes.min(SECTOR),
         None => SECTOR,
     };
+    let from = from.max(claims.integrity.map_or(1, |claim| claim.bytes));
     let to = page_or_more.max(from).min(TRIAL_MAX);
     match smallest_working(from, to, trial, shape) {
         Ok(bytes) => verdict(claim, bytes),
@@ -165,16 +191,18 @@ fn mem(claims: &Claims, block: u32, page: u32, trial: &mut dyn Trial) -> Claim {
 }
 
 /// `checks`: single bytes are refused, so that an element length which works means something.
-fn segment(limits: &Limits, checks: bool, trial: &mut dyn Trial) -> Claim {
+fn segment(claims: &Claims, limits: &Limits, checks: bool, trial: &mut dyn Trial) -> Claim {
     let request = request_alignment(limits);
     // Claims are at most ALIGNMENT_MAX.
     let mem = limits.alignments.memory as u32;
     let unknown = Claim { bytes: request, source: Source::Default };
-    if !checks || request > TRIAL_MAX {
+    if !checks || request > TRIAL_MAX || claims.trust == MemoryTrust::Never {
         return unknown;
     }
-    let shape = |segment| Shape { bytes: request, mem, segment };
-    let working = smallest_working(mem.min(request), request, trial, shape);
+    let telling = |segment| claims.trust != MemoryTrust::Believed && segment < request;
+    let shape = |segment| Shape::long(request, mem, segment, telling(segment));
+    let from = mem.max(claims.integrity.map_or(1, |claim| claim.bytes)).min(request);
+    let working = smallest_working(from, request, trial, shape);
     working.map_or(unknown, |bytes| Claim { bytes, source: Source::Trial })
 }
 

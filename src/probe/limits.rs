@@ -13,6 +13,7 @@ pub enum Source {
     Blksszget,
     Trial,
     Driver,
+    Integrity,
 }
 
 impl std::fmt::Display for Source {
@@ -25,6 +26,7 @@ impl std::fmt::Display for Source {
             Source::Blksszget => "BLKSSZGET",
             Source::Trial => "trial",
             Source::Driver => "driver",
+            Source::Integrity => "protection information",
         })
     }
 }

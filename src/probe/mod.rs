@@ -2,8 +2,9 @@
 //!
 //! Three steps: `claims` gathers what the kernel says, `decide` (pure) weighs it and asks for trial
 //! reads where that can teach something, `trial` carries those out and looks, by way of `memory`,
-//! whether they do what they say. `device` adds what is known of the block device below, `cache`
-//! what the page cache works in. Never writes.
+//! whether they do what they say. `device` adds what is known of the block device below (`sysfs`),
+//! `trust` whether its driver is to be believed, `cache` what the page cache works in. Never
+//! writes.
 
 mod cache;
 mod claims;
@@ -11,12 +12,14 @@ mod decide;
 mod device;
 mod limits;
 mod memory;
+mod sysfs;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod trust;
 
-pub use cache::cache_unit;
-pub use device::zeroes_without_data;
+pub use cache::{cache_unit, is_on_fuse};
+pub use device::{writes_in_order_only, zeroes_without_data};
 pub use limits::{AlignmentSources, Limits, Source};
 
 use blkalign_machine::Alignments;

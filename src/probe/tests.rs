@@ -120,7 +120,7 @@ fn what_works_with_one_byte_is_unknown() {
 fn zram() -> Shape {
     Shape {
         says_statx: Some((512, 4096)),
-        says_zram: true,
+        says_place: Some("../../devices/virtual/block/zram3"),
         overwrites_pages: true,
         needs_memory: 1,
         ..Shape::silent_device(4096)
@@ -130,29 +130,119 @@ fn zram() -> Shape {
 #[test]
 fn storage_that_overwrites_whole_pages_gets_whole_pages() {
     let whole_pages = [(4096, Statx), (4096, Trial), (4096, Trial)];
-    expect(zram(), whole_pages);
-    expect(Shape { says_statx: Some((4, 4096)), needs_segment: 1, ..zram() }, whole_pages);
-    expect(Shape { blank: true, ..zram() }, whole_pages);
+    let nameless = Shape { says_place: None, ..zram() };
+    expect(nameless, whole_pages);
+    expect(Shape { says_statx: Some((4, 4096)), needs_segment: 1, ..nameless }, whole_pages);
+    expect(Shape { blank: true, ..nameless }, whole_pages);
     expect(
-        Shape { says_statx: None, says_dioinfo: Some((512, 4096)), ..zram() },
+        Shape { says_statx: None, says_dioinfo: Some((512, 4096)), ..nameless },
         [(4096, Dioinfo), (4096, Trial), (4096, Trial)],
     );
 }
 
+const WHOLE_PAGES_UNTRIED: Answer = [(4096, Statx), (4096, Unknown), (4096, Unknown)];
+
 #[test]
-fn storage_that_mends_its_ways_is_used_as_it_says() {
-    let mended = Shape { overwrites_pages: false, needs_memory: 512, ..zram() };
-    expect(mended, [(4096, Statx), (512, Statx), (512, Trial)]);
+fn known_liars_get_whole_pages_whatever_trials_show() {
+    let harmless = Shape { overwrites_pages: false, needs_memory: 512, ..zram() };
+    for place in [
+        "../../devices/virtual/block/zram0",
+        "../../devices/virtual/block/nullb0",
+        "../../devices/virtual/block/nullb1/nullb1p2",
+    ] {
+        let named = Shape { says_place: Some(place), ..harmless };
+        expect(named, WHOLE_PAGES_UNTRIED);
+        expect(Shape { blank: true, ..named }, WHOLE_PAGES_UNTRIED);
+        expect(Shape { device: false, says_block_size: None, ..named }, WHOLE_PAGES_UNTRIED);
+        let says_statx = Some((8192, 8192));
+        let says_more = Shape { says_statx, needs_request: 8192, needs_memory: 8192, ..named };
+        expect(says_more, [(8192, Statx), (8192, Statx), (8192, Unknown)]);
+    }
+}
+
+/// Says what null_blk says, and does what null_blk does; by its place alone it is not known.
+fn null_blk() -> Shape {
+    Shape {
+        says_statx: Some((512, 4096)),
+        says_place: Some("../../devices/virtual/block/fresh0"),
+        mixes_pages: true,
+        ..Shape::silent_device(4096)
+    }
+}
+
+#[test]
+fn storage_that_moves_one_block_right_and_several_wrong_is_found_out() {
+    let whole_pages = [(4096, Statx), (4096, Trial), (4096, Trial)];
+    expect(null_blk(), whole_pages);
+    expect(Shape { says_place: None, ..null_blk() }, whole_pages);
+}
+
+#[test]
+fn data_that_is_alike_all_over_proves_nothing_of_a_device_without_hardware() {
+    let blank = Shape { blank: true, ..null_blk() };
+    expect(blank, [(4096, Statx), (4096, Unknown), (4096, Trial)]);
+    // The truth is not believed either where it cannot be seen.
+    let honest = Shape { mixes_pages: false, ..blank };
+    expect(honest, [(4096, Statx), (4096, Unknown), (4096, Trial)]);
+    let written = Shape { blank: false, ..honest };
+    expect(written, [(4096, Statx), (512, Statx), (512, Trial)]);
+    // Hardware checks what it is given.
+    let hardware = Shape { says_place: Some("../../devices/pci0000:00/nvme0n1"), ..honest };
+    expect(hardware, [(4096, Statx), (512, Statx), (512, Trial)]);
+    // Where the first data are blank, others may not be.
+    let partly = Shape { blank_bytes: 1 << 18, ..written };
+    expect(partly, [(4096, Statx), (512, Statx), (512, Trial)]);
+}
+
+#[test]
+fn a_device_of_several_is_as_good_as_those_below() {
+    let place = Some("../../devices/virtual/block/dm-0");
+    let stack = Shape { says_place: place, blank: true, mixes_pages: false, ..null_blk() };
+    let hardware = ("/8:0", "../../devices/pci0000:00/host0/block/sda");
+    let believed = [(4096, Statx), (512, Statx), (512, Trial)];
+    const DISK: [(&str, &str); 2] = [("/slaves", "sda"), ("/slaves/sda/dev", "8:0")];
+    const NULL: [(&str, &str); 2] = [("/slaves", "nullb0"), ("/slaves/nullb0/dev", "251:0")];
+    let says_files = Box::leak(Box::new([DISK[0], DISK[1], hardware]));
+    expect(Shape { says_files, ..stack }, believed);
+    let liar = ("/251:0", "../../devices/virtual/block/nullb0");
+    let says_files = Box::leak(Box::new([NULL[0], NULL[1], liar]));
+    expect(Shape { says_files, ..stack }, WHOLE_PAGES_UNTRIED);
+    // Nobody says what is below.
+    expect(stack, [(4096, Statx), (4096, Unknown), (4096, Trial)]);
+    // A loop device leads to its file, and this one is its own: that has no end.
+    let says_files = &[("/loop/backing_file", "/simulated")];
+    expect(Shape { says_files, ..stack }, [(4096, Statx), (4096, Unknown), (4096, Trial)]);
+}
+
+#[test]
+fn protection_information_raises_memory_and_elements_before_anything_is_tried() {
+    let says_files =
+        &[("integrity/format", "T10-DIF-TYPE1-CRC\n"), ("/protection_interval_bytes", "512\n")];
+    let disk = Shape { says_statx: Some((4, 512)), refusal: libc::EILSEQ, ..Shape::silent(512) };
+    let device = Shape { device: true, says_block_size: Some(512), ..disk };
+    for storage in [disk, device] {
+        let easy = Shape { needs_memory: 4, needs_segment: 4, ..storage };
+        let protected = Shape { says_files, ..easy };
+        expect(protected, [(512, Statx), (512, Source::Integrity), (512, Trial)]);
+        // Without a word of it the refusal tells: nobody takes EILSEQ for an unknown error.
+        expect(storage, [(512, Statx), (512, Trial), (512, Trial)]);
+    }
+    let older = Shape { says_statx: None, says_files, needs_memory: 4, needs_segment: 4, ..device };
+    expect(older, [(512, Blksszget), (512, Blksszget), (512, Trial)]);
+    let says_files = &[("integrity/format", "none\n"), ("/protection_interval_bytes", "512\n")];
+    let none = Shape { says_files, needs_memory: 4, needs_segment: 4, ..device };
+    expect(none, [(512, Statx), (4, Statx), (4, Trial)]);
 }
 
 #[test]
 fn overrides_do_not_hide_that_whole_pages_are_overwritten() {
+    let nameless = Shape { says_place: None, ..zram() };
     let overrides = Alignments { request: 1 << 20, ..Alignments::default() };
     let expected = [(1 << 20, Override), (4096, Trial), (1 << 20, Unknown)];
-    assert_eq!(answer(&limits_of(zram(), overrides)), expected);
+    assert_eq!(answer(&limits_of(nameless, overrides)), expected);
     let overrides = Alignments { memory: 512, ..Alignments::default() };
     let expected = [(4096, Statx), (512, Override), (4096, Unknown)];
-    assert_eq!(answer(&limits_of(zram(), overrides)), expected);
+    assert_eq!(answer(&limits_of(nameless, overrides)), expected);
 }
 
 #[test]
@@ -162,13 +252,13 @@ fn requests_below_a_page_that_overwrite_it_are_no_good_either() {
 }
 
 #[test]
-fn a_claim_about_zram_that_cannot_be_tried_is_not_believed() {
-    let file = Shape { device: false, says_block_size: None, ..zram() };
+fn a_claim_that_is_doubted_and_cannot_be_tried_is_not_believed() {
+    let file = Shape { device: false, says_block_size: None, ..null_blk() };
     expect(file, [(4096, Statx), (4096, Trial), (4096, Trial)]);
-    let untried = [(4096, Statx), (4096, Unknown), (4096, Unknown)];
-    expect(Shape { allocated: Some(&[]), ..file }, untried);
-    expect(Shape { allocated: Some(&[]), bytes: 0, ..file }, untried);
-    let other = Shape { allocated: Some(&[]), says_zram: false, ..file };
+    let hole = Shape { allocated: Some(&[]), ..file };
+    expect(hole, WHOLE_PAGES_UNTRIED);
+    expect(Shape { bytes: 0, ..hole }, WHOLE_PAGES_UNTRIED);
+    let other = Shape { says_place: None, ..hole };
     expect(other, [(4096, Statx), (512, Statx), (4096, Unknown)]);
 }
 
@@ -190,7 +280,7 @@ fn opening_costs_a_handful_of_reads() {
     let disk = Shape { says_statx: Some((512, 4096)), ..Shape::silent_device(4096) };
     let hole = Shape { allocated: Some(&[]), ..Shape::silent(4096) };
     let empty = Shape { bytes: 0, ..hole };
-    let cases = [(disk, 6), (zram(), 9), (Shape::easy(), 4), (hole, 4), (empty, 0)];
+    let cases = [(disk, 7), (zram(), 3), (Shape::easy(), 4), (hole, 4), (empty, 0)];
     for (storage, expected) in cases {
         let table = Disk::table(storage);
         probe(&open(table), true, Alignments::default());

@@ -19,7 +19,7 @@ struct Data {
     to_the_end: bool,
 }
 
-/// One block, or two where there is room.
+/// Blocks one after the other: one, or an even number of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     offset: u64,
@@ -32,26 +32,36 @@ struct Place {
 pub struct TrialReads<'a> {
     descriptor: &'a Descriptor,
     data: Option<Data>,
+    /// A device: where nothing is written yet, what is below may be a hole.
+    is_device: bool,
+    /// No data were found that can tell wrong places from right ones.
+    alike: bool,
     /// What an aligned read found where trials were made last.
     reference: Option<(Place, Vec<u8>)>,
-    /// How often the data changed under a trial, which then moved on.
+    /// How often a trial had to go elsewhere: the data changed under it, or could not tell.
     moves: u64,
 }
 
 /// Most stretches of data that are looked at for one that is long enough to try all sizes.
 const STRETCHES_MAX: usize = 8;
-/// Most places that are tried when another program is writing to them.
+/// Most places that are tried when another program is writing to them, or when they are blank.
 const PLACES: u64 = 4;
+/// What a long trial reads into one piece of memory.
+const LONG: u64 = 1 << 15;
+/// No disk has smaller blocks.
+const SECTOR: usize = 512;
 
 impl<'a> TrialReads<'a> {
     pub fn new(descriptor: &'a Descriptor) -> TrialReads<'a> {
-        TrialReads { descriptor, data: find_data(descriptor), reference: None, moves: 0 }
+        let is_device = descriptor.device_bytes().is_ok();
+        let data = find_data(descriptor);
+        TrialReads { descriptor, data, is_device, alike: false, reference: None, moves: 0 }
     }
 
     /// Compares with what an aligned read finds there. `Unsteady`: another program wrote there
     /// meanwhile.
     fn read_once(&mut self, shape: Shape) -> Outcome {
-        let Some(place) = self.data.and_then(|data| place(data, shape.bytes, self.moves)) else {
+        let Some(place) = self.data.and_then(|data| place(data, shape, self.moves)) else {
             return Outcome::Unknown;
         };
         let expected = match self.reference.take() {
@@ -61,20 +71,30 @@ impl<'a> TrialReads<'a> {
                 Err(outcome) => return outcome,
             },
         };
+        let outcome = if shape.telling && !tells(&expected) {
+            Outcome::Alike
+        } else {
+            self.compare(shape, place, &expected)
+        };
+        self.reference = Some((place, expected));
+        outcome
+    }
+
+    fn compare(&self, shape: Shape, place: Place, expected: &[u8]) -> Outcome {
         let lengths = elements(shape, place.blocks);
         let wanted = place.bytes.min(lengths.iter().sum());
         let page = page_bytes() as usize;
         let mut memory = TrialMemory::new(&lengths, place.block, shape.mem as usize, page);
         memory.fill(&expected[..wanted], place.block);
-        let outcome = match self.read_into(&mut memory, place.offset, wanted) {
+        match self.read_into(&mut memory, place.offset, wanted) {
             Outcome::Works if !memory.is_unharmed() => Outcome::Wrong,
             Outcome::Works if memory.holds(&expected[..wanted]) => Outcome::Works,
-            Outcome::Works if self.aligned(place).as_ref() == Ok(&expected) => Outcome::Wrong,
-            Outcome::Works => return Outcome::Unsteady,
+            Outcome::Works if self.aligned(place).is_ok_and(|now| now == expected) => {
+                Outcome::Wrong
+            }
+            Outcome::Works => Outcome::Unsteady,
             outcome => outcome,
-        };
-        self.reference = Some((place, expected));
-        outcome
+        }
     }
 
     /// The bytes that are there, read into one buffer at the start of a page.
@@ -90,9 +110,22 @@ impl<'a> TrialReads<'a> {
     fn read_into(&self, memory: &mut TrialMemory, offset: u64, wanted: usize) -> Outcome {
         match self.descriptor.read(&mut memory.slices(), offset) {
             Ok(bytes) if bytes == wanted => Outcome::Works,
-            Err(libc::EINVAL | libc::EIO) => Outcome::Refused,
+            Err(libc::EINVAL | libc::EIO | libc::EILSEQ) => Outcome::Refused,
             _ => Outcome::Unknown,
         }
+    }
+
+    /// Goes on elsewhere while that is of use.
+    fn read_somewhere(&mut self, shape: Shape) -> Outcome {
+        let mut outcome = Outcome::Unknown;
+        for _ in 0..PLACES {
+            outcome = self.read_once(shape);
+            match outcome {
+                Outcome::Unsteady | Outcome::Alike => self.moves += 1,
+                _ => break,
+            }
+        }
+        outcome
     }
 }
 
@@ -101,22 +134,40 @@ impl Trial for TrialReads<'_> {
         if shape.bytes > TRIAL_MAX || shape.mem > TRIAL_MAX {
             return Outcome::Unknown;
         }
-        for _ in 0..PLACES {
-            match self.read_once(shape) {
-                Outcome::Unsteady => self.moves += 1,
+        let can_tell = shape.bytes as usize >= SECTOR && !self.alike;
+        if can_tell && (shape.telling || self.is_device) {
+            match self.read_somewhere(Shape { telling: true, ..shape }) {
+                Outcome::Alike => self.alike = true,
                 outcome => return outcome,
             }
         }
-        Outcome::Unsteady
+        if shape.telling {
+            return Outcome::Alike;
+        }
+        self.read_somewhere(shape)
     }
 }
 
-/// Whole blocks, or [segment][rest][segment]: a short element at the front, at the back, and gaps
-/// in between.
+/// Whether a byte in a wrong place would be seen: no sector holds one byte all over, or the same as
+/// the sector before.
+fn tells(content: &[u8]) -> bool {
+    let mut before: &[u8] = &[];
+    content.chunks(SECTOR).all(|sector| {
+        let differs = sector != before && sector.iter().any(|byte| *byte != sector[0]);
+        before = sector;
+        differs
+    })
+}
+
+/// Whole blocks in one or two elements, or [segment][rest][segment]: a short element at the front,
+/// at the back, and gaps in between.
 fn elements(shape: Shape, blocks: usize) -> Vec<usize> {
     let (bytes, segment) = (shape.bytes as usize, shape.segment as usize);
-    match bytes.saturating_sub(2 * segment) {
-        _ if segment >= bytes => vec![bytes; blocks],
+    if segment >= bytes {
+        return if blocks == 1 { vec![bytes] } else { vec![bytes * (blocks / 2); 2] };
+    }
+    let all = if shape.long { bytes * blocks } else { bytes };
+    match all - 2 * segment {
         0 => vec![segment; 2],
         rest => vec![segment, rest, segment],
     }
@@ -124,8 +175,8 @@ fn elements(shape: Shape, blocks: usize) -> Vec<usize> {
 
 /// Where to read blocks of so many bytes: at an odd multiple where there is room. Each move leads
 /// to another part of the data, if that is long enough.
-fn place(data: Data, bytes: u32, moves: u64) -> Option<Place> {
-    let block = u64::from(bytes);
+fn place(data: Data, shape: Shape, moves: u64) -> Option<Place> {
+    let block = u64::from(shape.bytes);
     let fits = |offset: u64| offset + block <= data.end || (data.to_the_end && offset < data.end);
     let behind = |from: u64| {
         let first = from.checked_next_multiple_of(block)?;
@@ -134,7 +185,8 @@ fn place(data: Data, bytes: u32, moves: u64) -> Option<Place> {
     };
     let moved = data.begin + (data.end - data.begin) / PLACES * (moves % PLACES);
     let offset = behind(moved).or_else(|| behind(data.begin))?;
-    let blocks = if offset + 2 * block <= data.end { 2 } else { 1 };
+    let wanted = if shape.long { 2 * (LONG / block).max(1) } else { 2 };
+    let blocks = wanted.min(data.end.saturating_sub(offset) / block / 2 * 2).max(1);
     let bytes = (blocks * block).min(data.end - offset);
     Some(Place { offset, block: block as usize, blocks: blocks as usize, bytes: bytes as usize })
 }

@@ -2,7 +2,11 @@ use super::*;
 
 /// Offset, blocks and bytes.
 fn placed(data: Data, bytes: u32, moves: u64) -> Option<(u64, usize, usize)> {
-    place(data, bytes, moves).map(|place| (place.offset, place.blocks, place.bytes))
+    placed_as(data, Shape::short(bytes, 512, bytes), moves)
+}
+
+fn placed_as(data: Data, shape: Shape, moves: u64) -> Option<(u64, usize, usize)> {
+    place(data, shape, moves).map(|place| (place.offset, place.blocks, place.bytes))
 }
 
 #[test]
@@ -32,11 +36,37 @@ fn a_trial_moves_on_within_the_data() {
 }
 
 #[test]
+fn a_long_trial_fills_32_kib_twice_where_there_is_room() {
+    let data = Data { begin: 0, end: 1 << 20, to_the_end: true };
+    let long = |data, bytes| placed_as(data, Shape::long(bytes, 512, bytes, false), 0);
+    assert_eq!(long(data, 512), Some((512, 128, 65536)));
+    assert_eq!(long(data, 4096), Some((4096, 16, 65536)));
+    assert_eq!(long(data, 65536), Some((65536, 2, 131_072)));
+    assert_eq!(long(Data { end: 30000, ..data }, 4096), Some((4096, 6, 24576)));
+    assert_eq!(long(Data { end: 10000, ..data }, 4096), Some((4096, 1, 4096)));
+}
+
+#[test]
 fn elements_add_up_and_begin_and_end_with_the_short_one() {
-    let shape = |bytes, segment| Shape { bytes, mem: 512, segment };
-    assert_eq!(elements(shape(4096, 512), 2), [512, 3072, 512]);
-    assert_eq!(elements(shape(4096, 2048), 2), [2048, 2048]);
-    assert_eq!(elements(shape(4096, 4096), 2), [4096, 4096]);
-    assert_eq!(elements(shape(4096, 8192), 1), [4096]);
-    assert_eq!(elements(shape(1, 1), 1), [1]);
+    let of = |bytes, segment, blocks| elements(Shape::short(bytes, 512, segment), blocks);
+    assert_eq!(of(4096, 512, 2), [512, 3072, 512]);
+    assert_eq!(of(4096, 2048, 2), [2048, 2048]);
+    assert_eq!(of(4096, 4096, 2), [4096, 4096]);
+    assert_eq!(of(4096, 8192, 1), [4096]);
+    assert_eq!(of(1, 1, 1), [1]);
+    let long = |bytes, segment, blocks| elements(Shape::long(bytes, 512, segment, true), blocks);
+    assert_eq!(long(4096, 512, 16), [512, 64512, 512]);
+    assert_eq!(long(4096, 4096, 16), [32768, 32768]);
+    assert_eq!(long(4096, 512, 1), [512, 3072, 512]);
+    assert_eq!(long(4096, 4096, 1), [4096]);
+}
+
+#[test]
+fn data_can_tell_where_no_sector_is_alike_or_as_the_one_before() {
+    let data: Vec<u8> = (0..4096_u32).map(|at| (at % 241) as u8).collect();
+    assert!(tells(&data) && tells(&data[..700]));
+    assert!(!tells(&[0; 4096]) && !tells(&[7; 512]));
+    assert!(!tells(&[&data[..512], &data[..512]].concat()));
+    assert!(!tells(&[&data[..512], &[0; 512], &data[512..1024]].concat()));
+    assert!(tells(&[&data[..512], &data[512..1024], &data[..512]].concat()));
 }

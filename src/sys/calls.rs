@@ -5,9 +5,11 @@
 //! A descriptor keeps the table that it was opened through ([`super::Descriptor`]), so a test's
 //! table follows the descriptor to every thread that uses it.
 
-use std::ffi::{c_int, c_uint, c_void, CStr};
+use std::ffi::{c_int, c_uint, c_void, CStr, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Positive, as in errno.h.
 pub type Errno = i32;
@@ -25,7 +27,16 @@ pub enum Outside {
 }
 
 fn errno() -> Errno {
-    std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+    errno_of(&std::io::Error::last_os_error())
+}
+
+/// The errno of an error that std reports.
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn path_of(path: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
 }
 
 fn check(result: c_int) -> Result<c_int, Errno> {
@@ -52,6 +63,22 @@ pub trait Calls: Send + Sync {
     fn unlink(&self, path: &CStr) -> Result<(), Errno> {
         // SAFETY: `path` ends with a NUL and lives through the call.
         check(unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+    }
+
+    /// readlink(2): where a symbolic link leads.
+    fn readlink(&self, path: &CStr) -> Result<String, Errno> {
+        let link = std::fs::read_link(path_of(path)).map_err(|error| errno_of(&error))?;
+        Ok(link.to_string_lossy().into_owned())
+    }
+
+    /// getdents(2): the names in a directory.
+    fn names(&self, path: &CStr) -> Result<Vec<String>, Errno> {
+        let entries = std::fs::read_dir(path_of(path)).map_err(|error| errno_of(&error))?;
+        let name = |entry: std::io::Result<std::fs::DirEntry>| match entry {
+            Ok(entry) => Ok(entry.file_name().to_string_lossy().into_owned()),
+            Err(error) => Err(errno_of(&error)),
+        };
+        entries.map(name).collect()
     }
 
     /// fstat(2).

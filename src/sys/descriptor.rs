@@ -31,6 +31,8 @@ pub const BLKBSZGET: libc::Ioctl = libc::_IOR::<usize>(0x12, 112);
 /// From <linux/fs.h>; the number is older than the scheme for such numbers.
 pub const FIGETBSZ: libc::Ioctl = 2;
 const BLKROGET: libc::Ioctl = libc::_IO(0x12, 94);
+/// Not in the crate libc.
+pub const BLKGETZONESZ: libc::Ioctl = libc::_IOR::<u32>(0x12, 132);
 pub const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
 
 impl Descriptor {
@@ -128,6 +130,11 @@ impl Descriptor {
     /// BLKROGET: whether a block device is read-only.
     pub fn is_read_only_device(&self) -> Result<bool, Errno> {
         self.ioctl::<c_int>(BLKROGET).map(|answer| answer != 0)
+    }
+
+    /// BLKGETZONESZ: the length of the zones of a block device, 0 where it has none.
+    pub fn zone_bytes(&self) -> Result<u64, Errno> {
+        self.ioctl::<u32>(BLKGETZONESZ).map(|sectors| u64::from(sectors) * 512)
     }
 
     /// BLKBSZGET: what the page cache of a block device works in, where it is more than a page.

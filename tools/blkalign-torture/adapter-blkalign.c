@@ -231,6 +231,8 @@ static int queue_describe(void *handle, struct facts *facts)
                                                 : 0;
     facts->smallest = 1;
     facts->memory = 1;
+    facts->fits_memory = limits.mem_alignment;
+    facts->fits_segment = limits.segment_alignment;
     facts->untorn = untorn ? (uint32_t)strtoul(untorn, NULL, 0) : 0;
     facts->vectors = facts->flush = facts->fua = true;
     facts->zero = facts->discard = true;

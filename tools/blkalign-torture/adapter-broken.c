@@ -91,6 +91,7 @@ static int broken_describe(void *opaque, struct facts *facts)
     facts->block = BLOCK;
     facts->smallest = facts->memory = 1;
     facts->untorn = 512;
+    facts->fits_memory = facts->fits_segment = 512;
     facts->vectors = facts->flush = facts->fua = true;
     facts->zero = facts->discard = true;
     snprintf(facts->words, sizeof facts->words, "built to be wrong: %s",
@@ -168,6 +169,21 @@ static int write_all(struct handle *handle, int64_t offset, int64_t bytes,
                   false);
 }
 
+/* FAULT_MEMORY, FAULT_ELEMENTS: a byte of an element is wrong, as from storage
+ * that claims less than it needs. */
+static void garble(const struct store *store, const struct iovec *iov,
+                   int number, unsigned char *copy)
+{
+    uintptr_t address = (uintptr_t)iov->iov_base;
+    size_t to_page = 4096 - address % 4096;
+
+    if (store->fault == FAULT_MEMORY && address % 1024 == 512 &&
+        to_page < iov->iov_len)
+        copy[to_page] ^= 0x5a;
+    if (store->fault == FAULT_ELEMENTS && number && iov->iov_len == 512)
+        copy[0] ^= 0x5a;
+}
+
 static int broken_pwrite(void *opaque, int64_t offset, struct iovec *iov,
                          int iovcnt, bool fua)
 {
@@ -187,8 +203,10 @@ static int broken_pwrite(void *opaque, int64_t offset, struct iovec *iov,
     all = calloc(1, (size_t)padded + 1);
     if (!all)
         return -ENOMEM;
-    for (i = 0; i < iovcnt; at += (int64_t)iov[i++].iov_len)
+    for (i = 0; i < iovcnt; at += (int64_t)iov[i++].iov_len) {
         memcpy(all + at, iov[i].iov_base, iov[i].iov_len);
+        garble(handle->store, &iov[i], i, all + at);
+    }
     result = write_all(handle, offset, padded, all, fua);
     free(all);
     return result;
@@ -203,19 +221,21 @@ static int broken_flush(void *opaque)
     return 0;
 }
 
-/* Zeros over `range`, which the caller may have rounded. */
-static int make_zeros(struct handle *handle, struct range range, bool fua)
+/* Bytes `value` over `range`, which the caller may have rounded. */
+static int make_all(struct handle *handle, struct range range, int value,
+                    bool fua)
 {
-    unsigned char *zeros;
+    unsigned char *bytes;
     int result;
 
     if (range.end <= range.offset)
         return 0;
-    zeros = calloc(1, (size_t)(range.end - range.offset));
-    if (!zeros)
+    bytes = malloc((size_t)(range.end - range.offset));
+    if (!bytes)
         return -ENOMEM;
-    result = change(handle, range, zeros, fua, true);
-    free(zeros);
+    memset(bytes, value, (size_t)(range.end - range.offset));
+    result = change(handle, range, bytes, fua, true);
+    free(bytes);
     return result;
 }
 
@@ -229,7 +249,7 @@ static int broken_zero(void *opaque, int64_t offset, int64_t bytes, bool fua)
         return result < 0 ? result : 0;
     if (handle->store->fault == FAULT_ZERO_NEIGHBOURS)
         range = round_out(range.first, range.last - range.first);
-    return make_zeros(handle, range, fua);
+    return make_all(handle, range, 0, fua);
 }
 
 static int broken_discard(void *opaque, int64_t offset, int64_t bytes)
@@ -246,8 +266,9 @@ static int broken_discard(void *opaque, int64_t offset, int64_t bytes)
     }
     if (range.last <= range.first)
         return 0;
-    return make_zeros(handle, round_out(range.first,
-                                        range.last - range.first), false);
+    return make_all(handle, round_out(range.first,
+                                      range.last - range.first),
+                    handle->store->fault == FAULT_NOISE ? 0xd1 : 0, false);
 }
 
 const struct adapter broken_adapter = {

@@ -98,7 +98,7 @@ static int path_describe(void *handle, struct facts *facts)
     if (facts->length < 0 || fstat(opened->fd, &status) < 0)
         return -errno;
     facts->smallest = opened->smallest;
-    facts->memory = opened->memory;
+    facts->memory = facts->fits_memory = opened->memory;
     facts->block = opened->direct ? opened->smallest : 0;
     facts->flush = facts->fua = facts->zero = facts->discard = true;
     facts->grows = S_ISREG(status.st_mode);

@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 
 struct memory_disk;
+struct fitted;
 
 enum { WHY_BYTES = 512 };
 
@@ -35,6 +36,7 @@ struct request {
     int result;                 /* once it is done */
     bool done;                  /* atomic: set last, by request_done() */
     struct request *next;       /* in a queue of flight.c */
+    struct fitted *fitted;      /* of fitted.c */
     void *adapter_own;          /* for the adapter's own use */
     int64_t adapter_cookie;
 };
@@ -53,6 +55,9 @@ struct facts {
                                    then 4096 is taken */
     uint32_t smallest;          /* offsets and lengths must be multiples */
     uint32_t memory;            /* addresses must be multiples; at least 1 */
+    uint32_t fits_memory;       /* multiples of it the storage takes as they
+                                   are, nothing less; 0: not known */
+    uint32_t fits_segment;      /* the same of the length of an element */
     uint32_t largest;           /* one request; 0: no limit known */
     uint32_t untorn;            /* units in which reads are promised to be
                                    atomic; 0: no promise */

@@ -18,6 +18,8 @@ struct view {
     struct trial *trial;
     int64_t place, span;
     unsigned char *before, *after, *data;
+    unsigned char *loose;       /* discarded, and not written since: anything
+                                   may be there */
     enum operation operation;
     unsigned done;
 };
@@ -74,38 +76,57 @@ static int64_t shape_offset(struct trial *trial, int64_t span, int64_t bytes)
     }
 }
 
-/* The bytes of the range itself: written, zeros, or discarded. */
-static bool range_is_right(const struct view *view, int64_t offset,
-                           int64_t bytes)
+/* The bytes of the range itself: written, zeros, or discarded. Of a discard
+ * whole blocks may be anything from now on; what it covers of others is what
+ * it was, or zeros. */
+static bool range_is_right(struct view *view, int64_t offset, int64_t bytes)
 {
     const unsigned char *now = view->after + offset;
     const unsigned char *old = view->before + offset;
+    unsigned char *loose = view->loose + offset;
     int64_t i;
 
+    if (view->operation == OP_DISCARD)
+        loosen(view->trial->target, view->loose, offset, bytes);
+    else
+        memset(loose, 0, (size_t)bytes);
     if (view->operation == OP_WRITE)
         return memcmp(now, view->data, (size_t)bytes) == 0;
     if (view->operation == OP_ZERO)
         return all_zero(now, bytes);
     for (i = 0; i < bytes; i++) {
-        if (now[i] != 0 && now[i] != old[i])
+        if (!loose[i] && now[i] != 0 && now[i] != old[i])
             return false;
     }
     return true;
+}
+
+/* Position of the first byte that differs and must not, or -1. */
+static int64_t changed(const struct view *view, int64_t from, int64_t to)
+{
+    int64_t at;
+
+    if (difference(view->before + from, view->after + from, to - from) < 0)
+        return -1;
+    for (at = from; at < to; at++) {
+        if (!view->loose[at] && view->before[at] != view->after[at])
+            return at;
+    }
+    return -1;
 }
 
 static void judge(struct view *view, int64_t offset, int64_t bytes)
 {
     int64_t end = offset + bytes, low, high;
 
-    low = difference(view->before, view->after, offset);
-    high = difference(view->before + end, view->after + end,
-                      view->span - end);
+    low = changed(view, 0, offset);
+    high = changed(view, end, view->span);
     if (low >= 0 || high >= 0)
         trial_say(view->trial, STATE_BROKEN, "a %s of %lld bytes at %lld "
                   "changed the byte at %lld",
                   operation_name(view->operation), (long long)bytes,
                   (long long)(view->place + offset),
-                  (long long)(view->place + (low >= 0 ? low : end + high)));
+                  (long long)(view->place + (low >= 0 ? low : high)));
     else if (!range_is_right(view, offset, bytes))
         trial_say(view->trial, STATE_BROKEN, "a %s of %lld bytes at %lld "
                   "left something else there",
@@ -181,6 +202,7 @@ static void shapes(struct view *view)
             if (!trial_do(trial, 0, OP_WRITE, view->place, view->span,
                           view->before))
                 return;
+            memset(view->loose, 0, (size_t)view->span);
         }
         if (!(view->operation == OP_READ
                   ? read_and_look(view, offset, bytes)
@@ -202,10 +224,12 @@ void run_edges(struct trial *trial)
     view.before = new_buffer(view.span);
     view.after = new_buffer(view.span);
     view.data = new_buffer(view.span + 65536);
+    view.loose = new_buffer(view.span);
     stamp(view.before, trial_random(trial), 0, view.span);
     if (trial_do(trial, 0, OP_WRITE, view.place, view.span, view.before))
         shapes(&view);
     free(view.before);
     free(view.after);
     free(view.data);
+    free(view.loose);
 }

@@ -121,6 +121,7 @@ void flight_start(struct target *target, struct request *request)
     struct flight *flight = target->flight;
     int result;
 
+    fit(target, request);
     request->done = false;
     request->next = NULL;
     if (target->adapter->submit) {
@@ -201,6 +202,7 @@ unsigned flight_finish_any(struct target *target, struct request *requests,
             if (busy[i] && is_done(&requests[i])) {
                 if (blocking)
                     pthread_mutex_unlock(&target->flight->lock);
+                unfit(target, &requests[i]);
                 return i;
             }
             if (busy[i])

@@ -90,6 +90,9 @@ static void run_case(struct trial *trial, const struct test_case *test_case,
         trial_say(trial, STATE_SKIPPED, "--handles %u", settings->handles);
     else
         test_case->run(trial);
+    if (trial->target->strayed[0])
+        trial_say(trial, STATE_BROKEN, "%s", trial->target->strayed);
+    trial->target->strayed[0] = '\0';
 }
 
 static int run_all(const struct settings *settings, struct targets *targets)
@@ -115,6 +118,10 @@ static bool may_write(const char *path, const struct settings *settings)
 {
     char why[96];
 
+    if (path && care_zoned(path)) {
+        complain("%s is zoned: not for random writes", path);
+        return false;
+    }
     if (!path || settings->adapter->own_memory || settings->force ||
         !care_in_use(path, why, sizeof why))
         return true;

@@ -22,7 +22,8 @@ struct model {
     struct trial *trial;
     int64_t place, span;
     unsigned char *copy;
-    unsigned char *maybe_zero;  /* discarded: the copy, or zeros */
+    unsigned char *maybe_zero;  /* partly discarded: the copy, or zeros */
+    unsigned char *loose;       /* discarded as whole blocks: anything */
     uint32_t *writer;           /* number of the operation, from 1 */
     uint32_t next;
     bool no_zero, no_discard;
@@ -114,7 +115,8 @@ static bool overlaps(const struct request *a, const struct request *b)
 static void check_byte(struct model *model, unsigned slot, int64_t at,
                        unsigned char got)
 {
-    if (got == model->copy[at] || (model->maybe_zero[at] && got == 0))
+    if (got == model->copy[at] || model->loose[at] ||
+        (model->maybe_zero[at] && got == 0))
         return;
     trial_say(model->trial, STATE_BROKEN, "operation %lu (a read of %lld "
               "bytes at %lld, handle %u): the byte at %lld is 0x%02x, not "
@@ -177,6 +179,10 @@ static void settle(struct model *model, unsigned slot)
         memset(model->copy + start, 0, bytes);
     memset(model->maybe_zero + start, request->operation == OP_DISCARD,
            bytes);
+    if (request->operation == OP_DISCARD)
+        loosen(model->trial->target, model->loose, start, request->bytes);
+    else
+        memset(model->loose + start, 0, bytes);
     for (i = 0; i < request->bytes; i++)
         model->writer[start + i] = model->number[slot];
 }
@@ -272,6 +278,7 @@ void run_model(struct trial *trial)
     model->span = most - model->place;
     model->copy = new_buffer(model->span);
     model->maybe_zero = new_buffer(model->span);
+    model->loose = new_buffer(model->span);
     model->writer = calloc((size_t)model->span, sizeof *model->writer);
     for (i = 0; i < SLOTS; i++)
         model->data[i] = new_buffer(model->span + 65536);
@@ -285,6 +292,7 @@ void run_model(struct trial *trial)
         free(model->data[i]);
     free(model->copy);
     free(model->maybe_zero);
+    free(model->loose);
     free(model->writer);
     free(model);
 }

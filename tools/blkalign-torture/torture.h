@@ -7,6 +7,7 @@
  *                     there are; adapter-*.c: one each
  *     target.c        an opened back end, one request at a time
  *     flight.c        many requests at once, whatever the back end offers
+ *     fitted.c        memory that is aligned to just what the storage needs
  *     trial.c         how a case says what it found
  *     report.c        TAP, and a summary in words
  *     cases.c         the list of cases
@@ -74,6 +75,8 @@ struct target {
     uint32_t block;             /* what small requests are smaller than */
     uint32_t sector;            /* a small request; == block: there are none */
     int64_t base;               /* first block that cases play with */
+    unsigned fitted_turn;       /* for fitted.c: counts requests */
+    char strayed[160];          /* what it has seen beside memory, or "" */
 };
 
 /* Returns 0, or -errno and words. `memory` NULL: opens the target itself. */
@@ -99,6 +102,13 @@ int flight_finish(struct target *target, struct request *request);
 /* Waits until one of the requests marked `busy` is done; returns its index. */
 unsigned flight_finish_any(struct target *target, struct request *requests,
                            const bool *busy, unsigned count);
+
+/* ---- fitted.c ---- */
+
+/* A request that starts gets memory of ours, or keeps its own. */
+void fit(struct target *target, struct request *request);
+/* A request that is done gets its own memory back, with what was read. */
+void unfit(struct target *target, struct request *request);
 
 /* ---- trial.c ---- */
 
@@ -154,6 +164,11 @@ void stamp(unsigned char *to, uint64_t id, int64_t offset, int64_t bytes);
 int64_t difference(const unsigned char *a, const unsigned char *b,
                    int64_t bytes);
 bool all_zero(const unsigned char *data, int64_t bytes);
+/* Marks the whole blocks of a range that was discarded: until they are written
+ * anything may be there, such as what zeros decrypt to. `loose` and `offset`
+ * count from the begin of a block. */
+void loosen(const struct target *target, unsigned char *loose,
+            int64_t offset, int64_t bytes);
 double clock_s(void);
 
 /* ---- report.c ---- */

@@ -153,3 +153,14 @@ bool all_zero(const unsigned char *data, int64_t bytes)
     return bytes == 0 ||
            (data[0] == 0 && memcmp(data, data + 1, (size_t)bytes - 1) == 0);
 }
+
+void loosen(const struct target *target, unsigned char *loose,
+            int64_t offset, int64_t bytes)
+{
+    int64_t block = target->block;
+    int64_t first = (offset + block - 1) / block * block;
+    int64_t end = (offset + bytes) / block * block;
+
+    if (first < end)
+        memset(loose + first, 1, (size_t)(end - first));
+}

@@ -1,7 +1,8 @@
 /*
  * Checks that a tool makes before it overwrites something.
  *
- * Divisions: descriptors, devices, files behind loop devices, image locks.
+ * Divisions: descriptors, devices, files behind loop devices, image locks,
+ * zones.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* ---- descriptors ---- */
@@ -122,4 +124,28 @@ bool care_in_use(const char *path, char *why, size_t why_bytes)
     if (S_ISREG(status.st_mode) && behind_loop(&status, why, why_bytes))
         return true;
     return locked(path, why, why_bytes);
+}
+
+/* ---- zones ---- */
+
+bool care_zoned(const char *path)
+{
+    static const char *const places[] = { "", "/.." };  /* of a partition */
+    char name[128], model[32] = "";
+    struct stat status;
+    FILE *from;
+    unsigned i;
+
+    if (stat(path, &status) < 0 || !S_ISBLK(status.st_mode))
+        return false;
+    for (i = 0; i < 2 && !model[0]; i++) {
+        snprintf(name, sizeof name, "/sys/dev/block/%u:%u%s/queue/zoned",
+                 major(status.st_rdev), minor(status.st_rdev), places[i]);
+        from = fopen(name, "re");
+        if (from && !fgets(model, sizeof model, from))
+            model[0] = '\0';
+        if (from)
+            fclose(from);
+    }
+    return strncmp(model, "host-managed", 12) == 0;
 }

@@ -22,4 +22,8 @@ void care_descriptors(void);
  * opened counts as free. */
 bool care_in_use(const char *path, char *why, size_t why_bytes);
 
+/* Whether `path` is a device that takes writes in order only, zone by zone
+ * (host-managed). */
+bool care_zoned(const char *path);
+
 #endif

@@ -49,17 +49,19 @@ pub struct Repairs {
     pub made: u32,
     /// A repair after EINVAL came to nothing: none is tried any more.
     pub no_more: bool,
-    /// A repair after EIO came to nothing: none is tried after EIO any more.
+    /// A repair after EIO or EILSEQ came to nothing: none is tried after these any more.
     pub no_more_for_eio: bool,
     pub guess: Option<Guess>,
 }
 
-/// The limits before values were guessed, how much had been written then, and how many guesses.
+/// The limits before values were guessed, how much had been written then, how many guesses, and
+/// after which error the first.
 #[derive(Debug)]
 pub struct Guess {
     pub before: QueueConfig,
     pub written: u64,
     pub repairs: u32,
+    pub errno: i32,
 }
 
 impl<Q> Queue<Q> {

@@ -187,6 +187,12 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
         dependents.into_iter().flatten().copied().filter(alone)
     }
 
+    /// Whether `waiter` waits for `slot` itself, not only by way of others.
+    pub fn is_waited_for(&self, slot: Slot, waiter: Slot) -> bool {
+        let record = self.records.get(slot.index());
+        record.is_some_and(|record| record.dependents.contains(&waiter))
+    }
+
     fn insert_exclusive(&mut self, slot: Slot, start: u64, span: Span) {
         let records = &mut self.records;
         self.spans.visit(start, span.end, |_, before, crowds| {

@@ -34,7 +34,7 @@ use super::image_lock::{self, ImageLock, Use};
 use super::way::Traveller;
 use super::{Driver, Io, Lane, Op, Segment};
 use crate::log;
-use crate::probe::{cache_unit, probe, Limits};
+use crate::probe::{cache_unit, is_on_fuse, probe, writes_in_order_only, Limits};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{file_size_limit, without_file_size_signal, Descriptor, Errno, Error};
 use change::UnsupportedCalls;
@@ -174,11 +174,21 @@ impl FileDriver {
         image_lock::take(&self.main, self.identity, &self.name, how)
     }
 
-    /// Linux lets a read-only device be opened for writing, and then fails each write.
+    /// Linux lets a read-only device be opened for writing, and then fails each write; and one that
+    /// wants its writes in order, and then fails those that come in any other.
     fn check_writable(&self) -> Result<(), Error> {
-        if self.writable && self.is_device() && self.main.is_read_only_device() == Ok(true) {
-            let words = format!("{}: the device is read-only", self.name);
-            return Err(Error::new(libc::EROFS, words));
+        let name = &self.name;
+        let refuse = |errno, why| Err(Error::new(errno, format!("{name}: {why}")));
+        if !self.writable || !self.is_device() {
+            return Ok(());
+        }
+        if self.main.is_read_only_device() == Ok(true) {
+            return refuse(libc::EROFS, "the device is read-only");
+        }
+        if writes_in_order_only(&self.main) {
+            let why = "a zoned device (host-managed), which takes writes in order only: put a \
+                       layer over it that takes them in any (dm-zoned, or a file system for zones)";
+            return refuse(libc::EOPNOTSUPP, why);
         }
         Ok(())
     }
@@ -274,6 +284,16 @@ impl FileDriver {
         // SAFETY: the one byte is there to be written.
         let result = unsafe { self.main.preadv2(&[one], 0, libc::RWF_NOWAIT) };
         result != Err(libc::EOPNOTSUPP)
+    }
+
+    /// Why io_uring is not safe here, if it is not. A FUSE server may answer with less than it was
+    /// asked for. In an I/O of a ring Linux (5.5 and later) then asks for the rest where the I/O
+    /// began, not where it stopped, and reports success. That takes a file that its server has
+    /// opened with FOPEN_DIRECT_IO, without FUSE_ASYNC_DIO, which cannot be seen from here.
+    pub fn ring_is_unsafe(&self) -> Option<Error> {
+        let why = "on FUSE io_uring moves wrong bytes if the server answers short";
+        let on_fuse = !self.is_device() && is_on_fuse(&self.main);
+        on_fuse.then(|| Error::new(libc::EOPNOTSUPP, why))
     }
 
     fn descriptor(&self, lane: Lane) -> Result<&Descriptor, Error> {

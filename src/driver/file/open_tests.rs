@@ -258,3 +258,62 @@ fn a_second_descriptor_of_another_file_is_refused() {
     let error = refusal(with_calls(table, || open(&path, &options)));
     assert_eq!(error.errno, libc::ESTALE);
 }
+
+#[test]
+fn a_device_that_takes_writes_in_order_only_is_not_opened_for_writing() {
+    let path = Path::new("/simulated");
+    let opened = |shape: Shape, options: &FileOptions| {
+        let table = Disk::table(shape);
+        with_calls(table, || open(path, options).map(drop))
+    };
+    let zoned = |model: &'static [(&str, &str)]| Shape { says_files: model, ..Shape::device() };
+    let host_managed = zoned(&[("queue/zoned", "host-managed\n")]);
+    for options in [DIRECT, BUFFERED] {
+        let error = refusal(opened(host_managed, &options));
+        assert_eq!(error.errno, libc::EOPNOTSUPP);
+        assert!(error.words.contains("zoned"), "{error}");
+    }
+    opened(host_managed, &READ_ONLY).unwrap();
+    // A file system on such a disk sees to the order.
+    opened(Shape { device: false, says_block_size: None, ..host_managed }, &DIRECT).unwrap();
+    for model in [&[("queue/zoned", "none\n")], &[("queue/zoned", "host-aware\n")]] {
+        opened(Shape { says_zone: Some(524_288), ..zoned(model) }, &DIRECT).unwrap();
+    }
+    // Without sysfs, zones of any kind.
+    let silent = Shape { read_only: false, ..Shape::silent_device(4096) };
+    assert!(opened(Shape { says_zone: Some(524_288), ..silent }, &DIRECT).is_err());
+    opened(Shape { says_zone: Some(0), ..silent }, &DIRECT).unwrap();
+    opened(silent, &DIRECT).unwrap();
+}
+
+#[test]
+fn of_files_on_fuse_a_ring_is_not_safe() {
+    let path = Path::new("/simulated");
+    let unsafe_on = |shape: Shape| {
+        with_calls(Disk::table(shape), || open(path, &DIRECT).unwrap().ring_is_unsafe())
+    };
+    let on = |kind| Shape { says_file_system: Some(kind), ..Shape::file() };
+    let why = unsafe_on(on(0x6573_5546)).expect("FUSE");
+    assert_eq!(why.errno, libc::EOPNOTSUPP);
+    assert!(why.words.contains("FUSE"), "{why}");
+    assert_eq!(unsafe_on(on(0x5846_5342)), None);
+    assert_eq!(unsafe_on(Shape::file()), None);
+    assert_eq!(unsafe_on(Shape::device()), None);
+}
+
+#[test]
+fn a_discard_on_a_network_file_system_is_of_4096_bytes() {
+    let discard = |kind, block| {
+        let says_file_system_block = Some(block);
+        let shape = Shape { says_file_system: Some(kind), says_file_system_block, ..Shape::file() };
+        let table = Disk::table(shape);
+        with_calls(table, || {
+            let driver = open(Path::new("/simulated"), &DIRECT).unwrap();
+            driver.limits().discard_alignment
+        })
+    };
+    for kind in [0x6969, 0x0102_1997, 0xfe53_4d42, 0x6573_5546, 0x0bd0_0bd0] {
+        assert_eq!(discard(kind, 16384), 4096, "{kind:x}");
+    }
+    assert_eq!(discard(0x5846_5342, 16384), 16384);
+}

@@ -83,10 +83,10 @@ fn expect_what_works(driver: &FileDriver, limits: &Limits) {
     let (mem, segment) = (limits.alignments.memory, limits.alignments.segment);
     assert!(vectors_work(driver, &lengths(segment), mem));
     if !vectors_work(driver, &[PAGE], 512) {
-        assert_eq!((mem, limits.sources.memory), (PAGE, Source::Trial));
+        assert_eq!((mem, limits.sources.memory), (PAGE, Source::Default));
     }
     if !vectors_work(driver, &[512, 512, 3072], 0) {
-        assert_eq!((segment, limits.sources.segment), (PAGE, Source::Trial));
+        assert_eq!((segment, limits.sources.segment), (PAGE, Source::Default));
     }
 }
 
