@@ -53,6 +53,7 @@ include mk/documents.mk
 include mk/tests.mk
 include mk/sanitizers.mk
 include mk/proof.mk
+include mk/machines.mk
 include mk/bench.mk
 include mk/bench-check.mk
 include mk/packaging.mk

@@ -1,7 +1,7 @@
 /*
  * An image of Ceph as storage of libblkalign: opening.
  *
- * Divisions: words, options, the cluster, the image, opening.
+ * Divisions: words, the cluster, the image, opening.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -13,9 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What Ceph's own storage writes at least, and most guests. */
-enum { BLOCK = 4096 };
 
 /* ---- words ---- */
 
@@ -32,32 +29,6 @@ static int fail(char *words, int result, const char *format, ...)
         va_end(arguments);
     }
     return result;
-}
-
-/* ---- options ---- */
-
-/* As the library does with its own: shorter is older, the rest zero; longer
- * is newer, its rest must be zero. */
-static int read_options(const blkalign_rbd_options *from,
-                        blkalign_rbd_options *to, char *words)
-{
-    const unsigned char *bytes = (const unsigned char *)from;
-    size_t i;
-
-    memset(to, 0, sizeof *to);
-    if (from && from->size < sizeof from->size)
-        return fail(words, -EINVAL, "blkalign_rbd_options has no size");
-    for (i = sizeof *to; from && i < from->size; i++) {
-        if (bytes[i])
-            return fail(words, -E2BIG, "blkalign_rbd_options is of a newer "
-                        "version than this driver");
-    }
-    if (from)
-        memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
-    if (to->flags & ~(uint32_t)BLKALIGN_RBD_SHARED || to->reserved)
-        return fail(words, -EINVAL, "unknown flags: 0x%x",
-                    (unsigned)(to->flags | to->reserved));
-    return 0;
 }
 
 /* ---- the cluster ---- */
@@ -115,32 +86,32 @@ static int connect_cluster(struct disk *disk, const struct place *place,
 
 /* ---- the image ---- */
 
-/* A block is read, changed and written back: that nobody else writes to it
- * meanwhile is sure only with the lock. *alone: nobody can. */
-static int lock(struct disk *disk, bool shared, bool *alone, char *words)
+/* With it nobody else writes: librbd gives it away only when the image is
+ * closed. */
+static int lock(struct disk *disk, char *words)
 {
     uint64_t features = 0;
     int result = rbd_get_features(disk->image, &features);
 
-    *alone = false;
     if (result < 0)
         return fail(words, result, "%s: cannot read the features: %s",
                     disk->name, strerror(-result));
-    if (shared || !(features & RBD_FEATURE_EXCLUSIVE_LOCK))
-        return 0;
+    if (!(features & RBD_FEATURE_EXCLUSIVE_LOCK))
+        return fail(words, -ENOTSUP, "%s: the image has no exclusive lock, "
+                    "which a lock and a request alignment need",
+                    disk->name);
     result = rbd_lock_acquire(disk->image, RBD_LOCK_MODE_EXCLUSIVE);
     if (result == -EROFS || result == -EBUSY)
-        return fail(words, -EBUSY, "%s: another client holds the image's "
+        return fail(words, -EAGAIN, "%s: another client holds the image's "
                     "exclusive lock", disk->name);
     if (result < 0)
         return fail(words, result, "%s: cannot get the image's exclusive "
                     "lock: %s", disk->name, strerror(-result));
-    *alone = true;
     return 0;
 }
 
-static int choose_alignment(struct disk *disk, bool may_read_to_write,
-                            char *words)
+/* The end of the image could not be reached else. */
+static int check_length(struct disk *disk, uint32_t alignment, char *words)
 {
     uint64_t length;
     int result = rbd_get_size(disk->image, &length);
@@ -148,16 +119,17 @@ static int choose_alignment(struct disk *disk, bool may_read_to_write,
     if (result < 0)
         return fail(words, result, "%s: cannot read the length: %s",
                     disk->name, strerror(-result));
-    disk->alignment = may_read_to_write ? BLOCK : 1;
-    while (length % disk->alignment)
-        disk->alignment /= 2;
+    if (alignment && length % alignment)
+        return fail(words, -EINVAL, "%s: the length, %llu, is no multiple of "
+                    "the request alignment, %u", disk->name,
+                    (unsigned long long)length, (unsigned)alignment);
     return 0;
 }
 
 static int open_image(struct disk *disk, const struct place *place,
-                      bool writable, bool shared, char *words)
+                      const blkalign_open_options *options, char *words)
 {
-    bool alone = true;
+    bool writable = options->flags & BLKALIGN_O_RDWR;
     int result;
 
     if (writable && place->snapshot)
@@ -172,38 +144,38 @@ static int open_image(struct disk *disk, const struct place *place,
         return fail(words, result, "%s: cannot open the image: %s",
                     disk->name, strerror(-result));
     }
-    if (writable)
-        result = lock(disk, shared, &alone, words);
-    return result < 0 ? result : choose_alignment(disk, alone, words);
+    if (writable && (options->flags & BLKALIGN_O_LOCK ||
+                     options->request_alignment > 1))
+        result = lock(disk, words);
+    return result < 0 ? result
+                      : check_length(disk, options->request_alignment, words);
 }
 
 /* ---- opening ---- */
 
-static int open_handle(struct disk *disk,
-                       const blkalign_open_options *options, char *words,
-                       blkalign_handle **out)
+/* The lock is taken: the library has none for drivers. */
+static int open_handle(struct disk *disk, blkalign_open_options options,
+                       char *words, blkalign_handle **out)
 {
     blkalign_driver driver = BLKALIGN_DRIVER_INIT;
     int result;
 
     blkalign_rbd_driver_fill(disk, &driver);
-    result = blkalign_open_driver(&driver, disk, options, out);
+    options.flags &= ~(uint32_t)BLKALIGN_O_LOCK;
+    result = blkalign_open_driver(&driver, disk, &options, out);
     return result == 0 ? 0 : fail(words, result, "%s", blkalign_errmsg());
 }
 
 static int open_disk(struct disk *disk, const struct place *place,
-                     const blkalign_rbd_options *rbd,
                      const blkalign_open_options *options, char *words,
                      blkalign_handle **out)
 {
-    uint32_t flags = options ? options->flags : 0;
-    int result = connect_cluster(disk, place, flags & BLKALIGN_O_DIRECT,
-                                 words);
+    int result = connect_cluster(disk, place,
+                                 options->flags & BLKALIGN_O_DIRECT, words);
 
     if (result == 0)
-        result = open_image(disk, place, flags & BLKALIGN_O_RDWR,
-                            rbd->flags & BLKALIGN_RBD_SHARED, words);
-    return result < 0 ? result : open_handle(disk, options, words, out);
+        result = open_image(disk, place, options, words);
+    return result < 0 ? result : open_handle(disk, *options, words, out);
 }
 
 /* Without the settings: one may be a key. */
@@ -223,11 +195,27 @@ static char *name_of(const struct place *parts)
     return name;
 }
 
-int blkalign_rbd_open(const char *place, const blkalign_rbd_options *rbd,
-                      const blkalign_open_options *options,
+/* Only what this driver knows of; the library checks the rest. */
+static int read_options(const blkalign_open_options *from,
+                        blkalign_open_options *to, char *words)
+{
+    const blkalign_open_options defaults = BLKALIGN_OPEN_OPTIONS_INIT;
+
+    *to = defaults;
+    if (!from)
+        return 0;
+    if (from->size < sizeof from->size || from->size > sizeof *to)
+        return fail(words, -EINVAL, "blkalign_open_options has a size of %zu, "
+                    "not of up to %zu", from->size, sizeof *to);
+    memcpy(to, from, from->size);
+    to->size = sizeof *to;
+    return 0;
+}
+
+int blkalign_rbd_open(const char *place, const blkalign_open_options *options,
                       char words[BLKALIGN_RBD_WORDS], blkalign_handle **out)
 {
-    blkalign_rbd_options chosen;
+    blkalign_open_options chosen;
     struct place parts;
     struct disk *disk;
     const char *wrong;
@@ -236,8 +224,8 @@ int blkalign_rbd_open(const char *place, const blkalign_rbd_options *rbd,
     if (words)
         words[0] = '\0';
     if (!place || !out)
-        return fail(words, -EINVAL, "no place, or none for the handle");
-    result = read_options(rbd, &chosen, words);
+        return fail(words, -EINVAL, "no name, or no place for the handle");
+    result = read_options(options, &chosen, words);
     if (result < 0)
         return result;
     wrong = blkalign_rbd_place_parse(place, &parts);
@@ -247,7 +235,7 @@ int blkalign_rbd_open(const char *place, const blkalign_rbd_options *rbd,
     else if (!disk || !(disk->name = name_of(&parts)))
         result = fail(words, -ENOMEM, "out of memory");
     else
-        result = open_disk(disk, &parts, &chosen, options, words, out);
+        result = open_disk(disk, &parts, &chosen, words, out);
     if (result < 0 && disk)
         blkalign_rbd_driver_close(disk);
     blkalign_rbd_place_free(&parts);

@@ -16,21 +16,8 @@
 extern "C" {
 #endif
 
-/* Other clients write to the image at the same time, as under a file system
- * of a cluster. The driver then takes no lock and never reads to write: the
- * request alignment is 1, and nothing is merged. */
-#define BLKALIGN_RBD_SHARED 0x1
-
 /* Bytes of the words of a failure. */
 #define BLKALIGN_RBD_WORDS 256
-
-typedef struct blkalign_rbd_options {
-    size_t size;                /* sizeof(blkalign_rbd_options) */
-    uint32_t flags;             /* BLKALIGN_RBD_SHARED or 0 */
-    uint32_t reserved;          /* 0 */
-} blkalign_rbd_options;
-
-#define BLKALIGN_RBD_OPTIONS_INIT { sizeof(blkalign_rbd_options), 0, 0 }
 
 /**
  * Opens the image that `place` names, in QEMU's way of writing:
@@ -42,32 +29,34 @@ typedef struct blkalign_rbd_options {
  * backslash before a character takes away its meaning. VALUE may name files
  * of this machine: the caller trusts `place`.
  *
- * `rbd` and `options` may be NULL: all defaults, read-only. Blocks until the
- * cluster has answered; Ceph's option client_mount_timeout says how long at
- * most. *out is then used like any other handle; blkalign_close() closes the
- * image and ends the connection.
+ * `options` may be NULL: all defaults, read-only. Blocks until the cluster
+ * has answered; Ceph's option client_mount_timeout says how long at most.
+ * *out is then used like any other handle; blkalign_close() closes the image
+ * and ends the connection.
  *
- * The request alignment is 4096, or the greatest power of two that divides
- * the image's length if that is less: Ceph takes any bytes, but small writes
- * that arrive together are then merged. `request_alignment` of the options
- * changes it. A handle for writing takes the image's exclusive lock and keeps
- * it until it is closed, so that nobody else writes between the reading and
- * the writing of a block. If the image has no such lock, or with
- * BLKALIGN_RBD_SHARED, the alignment is 1. With BLKALIGN_O_DIRECT librbd's
- * cache is off, unless `place` has rbd_cache=true.
+ * Ceph takes any bytes, and the request alignment is 1: requests go to librbd
+ * as they are, and librbd merges writes that lie side by side. With a
+ * `request_alignment` of 4096, say, in the options the library merges them,
+ * whatever librbd is set to, and reads a block to write a part of it.
+ *
+ * A handle for writing with BLKALIGN_O_LOCK or a `request_alignment` takes
+ * the image's exclusive lock and keeps it until it is closed: nobody else can
+ * write, so nobody writes between the reading and the writing of a block. A
+ * handle for reading takes no lock.
+ *
+ * With BLKALIGN_O_DIRECT librbd's cache is off, unless `place` has
+ * rbd_cache=true.
  *
  * @return 0
- * -EINVAL  place or out is NULL, or place is not written as above; options
- *          are wrong
- * -EBUSY   another client holds the image's exclusive lock and keeps it
- * -EROFS   BLKALIGN_O_RDWR, and place names a snapshot
- * -E2BIG   rbd comes from a newer version and uses a field that this driver
- *          does not have
+ * -EINVAL   place or out is NULL; place is not written as above; the image's
+ *           length is no multiple of the `request_alignment`
+ * -EAGAIN   another client holds the image's exclusive lock and keeps it
+ * -ENOTSUP  the lock is wanted, and the image lacks the feature exclusive-lock
+ * -EROFS    BLKALIGN_O_RDWR, and place names a snapshot
  * or any error of librados, of librbd and of blkalign_open_driver(), with
  * words in `words`, unless `words` is NULL.
  */
-int blkalign_rbd_open(const char *place, const blkalign_rbd_options *rbd,
-                      const blkalign_open_options *options,
+int blkalign_rbd_open(const char *place, const blkalign_open_options *options,
                       char words[BLKALIGN_RBD_WORDS], blkalign_handle **out);
 
 #ifdef __cplusplus

@@ -27,3 +27,8 @@ $(RBD_TESTS): build/%: integrations/librbd/%.c $(RBD_DRIVER) \
                     capi-tests/common_tap.c include/blkalign.h \
                     build/libblkalign.so
 	$(call link_integration,librbd)
+
+.PHONY: check-rbd
+## check-rbd: the vhost-user-blk daemon on an image of Ceph
+check-rbd:
+	TARGET=$(abspath $(TARGET)) $(PROVE) --exec sh integrations/librbd/daemon.t

@@ -94,14 +94,13 @@ static int submit(struct operation like)
 
 /* ---- reading and writing ---- */
 
-/* Others may have made the image longer, to any length. */
 static int64_t driver_getlength(void *opaque)
 {
     struct disk *disk = opaque;
     uint64_t length;
     int result = rbd_get_size(disk->image, &length);
 
-    return result < 0 ? result : (int64_t)(length - length % disk->alignment);
+    return result < 0 ? result : (int64_t)length;
 }
 
 static int driver_aio_preadv(void *opaque, int64_t offset, int64_t bytes,
@@ -192,7 +191,6 @@ void blkalign_rbd_driver_close(void *opaque)
 void blkalign_rbd_driver_fill(struct disk *disk, blkalign_driver *driver)
 {
     driver->name = disk->name;
-    driver->request_alignment = disk->alignment;
     driver->max_transfer = LARGEST;
     driver->getlength = driver_getlength;
     driver->aio_preadv = driver_aio_preadv;

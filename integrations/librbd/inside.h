@@ -40,7 +40,6 @@ struct disk {
     rados_t cluster;            /* NULL: not there, as for the next two */
     rados_ioctx_t pool;
     rbd_image_t image;
-    uint32_t alignment;
 };
 
 /* ---- place.c ---- */

@@ -40,22 +40,22 @@ static int shell(const char *format, ...)
     return system(all);
 }
 
-static int try_open(const char *place, uint32_t rbd_flags, uint32_t flags,
+static int try_open(const char *place, uint32_t alignment, uint32_t flags,
                     blkalign_handle **out)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
-    blkalign_rbd_options rbd = BLKALIGN_RBD_OPTIONS_INIT;
 
     options.flags = flags;
-    rbd.flags = rbd_flags;
-    return blkalign_rbd_open(place, &rbd, &options, last_words, out);
+    options.request_alignment = alignment;
+    return blkalign_rbd_open(place, &options, last_words, out);
 }
 
-static blkalign_handle *open_rw(const char *place, uint32_t rbd_flags)
+/* `alignment` 0: bytes go as they are. */
+static blkalign_handle *open_rw(const char *place, uint32_t alignment)
 {
     blkalign_handle *disk = NULL;
 
-    if (try_open(place, rbd_flags, BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT |
+    if (try_open(place, alignment, BLKALIGN_O_RDWR | BLKALIGN_O_DIRECT |
                  BLKALIGN_O_UNMAP, &disk) < 0)
         bail("cannot open: %s", last_words);
     return disk;
@@ -119,7 +119,7 @@ static void wrong_names_are_told(void)
         { "rbd:rbd/space/names", "cannot open the image", -ENOENT },
         { "rbd:rbd/names@none", "cannot open the image", -ENOENT },
     };
-    blkalign_rbd_options newer = BLKALIGN_RBD_OPTIONS_INIT;
+    blkalign_open_options odd = BLKALIGN_OPEN_OPTIONS_INIT;
     blkalign_handle *disk = NULL;
     size_t i;
 
@@ -130,15 +130,15 @@ static void wrong_names_are_told(void)
         ok(strstr(last_words, wrong[i].words) != NULL, "in words: %s",
            last_words);
     }
-    is_int(try_open("rbd:rbd/names:id", 0x10, 0, &disk), -EINVAL,
-           "so are flags that do not exist");
-    newer.size = 2;
-    is_int(blkalign_rbd_open("rbd:rbd/names", &newer, NULL, NULL, &disk),
-           -EINVAL, "and options without a size");
+    odd.size = 2;
+    is_int(blkalign_rbd_open("rbd:rbd/names", &odd, NULL, &disk), -EINVAL,
+           "so are options without a size");
+    is_int(blkalign_rbd_open("rbd:rbd/names", NULL, NULL, NULL), -EINVAL,
+           "and no place for the handle");
     is_int(try_open("rbd:rbd/na\\mes:id=admin:rbd_cache=false", 0, 0, &disk),
            0, "a name with a backslash and settings is an image");
     is_int(blkalign_getlength(disk), 1 << 20, "with its length");
-    is_int(alignment_of(disk), BLOCK, "and 4096 for reading");
+    is_int(alignment_of(disk), 1, "and takes any bytes");
     blkalign_close(disk);
 }
 
@@ -174,15 +174,17 @@ static int write_at_random(blkalign_handle *disk, int rounds)
     return failure;
 }
 
-static void bytes_arrive(void)
+static void bytes_arrive(uint32_t alignment)
 {
     struct iovec pieces[3];
     blkalign_handle *disk;
 
     memset(model, 0, sizeof model);
+    shell("rbd rm --no-progress rbd/bytes");
     create("bytes", "--size 8 --object-size 64K");
-    disk = open_rw("rbd:rbd/bytes", 0);
-    is_int(alignment_of(disk), BLOCK, "with the lock alignment is a block");
+    disk = open_rw("rbd:rbd/bytes", alignment);
+    is_int(alignment_of(disk), alignment ? alignment : 1,
+           "the alignment is the one that is asked for");
     is_int(write_at_random(disk, 20), 0, "writes of any size");
     is_int(blkalign_flush(disk), 0, "a flush succeeds");
     ok(same_elsewhere("bytes"), "another client reads what was written");
@@ -257,27 +259,33 @@ static void fua_passes_the_cache(void)
 
 /* ---- other clients ---- */
 
-static void a_writer_is_alone(void)
+static void a_writer_of_blocks_is_alone(void)
 {
     blkalign_handle *disk, *other = NULL;
 
     create("lock", "--size 8");
-    disk = open_rw("rbd:rbd/lock", 0);
-    is_int(try_open("rbd:rbd/lock", 0, BLKALIGN_O_RDWR, &other), -EBUSY,
-           "a second writer is refused");
+    disk = open_rw("rbd:rbd/lock", BLOCK);
+    is_int(try_open("rbd:rbd/lock", BLOCK, BLKALIGN_O_RDWR, &other), -EAGAIN,
+           "a second writer of blocks is refused");
     ok(strstr(last_words, "exclusive lock") != NULL, "in words: %s",
        last_words);
+    is_int(try_open("rbd:rbd/lock", 0, BLKALIGN_O_RDWR | BLKALIGN_O_LOCK,
+                    &other), -EAGAIN, "and one that asks for the lock");
     ok(shell("timeout 30 rbd bench --io-type write --io-size 4K --io-total "
              "4K rbd/lock") != 0, "librbd's own client cannot write");
-    is_int(try_open("rbd:rbd/lock", 0, 0, &other), 0, "a reader may come");
+    is_int(try_open("rbd:rbd/lock", BLOCK, 0, &other), 0,
+           "a reader may come");
     blkalign_close(other);
     blkalign_close(disk);
-    disk = open_rw("rbd:rbd/lock", 0);
-    ok(disk != NULL, "when the first is gone another one may");
+    is_int(try_open("rbd:rbd/lock", 0, BLKALIGN_O_RDWR | BLKALIGN_O_LOCK,
+                    &disk), 0, "when the first is gone another one may");
+    is_int(blkalign_pwrite(disk, 5, 1, "x", 0), 0, "and writes");
     blkalign_close(disk);
     create("unlockable", "--size 8 --image-feature layering");
+    is_int(try_open("rbd:rbd/unlockable", BLOCK, BLKALIGN_O_RDWR, &disk),
+           -ENOTSUP, "an image that has no lock is not written in blocks");
     disk = open_rw("rbd:rbd/unlockable", 0);
-    is_int(alignment_of(disk), 1, "without the lock nothing is read to write");
+    ok(disk != NULL, "but as it comes");
     blkalign_close(disk);
 }
 
@@ -291,9 +299,8 @@ static void clients_share_a_block(void)
 
     create("shared", "--size 8");
     memset(model, 'x', sizeof model);
-    clients[0] = open_rw("rbd:rbd/shared", BLKALIGN_RBD_SHARED);
-    clients[1] = open_rw("rbd:rbd/shared", BLKALIGN_RBD_SHARED);
-    is_int(alignment_of(clients[1]), 1, "a shared image takes any bytes");
+    clients[0] = open_rw("rbd:rbd/shared", 0);
+    clients[1] = open_rw("rbd:rbd/shared", 0);
     for (round = 0; round < 2 * ROUNDS; round++)
         blkalign_aio_pwritev(clients[round % 2], round, &iov, 1, 0, done,
                              &failure);
@@ -348,9 +355,11 @@ static void lengths_change(void)
     create("odd", "--size 1");
     is_int(shell("rbd resize --no-progress --size 1049600B rbd/odd"), 0,
            "an image of 1 MiB and 1024 bytes");
-    disk = open_rw("rbd:rbd/odd", 0);
-    is_int(alignment_of(disk), 1024, "has an alignment that reaches its end");
-    is_int(blkalign_pwrite(disk, 1049599, 1, "z", 0), 0, "as a write does");
+    is_int(try_open("rbd:rbd/odd", BLOCK, BLKALIGN_O_RDWR, &disk), -EINVAL,
+           "is not made of blocks of 4096");
+    disk = open_rw("rbd:rbd/odd", 1024);
+    is_int(blkalign_pwrite(disk, 1049599, 1, "z", 0), 0,
+           "but of 1024: a write reaches its end");
     is_int(shell("rbd resize --no-progress --size 2 rbd/odd"), 0,
            "another client makes it longer");
     is_int(blkalign_refresh_length(disk), 2 << 20, "which is noticed");
@@ -417,9 +426,10 @@ int main(int argc, char **argv)
     if (osd <= 1 || !getenv("CEPH_CONF"))
         skip_all("librbd.t runs this with a cluster of Ceph");
     wrong_names_are_told();
-    bytes_arrive();
+    bytes_arrive(0);
+    bytes_arrive(BLOCK);
     fua_passes_the_cache();
-    a_writer_is_alone();
+    a_writer_of_blocks_is_alone();
     clients_share_a_block();
     snapshots_are_read();
     lengths_change();

@@ -33,7 +33,7 @@ bool rbd_place_open(const char *place, const blkalign_open_options *options,
                     blkalign_handle **handle)
 {
     char words[BLKALIGN_RBD_WORDS];
-    int result = blkalign_rbd_open(place, NULL, options, words, handle);
+    int result = blkalign_rbd_open(place, options, words, handle);
 
     if (result < 0)
         complain("%s", words);

@@ -54,13 +54,9 @@ int remote_open_rbd(const struct place *place,
                     const blkalign_open_options *options,
                     char why[WHY_BYTES], blkalign_handle **disk)
 {
-    blkalign_rbd_options rbd = BLKALIGN_RBD_OPTIONS_INIT;
     char words[BLKALIGN_RBD_WORDS];
-    int result;
+    int result = blkalign_rbd_open(place->target, options, words, disk);
 
-    if (place_option(place, "shared"))
-        rbd.flags = BLKALIGN_RBD_SHARED;
-    result = blkalign_rbd_open(place->target, &rbd, options, words, disk);
     if (result < 0)
         snprintf(why, WHY_BYTES, "%s", words);
     return result;

@@ -32,7 +32,7 @@ remote_open remote_open_nbd, remote_open_rbd;
 #ifdef HAVE_LIBRBD
 #define REMOTE_RBD_HELP \
     "libblkalign over its driver for Ceph: rbd:POOL/IMAGE. -o\n" \
-    "shared, and completion, no-merge, align, guest-block-size as above"
+    "completion, no-merge, align, guest-block-size as above"
 #else
 #define REMOTE_RBD_HELP \
     "libblkalign over Ceph; not in this program: it was built\n" \
