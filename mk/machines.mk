@@ -18,3 +18,7 @@ check-s390x:
 check-ppc64el:
 	$(PROVE) --exec '' proof/machines/check.sh :: ppc64el
 	$(PROVE) --exec '' proof/machines/guest.sh :: ppc64el
+
+## check-glibc: the library on Debian 11, whose glibc is 2.31
+check-glibc:
+	$(PROVE) --exec '' proof/machines/glibc.sh

@@ -1,15 +1,19 @@
 #!/bin/bash
 # Small writes and reads on an image of Ceph: librbd itself (by fio) beside
-# libblkalign over it (by blkalign-bench), in turn, on a cluster of its own in
-# memory. Prints medians of ROUNDS (5) rounds, in requests per second.
-# librbd's cache is off for both, unless CACHE=true.
+# libblkalign over it (by blkalign-bench), as it comes and in blocks of 4096
+# bytes, in turn, on a cluster of its own in memory. Prints medians, in
+# thousand requests per second. librbd's cache is off.
+#
+#     bench.sh [SCHEDULER]    rbd_io_scheduler: simple (default) or none
+#
+# From the environment: ROUNDS=5 BLKALIGN_BENCH
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 bench=$(realpath "${BLKALIGN_BENCH:-$here/../../build/tools/blkalign-bench}")
 rounds=${ROUNDS:-5}
-cache=${CACHE:-false}
+scheduler=${1:-simple}
 . "$here/ceph.sh"
 for program in fio $(ceph_missing); do
     command -v "$program" >/dev/null ||
@@ -20,7 +24,8 @@ trap 'ceph_stop; rm -rf "$directory"' EXIT
 trap 'exit 1' HUP INT TERM
 cd "$directory"
 ceph_start || { cat ceph/start.log >&2 && exit 1; }
-printf '[client]\nrbd cache = %s\n' "$cache" >>ceph/ceph.conf
+printf '[client]\nrbd cache = false\nrbd io scheduler = %s\n' "$scheduler" \
+    >>ceph/ceph.conf
 rbd create --size 64 rbd/bench
 rbd bench --io-type write --io-size 4M --io-total 64M rbd/bench >/dev/null
 
@@ -34,31 +39,35 @@ librbd() {
         --terse-version=3 | awk -F';' -v kind="$1" \
         '/^3;/ { print kind == "read" ? $8 : $49 }'
 }
+# ours ALIGNMENT KIND ORDER SIZE DEPTH COUNT
 ours() {
     local write=
-    [ "$1" = read ] || write=-w
-    "$bench" $write -t none -q --json -s "$3" --order "$2" -d "$4" -c "$5" \
-        "rbd:rbd/bench:rbd_cache=$cache" |
+    [ "$2" = read ] || write=-w
+    "$bench" $write -t none --completion eventfd --json --align "$1" -s "$4" \
+        --order "$3" -d "$5" -c "$6" rbd:rbd/bench |
         sed -n 's/.*"requests_per_second": *\([0-9]*\).*/\1/p' | head -n 1
 }
-median() { sort -n | sed -n "$(((rounds + 1) / 2))p"; }
+median() {
+    sort -n "$1" | sed -n "$(((rounds + 1) / 2))p" |
+        awk '{ printf "%.1f", $1 / 1000 }'
+}
 
-printf '%-36s %10s %10s %6s\n' '' librbd ours ratio
-while read -r kind order size depth count; do
+printf '%-36s %8s %8s %8s\n' "rbd_io_scheduler=$scheduler" librbd ours blocks
+while read -r -a row; do
+    rm -f theirs ours blocks
     for ((round = 0; round < rounds; round++)); do
-        librbd "$kind" "$order" "$size" "$depth" "$count" >>theirs
-        ours "$kind" "$order" "$size" "$depth" "$count" >>ours
+        librbd "${row[@]}" >>theirs
+        ours 1 "${row[@]}" >>ours
+        ours 4096 "${row[@]}" >>blocks
     done
-    theirs=$(median <theirs) ours=$(median <ours)
-    printf '%-36s %10s %10s %6s\n' "$kind $order, $size bytes, depth $depth" \
-        "$theirs" "$ours" \
-        "$(awk -v a="$ours" -v b="$theirs" 'BEGIN { printf "%.2f", a / b }')"
-    rm theirs ours
+    printf '%-36s %8s %8s %8s\n' \
+        "${row[0]} ${row[1]}, ${row[2]} bytes, depth ${row[3]}" \
+        "$(median theirs)" "$(median ours)" "$(median blocks)"
 done <<END
-write seq 512 32 20000
-write seq 512 1 2000
-write random 512 32 10000
-write seq 4096 32 10000
-read seq 512 32 20000
-read random 4096 32 10000
+write seq 512 32 10000
+write seq 512 1 1000
+write random 512 32 5000
+write seq 4096 32 5000
+read seq 512 32 10000
+read random 4096 32 5000
 END

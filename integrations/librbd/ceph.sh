@@ -85,9 +85,9 @@ ceph_start() {
 # The OSD first: it would report that the monitor is gone.
 ceph_stop() {
     for process in $ceph_osd $ceph_mon; do
-        kill -CONT "$process" 2>/dev/null
-        kill -KILL "$process" 2>/dev/null
-        wait "$process" 2>/dev/null
+        kill -CONT "$process" 2>/dev/null || :
+        kill -KILL "$process" 2>/dev/null || :
+        wait "$process" 2>/dev/null || :
     done
     ceph_mon='' ceph_osd=''
 }

@@ -5,6 +5,7 @@
 #     machine NAME    arm64, s390x or ppc64el: sets $triple, $qemu, $sysroot
 #     bring_root      makes it if it is not there; $why says what can't be had
 #     in_root COMMAND...
+#     with_cargo ARGUMENT...  cargo for the machine
 #
 # It is forky: Debian 12 has a Rust that is new enough (rustc-web) only for
 # x86 and arm. It is made once, in some minutes and 3.5 GB, and needs a network
@@ -14,7 +15,7 @@
 PATH=$PATH:/usr/sbin:/sbin
 machines=$PWD/build/machines
 root=$machines/root
-why=
+why= lock=
 
 machine() {
     case $1 in
@@ -27,7 +28,8 @@ machine() {
     sysroot=/usr/${triple/-unknown/}
 }
 
-# With the network's proxy, if there is one, and nothing else of this system.
+# With the network's proxy, if there is one, and nothing else of this system;
+# $also: a directory that is seen there, too.
 in_root() {
     # shellcheck disable=SC2016
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root \
@@ -35,15 +37,19 @@ in_root() {
         ${http_proxy+"http_proxy=$http_proxy"} \
         ${https_proxy+"https_proxy=$https_proxy"} \
         unshare --mount --pid --fork --kill-child bash -euc '
-            root=$1 here=$PWD
-            shift
+            root=$1 here=$PWD also=$2
+            shift 2
             mount -t proc proc "$root/proc"
             mount --rbind /dev "$root/dev"
             mount --rbind /sys "$root/sys"
             mkdir -p "$root$here"
             mount --rbind "$here" "$root$here"
+            if [ -n "$also" ]; then
+                mkdir -p "$root$also"
+                mount --rbind -o ro "$also" "$root$also"
+            fi
             exec chroot "$root" sh -c "cd \"\$0\" && exec \"\$@\"" "$here" \
-                "$@"' bash "$root" "$@" </dev/null
+                "$@"' bash "$root" "${also:-}" "$@" </dev/null
 }
 
 make_root() {
@@ -79,19 +85,21 @@ make_root() {
     touch "$root/made"
 }
 
+# The crates, as Cargo.lock has them.
+bring_crates() {
+    [ "$machines/vendor.toml" -nt Cargo.lock ] ||
+        { cargo vendor --locked "$machines/vendor" >"$machines/vendor.new" &&
+            mv "$machines/vendor.new" "$machines/vendor.toml"; }
+}
+
 bring_root() {
     [ "$(id -u)" -eq 0 ] || { why='it takes root, for chroot' && return 1; }
     mkdir -p "$machines"
-    exec 8>"$machines/lock" && flock 8
+    exec {lock}>"$machines/lock" && flock "$lock"
     [ -e "$root/made" ] || make_root >"$root.log" 2>&1 || return 1
-    # The crates, as Cargo.lock has them.
-    [ "$machines/vendor.toml" -nt Cargo.lock ] ||
-        cargo vendor --locked "$machines/vendor" >"$machines/vendor.new" \
-            2>"$machines/vendor.log" ||
-        { why="no crates: see $machines/vendor.log" && return 1; }
-    [ ! -e "$machines/vendor.new" ] ||
-        mv "$machines/vendor.new" "$machines/vendor.toml"
-    flock -u 8
+    why="no crates: see $machines/vendor.log"
+    bring_crates 2>"$machines/vendor.log" || return 1
+    flock -u "$lock"
     why=
 }
 
