@@ -125,7 +125,7 @@ lint:
 	$(call lint_c,$(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    capi-tests/tsan_fence.c $(wildcard bench/*.c examples/*.c \
 	    proof/guest/*.c),-Icapi-tests -Itools/common -Itools/blkalign-bench \
-	    $(NBD_CFLAGS))
+	    $(NBD_CFLAGS) $(RBD_CFLAGS))
 	$(foreach name,$(INTEGRATIONS),$(if $(sources_$(name)),$(call \
 	    lint_c,$(sources_$(name)),$(cflags_$(name)))))
 

@@ -47,7 +47,8 @@ ok() {
         failed=1
     fi
 }
-rust_tests() { with_cargo test -p blkalign -p blkalign-machine --lib; }
+# shellcheck disable=SC2086
+rust_tests() { with_cargo test $packages --lib --bins; }
 c_tests_run() {
     local tests
     mapfile -t tests < <(emulated)

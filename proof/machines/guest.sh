@@ -78,7 +78,7 @@ pack() {
     pack_modules &&
         in_root sh -c "cd '$here/initramfs' && find . |
             cpio -o -H newc --quiet >../initrd"
-    for test in $(c_tests); do
+    for test in $(c_tests) "$built"/unit/*; do
         case " ${TESTS:-${test##*/}} " in
             *" ${test##*/} "*) cp "$test" "$here/disk/c/" ;;
         esac

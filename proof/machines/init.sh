@@ -33,11 +33,12 @@ for test in /disk/c/test-*; do
     status=$?
     took=$(($(cut -d . -f 1 /proc/uptime) - started))
     if [ $status -eq 0 ] && ! grep -q '^not ok' /disk/out; then
-        say "ok - $name, $took s, $(grep -c '^ok' /disk/out) results," \
-            "$(grep -c '# SKIP' /disk/out) skipped"
+        say "ok - $name, $took s," \
+            "$(grep -cE '^ok|^test .* ok$' /disk/out) results," \
+            "$(grep -cE '# SKIP|^test .* ignored' /disk/out) skipped"
     else
         say "not ok - $name, status $status, $took s"
-        grep -A 3 -e '^not ok' -e '^Bail' /disk/out | head -n 40 |
+        grep -A 3 -e '^not ok' -e '^Bail' -e '^----' /disk/out | head -n 40 |
             sed 's/^/guest: # /'
         tail -n 5 /disk/out | sed 's/^/guest: # /'
     fi
