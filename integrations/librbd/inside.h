@@ -44,7 +44,7 @@ struct disk {
 
 /* ---- place.c ---- */
 
-/* Returns NULL, or what is wrong; then, too, blkalign_rbd_place_free() is called. */
+/* Returns NULL, or what is wrong; then, too, the place is to be freed. */
 const char *blkalign_rbd_place_parse(const char *text, struct place *place);
 void blkalign_rbd_place_free(struct place *place);
 

@@ -1,8 +1,8 @@
 /*
  * libblkalign: on a path, on a driver in C over a memory disk, or on one of
- * its drivers for remote storage. Requests are asynchronous. Each further handle of a path is
- * opened by the path again, as by a program that does not know of the first
- * handle.
+ * its drivers for remote storage. Requests are asynchronous. Each further
+ * handle of a path is opened by the path again, as by a program that does not
+ * know of the first handle.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

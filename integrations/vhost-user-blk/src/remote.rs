@@ -1,5 +1,5 @@
-//! Storage that is no file of this machine: images of Ceph, by the driver of integrations/librbd, if
-//! the daemon was built with the feature `rbd`.
+//! Storage that is no file of this machine: images of Ceph, by the driver of integrations/librbd,
+//! if the daemon was built with the feature `rbd`.
 
 use std::ffi::CStr;
 
