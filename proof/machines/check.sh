@@ -18,11 +18,11 @@ if ! bring_root; then
 fi
 . proof/machines/build.sh
 
-# What emulation cannot do: each word of this list is a test of it.
-#   resources of the process, which here are the emulator's as well
-#   signals that arrive inside of system calls, cancelled threads
-not_emulated='
-'
+# What the emulation of a user program cannot do: io_uring; a program that
+# starts itself again (proof::faults), which the kernel would have to know as
+# one of QEMU's. guest.sh runs these.
+rust_skips='--skip ring --skip proof::faults'
+not_emulated=' test-uring test-uring-refused test-eventfd-inline '
 emulated() {
     local test
     for test in $(c_tests); do
@@ -48,7 +48,7 @@ ok() {
     fi
 }
 # shellcheck disable=SC2086
-rust_tests() { with_cargo test $packages --lib --bins; }
+rust_tests() { with_cargo test $packages --lib --bins -- $rust_skips; }
 c_tests_run() {
     local tests
     mapfile -t tests < <(emulated)

@@ -48,13 +48,15 @@ in_root() {
                 mkdir -p "$root$also"
                 mount --rbind -o ro "$also" "$root$also"
             fi
-            exec chroot "$root" sh -c "cd \"\$0\" && exec \"\$@\"" "$here" \
-                "$@"' bash "$root" "${also:-}" "$@" </dev/null
+            # Not by exec: the first process of all is not like others.
+            chroot "$root" sh -c "cd \"\$0\" && exec \"\$@\"" "$here" "$@"
+            exit' bash "$root" "${also:-}" "$@" </dev/null
 }
 
 make_root() {
     local mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian} name
-    local packages="rustc cargo gcc libc6-dev make perl mount qemu-user kmod cpio e2fsprogs"
+    local packages="rustc cargo gcc libc6-dev make perl mount kmod cpio
+        e2fsprogs qemu-user"
 
     command -v debootstrap >/dev/null ||
         { why='debootstrap is not installed' && return 1; }
@@ -111,6 +113,6 @@ with_cargo() {
         "CARGO_TARGET_${upper}_LINKER=$gcc" \
         "CARGO_TARGET_${upper}_RUNNER=$qemu -L $sysroot" \
         "BLKALIGN_TEST_SLOW=1" \
-        cargo --config "$machines/vendor.toml" "$@" --locked \
-        --target "$triple" --target-dir "$machines/target"
+        CARGO_BUILD_TARGET="$triple" CARGO_TARGET_DIR="$machines/target" \
+        cargo --config "$machines/vendor.toml" --locked "$@"
 }
