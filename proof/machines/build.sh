@@ -23,8 +23,18 @@ build_unit_tests() {
     [ -n "$(ls "$built/unit")" ]
 }
 
+# One at a time: check.sh and guest.sh have the same files.
 build_all() {
+    local result=0
     mkdir -p "$built/c"
+    exec {lock}>"$built/lock"
+    flock "$lock"
+    build_each || result=1
+    flock -u "$lock"
+    return $result
+}
+
+build_each() {
     build_unit_tests || return 1
     with_cargo rustc --release --lib -p blkalign --crate-type cdylib -- \
         -C link-arg=-Wl,-soname,libblkalign.so.0 &&
