@@ -31,6 +31,8 @@ mkdir -p "$machines" "$built/c"
 bring_crates >"$machines/vendor.log" 2>&1 ||
     skip_all "no crates: see $machines/vendor.log"
 rust=$(rustc --print sysroot)
+tests=(lost-update vectors driver-contract uring callbacks)
+tests=("${tests[@]/#/build/machines/glibc/c/test-}")
 
 failed=0
 ok() {
@@ -52,10 +54,10 @@ build() {
         -- -C link-arg=-Wl,-soname,libblkalign.so.0 &&
         cp "$built/target/release/libblkalign.so" \
             "$built/libblkalign.so.0" &&
-        also=$rust in_root env PATH="$rust/bin:$PATH" make -s tests \
+        also=$rust in_root env PATH="$rust/bin:$PATH" make -s "${tests[@]}" \
             OUT=build/machines/glibc/c \
             TEST_SHARED=build/machines/glibc/libblkalign.so.0 \
-            TEST_LINK='build/machines/glibc/libblkalign.so.0 -lpthread'
+            TEST_LINK='build/machines/glibc/libblkalign.so.0 -lpthread -lrt -ldl -lm'
 }
 nothing_newer() {
     objdump -T "$built/libblkalign.so.0" | grep -oE 'GLIBC_[0-9.]+' |
@@ -65,7 +67,7 @@ nothing_newer() {
 }
 some_tests() {
     in_root env LD_LIBRARY_PATH="$built" prove --exec '' \
-        "$built"/c/test-{lost-update,vectors,driver-contract,uring,callbacks}
+        "${tests[@]}"
 }
 ok 1 'it is built on Debian 11' build
 ok 2 'it needs nothing newer than glibc 2.31' nothing_newer
