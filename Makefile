@@ -53,6 +53,7 @@ include mk/documents.mk
 include mk/tests.mk
 include mk/sanitizers.mk
 include mk/proof.mk
+include mk/machines.mk
 include mk/bench.mk
 include mk/bench-check.mk
 include mk/packaging.mk
@@ -124,7 +125,7 @@ lint:
 	$(call lint_c,$(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    capi-tests/tsan_fence.c $(wildcard bench/*.c examples/*.c \
 	    proof/guest/*.c),-Icapi-tests -Itools/common -Itools/blkalign-bench \
-	    $(NBD_CFLAGS))
+	    $(NBD_CFLAGS) $(RBD_CFLAGS))
 	$(foreach name,$(INTEGRATIONS),$(if $(sources_$(name)),$(call \
 	    lint_c,$(sources_$(name)),$(cflags_$(name)))))
 

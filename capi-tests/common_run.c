@@ -130,10 +130,11 @@ static void watchdog_start(unsigned seconds)
     memset(&action, 0, sizeof(action));
     action.sa_handler = watchdog_looks;
     action.sa_flags = SA_RESTART;
-    sigaction(SIGRTMAX, &action, NULL);
+    /* Emulators of user programs keep the last signals for themselves. */
+    sigaction(SIGRTMAX - 4, &action, NULL);
     memset(&event, 0, sizeof(event));
     event.sigev_notify = SIGEV_SIGNAL;
-    event.sigev_signo = SIGRTMAX;
+    event.sigev_signo = SIGRTMAX - 4;
     watchdog_time.it_value.tv_sec = seconds;
     if (timer_create(CLOCK_MONOTONIC, &event, &watchdog_timer) ||
         timer_settime(watchdog_timer, 0, &watchdog_time, NULL))

@@ -98,7 +98,7 @@ static int open_and_close(struct victim *victim, uint64_t number)
     return ret;
 }
 
-static int call_once(struct victim *victim, uint64_t number)
+static int one_call(struct victim *victim, uint64_t number)
 {
     blkalign_handle *handle = victim->handle;
     int64_t at = (int64_t)(number % SECTORS) * SECTOR;
@@ -184,7 +184,7 @@ static void *work(void *arg)
                                                : PTHREAD_CANCEL_DEFERRED,
                           NULL);
     for (number = 0; ; number++) {
-        ret = call_once(victim, number);
+        ret = one_call(victim, number);
         if (ret)
             __atomic_store_n(&victim->wrong, -ret, __ATOMIC_RELAXED);
         __atomic_add_fetch(&victim->calls, 1, __ATOMIC_RELAXED);

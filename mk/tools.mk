@@ -4,32 +4,34 @@
 TOOL_NAMES   := $(patsubst tools/%.c,%,$(wildcard tools/*.c)) \
                 $(patsubst tools/%/main.c,%,$(wildcard tools/*/main.c))
 TOOL_SOURCES := $(wildcard tools/*.c tools/*/*.c)
-TOOL_HEADERS := $(wildcard tools/*/*.h integrations/libnbd/*.h)
+TOOL_HEADERS := $(wildcard tools/*/*.h integrations/libnbd/*.h \
+                         integrations/librbd/*.h)
 TOOLS        := $(TOOL_NAMES:%=build/tools/%)
 TOOL_CFLAGS   = $(OUR_CFLAGS) -D_GNU_SOURCE -Itools/common
 EXAMPLES     := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 tool_sources  = $(wildcard tools/$(1).c tools/$(1)/*.c tools/common/*.c) \
                 $(sources_$(1))
 
-# Where libnbd is there these two speak NBD, with the driver of
-# integrations/libnbd.
-define nbd_tool
-sources_$(1) := $(if $(HAVE_NBD),$(NBD_DRIVER))
-cflags_$(1)  := $(NBD_CFLAGS)
-libs_$(1)    := $(NBD_LIBS)
+# Where libnbd is there these two speak NBD, and where librbd is, to Ceph, with
+# the drivers of integrations/.
+define remote_tool
+sources_$(1) := $(if $(HAVE_NBD),$(NBD_DRIVER)) $(if $(HAVE_RBD),$(RBD_DRIVER))
+cflags_$(1)  := $(NBD_CFLAGS) $(RBD_CFLAGS)
+libs_$(1)    := $(NBD_LIBS) $(RBD_LIBS)
 
 endef
-$(foreach tool,blkalign-torture blkalign-bench,$(eval $(call nbd_tool,$(tool))))
+$(foreach tool,blkalign-torture blkalign-bench,\
+    $(eval $(call remote_tool,$(tool))))
 
-# Changes when libnbd comes or goes, and has the tools built anew.
-build/with-nbd: FORCE
+# Changes when one of these comes or goes, and has the tools built anew.
+REMOTES := nbd=$(HAVE_NBD) rbd=$(HAVE_RBD)
+build/with-remotes: FORCE
 	@mkdir -p build
-	@[ "$$(cat $@ 2>/dev/null)" = '$(HAVE_NBD)' ] && [ -e $@ ] || \
-	    echo '$(HAVE_NBD)' >$@
+	@[ "$$(cat $@ 2>/dev/null)" = '$(REMOTES)' ] || echo '$(REMOTES)' >$@
 
 define tool_rule
 build/tools/$(1): $(call tool_sources,$(1)) $(TOOL_HEADERS) \
-                  include/blkalign.h build/libblkalign.so build/with-nbd
+                  include/blkalign.h build/libblkalign.so build/with-remotes
 	@mkdir -p $$(@D)
 	$$(CC) $$(TOOL_CFLAGS) $$(cflags_$(1)) $$(filter %.c,$$^) -o $$@ \
 	    $$(OUR_LDFLAGS) $$(LIBS) $$(libs_$(1))

@@ -8,11 +8,11 @@ INSTALLED   += $(bindir)/$(notdir $(VHOST_DAEMON)) \
                $(call man_path,$(VHOST_PAGE))
 
 .PHONY: vhost-user-blk install-vhost-user-blk soak-vhost-user bench-guest
-## vhost-user-blk: blkalign-vhost-user-blk, disks for virtual machines
+## vhost-user-blk: blkalign-vhost-user-blk; RBD=yes: for images of Ceph, too
 vhost-user-blk:
 	@mkdir -p build/tools
 	$(CARGO) build --locked --release -p blkalign-vhost-user-blk \
-	    --target-dir $(TARGET)
+	    --target-dir $(TARGET) $(if $(RBD),--features rbd)
 	cp $(TARGET)/release/blkalign-vhost-user-blk build/tools/
 
 # Goes with the tools.

@@ -13,14 +13,13 @@ use crate::driver::{Io, IoId, Op, Segment, Segments, Slot};
 use crate::engine::{is_zero, ScratchCache};
 use crate::log;
 use crate::sync::mpsc;
-use crate::sys::caught;
+use crate::sys::{caught, page_bytes};
 use blkalign_machine::{Alignments, ProbeOutcome, RefusedIo, ScratchPool};
 
 /// The largest block that is tried, as at open.
 const TRIAL_MAX: u64 = 1 << 16;
-/// Memory at multiples of a page suits all storage that is known. A page is also the first block
-/// to be guessed.
-const PAGE: u64 = 4096;
+/// The first block to be guessed.
+const GUESS_MIN: u64 = 4096;
 
 /// Looks for alignments that the storage takes, and tells the machine.
 pub fn probe_again(endpoint: &Arc<Endpoint>, refused: &RefusedIo, actions: &mut Actions) {
@@ -84,7 +83,7 @@ fn find_larger(refused: &RefusedIo, trial: &mut dyn FnMut(Alignments) -> Trial) 
     let first = trial(now);
     let works = &mut |shape| trial(shape) != Trial::Refused;
     if first != Trial::Refused {
-        let wanted = Alignments { request: (2 * now.request).max(PAGE), ..now };
+        let wanted = Alignments { request: (2 * now.request).max(GUESS_MIN), ..now };
         return if writes_may_need_more(refused, first)
             && suits(refused, wanted.request)
             && works(wanted)
@@ -121,7 +120,8 @@ fn smallest_working(
         let sizes = std::iter::successors(Some(from), |size| Some(size * 2));
         sizes.take_while(|&size| size <= to).find(|&size| works(size))
     };
-    let page = now.memory.max(PAGE as usize);
+    // Memory at multiples of a page suits all storage that is known.
+    let page = now.memory.max(page_bytes() as usize);
     let whole = |request: u64| Alignments {
         request,
         memory: page.max(request as usize),

@@ -57,6 +57,9 @@ fn the_smallest_that_works_is_found_for_each_alignment() {
     assert_eq!(of(512, 512, 512), Some((512, 512, 512)));
     assert_eq!(of(2048, 64, 1024), Some((2048, 64, 1024)));
     assert_eq!(of(65536, 65536, 65536), Some((65536, 65536, 65536)));
+    // Pages may be larger than blocks.
+    let page = page_bytes() as usize;
+    assert_eq!(of(4096, page, 512), Some((4096, page, 512)));
     assert_eq!(of(131072, 4, 512), None);
 }
 

@@ -11,6 +11,7 @@
  *     blocking.c   the measured loop, one blocking call after the other
  *     content.c    --verify: is every byte what it should be?
  *     nbd.c        an NBD URI in a file's place
+ *     rbd.c        an image of Ceph in a file's place
  *     measure.c    how long requests took, and processor time
  *     report.c     what is printed
  *
@@ -140,6 +141,13 @@ struct nbd_reader *nbd_reader_open(const char *uri);
 bool nbd_reader_read(struct nbd_reader *reader, unsigned char *to,
                      int64_t offset, int64_t bytes);
 void nbd_reader_close(struct nbd_reader *reader);
+
+/* ---- rbd.c ---- */
+
+bool is_rbd_place(const char *path);
+/* As nbd_open(). */
+bool rbd_place_open(const char *place, const blkalign_open_options *options,
+                    blkalign_handle **handle);
 
 /* ---- submitter.c, inbox.c, taking.c, refilling.c, blocking.c ---- */
 

@@ -194,6 +194,11 @@ bool content_open(struct run *run)
     content->seed = run->settings->seed;
     content->start = INT64_MAX;
     content->fd = -1;
+    if (is_rbd_place(run->settings->path)) {
+        complain("%s: --verify does not read images of Ceph",
+                 run->settings->path);
+        return false;
+    }
     if (is_nbd_uri(run->settings->path))
         content->reader = nbd_reader_open(run->settings->path);
     else

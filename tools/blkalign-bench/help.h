@@ -13,9 +13,11 @@ static const char usage_line[] =
 
 /* In three parts: ISO C guarantees no longer strings. */
 static const char help_text_1[] =
-    "Sends requests to a file or block device, or an NBD URI (nbd://, "
+    "Sends requests to a file or block device, an NBD URI (nbd://, "
     "nbd+unix://,\n"
-    "..., if built with libnbd), and measures the time.\n"
+    "..., if built with libnbd) or an image of Ceph (rbd:POOL/IMAGE, if "
+    "built with\n"
+    "librbd), and measures the time.\n"
     "With -w or --mix it OVERWRITES the FILE, unless others use the FILE.\n"
     "\n"
     "As in qemu-img bench:\n"

@@ -65,6 +65,8 @@ static bool open_handle(struct run *run, unsigned number)
         options.completion = settings->completion;
     if (number == 0 && is_nbd_uri(settings->path))
         return nbd_open(settings->path, &options, &run->handles[0]);
+    if (number == 0 && is_rbd_place(settings->path))
+        return rbd_place_open(settings->path, &options, &run->handles[0]);
     if (number == 0)
         result = blkalign_open(settings->path, &options, &run->handles[0]);
     else

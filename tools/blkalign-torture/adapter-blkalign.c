@@ -1,19 +1,17 @@
 /*
- * libblkalign: on a path, on a driver in C over a memory disk, or on its
- * driver for NBD. Requests are asynchronous. Each further handle of a path is
- * opened by the path again, as by a program that does not know of the first
- * handle.
+ * libblkalign: on a path, on a driver in C over a memory disk, or on one of
+ * its drivers for remote storage. Requests are asynchronous. Each further
+ * handle of a path is opened by the path again, as by a program that does not
+ * know of the first handle.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 
 #include "adapters.h"
 #include "memory.h"
+#include "remote.h"
 
 #include <blkalign.h>
-#ifdef HAVE_LIBNBD
-#include <blkalign-nbd.h>
-#endif
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +23,7 @@
 struct queue {
     blkalign_handle *disk;
     const struct place *place;
+    const char *remote;         /* what it is if it is not a path, or NULL */
     bool events;                /* BLKALIGN_COMPLETION_EVENTFD */
     bool grows, untorn;
     pthread_mutex_t lock;       /* guards `completed` */
@@ -93,39 +92,6 @@ static int open_driver(struct memory_disk *memory,
     return blkalign_open_driver(&driver, memory, options, disk);
 }
 
-/* ---- NBD ---- */
-
-#ifdef HAVE_LIBNBD
-static int open_nbd(const struct place *place,
-                    const blkalign_open_options *options, char *why,
-                    blkalign_handle **disk)
-{
-    blkalign_nbd_options nbd = BLKALIGN_NBD_OPTIONS_INIT;
-    const char *connections = place_option(place, "connections");
-    char words[BLKALIGN_NBD_WORDS];
-    int result;
-
-    if (connections)
-        nbd.connections = (uint32_t)strtoul(connections, NULL, 0);
-    result = blkalign_nbd_open(place->target, &nbd, options, words, disk);
-    if (result < 0)
-        snprintf(why, WHY_BYTES, "%s", words);
-    return result;
-}
-#else
-static int open_nbd(const struct place *place,
-                    const blkalign_open_options *options, char *why,
-                    blkalign_handle **disk)
-{
-    (void)place;
-    (void)options;
-    (void)disk;
-    snprintf(why, WHY_BYTES, "built without libnbd, so no NBD "
-             "(Debian: libnbd-dev, then build again)");
-    return -ENOTSUP;
-}
-#endif
-
 /* ---- opening ---- */
 
 static bool read_options(const struct place *place,
@@ -161,8 +127,9 @@ static bool read_options(const struct place *place,
     return true;
 }
 
-static int queue_open_at(const struct place *place, bool nbd, void *first,
-                         void **handle, char *why)
+/* `remote` is NULL for a path. */
+static int queue_open_at(const struct place *place, remote_open *remote,
+                         void *first, void **handle, char *why)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
     struct queue *queue = calloc(1, sizeof *queue);
@@ -173,15 +140,18 @@ static int queue_open_at(const struct place *place, bool nbd, void *first,
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->some, NULL);
     queue->place = place;
+    queue->remote = remote == remote_open_nbd   ? "its driver for NBD"
+                    : remote == remote_open_rbd ? "its driver for Ceph"
+                                                : NULL;
     why[0] = '\0';
     if (read_options(place, &options, why)) {
         queue->events = options.completion == BLKALIGN_COMPLETION_EVENTFD;
         queue->untorn = options.guest_block_size != 0;
-        if (first && (nbd || place->memory))
+        if (first && (remote || place->memory))
             result = blkalign_dup(((struct queue *)first)->disk, &options,
                                   &queue->disk);
-        else if (nbd)
-            result = open_nbd(place, &options, why, &queue->disk);
+        else if (remote)
+            result = remote(place, &options, why, &queue->disk);
         else if (place->memory)
             result = open_driver(place->memory, &options, &queue->disk);
         else
@@ -199,13 +169,19 @@ static int queue_open_at(const struct place *place, bool nbd, void *first,
 static int queue_open(const struct place *place, void *first, void **handle,
                       char *why)
 {
-    return queue_open_at(place, false, first, handle, why);
+    return queue_open_at(place, NULL, first, handle, why);
 }
 
 static int queue_open_nbd(const struct place *place, void *first,
                           void **handle, char *why)
 {
-    return queue_open_at(place, true, first, handle, why);
+    return queue_open_at(place, remote_open_nbd, first, handle, why);
+}
+
+static int queue_open_rbd(const struct place *place, void *first,
+                          void **handle, char *why)
+{
+    return queue_open_at(place, remote_open_rbd, first, handle, why);
 }
 
 static void queue_close(void *handle)
@@ -241,8 +217,7 @@ static int queue_describe(void *handle, struct facts *facts)
              limits.engine == BLKALIGN_ENGINE_IO_URING ? "io_uring"
                                                        : "threads",
              queue->place->memory ? "a driver in memory"
-             : limits.request_alignment_source == BLKALIGN_SOURCE_DRIVER
-                 ? "its driver for NBD"
+             : queue->remote      ? queue->remote
              : limits.direct      ? "direct I/O"
                                   : "page cache",
              (unsigned)limits.request_alignment,
@@ -338,16 +313,20 @@ const struct adapter blkalign_adapter = {
 
 const struct adapter blkalign_nbd_adapter = {
     .name = "blkalign-nbd",
-#ifdef HAVE_LIBNBD
-    .help = "libblkalign over its driver for NBD: an NBD URI. -o\n"
-            "connections=N, and completion, no-merge, guest-block-size as "
-            "above",
-#else
-    .help = "libblkalign over NBD; not in this program: it was built\n"
-            "without libnbd",
-#endif
+    .help = REMOTE_NBD_HELP,
     .option_names = " connections completion no-merge guest-block-size ",
     .open = queue_open_nbd,
+    .close = queue_close,
+    .describe = queue_describe,
+    .submit = queue_submit,
+    .poll = queue_poll,
+};
+
+const struct adapter blkalign_rbd_adapter = {
+    .name = "blkalign-rbd",
+    .help = REMOTE_RBD_HELP,
+    .option_names = " completion no-merge align guest-block-size ",
+    .open = queue_open_rbd,
     .close = queue_close,
     .describe = queue_describe,
     .submit = queue_submit,

@@ -13,6 +13,7 @@ const struct adapter *const adapters[] = {
 #ifndef TORTURE_STANDALONE
     &blkalign_adapter,
     &blkalign_nbd_adapter,
+    &blkalign_rbd_adapter,
 #endif
     &path_adapter,
     &nbd_adapter,

@@ -11,6 +11,7 @@
 
 extern const struct adapter blkalign_adapter;   /* adapter-blkalign.c */
 extern const struct adapter blkalign_nbd_adapter;
+extern const struct adapter blkalign_rbd_adapter;
 extern const struct adapter path_adapter;       /* adapter-path.c */
 extern const struct adapter nbd_adapter;        /* adapter-nbd.c */
 extern const struct adapter broken_adapter;     /* adapter-broken.c */

@@ -212,11 +212,14 @@ static bool options_are_known(const struct settings *settings)
 
 static const struct adapter *adapter_for(const char *target)
 {
-    const char *scheme = target ? strstr(target, "://") : NULL;
+    const char *name = !target                           ? NULL
+                       : strncmp(target, "rbd:", 4) == 0 ? "blkalign-rbd"
+                       : strstr(target, "://")           ? "nbd"
+                                                         : NULL;
     unsigned i;
 
-    for (i = 0; scheme && adapters[i]; i++) {
-        if (strcmp(adapters[i]->name, "nbd") == 0)
+    for (i = 0; name && adapters[i]; i++) {
+        if (strcmp(adapters[i]->name, name) == 0)
             return adapters[i];
     }
     return adapters[0];

@@ -21,7 +21,6 @@ pub const WORDS: &str = "the guest's memory has disappeared";
 /// Most mappings at once: all regions of a frontend, those of a table that takes their place, and
 /// what is kept of requests in flight.
 const MAPPINGS_MAX: usize = 1280;
-const PAGE: usize = 4096;
 
 /// Where a mapping is; `end` 0: the place is free. Written by the main thread alone, and only while
 /// nobody uses that mapping.
@@ -36,6 +35,12 @@ static BROKEN: AtomicBool = AtomicBool::new(false);
 /// Readable once `BROKEN` is true; -1: not yet made.
 static EVENT: AtomicI32 = AtomicI32::new(-1);
 
+/// May be called in a signal's handler.
+fn page_bytes() -> usize {
+    // SAFETY: looks up a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+}
+
 /// As long as this lives, the memory may go away.
 pub struct Watched(usize);
 
@@ -43,7 +48,7 @@ impl Watched {
     /// None: there are as many as there can be. `start`: of a mapping of whole pages.
     pub fn new(start: *mut u8, bytes: usize) -> Option<Watched> {
         let start = start as usize;
-        let end = start + bytes.next_multiple_of(PAGE);
+        let end = start + bytes.next_multiple_of(page_bytes());
         PLACES.iter().enumerate().find_map(|(index, place)| {
             let free = place.end.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed);
             free.ok()?;
@@ -125,9 +130,9 @@ fn take_place(address: usize) -> bool {
         return false;
     };
     BROKEN.store(true, Ordering::SeqCst);
-    let page = address & !(PAGE - 1);
+    let page = address & !(page_bytes() - 1);
     // Of huge pages, or where there are too many mappings, all of it.
-    if !zeros(page, page + PAGE) && !zeros(start, end) {
+    if !zeros(page, page + page_bytes()) && !zeros(start, end) {
         return false;
     }
     let one = 1u64.to_ne_bytes();
@@ -162,16 +167,17 @@ mod tests {
     #[test]
     fn memory_that_goes_away_reads_as_zeros_and_is_known_to_be_broken() {
         install().unwrap();
+        let page = page_bytes();
         // SAFETY: makes a descriptor, which nobody else has.
         let file = unsafe { File::from_raw_fd(libc::memfd_create(c"test".as_ptr(), 0)) };
-        file.set_len(4 * PAGE as u64).unwrap();
-        let mapping = map(file.try_clone().unwrap(), 0, 4 * PAGE as u64).unwrap();
-        let at = |page: usize| mapping.start().wrapping_add(page * PAGE);
+        file.set_len(4 * page as u64).unwrap();
+        let mapping = map(file.try_clone().unwrap(), 0, 4 * page as u64).unwrap();
+        let at = |number: usize| mapping.start().wrapping_add(number * page);
         // SAFETY: inside the mapping, whatever the file is.
         unsafe {
-            (0..4).for_each(|page| at(page).write_volatile(7));
+            (0..4).for_each(|number| at(number).write_volatile(7));
             assert!(!broken());
-            file.set_len(PAGE as u64).unwrap();
+            file.set_len(page as u64).unwrap();
             assert_eq!(at(0).read_volatile(), 7);
             assert!(!broken());
             assert_eq!(at(2).read_volatile(), 0);

@@ -8,7 +8,7 @@
 //! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
 //! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
 //! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
-//! `inflight`, for a daemon that is killed; `storage`, the library.
+//! `inflight`, for a daemon that is killed; `storage`, the library, and `remote`, images of Ceph.
 
 mod alone;
 mod chain;
@@ -25,6 +25,7 @@ mod memory;
 mod options;
 mod queue;
 mod refresh;
+mod remote;
 mod report;
 mod request;
 mod ring;

@@ -18,7 +18,8 @@ any sector size on storage of any block size, to one frontend after the other.
 
   --socket PATH         listen on this socket
   --fd N                use this descriptor, which listens or is connected
-  --file PATH           the image or block device
+  --file PATH           the image or block device, or rbd:POOL/IMAGE: an image
+                        of Ceph, if the daemon was built with librbd
   --read-only [auto]    refuse writes; auto: only if the disk cannot be
                         written to (without auto such a disk is an error)
   --serial TEXT         the serial number that the guest sees, up to 20 bytes

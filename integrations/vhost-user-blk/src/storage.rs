@@ -10,6 +10,8 @@ use std::ptr;
 use blkalign::capi::*;
 use libc::iovec;
 
+use crate::remote;
+
 /// What a storage call gives: -errno of the library, and its words.
 #[derive(Debug)]
 pub struct StorageError {
@@ -69,6 +71,12 @@ impl Handle {
             words: "a path has no zero byte".into(),
         })?;
         let options = c_options(options);
+        if remote::is_image(&name) {
+            let opened = remote::open(&name, &options);
+            return opened
+                .map(Handle)
+                .map_err(|(result, words)| StorageError { errno: -result, words });
+        }
         let mut handle = ptr::null_mut();
         // SAFETY: all three live through the call.
         check(unsafe { blkalign_open(name.as_ptr(), &options, &mut handle) })?;

@@ -1,0 +1,118 @@
+# A Debian in build/machines/root with what builds for other machines and runs
+# there: Rust and its standard libraries, cross compilers, QEMU. Sourced, by
+# bash with -euo pipefail, from the top of the tree, as root.
+#
+#     machine NAME    arm64, s390x or ppc64el: sets $triple, $qemu, $sysroot
+#     bring_root      makes it if it is not there; $why says what can't be had
+#     in_root COMMAND...
+#     with_cargo ARGUMENT...  cargo for the machine
+#
+# It is forky: Debian 12 has a Rust that is new enough (rustc-web) only for
+# x86 and arm. It is made once, in some minutes and 3.5 GB, and needs a network
+# for that; packages come from $DEBIAN_MIRROR.
+#
+# SPDX-License-Identifier: MIT OR Apache-2.0
+PATH=$PATH:/usr/sbin:/sbin
+machines=$PWD/build/machines
+root=$machines/root
+why= lock=
+
+machine() {
+    case $1 in
+        arm64) triple=aarch64-unknown-linux-gnu qemu=qemu-aarch64 ;;
+        s390x) triple=s390x-unknown-linux-gnu qemu=qemu-s390x ;;
+        ppc64el) triple=powerpc64le-unknown-linux-gnu qemu=qemu-ppc64le ;;
+        *) echo "$0: no machine $1: arm64, s390x or ppc64el" >&2 && exit 2 ;;
+    esac
+    gcc=${triple/-unknown/}-gcc
+    sysroot=/usr/${triple/-unknown/}
+}
+
+# With the network's proxy, if there is one, and nothing else of this system;
+# $also: a directory that is seen there, too.
+in_root() {
+    # shellcheck disable=SC2016
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root \
+        DEBIAN_FRONTEND=noninteractive PERL_BADLANG=0 \
+        ${http_proxy+"http_proxy=$http_proxy"} \
+        ${https_proxy+"https_proxy=$https_proxy"} \
+        unshare --mount --pid --fork --kill-child bash -euc '
+            root=$1 here=$PWD also=$2
+            shift 2
+            mount -t proc proc "$root/proc"
+            mount --rbind /dev "$root/dev"
+            mount --rbind /sys "$root/sys"
+            mkdir -p "$root$here"
+            mount --rbind "$here" "$root$here"
+            if [ -n "$also" ]; then
+                mkdir -p "$root$also"
+                mount --rbind -o ro "$also" "$root$also"
+            fi
+            # Not by exec: the first process of all is not like others.
+            chroot "$root" sh -c "cd \"\$0\" && exec \"\$@\"" "$here" "$@"
+            exit' bash "$root" "${also:-}" "$@" </dev/null
+}
+
+make_root() {
+    local mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian} name
+    local packages="rustc cargo gcc libc6-dev make perl mount kmod cpio
+        e2fsprogs qemu-user"
+
+    command -v debootstrap >/dev/null ||
+        { why='debootstrap is not installed' && return 1; }
+    why="a Debian cannot be made: see $root.log"
+    rm -rf --one-file-system "$root"
+    # What makes forky is what makes sid; older debootstraps know only that.
+    unshare --mount debootstrap --variant=minbase forky "$root" "$mirror" \
+        sid || return 1
+    echo "deb $mirror forky main" >"$root/etc/apt/sources.list"
+    apt-config dump | grep -E '^Acquire::(https?::|Check-)' \
+        >"$root/etc/apt/apt.conf.d/90as-outside" || :
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+    for name in arm64 s390x ppc64el; do
+        machine $name
+        in_root dpkg --add-architecture $name
+        packages="$packages gcc-${triple/-unknown/} libc6-dev-$name-cross"
+    done
+    # shellcheck disable=SC2086
+    in_root apt-get update -qq &&
+        in_root apt-get install -y -qq --no-install-recommends $packages ||
+        return 1
+    # Not installed: their dependencies are another system's.
+    for name in arm64 s390x ppc64el; do
+        in_root sh -c "cd /root && apt-get download -qq libstd-rust-dev:$name \
+            busybox-static:$name && dpkg -x libstd-rust-dev_*_$name.deb / &&
+            dpkg -x busybox-static_*_$name.deb busybox-$name" || return 1
+    done
+    touch "$root/made"
+}
+
+# The crates, as Cargo.lock has them.
+bring_crates() {
+    [ "$machines/vendor.toml" -nt Cargo.lock ] ||
+        { cargo vendor --locked "$machines/vendor" >"$machines/vendor.new" &&
+            mv "$machines/vendor.new" "$machines/vendor.toml"; }
+}
+
+bring_root() {
+    [ "$(id -u)" -eq 0 ] || { why='it takes root, for chroot' && return 1; }
+    mkdir -p "$machines"
+    exec {lock}>"$machines/lock" && flock "$lock"
+    [ -e "$root/made" ] || make_root >"$root.log" 2>&1 || return 1
+    why="no crates: see $machines/vendor.log"
+    bring_crates 2>"$machines/vendor.log" || return 1
+    flock -u "$lock"
+    why=
+}
+
+# with_cargo ARGUMENT...: cargo for the machine, with its programs run by QEMU
+with_cargo() {
+    local upper=${triple^^}
+    upper=${upper//-/_}
+    in_root env CARGO_HOME="$machines/cargo-home" CARGO_NET_OFFLINE=true \
+        "CARGO_TARGET_${upper}_LINKER=$gcc" \
+        "CARGO_TARGET_${upper}_RUNNER=$qemu -L $sysroot" \
+        "BLKALIGN_TEST_SLOW=1" \
+        CARGO_BUILD_TARGET="$triple" CARGO_TARGET_DIR="$machines/target" \
+        cargo --config "$machines/vendor.toml" --locked "$@"
+}
