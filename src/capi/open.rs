@@ -2,12 +2,11 @@
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 
-use super::check_driver::check_driver;
 use super::checks::invalid;
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle, guard_open, log_failed_open};
 use super::options::read_options;
-use crate::handle::Handle;
+use crate::handle::{check_driver, Handle};
 use crate::header::{blkalign_driver, blkalign_handle, blkalign_open_options};
 use crate::sys::Error;
 

@@ -1,7 +1,9 @@
 //! One open handle: what it was opened with, and what it may do. Requests are checked here against
 //! that, and handed to the node.
 
+pub mod bounds;
 mod buffers;
+mod check_driver;
 mod config;
 mod events;
 mod length;
@@ -9,13 +11,16 @@ mod messages;
 mod open;
 mod options;
 pub mod pools;
+mod request_flags;
 mod run;
 mod storage;
 mod window;
 
 pub use crate::completion::{Callback, CompletionMode};
 use buffers::Buffers;
+pub use check_driver::check_driver;
 pub use options::{EngineKind, Options};
+pub use request_flags::check_request_flags;
 
 use std::ffi::CStr;
 use std::sync::Arc;
