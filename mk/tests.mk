@@ -37,7 +37,9 @@ tests: $(TESTS)
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
 check-rust:
-	$(CARGO) test --locked --workspace --target-dir $(TARGET)
+	$(CARGO) test --locked --workspace $(RUST_FEATURES) --target-dir $(TARGET)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --quiet --no-deps \
+	    -p blkalign $(RUST_FEATURES) --target-dir $(TARGET)
 
 ## check-c: tests in C against build/libblkalign.so, and a trial install
 check-c: all integrations $(TESTS)

@@ -6,6 +6,7 @@ mod buffers;
 mod check_driver;
 mod config;
 mod events;
+mod guarded;
 mod length;
 mod messages;
 mod open;
@@ -16,7 +17,8 @@ mod run;
 mod storage;
 mod window;
 
-pub use crate::completion::{Callback, CompletionMode};
+pub use crate::completion::{outside_callback, Callback, CompletionMode};
+pub use crate::node::new_key;
 use buffers::Buffers;
 pub use check_driver::check_driver;
 pub use options::{EngineKind, Options};
@@ -35,7 +37,7 @@ use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::Error;
 pub use blkalign_machine::RequestFlags;
-use blkalign_machine::{Request, Stats};
+use blkalign_machine::{PlugKey, Request, Stats};
 use storage::Storage;
 use window::Window;
 
@@ -118,6 +120,17 @@ impl Handle {
     /// a poisoned handle, ENOMEM) means that the callback never runs.
     pub fn submit(
         &self,
+        submission: Submission,
+        callback: Callback,
+        note_id: impl FnMut(u64),
+    ) -> Result<u64, Error> {
+        self.submit_by(thread_key(), submission, callback, note_id)
+    }
+
+    /// As `submit`. If whoever has this key has plugged, the request is held back.
+    pub fn submit_by(
+        &self,
+        key: PlugKey,
         mut submission: Submission,
         callback: Callback,
         note_id: impl FnMut(u64),
@@ -130,12 +143,12 @@ impl Handle {
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
-            let id = node.submit(self.endpoint.id(), thread_key(), request, actions, note_id);
+            let id = node.submit(self.endpoint.id(), key, request, actions, note_id);
             // A drain may have come after the request was counted. Then that drain waits for the
             // request, and may have submitted what plugs hold back before this request was plugged.
             // The core lock orders that and this submission.
             if self.endpoint.completions.is_waited_for(generation) {
-                node.submit_held(self.endpoint.id(), thread_key(), actions);
+                node.submit_held(self.endpoint.id(), key, actions);
             }
             dispatch(actions);
             id
