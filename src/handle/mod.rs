@@ -35,7 +35,7 @@ use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, thread_key, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::Error;
+use crate::sys::{Claim, Error};
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{PlugKey, Request, Stats};
 use storage::Storage;
@@ -74,11 +74,22 @@ pub struct Handle {
     headroom: Headroom,
     /// Every write is as if FUA.
     writethrough: AtomicBool,
-    lock: Option<ImageLock>,
+    held: Held,
     /// The data of a write is copied before the call returns or waits.
     stable_writes: bool,
     /// Dropped last: threads of the pool may still use the rest.
     pool: Arc<PoolOwner<Work>>,
+}
+
+/// What keeps others from the object, as long as the handle's threads may use it.
+#[derive(Default)]
+struct Held {
+    /// Other processes.
+    #[allow(dead_code, reason = "kept for its drop")]
+    lock: Option<ImageLock>,
+    /// Other copies of the library in this process.
+    #[allow(dead_code, reason = "kept for its drop")]
+    claim: Option<Claim>,
 }
 
 impl Handle {
@@ -100,7 +111,7 @@ impl Handle {
 
     /// Nothing is in flight.
     fn take_apart(self) {
-        let Handle { endpoint, storage, lock, pool, .. } = self;
+        let Handle { endpoint, storage, held, pool, .. } = self;
         endpoint.node.remove_queue(endpoint.id());
         if let Some(engine) = &endpoint.ring {
             engine.stop();
@@ -111,7 +122,7 @@ impl Handle {
         endpoint.release_and_wait();
         drop(storage);
         // Not before the last thread has let go of the file: the image lock covers its I/O.
-        drop(lock);
+        drop(held);
         drop(pool);
     }
 
