@@ -25,7 +25,8 @@ use crate::sys;
 /// apart where that is needed.
 ///
 /// A read or write moves all of its bytes or returns an error. The errno of an error is that of
-/// [`io::Error::raw_os_error`], or suits its kind, or is EIO. A function that panics fails with EIO.
+/// [`io::Error::raw_os_error`], or suits its kind, or is EIO. A function that panics fails with
+/// EIO.
 ///
 /// A driver may use other disks (stacking); then its own should have `workers` of its own. It is
 /// dropped with the last disk and queue of it.
@@ -133,8 +134,8 @@ pub trait Driver: Send + Sync + 'static {
     }
 }
 
-/// The memory that a read of a [`Driver`] fills. It may be a guest's, which the guest may use at any
-/// time, or named twice: so it is filled by copying, and there are no references to it.
+/// The memory that a read of a [`Driver`] fills. It may be a guest's, which the guest may use at
+/// any time, or named twice: so it is filled by copying, and there are no references to it.
 #[derive(Debug)]
 pub struct ReadTarget<'io>(Pieces<'io>);
 
@@ -237,8 +238,8 @@ impl Pieces<'_> {
     }
 }
 
-/// A driver on its way behind the table. Its own code runs in `new` and when this is dropped, and not
-/// in `open`, where a panic would be taken for the library's.
+/// A driver on its way behind the table. Its own code runs in `new` and when this is dropped, and
+/// not in `open`, where a panic would be taken for the library's.
 pub struct Adapter {
     /// None: the table's functions have it, until `close` drops it.
     driver: Option<Box<Box<dyn Driver>>>,

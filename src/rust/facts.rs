@@ -10,7 +10,8 @@ use blkalign_machine::Stats as Counters;
 /// ```no_run
 /// let disk = blkalign::OpenOptions::new().direct(true).open("/dev/nvme0n1")?;
 /// let limits = disk.limits();
-/// println!("blocks of {} (said by {})", limits.request_alignment, limits.request_alignment_source);
+/// let (bytes, source) = (limits.request_alignment, limits.request_alignment_source);
+/// println!("blocks of {bytes} (said by {source})");
 /// # Ok::<(), blkalign::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 //! nothing else: what a request may do is judged in `handle`, as for the C door beside this one.
 //!
 //! Who may touch memory, and until when, is the subject here. Memory that a request borrows without
-//! the compiler's knowledge is the caller's promise (`unsafe`). Memory that a safe function gets for
-//! a request that goes on after the call belongs to the queue until the result is there
-//! (`requests.rs`). A queue that is leaked leaks such memory with it, so nothing is ever freed under
-//! an I/O.
+//! the compiler's knowledge is the caller's promise (`unsafe`). Memory that a safe function gets
+//! for a request that goes on after the call belongs to the queue until the result is there
+//! (`requests.rs`). A queue that is leaked leaks such memory with it, so nothing is ever freed
+//! under an I/O.
 
 mod buffer;
 mod disk;

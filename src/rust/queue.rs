@@ -26,8 +26,8 @@ use crate::handle::{bounds::check_region, new_key, Callback};
 /// come of the request. The errors are those of [`Disk`](crate::Disk), and ENOMEM.
 ///
 /// The queue is a descriptor, too ([`AsFd`]): readable means that `poll` may have something to do.
-/// `poll` with a timeout of zero then takes all of it in, so this suits level and edge triggers (for
-/// an edge, poll once more after registering).
+/// `poll` with a timeout of zero then takes all of it in, so this suits level and edge triggers
+/// (for an edge, poll once more after registering).
 ///
 /// **Memory.** [`read`](Queue::read) and [`write`](Queue::write) take a [`Buffer`] and give it back
 /// with the result. [`read_vectored`](Queue::read_vectored) and
@@ -226,7 +226,8 @@ impl Queue {
     /// those that futures wait for.
     ///
     /// Submits first what is queued, and last what `each` has queued. `each` may use the queue, and
-    /// any disk. If it panics the panic goes on to the caller, and the next `poll` tells of the rest.
+    /// any disk. If it panics the panic goes on to the caller, and the next `poll` tells of the
+    /// rest.
     ///
     /// Errors: EDEADLK inside a callback of the C interface; EIO after a fault of the library.
     pub fn poll(
@@ -290,8 +291,8 @@ impl Queue {
         self.handle.guarded(|handle| Ok(handle.cancel_all())).unwrap_or(0)
     }
 
-    /// Makes memory known for requests with [`Flags::REGISTERED_BUF`], which then cost less. EEXIST:
-    /// it overlaps a region that is registered.
+    /// Makes memory known for requests with [`Flags::REGISTERED_BUF`], which then cost less.
+    /// EEXIST: it overlaps a region that is registered.
     ///
     /// # Safety
     ///

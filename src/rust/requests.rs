@@ -5,8 +5,8 @@
 //! request until the library has given the result. The table is freed when nothing is in flight, or
 //! never (`Queue::drop`).
 //!
-//! The lock guards the table, the batch's key and what nobody was told yet. While it is held a batch
-//! may be plugged (the core lock), and no code of the program runs.
+//! The lock guards the table, the batch's key and what nobody was told yet. While it is held a
+//! batch may be plugged (the core lock), and no code of the program runs.
 
 use std::collections::VecDeque;
 use std::mem;
