@@ -58,6 +58,11 @@ impl Disk {
         self.open_queue(&self.0.options)
     }
 
+    /// The options that the disk was opened with: a start for those of a queue.
+    pub fn options(&self) -> OpenOptions {
+        OpenOptions::from(self.0.options.clone())
+    }
+
     /// As `queue`, with options of its own: the disk's count for nothing.
     ///
     /// ```
@@ -65,7 +70,7 @@ impl Disk {
     /// # std::fs::write(&path, [0; 8192]).unwrap();
     /// # use blkalign::OpenOptions;
     /// let disk = OpenOptions::new().open(&path)?;
-    /// let queue = disk.queue_with(OpenOptions::new().queue_depth(256))?;
+    /// let queue = disk.queue_with(disk.options().queue_depth(256))?;
     /// # std::fs::remove_file(&path).unwrap();
     /// # Ok::<(), blkalign::Error>(())
     /// ```

@@ -119,6 +119,10 @@ impl OpenOptions {
         self
     }
 
+    pub(super) fn from(options: Options) -> OpenOptions {
+        OpenOptions(options)
+    }
+
     pub(super) fn inner(&self) -> &Options {
         &self.0
     }
