@@ -211,9 +211,12 @@ impl Pieces<'_> {
     /// `iov` points to `count` elements, which name `bytes` bytes, as long as the result is used.
     unsafe fn new<'io>(iov: *const iovec, count: c_int, bytes: i64) -> Pieces<'io> {
         let count = usize::try_from(count).unwrap_or(0);
-        // SAFETY: the caller of this function vouches for it. An empty array may have any address.
-        let iovecs =
-            if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(iov, count) } };
+        let iovecs: &[iovec] = match count {
+            // Whatever the address is.
+            0 => &[],
+            // SAFETY: the caller of this function vouches for it.
+            count => unsafe { std::slice::from_raw_parts(iov, count) },
+        };
         Pieces { iovecs, bytes: usize::try_from(bytes).unwrap_or(0), _here: PhantomData }
     }
 

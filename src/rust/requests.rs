@@ -46,7 +46,7 @@ pub enum Keeps {
     Nothing,
     Buffer(Buffer),
     #[cfg(feature = "vm-memory")]
-    Memory(super::volatile::Kept),
+    Memory(Box<super::volatile::Kept>),
 }
 
 impl Keeps {

@@ -196,7 +196,7 @@ impl Queue {
         let kept = kept(memory, op == Op::Read, name)?;
         let places = kept.slices.places.iter().copied();
         let call = Call::with_memory(op, flags.bits(), offset, places)?;
-        self.start(call, Asker::Closure { user_data }, Keeps::Memory(kept))
+        self.start(call, Asker::Closure { user_data }, Keeps::Memory(Box::new(kept)))
             .map(|(_, id)| id)
             .map_err(|(error, _)| error)
     }
