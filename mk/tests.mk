@@ -42,7 +42,7 @@ check-rust:
 	    -p blkalign $(RUST_FEATURES) --target-dir $(TARGET)
 
 ## check-c: tests in C against build/libblkalign.so, and a trial install
-check-c: all integrations $(TESTS)
+check-c: all build/blkalign.pc integrations $(TESTS)
 	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
