@@ -54,6 +54,18 @@ impl Disk {
 
     /// A queue of its own on the same object, with the options that the disk was opened with.
     /// Errors: as for [`OpenOptions::open`].
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-dq-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// let queue = disk.queue()?;
+    /// queue.flush(1)?;
+    /// queue.poll(None, |number, result| assert_eq!((number, result), (1, Ok(()))))?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn queue(&self) -> Result<Queue, Error> {
         self.open_queue(&self.0.options)
     }
@@ -91,6 +103,17 @@ impl Disk {
     }
 
     /// As `len`, once the storage was asked anew: other programs may have changed it.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-dr-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// std::fs::write(&path, [7; 9000]).unwrap();
+    /// assert_eq!((disk.len(), disk.refresh_len()?), (8192, 9000));
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn refresh_len(&self) -> Result<u64, Error> {
         self.handle().guarded(|handle| handle.refresh_length())
     }
@@ -106,6 +129,18 @@ impl Disk {
     }
 
     /// Why threads do the I/O though io_uring was not ruled out; else "".
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-de-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// if !disk.engine_reason().is_empty() {
+    ///     eprintln!("no io_uring: {}", disk.engine_reason());
+    /// }
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn engine_reason(&self) -> &str {
         self.handle().handle().engine_reason().to_str().unwrap_or_default()
     }
@@ -138,6 +173,19 @@ impl Disk {
     }
 
     /// Fills each of `bufs`, one after the other. There may be any number of them.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-drv-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// use std::io::IoSliceMut;
+    /// let (mut head, mut body) = ([0; 16], [0; 496]);
+    /// let mut bufs = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
+    /// disk.read_vectored_at(&mut bufs, 512)?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> Result<(), Error> {
         let memory = bufs.iter_mut().map(|buf| (buf.as_mut_ptr().expose_provenance(), buf.len()));
         self.run_on(Op::Read, Flags::empty(), offset, memory)
@@ -198,6 +246,16 @@ impl Disk {
 
     /// The bytes are of no more use. Does something only with [`OpenOptions::unmap`], to whole
     /// blocks, where the storage can.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-dd-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// let disk = OpenOptions::new().write(true).unmap(true).open(&path)?;
+    /// disk.discard(0, 4096)?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn discard(&self, offset: u64, bytes: u64) -> Result<(), Error> {
         self.run(Op::Discard, Flags::empty(), offset, bytes)
     }
@@ -211,12 +269,34 @@ impl Disk {
 
     /// Changes the length; what is new reads as zeros. EINVAL: of a device or a window; ENOTSUP:
     /// the driver cannot.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-ds-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// disk.set_len(10_000)?;
+    /// assert_eq!(disk.len(), 10_000);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn set_len(&self, bytes: u64) -> Result<(), Error> {
         self.run(Op::Truncate, Flags::empty(), bytes, 0)
     }
 
     /// Whether writes through this disk, not its queues, may stay in a cache until the next flush.
     /// Else each is as if it had [`Flags::FUA`].
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-dw-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// disk.set_write_cache(false);
+    /// disk.write_at(b"durable when this returns", 100)?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn set_write_cache(&self, on: bool) {
         self.handle().handle().set_write_cache(on);
     }

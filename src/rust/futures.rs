@@ -17,6 +17,29 @@ use crate::driver::Op;
 /// A future that is dropped gives up its result alone: its request goes on, and keeps its buffer.
 impl Queue {
     /// Fills `buffer` with what lies at `offset`, and gives it back.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-fr-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// use std::future::Future;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// let queue = disk.queue()?;
+    /// let mut read = std::pin::pin!(queue.read_async(disk.buffer(512)?, 1000));
+    /// // An executor does this; `tokio_zero.rs` among the examples shows tokio's.
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// let (buffer, result) = loop {
+    ///     match read.as_mut().poll(&mut context) {
+    ///         Poll::Ready(done) => break done,
+    ///         Poll::Pending => _ = queue.poll(None, |_, _| ())?,
+    ///     };
+    /// };
+    /// assert_eq!((result, &buffer[..]), (Ok(()), &[7; 512][..]));
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub async fn read_async(&self, buffer: Buffer, offset: u64) -> (Buffer, Result<(), Error>) {
         self.run_on_buffer(Op::Read, Flags::empty(), offset, buffer).await
     }

@@ -27,6 +27,16 @@ impl OpenOptions {
 
     /// Opens what a descriptor refers to. The descriptor stays the caller's, and may be closed. As
     /// `open`; also EACCES: the descriptor does not allow what the options ask for.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-of-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// let file = std::fs::File::open(&path).unwrap();
+    /// let disk = OpenOptions::new().open_fd(&file)?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn open_fd(&self, fd: impl AsFd) -> Result<Disk, Error> {
         self.disk(|| Handle::open_fd(fd.as_fd().as_raw_fd(), self.inner()))
     }

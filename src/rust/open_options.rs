@@ -106,6 +106,15 @@ impl OpenOptions {
 
     /// Reads see all or nothing of a concurrent write to one guest block of so many bytes, a power
     /// of two. 0: no such promise.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-og-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// let disk = OpenOptions::new().guest_block_size(4096).open(&path)?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn guest_block_size(&mut self, bytes: u32) -> &mut OpenOptions {
         self.0.guest_block_size = bytes;
         self
@@ -113,6 +122,16 @@ impl OpenOptions {
 
     /// The disk is the `length` bytes of the object from `offset` on; neither needs to be aligned.
     /// `length` 0: to the end.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-ow-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// let disk = OpenOptions::new().window(1000, 100).open(&path)?;
+    /// assert_eq!(disk.len(), 100);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn window(&mut self, offset: u64, length: u64) -> &mut OpenOptions {
         self.0.window_offset = offset;
         self.0.window_length = length;

@@ -95,6 +95,18 @@ impl Queue {
     }
 
     /// Queues a write of `buffer`, all of it, to `offset`. The buffer comes back as from `read`.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-qw-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// let queue = disk.queue()?;
+    /// queue.write(Buffer::from(vec![1; 512]), 512, Flags::FUA, 1)?;
+    /// queue.poll(None, |_, result| assert_eq!(result, Ok(())))?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn write(
         &self,
         buffer: Buffer,
@@ -108,6 +120,22 @@ impl Queue {
 
     /// Queues a read into the memory that `iovecs` name. There may be any number of them, also
     /// empty ones, and memory that is named twice. The array itself is copied.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-qv-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// let queue = disk.queue()?;
+    /// let mut memory = vec![0u8; 512];
+    /// let part = libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: 512 };
+    /// // SAFETY: the memory stays, and is not looked at, until `poll` has told of the request.
+    /// unsafe { queue.read_vectored(1024, &[part], 1) }?;
+    /// queue.poll(None, |_, result| assert_eq!(result, Ok(())))?;
+    /// assert_eq!(memory, [7; 512]);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Safety
     ///
@@ -187,6 +215,24 @@ impl Queue {
     }
 
     /// Queues a write of `bytes` zeros.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-qz-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// let queue = disk.queue()?;
+    /// queue.write_zeroes(512, 512, Flags::MAY_UNMAP, 1)?;
+    /// queue.discard(4096, 4096, 2)?;
+    /// queue.flush(3)?;
+    /// queue.submit();
+    /// let mut over = 0;
+    /// while over < 3 {
+    ///     over += queue.poll(None, |_, result| assert_eq!(result, Ok(())))?;
+    /// }
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn write_zeroes(
         &self,
         offset: u64,
@@ -287,6 +333,19 @@ impl Queue {
     }
 
     /// Takes back each request that has not reached the storage. Returns how many.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-qc-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// let queue = disk.queue()?;
+    /// queue.flush(1)?;
+    /// assert_eq!(queue.cancel_all(), 1);
+    /// queue.poll(None, |_, result| assert!(result.is_err()))?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cancel_all(&self) -> usize {
         self.handle.guarded(|handle| Ok(handle.cancel_all())).unwrap_or(0)
     }
