@@ -20,6 +20,8 @@ INSTALL ?= install
 PROVE   ?= prove --timer
 # Where Cargo builds.
 TARGET  ?= target
+# All that the crate has beyond what the library needs.
+RUST_FEATURES = --features blkalign/async,blkalign/vm-memory
 # How long what looks for faults does so, where it takes a time.
 SECONDS  = 60
 
@@ -118,7 +120,7 @@ endef
 lint:
 	@$(call if_there,fmt) $(CARGO) fmt --all --check; fi
 	@$(call if_there,clippy) $(CARGO) clippy --locked --workspace \
-	    --all-targets --target-dir $(TARGET) -- -D warnings; fi
+	    $(RUST_FEATURES) --all-targets --target-dir $(TARGET) -- -D warnings; fi
 	scripts/lint
 	scripts/lint-layers
 	scripts/check-mutants --applies

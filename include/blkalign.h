@@ -752,7 +752,8 @@ extern "C" {
  * -EOPNOTSUPP  BLKALIGN_O_RDWR for a zoned device that takes writes in order
  *           only (host-managed); BLKALIGN_ENGINE_IO_URING for a file on FUSE;
  * -EBUSY    BLKALIGN_O_DIRECT without BLKALIGN_O_BUFFERED_OK, while this
- *           process has the object open through the page cache;
+ *           process has the object open through the page cache; or another
+ *           copy of the library in this process has the object open;
  * -EAGAIN   BLKALIGN_O_LOCK: another process holds a conflicting lock;
  *           blkalign_errmsg() names the byte of the lock;
  * -ENOTSUP  BLKALIGN_O_LOCK: the file system has no such locks;

@@ -25,8 +25,9 @@ build/$(SHARED): build/cargo
 # By another name first: a program that runs has the old one mapped.
 	cp $(TARGET)/release/libblkalign.so $@.new && mv -f $@.new $@
 
-build/libblkalign.a: build/cargo
-	cp $(TARGET)/release/libblkalign.a $@.new && mv -f $@.new $@
+# Without the symbols of Rust's own libraries, which another library may bring.
+build/libblkalign.a: build/cargo scripts/hide-symbols
+	scripts/hide-symbols $(TARGET)/release/libblkalign.a $@
 
 build/libblkalign.so: build/$(SHARED)
 	ln -sf $(SHARED) build/$(SONAME)

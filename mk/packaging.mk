@@ -1,6 +1,6 @@
 # Tarballs and packages; what is packaged how is in packaging/.
 
-.PHONY: dist check-dist deb check-deb check-unit
+.PHONY: dist check-dist deb check-deb check-unit check-crate
 ### Packages
 ## dist: build/blkalign-VERSION.tar.xz of the last commit, crates included
 dist:
@@ -21,3 +21,7 @@ check-deb:
 ## check-unit: the daemon's systemd unit in a container, as root; after that
 check-unit:
 	scripts/check-unit
+
+## check-crate: the crates as they are published, with the oldest dependencies
+check-crate:
+	scripts/check-crate

@@ -37,10 +37,12 @@ tests: $(TESTS)
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
 check-rust:
-	$(CARGO) test --locked --workspace --target-dir $(TARGET)
+	$(CARGO) test --locked --workspace $(RUST_FEATURES) --target-dir $(TARGET)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --quiet --no-deps \
+	    -p blkalign $(RUST_FEATURES) --target-dir $(TARGET)
 
 ## check-c: tests in C against build/libblkalign.so, and a trial install
-check-c: all integrations $(TESTS)
+check-c: all build/blkalign.pc integrations $(TESTS)
 	CC='$(CC)' CXX='$(CXX)' BLKALIGN_BUILD=$(CURDIR)/build \
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \

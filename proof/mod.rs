@@ -5,6 +5,7 @@
 //!   library/   all of the library, on simulated threads, rings and disks: a seed decides
 //!   faults/    handles while any system call, or any answer of a ring, fails
 //!   power/     what a loss of power at any moment may leave
+//!   interface/ the Rust interface, as a program uses it
 //!   process/   tests that want a process of their own
 //! ```
 //!

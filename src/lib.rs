@@ -16,8 +16,11 @@ mod header;
 mod log;
 mod node;
 mod probe;
+mod rust;
 mod sys;
 mod throttle;
+
+pub use rust::*;
 
 // The seams: three modules that a build which proves something replaces by its own. The first is
 // the kernel's end of a ring.

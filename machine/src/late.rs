@@ -80,7 +80,7 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
             Phase::Member => Some(entry.leader),
             Phase::Waiting => Among::ALL.into_iter().find_map(|among| {
                 let tracker = self.isolation.among(among);
-                let blocks = |&(other, _): &(Slot, _)| tracker.is_waited_for(other, slot);
+                let blocks = |&(other, _): &(Slot, _)| tracker.holds_up(other, slot);
                 let waits = entry.waits_among.contains(among);
                 waits.then(|| self.table.in_flight().find(blocks)).flatten().map(|found| found.0)
             }),

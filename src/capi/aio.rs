@@ -9,10 +9,9 @@ use super::checks::{check_alignment, check_range, invalid};
 use super::errmsg;
 use super::extensible::copy_in;
 use super::guard::guard_handle;
-use super::options::check_request_flags;
 use super::vector::copy_iovec;
 use crate::driver::{Op, Segments};
-use crate::handle::{Callback, Handle, RequestFlags, Submission};
+use crate::handle::{check_request_flags, Callback, Handle, RequestFlags, Submission};
 use crate::header::*;
 use crate::sys::Error;
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::handle::bounds::REQUEST_END_MAX;
 
 #[test]
 fn a_range_ends_at_the_limit_and_not_beyond() {

@@ -3,12 +3,10 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::checks::invalid;
 use super::guard::guard_handle;
-use crate::driver::Segment;
+use crate::handle::bounds::check_region;
 use crate::handle::Handle;
 use crate::header::blkalign_handle;
-use crate::sys::Error;
 
 /// Switches the write cache of the handle, as a guest sees it, on (`enable` is
 /// not 0) or off. Off means that each write submitted from now on is treated as
@@ -52,7 +50,7 @@ pub unsafe extern "C-unwind" fn blkalign_register_buf(
     bytes: usize,
 ) -> c_int {
     let body = |handle: &Handle| {
-        handle.register_buffer(region(host, bytes)?)?;
+        handle.register_buffer(check_region(host as usize, bytes)?)?;
         Ok(0)
     };
     // SAFETY: NULL or an open handle, as the header demands.
@@ -73,20 +71,9 @@ pub unsafe extern "C-unwind" fn blkalign_unregister_buf(
     bytes: usize,
 ) -> c_int {
     let body = |handle: &Handle| {
-        handle.unregister_buffer(region(host, bytes)?)?;
+        handle.unregister_buffer(check_region(host as usize, bytes)?)?;
         Ok(0)
     };
     // SAFETY: NULL or an open handle, as the header demands.
     unsafe { guard_handle(h, body) as c_int }
-}
-
-fn region(host: *mut c_void, bytes: usize) -> Result<Segment, Error> {
-    let address = host as usize;
-    if address == 0 || bytes == 0 {
-        return Err(invalid("a region of memory needs an address and a length"));
-    }
-    if address.checked_add(bytes).is_none_or(|end| end > isize::MAX as usize) {
-        return Err(invalid(format!("{bytes} bytes at {address:#x} pass the end of memory")));
-    }
-    Ok(Segment { address, bytes })
 }

@@ -16,7 +16,13 @@ use crate::sys::{caught, uncancelled, Error};
 /// Runs `body` for no handle, or for one that is not there yet.
 #[inline(always)]
 pub fn guard(body: impl FnOnce() -> Result<i64, Error>) -> i64 {
-    uncancelled(|| finish(caught(body), None))
+    uncancelled(|| {
+        let outcome = caught(body).unwrap_or_else(|panic| {
+            log::error!("{panic}");
+            Err(panic)
+        });
+        finish(outcome)
+    })
 }
 
 /// As `guard`, for what opens a handle: a failure goes to the log, too.
@@ -40,30 +46,19 @@ pub unsafe fn guard_handle(
 ) -> i64 {
     uncancelled(|| {
         if handle.is_null() {
-            return finish(Ok(Err(Error::new(libc::EINVAL, "the handle is NULL"))), None);
+            return finish(Err(Error::new(libc::EINVAL, "the handle is NULL")));
         }
         // SAFETY: a live handle is a `Box<Handle>` turned into a pointer.
         let handle = unsafe { &*handle.cast::<Handle>() };
-        finish(caught(|| body(handle)), Some(handle))
+        finish(handle.guarded(body))
     })
 }
 
-fn finish(outcome: Result<Result<i64, Error>, Error>, handle: Option<&Handle>) -> i64 {
-    let error = match outcome {
-        Ok(Ok(value)) => return value,
-        Ok(Err(error)) => error,
-        Err(panic) => {
-            log::error!("{panic}");
-            if let Some(handle) = handle {
-                // Poisoning may itself panic on what the first panic left behind. Nothing can be
-                // done about that.
-                let _ = caught(|| handle.poison());
-            }
-            panic
-        }
-    };
-    errmsg::remember(&error);
-    -i64::from(error.errno)
+fn finish(outcome: Result<i64, Error>) -> i64 {
+    outcome.unwrap_or_else(|error| {
+        errmsg::remember(&error);
+        -i64::from(error.errno)
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@
 // pointers are NULL where that is said, else valid, and handles are open.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
-mod check_driver;
 mod checks;
 mod errmsg;
 mod extensible;

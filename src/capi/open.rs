@@ -2,12 +2,11 @@
 
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 
-use super::check_driver::check_driver;
 use super::checks::invalid;
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle, guard_open, log_failed_open};
 use super::options::read_options;
-use crate::handle::Handle;
+use crate::handle::{check_driver, Handle};
 use crate::header::{blkalign_driver, blkalign_handle, blkalign_open_options};
 use crate::sys::Error;
 
@@ -40,7 +39,8 @@ use crate::sys::Error;
 /// -EOPNOTSUPP  BLKALIGN_O_RDWR for a zoned device that takes writes in order
 ///           only (host-managed); BLKALIGN_ENGINE_IO_URING for a file on FUSE;
 /// -EBUSY    BLKALIGN_O_DIRECT without BLKALIGN_O_BUFFERED_OK, while this
-///           process has the object open through the page cache;
+///           process has the object open through the page cache; or another
+///           copy of the library in this process has the object open;
 /// -EAGAIN   BLKALIGN_O_LOCK: another process holds a conflicting lock;
 ///           blkalign_errmsg() names the byte of the lock;
 /// -ENOTSUP  BLKALIGN_O_LOCK: the file system has no such locks;

@@ -1,11 +1,11 @@
-//! Checks the form of `blkalign_open_options` and of a request's flags. What a value means, and
-//! whether the storage can do it, is `handle`'s business.
+//! Reads `blkalign_open_options`. Which values may go together, and whether the storage can do it,
+//! is `handle`'s business.
 
-use super::checks::{check_alignment, check_range, invalid, REQUEST_END_MAX};
+use super::checks::invalid;
 use super::extensible::copy_in;
 use super::numbers::{completion_of, engine_of};
-use crate::driver::{Alignments, Op};
-use crate::handle::{Options, RequestFlags};
+use crate::driver::Alignments;
+use crate::handle::Options;
 use crate::header::*;
 use crate::sys::Error;
 
@@ -39,19 +39,9 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
     if unknown != 0 {
         return Err(invalid(format!("blkalign_open_options: unknown flags {unknown:#x}")));
     }
-    check_alignment("request_alignment", options.request_alignment)?;
-    check_alignment("mem_alignment", options.mem_alignment)?;
-    check_alignment("segment_alignment", options.segment_alignment)?;
-    check_alignment("guest_block_size", options.guest_block_size)?;
-    if options.request_alignment != 0 && options.segment_alignment > options.request_alignment {
-        return Err(invalid(format!(
-            "segment_alignment {} is above request_alignment {}",
-            options.segment_alignment, options.request_alignment
-        )));
-    }
     let (window_offset, window_length) =
         check_window(options.window_offset, options.window_length)?;
-    Ok(Options {
+    let options = Options {
         writable: has(BLKALIGN_O_RDWR),
         direct: has(BLKALIGN_O_DIRECT),
         buffered_ok: has(BLKALIGN_O_BUFFERED_OK),
@@ -75,49 +65,16 @@ fn check_options(options: &blkalign_open_options) -> Result<Options, Error> {
         guest_block_size: options.guest_block_size,
         window_offset,
         window_length,
-    })
+    };
+    options.check()?;
+    Ok(options)
 }
 
 fn check_window(offset: i64, length: i64) -> Result<(u64, u64), Error> {
-    if offset < 0 || length < 0 {
-        return Err(invalid(format!("window_offset {offset}, window_length {length}: negative")));
+    match (u64::try_from(offset), u64::try_from(length)) {
+        (Ok(from), Ok(bytes)) => Ok((from, bytes)),
+        _ => Err(invalid(format!("window_offset {offset}, window_length {length}: negative"))),
     }
-    check_range(offset, length)
-        .map_err(|_| invalid(format!("the window reaches beyond {REQUEST_END_MAX}")))
-}
-
-/// Checks the flags of a request of that kind.
-pub fn check_request_flags(op: Op, flags: u32) -> Result<RequestFlags, Error> {
-    const ALL: u32 = BLKALIGN_REQ_FUA
-        | BLKALIGN_REQ_SERIALISING
-        | BLKALIGN_REQ_NO_WAIT
-        | BLKALIGN_REQ_MAY_UNMAP
-        | BLKALIGN_REQ_NO_FALLBACK
-        | BLKALIGN_REQ_REGISTERED_BUF;
-    if flags == 0 {
-        return Ok(RequestFlags::default());
-    }
-    let unknown = flags & !ALL;
-    if unknown != 0 {
-        return Err(invalid(format!("unknown request flags {unknown:#x}")));
-    }
-    let wrong = flags & (BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK);
-    if op != Op::WriteZeroes && wrong != 0 {
-        return Err(invalid(format!("request flags {wrong:#x} are for zero writes only")));
-    }
-    let has = |flag| flags & flag != 0;
-    if has(BLKALIGN_REQ_REGISTERED_BUF) && !matches!(op, Op::Read | Op::Write) {
-        return Err(invalid("BLKALIGN_REQ_REGISTERED_BUF is for reads and writes only"));
-    }
-    Ok(RequestFlags {
-        fua: has(BLKALIGN_REQ_FUA),
-        serialising: has(BLKALIGN_REQ_SERIALISING),
-        no_wait: has(BLKALIGN_REQ_NO_WAIT),
-        may_unmap: has(BLKALIGN_REQ_MAY_UNMAP),
-        no_fallback: has(BLKALIGN_REQ_NO_FALLBACK),
-        registered: has(BLKALIGN_REQ_REGISTERED_BUF),
-        copied: false,
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::capi::extensible::Extensible;
+use crate::handle::bounds::REQUEST_END_MAX;
 
 fn defaults() -> blkalign_open_options {
     blkalign_open_options {
@@ -75,26 +76,5 @@ fn a_window_ends_where_requests_may_end() {
         let window =
             blkalign_open_options { window_offset: offset, window_length: length, ..defaults() };
         assert_eq!(errno(window), expected, "{offset} {length}");
-    }
-}
-
-#[test]
-fn request_flags_are_for_the_requests_that_know_them() {
-    let errno = |op, flags| check_request_flags(op, flags).err().map_or(0, |error| error.errno);
-    let fua = check_request_flags(Op::Write, BLKALIGN_REQ_FUA).unwrap();
-    assert_eq!(fua, RequestFlags { fua: true, ..RequestFlags::default() });
-    let zeros = BLKALIGN_REQ_MAY_UNMAP | BLKALIGN_REQ_NO_FALLBACK;
-    let any = BLKALIGN_REQ_SERIALISING | BLKALIGN_REQ_NO_WAIT | BLKALIGN_REQ_FUA;
-    for op in [Op::Read, Op::Write, Op::WriteZeroes, Op::Discard, Op::Flush] {
-        assert_eq!(errno(op, any), 0);
-        let expected = if op == Op::WriteZeroes { 0 } else { libc::EINVAL };
-        assert_eq!(errno(op, zeros), expected, "{op:?}");
-        assert_eq!(errno(op, BLKALIGN_REQ_MAY_UNMAP | any), expected, "{op:?}");
-        let moves = matches!(op, Op::Read | Op::Write);
-        let expected = if moves { 0 } else { libc::EINVAL };
-        assert_eq!(errno(op, BLKALIGN_REQ_REGISTERED_BUF), expected, "{op:?}");
-        for bit in 6..32 {
-            assert_eq!(errno(op, 1 << bit), libc::EINVAL);
-        }
     }
 }

@@ -8,10 +8,9 @@ use libc::iovec;
 
 use super::checks::check_range;
 use super::guard::guard_handle;
-use super::options::check_request_flags;
 use super::vector::{copy_iovec, one_buffer};
 use crate::driver::{Op, Segments};
-use crate::handle::{Handle, Submission};
+use crate::handle::{check_request_flags, Handle, Submission};
 use crate::header::blkalign_handle;
 
 /// Reads `bytes` bytes at `offset` into `buf`. Offset, length and address need

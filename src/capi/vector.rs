@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_void};
 use libc::iovec;
 
 use super::checks::invalid;
-use crate::driver::{Segment, Segments};
+use crate::driver::Segments;
+use crate::handle::bounds::add_segment;
 use crate::sys::Error;
 
 /// The segments of one buffer.
@@ -13,7 +14,7 @@ pub fn one_buffer(buffer: *const c_void, bytes: u64) -> Result<Segments, Error> 
     let bytes = usize::try_from(bytes)
         .map_err(|_| invalid(format!("a buffer of {bytes} bytes does not fit into memory")))?;
     let mut segments = Segments::new();
-    push(&mut segments, buffer as usize, bytes)?;
+    add_segment(&mut segments, buffer as usize, bytes)?;
     Ok(segments)
 }
 
@@ -40,30 +41,13 @@ pub unsafe fn copy_iovec(iov: *const iovec, iovcnt: c_int) -> Result<(Segments, 
         // write to it meanwhile.
         // SAFETY: the caller of this function vouches for `iovcnt` elements.
         let element = unsafe { iov.add(index).read_volatile() };
-        push(&mut segments, element.iov_base as usize, element.iov_len)?;
+        add_segment(&mut segments, element.iov_base as usize, element.iov_len)?;
         total = i64::try_from(element.iov_len)
             .ok()
             .and_then(|bytes| total.checked_add(bytes))
             .ok_or_else(|| invalid("the lengths of the iovec's elements overflow"))?;
     }
     Ok((segments, total))
-}
-
-fn push(segments: &mut Segments, address: usize, bytes: usize) -> Result<(), Error> {
-    if bytes == 0 {
-        return Ok(());
-    }
-    if address == 0 {
-        return Err(invalid(format!("NULL in place of a buffer of {bytes} bytes")));
-    }
-    // No program has memory above isize::MAX. The request machine uses the top bit of an address as
-    // a mark of its own (`splice.rs`).
-    if address > isize::MAX as usize || address.checked_add(bytes).is_none() {
-        let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
-        return Err(invalid(words));
-    }
-    segments.push(Segment { address, bytes });
-    Ok(())
 }
 
 #[cfg(test)]

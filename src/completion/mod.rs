@@ -45,6 +45,20 @@ pub struct Callback {
 // every asynchronous call.
 unsafe impl Send for Callback {}
 
+impl Callback {
+    /// For a request whose submitter takes the result as a value (`Completions::take`), by `token`.
+    /// Where the handle closes before that the result is nobody's, and nothing is called.
+    pub fn by_token(token: usize) -> Callback {
+        extern "C" fn nobody(_token: *mut c_void, _ret: c_int) {}
+        let opaque = std::ptr::without_provenance_mut(token);
+        Callback { function: nobody, opaque, on_failure: |_| {} }
+    }
+
+    fn token(&self) -> usize {
+        self.opaque.addr()
+    }
+}
+
 /// A callback that is due, with its result.
 #[derive(Debug)]
 pub struct Delivery {
@@ -230,6 +244,13 @@ impl Completions {
             }
         }
         (RUN_MAX, Left::Something)
+    }
+
+    /// In place of `run`, for a submitter that wants no call: the token (`Callback::by_token`) and
+    /// the result.
+    pub fn take(&self, delivery: Delivery) -> (usize, Result<(), Error>) {
+        self.request_over(delivery.generation);
+        (delivery.callback.token(), delivery.result)
     }
 
     pub fn run(&self, delivery: Delivery) {

@@ -1,6 +1,6 @@
 //! Which storage object a descriptor is open on. Knows nothing but descriptors.
 
-use crate::sys::{Descriptor, Error};
+use crate::sys::{Claimed, Descriptor, Error};
 
 /// Which storage object a descriptor is open on; equal for all descriptors of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,16 @@ pub enum Identity {
     Device {
         rdev: u64,
     },
+}
+
+impl Identity {
+    /// For `sys::claim`. Other versions of the library use the same numbers.
+    pub fn numbers(self) -> Claimed {
+        match self {
+            Identity::File { dev, ino } => [1, dev, ino],
+            Identity::Device { rdev } => [2, rdev, 0],
+        }
+    }
 }
 
 /// Refuses what is neither a regular file nor a block device.

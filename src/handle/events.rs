@@ -12,21 +12,35 @@ use crate::node::{
 };
 use crate::sync::Instant;
 use crate::sys::Error;
+use blkalign_machine::PlugKey;
 
 /// Most callbacks between two looks at what they have submitted.
 const BATCH_MAX: usize = 64;
 /// How often a drain looks again whether another thread has run the last callback.
 const DRAIN_SLICE: Duration = Duration::from_millis(5);
 
+/// What is due and taken at once.
+type Batch = SmallVec<[Delivery; 16]>;
+
 impl Handle {
     /// Holds back what this thread submits from here on; nests.
     pub fn plug(&self) {
-        self.endpoint.node.plug(self.endpoint.id(), thread_key());
+        self.plug_by(thread_key());
     }
 
     /// The outermost `unplug` submits what this thread's plug held back, as one batch.
     pub fn unplug(&self) {
-        unplug_and_dispatch(&self.endpoint.node, self.endpoint.id(), thread_key());
+        self.unplug_by(thread_key());
+    }
+
+    /// As `plug`, for whoever has this key.
+    pub fn plug_by(&self, key: PlugKey) {
+        self.endpoint.node.plug(self.endpoint.id(), key);
+    }
+
+    /// As `unplug`, for whoever has this key.
+    pub fn unplug_by(&self, key: PlugKey) {
+        unplug_and_dispatch(&self.endpoint.node, self.endpoint.id(), key);
     }
 
     /// Returns when all that was submitted before has called back, whatever comes meanwhile. What
@@ -118,19 +132,49 @@ impl Handle {
     /// Runs up to `max` callbacks on this thread. If none is due the call waits for one, up to
     /// `timeout` (None: without end). Returns how many ran. EDEADLK inside a callback.
     pub fn poll(&self, max: usize, timeout: Option<Duration>) -> Result<usize, Error> {
+        self.poll_by(timeout, |waits| self.run_due(max, waits))
+    }
+
+    /// As `poll`, for a handle whose requests have tokens instead of callbacks: adds token and
+    /// result of each request that is over to `results`.
+    pub fn poll_results(
+        &self,
+        timeout: Option<Duration>,
+        results: &mut impl Extend<(usize, Result<(), Error>)>,
+    ) -> Result<usize, Error> {
+        let completions = &self.endpoint.completions;
+        self.poll_by(timeout, |waits| {
+            self.look(usize::MAX, waits, |batch| {
+                results.extend(batch.drain(..).map(|delivery| completions.take(delivery)));
+            })
+        })
+    }
+
+    /// Another thread is to look, or this one once more: the descriptor becomes readable.
+    pub fn signal(&self) {
+        self.endpoint.completions.events.end_look(Left::Something);
+    }
+
+    /// `look`: one look at what is due, which gives how much there was; told whether this thread
+    /// will wait without end if nothing is due.
+    fn poll_by(
+        &self,
+        timeout: Option<Duration>,
+        mut look: impl FnMut(bool) -> usize,
+    ) -> Result<usize, Error> {
         self.check_event_mode()?;
         self.check_may_wait("poll")?;
         let waits = timeout.is_none();
         let _attendance = self.endpoint.attend();
         self.endpoint.set_patient(waits);
-        let ran = self.run_due(max, waits);
+        let ran = look(waits);
         if ran > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ran);
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             sleep(&self.endpoint, until);
-            let ran = self.run_due(max, waits);
+            let ran = look(waits);
             if ran > 0 || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ran);
             }
@@ -141,12 +185,21 @@ impl Handle {
     /// other threads go on submitting there would be no end. What callbacks submit goes out as
     /// batches. `waits`: the caller will wait without end if no callback is due.
     fn run_due(&self, max: usize, waits: bool) -> usize {
+        self.look(max, waits, |batch| {
+            self.plug();
+            batch.drain(..).for_each(|delivery| self.endpoint.completions.run(delivery));
+            self.unplug();
+        })
+    }
+
+    /// As `run_due`; `take` empties each batch of what is due.
+    fn look(&self, max: usize, waits: bool, mut take: impl FnMut(&mut Batch)) -> usize {
         let events = &self.endpoint.completions.events;
         events.begin_look();
         let left = take_in_for_poll(&self.endpoint, waits);
         let max = max.min(events.count_due());
         let mut ran = 0;
-        let mut batch: SmallVec<[Delivery; 16]> = SmallVec::new();
+        let mut batch = Batch::new();
         while ran < max {
             let left = events.take(BATCH_MAX.min(max - ran), &mut batch);
             if batch.is_empty() {
@@ -157,9 +210,7 @@ impl Handle {
                 self.endpoint.wake_sleeper();
             }
             ran += batch.len();
-            self.plug();
-            batch.drain(..).for_each(|delivery| self.endpoint.completions.run(delivery));
-            self.unplug();
+            take(&mut batch);
         }
         events.end_look(left);
         ran

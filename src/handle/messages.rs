@@ -4,6 +4,7 @@ use super::{EngineKind, Handle, Options};
 use crate::log;
 use crate::node::tell_rest_left_out;
 use crate::probe::Limits;
+use crate::sys::count_copies;
 
 /// A handle has been opened.
 pub fn opened(handle: &Handle, options: &Options) {
@@ -24,6 +25,13 @@ pub fn opened(handle: &Handle, options: &Options) {
     ];
     for (what, bytes) in overrides.into_iter().filter(|(_, bytes)| *bytes != 0) {
         log::info!("{name}: {what} {bytes} comes from the options, not from the storage");
+    }
+    if log::wants(log::Level::Warning) && count_copies() > 1 {
+        log::warning!(
+            "{name}: this process has {} copies of libblkalign; an object can be open in one of \
+             them only",
+            count_copies()
+        );
     }
     log::debug!("{name}: {options:?}");
     log::debug!("{name}: {limits:?}");

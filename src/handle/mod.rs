@@ -1,9 +1,12 @@
 //! One open handle: what it was opened with, and what it may do. Requests are checked here against
 //! that, and handed to the node.
 
+pub mod bounds;
 mod buffers;
+mod check_driver;
 mod config;
 mod events;
+mod guarded;
 #[cfg(test)]
 mod holes_tests;
 mod length;
@@ -11,14 +14,18 @@ mod messages;
 mod open;
 mod options;
 pub mod pools;
+mod request_flags;
 mod run;
 mod storage;
 mod throttled;
 mod window;
 
-pub use crate::completion::{Callback, CompletionMode};
+pub use crate::completion::{outside_callback, Callback, CompletionMode};
+pub use crate::node::new_key;
 use buffers::Buffers;
+pub use check_driver::check_driver;
 pub use options::{EngineKind, Options};
+pub use request_flags::check_request_flags;
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -31,9 +38,9 @@ use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, thread_key, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::Error;
+use crate::sys::{Claim, Error};
 pub use blkalign_machine::RequestFlags;
-use blkalign_machine::{Request, Stats};
+use blkalign_machine::{PlugKey, Request, Stats};
 use storage::Storage;
 use throttled::Throttled;
 use window::Window;
@@ -72,11 +79,22 @@ pub struct Handle {
     /// Every write is as if FUA.
     writethrough: AtomicBool,
     throttled: Throttled,
-    lock: Option<ImageLock>,
+    held: Held,
     /// The data of a write is copied before the call returns or waits.
     stable_writes: bool,
     /// Dropped last: threads of the pool may still use the rest.
     pool: Arc<PoolOwner<Work>>,
+}
+
+/// What keeps others from the object, as long as the handle's threads may use it.
+#[derive(Default)]
+struct Held {
+    /// Other processes.
+    #[allow(dead_code, reason = "kept for its drop")]
+    lock: Option<ImageLock>,
+    /// Other copies of the library in this process.
+    #[allow(dead_code, reason = "kept for its drop")]
+    claim: Option<Claim>,
 }
 
 impl Handle {
@@ -100,7 +118,7 @@ impl Handle {
     fn take_apart(self) {
         // Nothing is held, so this submits nothing.
         let _ = self.set_throttle(None);
-        let Handle { endpoint, storage, lock, pool, throttled, .. } = self;
+        let Handle { endpoint, storage, held, pool, throttled, .. } = self;
         drop(throttled);
         endpoint.node.remove_queue(endpoint.id());
         if let Some(engine) = &endpoint.ring {
@@ -112,7 +130,7 @@ impl Handle {
         endpoint.release_and_wait();
         drop(storage);
         // Not before the last thread has let go of the file: the image lock covers its I/O.
-        drop(lock);
+        drop(held);
         drop(pool);
     }
 
@@ -121,6 +139,17 @@ impl Handle {
     /// a poisoned handle, ENOMEM) means that the callback never runs.
     pub fn submit(
         &self,
+        submission: Submission,
+        callback: Callback,
+        note_id: impl FnMut(u64),
+    ) -> Result<u64, Error> {
+        self.submit_by(thread_key(), submission, callback, note_id)
+    }
+
+    /// As `submit`. If whoever has this key has plugged, the request is held back.
+    pub fn submit_by(
+        &self,
+        key: PlugKey,
         mut submission: Submission,
         callback: Callback,
         note_id: impl FnMut(u64),
@@ -135,15 +164,15 @@ impl Handle {
             let Endpoint { node, .. } = &*self.endpoint;
             let membership = self.throttled.membership();
             let id = match &membership {
-                None => node.submit(self.endpoint.id(), thread_key(), request, actions, note_id),
-                Some(membership) => membership.submit(request, actions, note_id),
+                None => node.submit(self.endpoint.id(), key, request, actions, note_id),
+                Some(membership) => membership.submit(key, request, actions, note_id),
             };
             // A drain may have come after the request was counted. Then that drain waits for the
             // request, and may have submitted what plugs hold back before this request was plugged.
             // The core lock orders that and this submission.
             if self.endpoint.completions.is_waited_for(generation) {
                 membership.iter().for_each(|its| its.let_go(actions));
-                node.submit_held(self.endpoint.id(), thread_key(), actions);
+                node.submit_held(self.endpoint.id(), key, actions);
             }
             dispatch(actions);
             id

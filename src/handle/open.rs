@@ -12,15 +12,15 @@ use super::pools::pool_for;
 use super::storage::Storage;
 use super::throttled::Throttled;
 use super::window::Window;
-use super::{EngineKind, Handle, Options};
+use super::{EngineKind, Handle, Held, Options};
 use crate::completion::CompletionMode;
-use crate::driver::{CallbackDriver, Driver, FileDriver, ImageLock, Lane};
+use crate::driver::{CallbackDriver, Driver, FileDriver, Lane};
 use crate::engine::{Headroom, Ring, RingFiles};
 use crate::header::blkalign_driver;
 use crate::node::{node_of, Endpoint, Node, RingEngine};
 use crate::probe::Limits;
 use crate::sync::atomic::AtomicBool;
-use crate::sys::Error;
+use crate::sys::{claim, Claim, Error};
 
 impl Handle {
     pub fn open(path: &CStr, options: &Options) -> Result<Handle, Error> {
@@ -70,6 +70,7 @@ impl Handle {
     }
 
     fn on_file(driver: FileDriver, name: String, options: &Options) -> Result<Handle, Error> {
+        let claim = claim_object(&driver, &name)?;
         // Before the length is looked at: without the lock others may change it.
         let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
         let length = driver.length()?;
@@ -80,7 +81,8 @@ impl Handle {
             return Err(Error::new(libc::EINVAL, words));
         }
         let storage = Storage::File(Arc::new(driver));
-        Handle::new(storage, node, name, limits, lock, options)?.showing(length, options)
+        let held = Held { lock, claim: Some(claim) };
+        Handle::new(storage, node, name, limits, held, options)?.showing(length, options)
     }
 
     /// `length`: the storage's own, not the object's, which may end inside a block.
@@ -118,7 +120,7 @@ impl Handle {
             return Err(Error::new(libc::EINVAL, words));
         }
         let storage = Storage::Callbacks(driver);
-        Handle::new(storage, node, name, limits, None, options)?.showing(length, options)
+        Handle::new(storage, node, name, limits, Held::default(), options)?.showing(length, options)
     }
 
     fn new(
@@ -126,7 +128,7 @@ impl Handle {
         node: Arc<Node>,
         name: String,
         limits: Limits,
-        lock: Option<ImageLock>,
+        held: Held,
         options: &Options,
     ) -> Result<Handle, Error> {
         let pool = pool_for(options.workers);
@@ -152,7 +154,7 @@ impl Handle {
             throttled: Throttled::default(),
             stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
-            lock,
+            held,
             pool,
         })
     }
@@ -168,6 +170,17 @@ impl Handle {
         messages::opened(&self, options);
         Ok(self)
     }
+}
+
+/// Makes sure that no other copy of the library in this process has the object open.
+fn claim_object(driver: &FileDriver, name: &str) -> Result<Claim, Error> {
+    claim(driver.identity().numbers()).ok_or_else(|| {
+        let words = format!(
+            "{name}: another copy of libblkalign in this process has it open; two copies would lose \
+             each other's writes"
+        );
+        Error::new(libc::EBUSY, words)
+    })
 }
 
 /// The io_uring engine, unless threads were asked for. Where the system refuses it and threads may

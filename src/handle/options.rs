@@ -1,5 +1,6 @@
 //! What a handle is opened with, and which of these options can go together.
 
+use super::bounds::{check_alignment, check_range, invalid, REQUEST_END_MAX};
 use crate::completion::CompletionMode;
 use crate::driver::{Alignments, FileOptions, Use};
 use crate::sys::Error;
@@ -12,7 +13,7 @@ pub enum EngineKind {
     IoUring,
 }
 
-/// `blkalign_open_options`, already checked for form (size, unknown bits, powers of two).
+/// What a handle is opened with. The doors read it, `check` judges it.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub writable: bool,
@@ -44,6 +45,9 @@ const QUEUE_DEPTH_MAX: u32 = 65536;
 impl Options {
     /// Refuses values that are out of bounds, and options that exclude each other.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_alignments()?;
+        check_range(self.window_offset, self.window_length)
+            .map_err(|_| invalid(format!("the window reaches beyond {REQUEST_END_MAX}")))?;
         if self.resize && (self.window_offset != 0 || self.window_length != 0) {
             let words = "BLKALIGN_O_RESIZE and a window exclude each other";
             return Err(Error::new(libc::EINVAL, words));
@@ -59,6 +63,24 @@ impl Options {
             }
             None => Ok(()),
         }
+    }
+
+    fn check_alignments(&self) -> Result<(), Error> {
+        let Alignments { request, memory, segment } = self.alignments;
+        for (name, alignment) in [
+            ("request_alignment", request),
+            ("mem_alignment", memory as u64),
+            ("segment_alignment", segment as u64),
+            ("guest_block_size", u64::from(self.guest_block_size)),
+        ] {
+            check_alignment(name, u32::try_from(alignment).unwrap_or(u32::MAX))?;
+        }
+        if request != 0 && segment as u64 > request {
+            return Err(invalid(format!(
+                "segment_alignment {segment} is above request_alignment {request}"
+            )));
+        }
+        Ok(())
     }
 
     pub fn depth(&self) -> usize {

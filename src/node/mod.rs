@@ -34,7 +34,7 @@ pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::node_of;
 pub use ring::RingEngine;
-pub use thread_key::thread_key;
+pub use thread_key::{new_key, thread_key};
 pub use waiter::Waiter;
 
 use std::cell::RefCell;

@@ -106,7 +106,7 @@ fn find_larger(refused: &RefusedIo, trial: &mut dyn FnMut(Alignments) -> Trial) 
 /// reads its holes, and fails its writes. A page will do there; a larger guess would only be
 /// for broken disks.
 fn writes_may_need_more(refused: &RefusedIo, read: Trial) -> bool {
-    let blank = read == Trial::Blank && refused.config.alignments.request < PAGE;
+    let blank = read == Trial::Blank && refused.config.alignments.request < page_bytes();
     refused.op == Op::Write
         && (refused.errno == libc::EINVAL || blank && refused.errno == libc::EIO)
 }

@@ -1,5 +1,5 @@
-//! Keys by which the request machine knows the threads that plug. A key is never given to a second
-//! thread, not even when the first has ended: what that thread has plugged stays its own.
+//! Keys by which the request machine knows who plugs: threads, or a queue of the Rust interface. A
+//! key is never given twice, not even when a thread has ended: what it has plugged stays its own.
 
 use std::cell::Cell;
 // The real atomics, also in the simulator: no schedule depends on this counter.
@@ -15,15 +15,20 @@ thread_local! {
 
 /// The key of this thread.
 pub fn thread_key() -> PlugKey {
-    static LAST: AtomicU64 = AtomicU64::new(0);
     let key = KEY.get();
     if key != 0 {
         return key;
     }
-    // 2^64 keys are never used up. Relaxed: all that counts is that keys differ.
-    let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    let key = new_key();
     KEY.set(key);
     key
+}
+
+/// A key that nobody has.
+pub fn new_key() -> PlugKey {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // 2^64 keys are never used up. Relaxed: all that counts is that keys differ.
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 #[cfg(test)]

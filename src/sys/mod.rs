@@ -2,6 +2,7 @@
 
 mod calls;
 mod cancel;
+mod copies;
 pub mod descriptor;
 mod error;
 mod eventfd;
@@ -12,6 +13,7 @@ mod signals;
 pub use crate::table::calls;
 pub use calls::{Calls, Errno, Linux, Outside};
 pub use cancel::{hold_off_cancel, uncancelled};
+pub use copies::{claim, count_copies, Claim, Claimed};
 pub use descriptor::Descriptor;
 pub use error::Error;
 pub use eventfd::{signal_eventfd, EventFd};

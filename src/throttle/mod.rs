@@ -22,7 +22,7 @@ use crate::sync::{Instant, Mutex};
 use crate::sys::Error;
 pub use blkalign_machine::throttle::{BucketLimits, ThrottleLimits};
 use blkalign_machine::throttle::{Load, MemberId, Nanos, Released};
-use blkalign_machine::{Request, RequestId};
+use blkalign_machine::{PlugKey, Request, RequestId};
 use timer::{AlarmClock, Alarmed, Timer};
 
 /// The least time between two looks of the timer. What may go meanwhile goes together.
@@ -209,11 +209,12 @@ impl Membership {
     /// As `Node::submit`.
     pub fn submit(
         &self,
+        key: PlugKey,
         request: Request<Owner>,
         actions: &mut Actions,
         mut note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
-        let (queue, key) = (self.endpoint.id(), thread_key());
+        let queue = self.endpoint.id();
         let note_id = &mut note_id;
         self.enter(request, actions, |node, pass, request, actions| match pass {
             Pass::AtOnce => node.submit(queue, key, request, actions, note_id),

@@ -20,7 +20,6 @@ use crate::queue::{translate, Common, Queue};
 use crate::refresh::Notices;
 use crate::report;
 use crate::ring::Addresses;
-use crate::storage::Handle;
 
 /// Regions of memory that a frontend may give; QEMU has one for each slot of memory.
 const MEMORY_SLOTS: u64 = 509;
@@ -29,12 +28,12 @@ pub struct Device {
     disk: Arc<Disk>,
     queues: Vec<Queue>,
     queue_size_max: u16,
-    /// Guest memory is registered with the handles, and so pinned.
+    /// Guest memory is registered with the queues, and so pinned.
     registers: bool,
     /// Most time that a queue looks for work before it sleeps.
     spin_max: Duration,
     memory: Arc<Memory>,
-    /// What of it is registered with every handle.
+    /// What of it is registered with every queue.
     registered: Vec<Arc<Region>>,
     inflight: Option<Inflight>,
     /// Where the frontend takes messages of ours.
@@ -45,10 +44,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// `handles`: one for each queue.
-    pub fn new(disk: Disk, handles: Vec<Handle>, options: &Options) -> Device {
-        let queues = handles.into_iter().enumerate();
-        let queues = queues.map(|(index, handle)| Queue::new(index as u16, Arc::new(handle)));
+    /// `storage`: one for each queue.
+    pub fn new(disk: Disk, storage: Vec<blkalign::Queue>, options: &Options) -> Device {
+        let queues = storage.into_iter().enumerate();
+        let queues = queues.map(|(index, storage)| Queue::new(index as u16, Arc::new(storage)));
         Device {
             disk: Arc::new(disk),
             queues: queues.collect(),
@@ -82,7 +81,7 @@ impl Device {
 
     /// Looks up how long the storage is now, and tells the guest if that is new.
     pub fn refresh(&mut self) {
-        match self.queues[0].handle.refresh_length() {
+        match self.queues[0].storage.refresh_len() {
             Ok(bytes) if self.disk.set_length(bytes) => {
                 report::say(&format!("the disk now has {} sectors", self.disk.sectors()));
                 self.notices.iter().for_each(Notices::configuration_changed);
@@ -145,7 +144,7 @@ impl Device {
         self.resume_all()
     }
 
-    /// Registers regions with all handles, and no other ones any more. If it fails some are not,
+    /// Registers regions with all queues, and no other ones any more. If it fails some are not,
     /// and `registered` says which are.
     fn register(&mut self, wanted: &[Arc<Region>]) -> Result<()> {
         let is_in = |region: &Arc<Region>, all: &[Arc<Region>]| {
@@ -153,7 +152,8 @@ impl Device {
         };
         let unregister = |queues: &[Queue], region: &Region| {
             for queue in queues {
-                queue.handle.unregister(region.start(), region.bytes());
+                // It fails only where it is not registered.
+                let _ = queue.storage.unregister(region.start(), region.bytes());
             }
         };
         self.registered.retain(|region| {
@@ -169,10 +169,10 @@ impl Device {
             }
             for (index, queue) in self.queues.iter().enumerate() {
                 // SAFETY: `registered` keeps the mapping until it is unregistered above.
-                let result = unsafe { queue.handle.register(region.start(), region.bytes()) };
+                let result = unsafe { queue.storage.register(region.start(), region.bytes()) };
                 if let Err(error) = result {
                     unregister(&self.queues[..index], region);
-                    let error = io::Error::from_raw_os_error(error.errno);
+                    let error = io::Error::from_raw_os_error(error.raw_os_error());
                     return Err(Error::ReqHandlerError(error));
                 }
             }
@@ -198,7 +198,7 @@ impl Device {
 
     fn apply_write_cache(&self) {
         let on = self.write_cache();
-        self.queues.iter().for_each(|queue| queue.handle.set_write_cache(on));
+        self.queues.iter().for_each(|queue| queue.storage.set_write_cache(on));
     }
 
     fn has(&self, bit: u32) -> bool {

@@ -8,7 +8,7 @@
 //! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
 //! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
 //! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
-//! `inflight`, for a daemon that is killed; `storage`, the library, and `remote`, images of Ceph.
+//! `inflight`, for a daemon that is killed; `remote`, images of Ceph.
 
 mod alone;
 mod chain;
@@ -31,7 +31,6 @@ mod request;
 mod ring;
 mod server;
 mod spin;
-mod storage;
 mod work;
 mod worker;
 
@@ -40,7 +39,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blkalign::capi::*;
+use blkalign::{set_log, Error, LogLevel, OpenOptions};
 
 use crate::device::Device;
 use crate::disk::Disk;
@@ -48,7 +47,6 @@ use crate::door::Door;
 use crate::options::{Cache, Command, Options, ReadOnly};
 use crate::refresh::Hangups;
 use crate::server::{serve, Signals};
-use crate::storage::{Handle, OpenOptions, StorageError};
 
 /// How long the locks of a daemon that was killed may last: as long as its I/O.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
@@ -87,18 +85,18 @@ fn carry_out(command: &Command) -> Result<(), String> {
 fn run(options: &Options) -> Result<(), String> {
     let (signals, hangups) = prepare().map_err(|error| format!("signals: {error}"))?;
     if options.verbose {
-        storage::log_to_stderr(BLKALIGN_LOG_INFO);
+        set_log(LogLevel::Info, |_, message| report::say(message));
     }
-    let (disk, handles) = open(options).map_err(|error| error.to_string())?;
+    let (disk, queues) = open(options).map_err(|error| error.to_string())?;
     if !options.verbose {
         // Not before: what is wrong with opening is told once, by our caller.
-        storage::log_to_stderr(BLKALIGN_LOG_WARNING);
+        set_log(LogLevel::Warning, |_, message| report::say(message));
     }
     if disk.sectors() == 0 {
         return Err(format!("{}: too short for a disk", options.file.display()));
     }
     let door = Door::open(&options.endpoint)?;
-    let device = Device::new(disk, handles, options);
+    let device = Device::new(disk, queues, options);
     serve(door, device, &signals, hangups).map_err(|error| error.to_string())
 }
 
@@ -111,18 +109,19 @@ fn prepare() -> std::io::Result<(Signals, Hangups)> {
     Ok((signals, hangups))
 }
 
-/// The disk, and a handle for each queue.
-fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
-    let (first, mut open_options, read_only) = open_first(options)?;
-    let limits = first.limits();
+/// The disk, and its queues.
+fn open(options: &Options) -> Result<(Disk, Vec<blkalign::Queue>), Error> {
+    let (storage, mut open_options, read_only) = open_storage(options)?;
+    let limits = storage.limits();
     if options.cache == Cache::Auto && !limits.direct {
         report::say("O_DIRECT is not available; the page cache is used");
     }
     if options.sector_size > limits.request_alignment {
         // The guest takes such a sector for atomic; the storage does not.
-        open_options.guest_block_size = options.sector_size;
+        open_options.guest_block_size(options.sector_size);
     }
-    let handles = (0..options.queues).map(|_| first.dup(open_options)).collect::<Result<_, _>>()?;
+    let queue = |_| storage.queue_with(&open_options);
+    let queues = (0..options.queues).map(queue).collect::<Result<_, _>>()?;
     let disk = Disk {
         sectors: AtomicU64::new(0),
         block_size: options.sector_size,
@@ -133,50 +132,50 @@ fn open(options: &Options) -> Result<(Disk, Vec<Handle>), StorageError> {
         segments_max: SEGMENTS_MAX.min(options.queue_size - 2).into(),
         limits,
     };
-    disk.set_length(first.length());
-    Ok((disk, handles))
+    disk.set_length(storage.len());
+    Ok((disk, queues))
 }
 
-/// The first handle, how it was opened, and whether only for reading.
-fn open_first(options: &Options) -> Result<(Handle, OpenOptions, bool), StorageError> {
+/// The storage, how it was opened, and whether only for reading.
+fn open_storage(options: &Options) -> Result<(blkalign::Disk, OpenOptions, bool), Error> {
     let read_only = options.read_only == ReadOnly::On;
     let how = open_options(options, read_only);
-    let refused = match open_patiently(options, how) {
-        Ok(handle) => return Ok((handle, how, read_only)),
+    let refused = match open_patiently(options, &how) {
+        Ok(storage) => return Ok((storage, how, read_only)),
         Err(error) => error,
     };
-    let may_be_read = [libc::EROFS, libc::EACCES, libc::EPERM].contains(&refused.errno);
+    let may_be_read = [libc::EROFS, libc::EACCES, libc::EPERM].contains(&refused.raw_os_error());
     if options.read_only != ReadOnly::Auto || !may_be_read {
         return Err(refused);
     }
     report::say(&format!("{refused}; the disk is served read-only"));
     let how = open_options(options, true);
-    Ok((open_patiently(options, how)?, how, true))
+    Ok((open_patiently(options, &how)?, how, true))
 }
 
 fn open_options(options: &Options, read_only: bool) -> OpenOptions {
-    let mut flags = match options.cache {
-        Cache::Auto => BLKALIGN_O_DIRECT | BLKALIGN_O_BUFFERED_OK,
-        Cache::Direct => BLKALIGN_O_DIRECT,
-        Cache::Buffered => 0,
-    };
-    for (wanted, flag) in [
-        (!read_only, BLKALIGN_O_RDWR),
-        (options.discard && !read_only, BLKALIGN_O_UNMAP),
-        (options.lock, BLKALIGN_O_LOCK),
-    ] {
-        flags |= if wanted { flag } else { 0 };
-    }
-    OpenOptions { flags, engine: options.engine, queue_depth: 128, guest_block_size: 0 }
+    let mut how = OpenOptions::new();
+    how.write(!read_only)
+        .direct(options.cache != Cache::Buffered)
+        .buffered_ok(options.cache == Cache::Auto)
+        .unmap(options.discard && !read_only)
+        .lock(options.lock)
+        .engine(options.engine)
+        .queue_depth(128);
+    how
 }
 
 /// The kernel keeps the locks of a daemon that was killed until its last I/O is done: none of it
 /// can come after one of ours.
-fn open_patiently(options: &Options, open_options: OpenOptions) -> Result<Handle, StorageError> {
+fn open_patiently(options: &Options, how: &OpenOptions) -> Result<blkalign::Disk, Error> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        match Handle::open(&options.file, open_options) {
-            Err(error) if error.errno == libc::EAGAIN && Instant::now() < until => {
+        let opened = match remote::is_image(&options.file) {
+            true => remote::open(&options.file, how),
+            false => how.open(&options.file),
+        };
+        match opened {
+            Err(error) if error.raw_os_error() == libc::EAGAIN && Instant::now() < until => {
                 sleep(Duration::from_millis(50));
             }
             result => return result,

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use blkalign::capi::{BLKALIGN_ENGINE_AUTO, BLKALIGN_ENGINE_IO_URING, BLKALIGN_ENGINE_THREADS};
+use blkalign::Engine;
 use lexopt::Arg::{Long, Short, Value};
 use virtio_bindings::virtio_blk::VIRTIO_BLK_ID_BYTES;
 
@@ -75,7 +75,7 @@ pub struct Options {
     pub queue_size: u16,
     pub cache: Cache,
     pub discard: bool,
-    pub engine: u32,
+    pub engine: Engine,
     pub lock: bool,
     pub pin_memory: bool,
     pub spin_max: Duration,
@@ -104,7 +104,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         queue_size: 1024,
         cache: Cache::Auto,
         discard: true,
-        engine: BLKALIGN_ENGINE_AUTO,
+        engine: Engine::Auto,
         lock: true,
         pin_memory: false,
         spin_max: Duration::from_micros(64),
@@ -212,11 +212,11 @@ fn queue_size(name: &str, value: OsString) -> Result<u16, String> {
     }
 }
 
-fn engine(value: OsString) -> Result<u32, String> {
+fn engine(value: OsString) -> Result<Engine, String> {
     match value.to_str() {
-        Some("auto") => Ok(BLKALIGN_ENGINE_AUTO),
-        Some("threads") => Ok(BLKALIGN_ENGINE_THREADS),
-        Some("io_uring") => Ok(BLKALIGN_ENGINE_IO_URING),
+        Some("auto") => Ok(Engine::Auto),
+        Some("threads") => Ok(Engine::Threads),
+        Some("io_uring") => Ok(Engine::IoUring),
         _ => Err("--engine needs auto, threads or io_uring".into()),
     }
 }

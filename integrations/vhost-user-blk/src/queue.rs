@@ -17,7 +17,6 @@ use crate::inflight::{Inflight, InflightQueue};
 use crate::memory::Memory;
 use crate::report;
 use crate::ring::{Addresses, Ring};
-use crate::storage::Handle;
 use crate::worker::{Setup, Stop, Worker};
 
 struct Running {
@@ -41,7 +40,8 @@ pub struct Common<'a> {
 
 pub struct Queue {
     index: u16,
-    pub handle: Arc<Handle>,
+    /// Its requests at the storage.
+    pub storage: Arc<blkalign::Queue>,
     pub size: u16,
     /// As the frontend sees them.
     pub addresses: Option<Addresses>,
@@ -55,10 +55,10 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn new(index: u16, handle: Arc<Handle>) -> Queue {
+    pub fn new(index: u16, storage: Arc<blkalign::Queue>) -> Queue {
         Queue {
             index,
-            handle,
+            storage,
             size: 0,
             addresses: None,
             base: 0,
@@ -73,7 +73,7 @@ impl Queue {
     /// As after `new`, with nothing in flight.
     pub fn reset(&mut self) {
         self.pause();
-        *self = Queue::new(self.index, self.handle.clone());
+        *self = Queue::new(self.index, self.storage.clone());
     }
 
     /// Returns when everything in flight is done and the guest has been told, or does not want to
@@ -112,7 +112,7 @@ impl Queue {
         ring.set_next_available(self.base);
         let stop = Arc::new(Stop::new().map_err(Error::ReqHandlerError)?);
         let worker = Worker::new(Setup {
-            handle: self.handle.clone(),
+            storage: self.storage.clone(),
             disk: common.disk.clone(),
             ring,
             inflight,

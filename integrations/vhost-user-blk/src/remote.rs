@@ -1,25 +1,21 @@
 //! Storage that is no file of this machine: images of Ceph, by the driver of integrations/librbd,
 //! if the daemon was built with the feature `rbd`.
 
-use std::ffi::CStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use blkalign::capi::{blkalign_handle, blkalign_open_options};
+use blkalign::{Disk, Error, OpenOptions};
 
 /// Is it the name of an image of Ceph? A file of such a name is written "./rbd:NAME".
-pub fn is_image(name: &CStr) -> bool {
-    name.to_bytes().starts_with(b"rbd:")
+pub fn is_image(name: &Path) -> bool {
+    name.as_os_str().as_bytes().starts_with(b"rbd:")
 }
 
-/// An error is -errno, and words.
 #[cfg(feature = "rbd")]
-pub fn open(
-    name: &CStr,
-    options: &blkalign_open_options,
-) -> Result<*mut blkalign_handle, (i32, String)> {
-    use std::ffi::{c_char, c_int};
+pub fn open(name: &Path, how: &OpenOptions) -> Result<Disk, Error> {
+    use blkalign::capi::{blkalign_handle, blkalign_open_options};
+    use std::ffi::{c_char, c_int, CString};
 
-    /// BLKALIGN_RBD_WORDS
-    const WORDS: usize = 256;
     extern "C" {
         fn blkalign_rbd_open(
             place: *const c_char,
@@ -28,25 +24,27 @@ pub fn open(
             out: *mut *mut blkalign_handle,
         ) -> c_int;
     }
-    let mut words = [0u8; WORDS];
-    let mut handle = std::ptr::null_mut();
-    let to = words.as_mut_ptr().cast();
-    // SAFETY: all live through the call, and there is room for the words.
-    let result = unsafe { blkalign_rbd_open(name.as_ptr(), options, to, &mut handle) };
-    if result == 0 {
-        return Ok(handle);
+    let place = CString::new(name.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: the function opens a handle for us or returns -errno, and writes no more than 256
+    // bytes of words (BLKALIGN_RBD_WORDS). All that it gets lives through the call.
+    unsafe {
+        how.open_by(|options, words, handle| {
+            blkalign_rbd_open(place.as_ptr(), options, words.as_mut_ptr().cast(), handle)
+        })
     }
-    let words = CStr::from_bytes_until_nul(&words).unwrap_or_default();
-    Err((result, words.to_string_lossy().into_owned()))
 }
 
 #[cfg(not(feature = "rbd"))]
-pub fn open(
-    name: &CStr,
-    _options: &blkalign_open_options,
-) -> Result<*mut blkalign_handle, (i32, String)> {
-    let name = name.to_string_lossy();
-    let words =
+pub fn open(name: &Path, how: &OpenOptions) -> Result<Disk, Error> {
+    let name = name.display();
+    let why =
         format!("{name}: this daemon was built without librbd, so no Ceph; ./{name} is a file");
-    Err((-libc::ENOTSUP, words))
+    // SAFETY: opens nothing, and says so.
+    unsafe {
+        how.open_by(|_, words, _| {
+            let bytes = &why.as_bytes()[..why.len().min(words.len() - 1)];
+            words[..bytes.len()].copy_from_slice(bytes);
+            -libc::ENOTSUP
+        })
+    }
 }

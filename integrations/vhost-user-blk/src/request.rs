@@ -8,8 +8,8 @@ use crate::disk::{Disk, CLEAR_SECTORS_MAX, CLEAR_SEGMENTS_MAX, SECTOR};
 /// A range of the disk, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    pub offset: i64,
-    pub bytes: i64,
+    pub offset: u64,
+    pub bytes: u64,
     /// Only for zeros: the storage may deallocate.
     pub may_unmap: bool,
 }
@@ -17,9 +17,9 @@ pub struct Range {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Into all that the chain lets us write.
-    Read(i64),
+    Read(u64),
     /// All that is left to read of the chain.
-    Write(i64),
+    Write(u64),
     Flush,
     Id,
     /// The ranges are in the caller's list.
@@ -73,13 +73,13 @@ pub fn parse(disk: &Disk, chain: &mut Chain, ranges: &mut Vec<Range>) -> Result<
 }
 
 /// Where `bytes` bytes at `sector` are, if they are whole sectors and on the disk.
-fn place(disk: &Disk, sector: u64, bytes: u64) -> Result<i64, Status> {
+fn place(disk: &Disk, sector: u64, bytes: u64) -> Result<u64, Status> {
     let end = sector.checked_add(bytes / SECTOR);
     if !bytes.is_multiple_of(SECTOR) || end.is_none_or(|end| end > disk.sectors()) {
         return Err(Status::IoError);
     }
-    // The disk's length in bytes is an i64.
-    Ok((sector * SECTOR) as i64)
+    // What is on the disk has an offset in bytes, too.
+    Ok(sector * SECTOR)
 }
 
 fn parse_ranges(
@@ -109,7 +109,7 @@ fn parse_ranges(
         let bytes = u64::from(sectors) * SECTOR;
         let offset = place(disk, sector, bytes)?;
         let may_unmap = disk.discard && flags != 0;
-        ranges.push(Range { offset, bytes: bytes as i64, may_unmap });
+        ranges.push(Range { offset, bytes, may_unmap });
     }
     Ok(())
 }

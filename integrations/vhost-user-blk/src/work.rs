@@ -24,7 +24,7 @@ pub enum Work {
 /// Bytes to move.
 pub struct Data {
     reads: bool,
-    offset: i64,
+    offset: u64,
     bytes: u64,
     iov: Vec<iovec>,
     /// Of `iov`, the first that is not begun altogether.
@@ -42,8 +42,8 @@ pub struct Clear {
 
 pub enum Piece<'a> {
     Flush,
-    Read(i64, &'a [iovec]),
-    Write(i64, &'a [iovec]),
+    Read(u64, &'a [iovec]),
+    Write(u64, &'a [iovec]),
     Zero(Range),
     Discard(Range),
 }
@@ -105,10 +105,10 @@ impl Data {
         let bytes = match self.bytes {
             0 => return None,
             1..=DATA_BYTES_MAX => self.bytes,
-            _ => DATA_BYTES_MAX - self.offset as u64 % DATA_BYTES_MAX,
+            _ => DATA_BYTES_MAX - self.offset % DATA_BYTES_MAX,
         };
         let (offset, from) = (self.offset, self.first);
-        self.offset += bytes as i64;
+        self.offset += bytes;
         self.bytes -= bytes;
         let mut wanted = bytes as usize;
         while wanted > 0 {
@@ -133,8 +133,8 @@ impl Clear {
     fn next(&mut self) -> Option<Piece<'_>> {
         let range = self.ranges.get_mut(self.first)?;
         let mut piece = *range;
-        let most = CLEAR_BYTES_MAX - range.offset as u64 % CLEAR_BYTES_MAX;
-        piece.bytes = range.bytes.min(most as i64);
+        let most = CLEAR_BYTES_MAX - range.offset % CLEAR_BYTES_MAX;
+        piece.bytes = range.bytes.min(most);
         range.offset += piece.bytes;
         range.bytes -= piece.bytes;
         if range.bytes == 0 {
@@ -171,7 +171,7 @@ impl Cost {
             Operation::Read(_) => data(&chain.writable),
             Operation::Write(_) => data(&chain.readable),
             Operation::Zero => {
-                let bytes = ranges.iter().map(|range| range.bytes as u64).sum();
+                let bytes = ranges.iter().map(|range| range.bytes).sum();
                 Cost { bytes: 0, ..cost(bytes, CLEAR_BYTES_MAX, ranges.len()) }
             }
             Operation::Discard => cost(0, 0, ranges.len()),
@@ -241,7 +241,7 @@ mod tests {
         };
         let iov: Vec<iovec> = lengths.iter().map(&mut part).collect();
         let bytes = lengths.iter().sum();
-        let (offset, first, left) = (offset as i64, 0, None);
+        let (offset, first, left) = (offset, 0, None);
         Work::Data(Data { reads: true, offset, bytes, iov, first, left })
     }
 
@@ -254,12 +254,12 @@ mod tests {
             assert_eq!(offset, at);
             let bytes: u64 = iov.iter().map(|part| part.iov_len as u64).sum();
             assert!(bytes > 0 && bytes <= DATA_BYTES_MAX);
-            at += bytes as i64;
+            at += bytes;
             memory.extend(iov.iter().map(|part| (part.iov_base as u64, part.iov_len as u64)));
-            assert!(work.is_over() || (at as u64).is_multiple_of(DATA_BYTES_MAX));
+            assert!(work.is_over() || at.is_multiple_of(DATA_BYTES_MAX));
         }
         assert!(work.is_over());
-        assert_eq!(at as u64, 512 + 57 * MIB + 512);
+        assert_eq!(at, 512 + 57 * MIB + 512);
         // What touches is one again.
         memory.dedup_by(|next, last| {
             let touches = last.0 + last.1 == next.0;
@@ -273,11 +273,11 @@ mod tests {
     #[test]
     fn ranges_are_cleared_piece_by_piece_too() {
         let range = |offset, bytes| Range { offset, bytes, may_unmap: false };
-        let ranges = vec![range(512, 0), range(512, 130 * MIB as i64), range(4096, 512)];
+        let ranges = vec![range(512, 0), range(512, 130 * MIB), range(4096, 512)];
         let mut work = Work::Clear(Clear { zeroes: true, ranges, first: 0 });
         let mut pieces = Vec::new();
         while let Some(Piece::Zero(piece)) = work.next() {
-            pieces.push((piece.offset as u64, piece.bytes as u64));
+            pieces.push((piece.offset, piece.bytes));
         }
         let expected = [
             (512, 0),

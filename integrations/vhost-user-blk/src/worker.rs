@@ -1,16 +1,15 @@
 //! The thread of one queue: takes chains from the ring, hands them to the library, gives them
 //! back. It runs from the start of the ring to its stop, and has all that it uses to itself.
 
-use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blkalign::capi::{BLKALIGN_REQ_NO_WAIT, BLKALIGN_REQ_REGISTERED_BUF};
+use blkalign::{Error, Flags, Queue};
 
 use crate::alone::Alone;
 use crate::chain::Chain;
@@ -21,14 +20,10 @@ use crate::inflight::InflightQueue;
 use crate::request::{parse, Operation, Range, Status};
 use crate::ring::{Broken, Ring};
 use crate::spin::Spin;
-use crate::storage::{Handle, Target};
 use crate::work::{Cost, Piece, Share, Work};
 
-/// Most callbacks between two looks at the ring.
-const POLL_MAX: i32 = 256;
-
 /// What the library says of a request that was cancelled.
-const CANCELLED: c_int = -libc::ECANCELED;
+const CANCELLED: c_int = libc::ECANCELED;
 
 /// Asks a worker to stop.
 pub struct Stop {
@@ -49,7 +44,7 @@ impl Stop {
 
 /// What a worker needs. The ring is where it shall go on.
 pub struct Setup {
-    pub handle: Arc<Handle>,
+    pub storage: Arc<Queue>,
     pub disk: Arc<Disk>,
     pub ring: Ring,
     pub inflight: Option<InflightQueue>,
@@ -57,7 +52,7 @@ pub struct Setup {
     pub call: Arc<Call>,
     pub err: Arc<Call>,
     pub stop: Arc<Stop>,
-    /// Guest memory is registered with the handle.
+    /// Guest memory is registered with the storage.
     pub registered: bool,
     /// Most time to look for work before a sleep.
     pub spin_max: Duration,
@@ -68,8 +63,8 @@ pub struct Setup {
 struct Slot {
     /// It was not given back yet.
     busy: bool,
-    /// Of the library's request for it: there is one at a time.
-    request: i64,
+    /// Of the library's request for it: there is one at a time. 0: there was none yet.
+    request: u64,
     /// In the ring's order of all chains; None: another daemon took it.
     place: Option<u16>,
     /// What has not been begun.
@@ -95,21 +90,12 @@ enum Recall {
     Stays,
 }
 
-/// Results that callbacks leave; the callbacks run on the worker's thread.
-type Results = UnsafeCell<Vec<(u16, c_int)>>;
-
-/// Tells a callback whose it is: one for each descriptor, as long as the worker.
-struct Token {
-    results: *const Results,
-    head: u16,
-}
-
 pub struct Worker {
     setup: Setup,
     epoll: Epoll,
     slots: Vec<Slot>,
-    tokens: Vec<Token>,
-    results: Box<Results>,
+    /// What the library has told and that was not dealt with yet: heads, and 0 or an errno.
+    results: Vec<(u16, c_int)>,
     chain: Chain,
     ranges: Vec<Range>,
     /// Chains that were put back and that the guest does not see yet.
@@ -135,17 +121,15 @@ impl Worker {
         let epoll = Epoll::new()?;
         epoll.add(setup.kick.as_raw_fd(), true)?;
         epoll.add(setup.stop.event.as_raw_fd(), false)?;
-        let event_fd = setup.handle.event_fd().map_err(|error| {
+        let event_fd = setup.storage.event_fd().map_err(|error| {
             std::io::Error::other(format!("no event descriptor of the storage: {error}"))
         })?;
-        epoll.add(event_fd, false)?;
-        let results = Box::<Results>::default();
+        epoll.add(event_fd.as_raw_fd(), false)?;
         let size = setup.ring.size();
         Ok(Worker {
             epoll,
             slots: (0..size).map(|_| Slot::default()).collect(),
-            tokens: (0..size).map(|head| Token { results: &*results, head }).collect(),
-            results,
+            results: Vec::with_capacity(size.into()),
             chain: Chain::default(),
             ranges: Vec::new(),
             unpublished: Vec::with_capacity(size.into()),
@@ -164,7 +148,7 @@ impl Worker {
     /// that were taken before.
     pub fn run(mut self, again: &[u16]) -> u16 {
         // Makes this thread the one whose submissions need no wake-up.
-        self.setup.handle.poll(1);
+        self.poll(Some(Duration::ZERO));
         self.setup.ring.refuse_kicks();
         again.iter().for_each(|&head| self.slots[usize::from(head)].busy = true);
         self.again.extend(again);
@@ -184,8 +168,7 @@ impl Worker {
                 1
             });
             let looks = std::mem::take(&mut look) || self.share.requests() > 0;
-            let done = if looks { self.setup.handle.poll(POLL_MAX) } else { 0 };
-            self.take_results();
+            let done = if looks { self.poll(Some(Duration::ZERO)) } else { 0 };
             self.publish();
             if fault::broken() && !given_up {
                 // The frontend is about to be let go.
@@ -212,8 +195,7 @@ impl Worker {
     fn stop(mut self) -> u16 {
         self.recall();
         while self.share.requests() > 0 {
-            self.setup.handle.drain();
-            self.take_results();
+            self.poll(None);
         }
         self.settle();
         self.publish();
@@ -249,7 +231,8 @@ impl Worker {
         for head in self.by_age() {
             let slot = &self.slots[usize::from(head)];
             if slot.recall != Recall::Never || slot.work.is_a_hint() {
-                self.setup.handle.cancel(slot.request);
+                // It may be over, or at the storage: then it is waited for.
+                let _ = self.setup.storage.cancel(slot.request);
             }
         }
     }
@@ -315,23 +298,23 @@ impl Worker {
             return Ok(0);
         }
         if count == 1 && self.share.requests() == 0 {
-            return self.take(true).map(u16::from);
+            let result = self.take(true).map(u16::from);
+            self.setup.storage.submit();
+            return result;
         }
-        self.setup.handle.plug();
         let mut taken = 0;
         let mut result = Ok(true);
         while taken < count && result == Ok(true) {
             result = self.take(false);
             taken += u16::from(result == Ok(true));
         }
-        self.setup.handle.unplug();
+        self.setup.storage.submit();
         result.map(|_| taken)
     }
 
     /// Of the chains that another daemon has taken those that there is room for.
     fn begin_again(&mut self) -> u16 {
         let mut begun = 0;
-        self.setup.handle.plug();
         while let Some(&head) = self.again.front() {
             if !self.begin(head, None, false) {
                 break;
@@ -339,7 +322,7 @@ impl Worker {
             self.again.pop_front();
             begun += 1;
         }
-        self.setup.handle.unplug();
+        self.setup.storage.submit();
         begun
     }
 
@@ -385,7 +368,7 @@ impl Worker {
         true
     }
 
-    /// Carries out a request that is alone, if that suits it. 0 or -errno. What would wait for a
+    /// Carries out a request that is alone, if that suits it. 0 or an errno. What would wait for a
     /// request of another queue is begun as always.
     fn perform(&mut self, operation: Operation) -> Option<c_int> {
         let (offset, iov, reads) = match operation {
@@ -396,29 +379,29 @@ impl Worker {
         if !self.alone.suits(iov.iter().map(|part| part.iov_len).sum()) {
             return None;
         }
-        let handle = &self.setup.handle;
-        let flags = self.flags() | BLKALIGN_REQ_NO_WAIT;
+        let storage = &self.setup.storage;
+        let flags = self.flags() | Flags::NO_WAIT;
         let begin = Instant::now();
         // SAFETY: guest memory stays mapped while the ring has it; what a read gets, the chain
         // says may be written.
-        let result = unsafe {
+        let result = errno_of(unsafe {
             match reads {
-                true => handle.read_now(offset, iov, flags),
-                false => handle.write_now(offset, iov, flags),
+                true => storage.read_vectored_now(offset, iov, flags),
+                false => storage.write_vectored_now(offset, iov, flags),
             }
-        };
-        if result == -libc::EBUSY {
+        });
+        if result == libc::EBUSY {
             return None;
         }
         self.alone.took(begin.elapsed());
         Some(result)
     }
 
-    fn flags(&self) -> u32 {
+    fn flags(&self) -> Flags {
         if self.setup.registered {
-            BLKALIGN_REQ_REGISTERED_BUF
+            Flags::REGISTERED_BUF
         } else {
-            0
+            Flags::empty()
         }
     }
 
@@ -445,7 +428,7 @@ impl Worker {
         };
         match started {
             Ok(request) => self.slots[usize::from(head)].request = request,
-            Err(errno) => self.end(head, status_of(-errno)),
+            Err(error) => self.end(head, status_of(error.raw_os_error())),
         }
     }
 
@@ -456,41 +439,46 @@ impl Worker {
         self.slots[usize::from(head)].work = work;
         match started {
             Some(Ok(request)) => self.slots[usize::from(head)].request = request,
-            Some(Err(errno)) => self.end(head, status_of(-errno)),
+            Some(Err(error)) => self.end(head, status_of(error.raw_os_error())),
             None => self.end(head, Status::Ok),
         }
     }
 
-    /// The number of the request at the library, or an errno.
-    fn start(&self, head: u16, piece: &Piece) -> Result<i64, i32> {
-        let opaque = (&raw const self.tokens[usize::from(head)]).cast_mut().cast::<c_void>();
-        let (handle, flags) = (&self.setup.handle, self.flags());
-        let at = |offset, bytes| Target { offset, bytes, opaque };
-        // SAFETY: guest memory stays mapped while the ring has it, the tokens as long as this
-        // worker; `run` ends after everything in flight has.
-        unsafe {
-            match *piece {
-                Piece::Flush => handle.flush(opaque, on_done),
-                Piece::Read(offset, iov) => handle.read(at(offset, 0), iov, flags, on_done),
-                Piece::Write(offset, iov) => handle.write(at(offset, 0), iov, flags, on_done),
-                Piece::Zero(Range { offset, bytes, may_unmap }) => {
-                    handle.write_zeroes(at(offset, bytes), may_unmap, on_done)
-                }
-                Piece::Discard(Range { offset, bytes, .. }) => {
-                    handle.discard(at(offset, bytes), on_done)
-                }
+    /// Queues a piece. Gives the number of the request at the library.
+    fn start(&self, head: u16, piece: &Piece) -> Result<u64, Error> {
+        let (storage, flags, head) = (&self.setup.storage, self.flags(), head.into());
+        match *piece {
+            Piece::Flush => storage.flush(head),
+            // SAFETY: guest memory stays mapped while the ring has it; `run` ends after everything
+            // in flight has. For the write, too.
+            Piece::Read(offset, iov) => unsafe {
+                storage.read_vectored_with(offset, iov, flags, head)
+            },
+            // SAFETY: as above.
+            Piece::Write(offset, iov) => unsafe {
+                storage.write_vectored(offset, iov, flags, head)
+            },
+            Piece::Zero(Range { offset, bytes, may_unmap }) => {
+                let flags = if may_unmap { Flags::MAY_UNMAP } else { Flags::empty() };
+                storage.write_zeroes(offset, bytes, flags, head)
             }
+            Piece::Discard(Range { offset, bytes, .. }) => storage.discard(offset, bytes, head),
         }
     }
 
-    fn take_results(&mut self) {
-        // SAFETY: callbacks run on this thread, in `poll` and `drain`, and none is running.
-        let mut results = std::mem::take(unsafe { &mut *self.results.get() });
+    /// Deals with what is over; the next pieces of these requests go out as one batch. Waits for
+    /// something as long as `timeout` says; None: without end. Gives how many there were.
+    fn poll(&mut self, timeout: Option<Duration>) -> usize {
+        let mut results = std::mem::take(&mut self.results);
+        let each = |head, result| results.push((head as u16, errno_of(result)));
+        let count = self.setup.storage.poll(timeout, each).unwrap_or(0);
         for (head, result) in results.drain(..) {
             self.piece_done(head, result);
         }
-        // SAFETY: as above. It keeps its room.
-        unsafe { *self.results.get() = results };
+        // It keeps its room.
+        self.results = results;
+        self.setup.storage.submit();
+        count
     }
 
     fn piece_done(&mut self, head: u16, result: c_int) {
@@ -565,17 +553,13 @@ impl Worker {
     }
 }
 
-extern "C" fn on_done(opaque: *mut c_void, result: c_int) {
-    // SAFETY: a token of the worker, which is waiting for this call in `poll` or `drain`; it
-    // looks at the results only when no callback runs.
-    unsafe {
-        let token = &*opaque.cast::<Token>();
-        (*(*token.results).get()).push((token.head, result));
-    }
+/// 0 or an errno.
+fn errno_of(result: Result<(), Error>) -> c_int {
+    result.err().map_or(0, |error| error.raw_os_error())
 }
 
 fn status_of(result: c_int) -> Status {
-    match -result {
+    match result {
         0 => Status::Ok,
         libc::ENOTSUP => Status::Unsupported,
         _ => Status::IoError,

@@ -188,7 +188,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
     }
 
     /// Whether `waiter` waits for `slot` itself, not only by way of others.
-    pub fn is_waited_for(&self, slot: Slot, waiter: Slot) -> bool {
+    pub fn holds_up(&self, slot: Slot, waiter: Slot) -> bool {
         let record = self.records.get(slot.index());
         record.is_some_and(|record| record.dependents.contains(&waiter))
     }

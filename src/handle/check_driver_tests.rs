@@ -1,7 +1,11 @@
 use super::*;
-use crate::capi::extensible::Extensible;
 use libc::iovec;
 use std::ffi::{c_int, c_void};
+
+fn zeroed() -> blkalign_driver {
+    // SAFETY: integers, pointers and Options of functions are all valid as zeros.
+    unsafe { std::mem::zeroed() }
+}
 
 unsafe extern "C" fn length(_: *mut c_void) -> i64 {
     0
@@ -19,12 +23,7 @@ unsafe extern "C" fn io(
 }
 
 fn table() -> blkalign_driver {
-    blkalign_driver {
-        getlength: Some(length),
-        preadv: Some(io),
-        pwritev: Some(io),
-        ..Extensible::zeroed()
-    }
+    blkalign_driver { getlength: Some(length), preadv: Some(io), pwritev: Some(io), ..zeroed() }
 }
 
 fn errno(table: blkalign_driver) -> i32 {

@@ -1,6 +1,6 @@
 //! Checks the form of a `blkalign_driver`.
 
-use super::checks::{check_alignment, invalid};
+use super::bounds::{check_alignment, invalid};
 use crate::header::blkalign_driver;
 use crate::sys::Error;
 
