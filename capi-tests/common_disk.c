@@ -1,6 +1,7 @@
 /* Test beds: see common_disk.h. */
 #include "common_disk.h"
 
+#include "common_given.h"
 #include "common_run.h"
 #include "tap.h"
 
@@ -45,8 +46,10 @@ static int cannot(struct bed *bed, const char *why, ...)
 
 static const char *base_dir(void)
 {
-    const char *base = getenv("TMPDIR");
+    const char *base = given_directory();
 
+    if (!base)
+        base = getenv("TMPDIR");
     return base && *base && strlen(base) < 80 ? base : "/var/tmp";
 }
 
@@ -293,6 +296,10 @@ int bed_make(struct bed *bed, enum bed_kind kind, int64_t bytes)
     bed->name = bed_names[kind];
     bed->bytes = bytes;
     bed->loop_fd = bed->backing_fd = -1;
+    if (given_another(kind))
+        return cannot(bed, "the bed is %s", getenv("BLKALIGN_TEST_BED"));
+    if (given_disk())
+        return given_make(bed, bytes);
     switch (kind) {
     case BED_LOOP:
         return make_loop(bed, bytes, BLOCK);

@@ -1,6 +1,7 @@
 /* How a test reaches a bed, through the library and behind its back. */
 #include "common_disk.h"
 
+#include "common_given.h"
 #include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
@@ -11,21 +12,24 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of a given disk only what the test asked for is to be seen. */
 static blkalign_open_options direct_options(
-    const blkalign_open_options *options)
+    const struct bed *bed, const blkalign_open_options *options)
 {
     blkalign_open_options direct = mode_options(0);
 
     if (options)
         direct = *options;
     direct.flags |= BLKALIGN_O_RDWR;
+    if (!bed->sim && given_disk() && !direct.window_length)
+        direct.window_length = bed->bytes - direct.window_offset;
     return direct;
 }
 
 blkalign_handle *bed_open(struct bed *bed,
                           const blkalign_open_options *options)
 {
-    blkalign_open_options direct = direct_options(options);
+    blkalign_open_options direct = direct_options(bed, options);
     blkalign_handle *handle = NULL;
     int ret;
 
@@ -42,7 +46,7 @@ blkalign_handle *bed_open(struct bed *bed,
 blkalign_handle *bed_open_again(struct bed *bed, blkalign_handle *first,
                                 const blkalign_open_options *options)
 {
-    blkalign_open_options direct = direct_options(options);
+    blkalign_open_options direct = direct_options(bed, options);
     blkalign_handle *handle = NULL;
     int ret;
 
