@@ -14,6 +14,10 @@ daemon=${BLKALIGN_VHOST_DAEMON:-$build/tools/blkalign-vhost-user-blk}
 patience=${BLKALIGN_GUEST_SECONDS:-300}
 qemu=''
 processors=2
+memory_mb=320
+# What starts: those of fetch.sh and pack_root, unless a caller has others.
+kernel=$guest/vmlinuz
+memory_disk=initramfs
 # Memory that a vhost-user daemon can have, too
 shared_memory=(-object memory-backend-memfd,id=memory,size=320M,share=on
                -numa node,memdev=memory)
@@ -84,8 +88,9 @@ start_qemu() {
     shift
     : >console
     "$guest/qemu" -nodefaults -display none -no-reboot -machine pc \
-        -accel tcg,thread=multi -cpu max -smp $processors -m 320M \
-        -serial "file:console" -kernel "$guest/vmlinuz" -initrd initramfs \
+        -accel tcg,thread=multi -cpu max -smp $processors \
+        -m ${memory_mb}M -serial "file:console" -kernel "$kernel" \
+        -initrd "$memory_disk" \
         -append "console=ttyS0 quiet panic=-1 mitigations=off $words" \
         "$@" 2>qemu.log &
     qemu=$!
