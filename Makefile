@@ -56,6 +56,7 @@ include mk/tests.mk
 include mk/sanitizers.mk
 include mk/proof.mk
 include mk/machines.mk
+include mk/storage.mk
 include mk/bench.mk
 include mk/bench-check.mk
 include mk/packaging.mk
@@ -126,8 +127,8 @@ lint:
 	scripts/check-mutants --applies
 	$(call lint_c,$(TEST_SOURCES) $(TEST_COMMON) $(TOOL_SOURCES) \
 	    capi-tests/tsan_fence.c $(wildcard bench/*.c examples/*.c \
-	    proof/guest/*.c),-Icapi-tests -Itools/common -Itools/blkalign-bench \
-	    $(NBD_CFLAGS) $(RBD_CFLAGS))
+	    proof/guest/*.c proof/storage/*.c),-Icapi-tests -Itools/common \
+	    -Itools/blkalign-bench $(NBD_CFLAGS) $(RBD_CFLAGS))
 	$(foreach name,$(INTEGRATIONS),$(if $(sources_$(name)),$(call \
 	    lint_c,$(sources_$(name)),$(cflags_$(name)))))
 

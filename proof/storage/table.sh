@@ -1,0 +1,110 @@
+#!/bin/bash
+# docs/STORAGES.md anew, from the results of run.sh that are there:
+#
+#     table.sh RESULTS DOCUMENT       RESULTS/KERNEL/BED
+#
+# Kernels on which a storage is the same share a line.
+#
+# SPDX-License-Identifier: MIT OR Apache-2.0
+set -u
+storage=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+results=$1
+document=$2
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+. "$storage/verdict.sh"
+
+kernels() { ls "$results" | sort -V | sed '/newest/d'; }
+
+# Its own version, as it says it: 6.1.0-57-amd64
+version() {
+    cat "$results/$1"/* | sed -n 's/^begin //p' | sort | uniq -c | sort -rn |
+        sed -n '1s/^ *[0-9]* //p'
+}
+
+# short KERNEL: for the table
+short() {
+    [ "$1" = newest ] && version newest | cut -d . -f 1,2 || echo "$1"
+}
+
+# "4096/512/4096", of words like "request 4096 memory 512 segment 4096"
+triple() {
+    [ -n "$*" ] || { echo '-'; return; }
+    echo "$(value request "$*")/$(value memory "$*")/$(value segment "$*")"
+}
+
+# Three sources in one word where they are one
+sources() {
+    [ -n "$*" ] || { echo '-'; return; }
+    sed -n 's/.* by \([^ ]*\) \([^ ]*\) \([^ ]*\) .*/\1\/\2\/\3/p' <<<"$*" |
+        sed -E 's,^([^/]*)/\1/\1$,\1,; s,^$,-,'
+}
+
+# A line for each pair of a kernel and a bed, with tabs
+lines() {
+    local kernel bed
+    for bed in $(ls "$storage/beds" | grep -v README); do
+        for kernel in $(kernels) newest; do
+            judge "$kernel" "$bed" "$results/$kernel/$bed"
+            [ "$verdict" != untried ] || continue
+            [ -z "$words" ] || words=": $words"
+            printf '%s\t%s\t%s\t%s\t%s\t%s%s\n' "$bed" "$(short "$kernel")" \
+                "$(triple "$claim")" "$(sources "$claim")" \
+                "$(triple "$true")" "$verdict" "$(tr '\t|' ' /' <<<"$words")"
+        done
+    done
+}
+
+# Lines that differ in the kernel alone become one.
+merged() {
+    awk -F '\t' '{
+        key = $1 FS $3 FS $4 FS $5 FS $6
+        if (!(key in kernels)) order[++count] = key
+        kernels[key] = kernels[key] (key in kernels && kernels[key] ? ", " : "") $2
+    } END {
+        for (i = 1; i <= count; i++) {
+            split(order[i], part, FS)
+            printf "| %s | %s | %s | %s | %s | %s |\n", part[1],
+                kernels[order[i]], part[2], part[3], part[4], part[5]
+        }
+    }' "$scratch/lines"
+}
+
+counts() {
+    echo '| kernel | holds | strict | known | FAILS | absent |'
+    echo '|---|---|---|---|---|---|'
+    local kernel word row
+    for kernel in $(kernels) newest; do
+        row="| $(version "$kernel") |"
+        [ "$row" != '|  |' ] || continue
+        for word in holds strict known FAILS absent; do
+            row+=" $(awk -F '\t' -v k="$(short "$kernel")" -v w="$word" \
+                '$2 == k && $6 ~ "^" w { n++ } END { print n + 0 }' \
+                "$scratch/lines") |"
+        done
+        echo "$row"
+    done
+}
+
+titles() {
+    local bed
+    for bed in $(ls "$storage/beds" | grep -v README); do
+        echo "| $bed | $(setting title "$storage/beds/$bed") |"
+    done
+}
+
+lines >"$scratch/lines"
+{
+    cat "$storage/preamble.md"
+    printf '\n## Verdicts\n\n'
+    counts
+    printf '\n%s, virtual machine, 2 cores, guests of QEMU without KVM.\n' \
+        "$(date -u +%Y-%m-%d)"
+    printf '\n## Kernels and storages\n\n'
+    printf 'Alignments are request/memory/segment, in bytes.\n\n'
+    echo '| storage | kernels | claimed | by | true | verdict |'
+    echo '|---|---|---|---|---|---|'
+    merged
+    printf '\n## What the names stand for\n\n| storage | what it is |\n|---|---|\n'
+    titles
+} >"$document"
