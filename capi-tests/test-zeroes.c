@@ -5,6 +5,7 @@
  */
 #include "common_aio.h"
 #include "common_disk.h"
+#include "common_given.h"
 #include "common_mode.h"
 #include "common_run.h"
 #include "tap.h"
@@ -188,8 +189,10 @@ static void space(struct bed *bed)
     is_int(blkalign_pwrite_zeroes(handle, 100, DISK_BYTES - 200,
                                   BLKALIGN_REQ_MAY_UNMAP), 0,
            "%s: nearly all, may be unmapped", bed->name);
-    ok(blocks_of(bed) < before / 4, "%s: the space is given back",
-       bed->name);
+    /* Not every file system can: vfat, NFS 3. */
+    if (!given_directory())
+        ok(blocks_of(bed) < before / 4, "%s: the space is given back",
+           bed->name);
     is_int(size_of(bed), DISK_BYTES, "%s: the length stays", bed->name);
     blkalign_close(handle);
 }

@@ -173,7 +173,7 @@ guest() {
     inside=("$@")
     devices "$@"
     : >told
-    start_qemu "beds=$(tr ' ' , <<<"$*") rounds=$rounds tests=$tests $(
+    start_qemu "oops=panic beds=$(tr ' ' , <<<"$*") rounds=$rounds tests=$tests $(
             )only=${ONLY:-}" \
         "${options[@]}"
     await_guest
