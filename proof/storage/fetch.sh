@@ -29,7 +29,10 @@ suite_of() {
         6.1) echo bookworm ;;
         6.12) echo trixie ;;
         newest) echo trixie-backports ;;
-        *) refuse "no kernel $1: 5.10, 6.1, 6.12, newest" ;;
+        *)
+            echo "no kernel $1: there are 5.10, 6.1, 6.12 and newest"
+            return 1
+            ;;
     esac
 }
 
@@ -238,9 +241,9 @@ why=$("$here/../guest/fetch.sh" "$target/guest") || refuse "$why"
     fetch_root || refuse 'no Debian root can be had'
 }
 for kernel in "$@"; do
-    suite_of "$kernel" >/dev/null || refuse "$(suite_of "$kernel")"
+    suite=$(suite_of "$kernel") || refuse "$suite"
     [ -e "$target/$kernel/vmlinuz" ] || {
-        echo "# bringing Linux $kernel from $(suite_of "$kernel")" >&2
+        echo "# bringing Linux $kernel from $suite" >&2
         fetch_kernel "$kernel" || refuse "Linux $kernel cannot be had"
     }
 done

@@ -68,8 +68,8 @@ torture() {
     for engine in threads io_uring; do
         step "torture $engine"
         timeout 400 blkalign-torture --destroy-data -a blkalign \
-            -o engine=$engine${buffered:+,buffered} --rounds $rounds --timeout 90 "$path" \
-            >/tmp/out 2>&1
+            -o engine=$engine${buffered:+,buffered} --rounds $rounds \
+            --timeout 90 "$path" >/tmp/out 2>&1
         status=$?
         # What the library refuses with a reason is a limit of that storage.
         if [ $status = 3 ] && grep -q 'no io_uring' /tmp/out; then
@@ -93,10 +93,12 @@ run_tests() {
 
 # complaints KEY: a kernel's own words of distress
 complaints() {
-    dmesg | grep -E 'BUG:|Oops|WARNING:|general protection|kernel panic|INFO: task|list_(add|del) corruption|Bad page|stack guard|UBSAN|KASAN' |
-        head -n 3 | while read -r line; do
-        tell $1 "$(cut -c 1-160 <<<"$line")"
-    done
+    local words='BUG:|Oops|WARNING:|general protection|INFO: task|Bad page'
+    words+='|list_(add|del) corruption|stack guard|UBSAN|KASAN'
+    dmesg | grep -E "$words" | head -n 3 | cut -c 1-160 |
+        while read -r line; do
+            tell $1 "$line"
+        done
 }
 
 # The bed's own file says what is special about it; see beds/README.

@@ -42,6 +42,7 @@ compare() {
 problems() {
     compare >"$scratch/compared"
     cat "$scratch/compared"
+    [ -n "$claim" ] || echo 'no claim was made'
     grep -E '^(bad|oops) ' "$result"
     # A kernel that dies of the trial of a liar died of less than it claims.
     sed -n 's/^died /died in /p' "$result" |

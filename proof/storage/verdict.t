@@ -42,6 +42,9 @@ check 'and one that dies' is FAILS 'died in torture threads' 6.1
 result 'absent no module' 'end 9'
 check 'what cannot be made is absent' is absent 'no module' 6.1
 
+result 'begin 6.1' 'end 9'
+check 'a bed of which nothing is told fails' is FAILS '*no claim was made' 6.1
+
 bed "title='a disk'" "known='6.*|^bad torture|it is old" \
     "5.10|^oops|so is this'"
 result "$claimed" 'bad torture, threads: 1' 'bad torture, io_uring: 1' 'end 9'
