@@ -167,6 +167,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         Some(completion.token)
     }
 
+    /// The id of the request that this I/O is of.
+    pub fn id_of(&self, io: &Io) -> RequestId {
+        self.table.known(io.id.slot).id
+    }
+
     /// The result of this request, which is not over, goes elsewhere.
     pub fn set_token(&mut self, io: &Io, token: T) {
         self.table.entry(io.id.slot).set_token(token);

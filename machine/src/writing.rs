@@ -25,7 +25,7 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
         if self.merger().block_of(slot).is_none() {
             return self.begin_edges(slot);
         }
-        if self.writes.is_waited_for(slot) {
+        if self.writes.has_dependents(slot) {
             self.merger().absorb_writes(slot);
         }
         let entry = self.table.entry(slot);

@@ -186,8 +186,12 @@ impl Node {
         actions: &mut Actions,
     ) -> Option<Io> {
         let mut io = None;
-        self.with_machine(actions, |machine| {
+        self.with_core(actions, |core| {
+            let Core { machine, last_id, .. } = core;
             io = machine.submit_for_caller(queue, key, request, Owner::Caller).ok();
+            if let Some(io) = &io {
+                *last_id = machine.id_of(io);
+            }
         });
         io
     }

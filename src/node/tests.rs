@@ -132,3 +132,28 @@ fn a_request_that_never_came_in_gets_an_error_and_no_completion() {
     assert_eq!(bed.completed(), [(bed.flush, Err(libc::EIO))]);
     assert!(bed.node.is_poisoned());
 }
+
+#[test]
+fn a_request_that_its_caller_does_is_the_youngest() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.node.last_id(), bed.flush);
+    let segment = blkalign_machine::Segment { address: 1 << 20, bytes: 4096 };
+    let mut request = Request {
+        op: Op::Read,
+        flags: RequestFlags::default(),
+        guest_block: 0,
+        offset: 0,
+        bytes: 4096,
+        segments: Segments::from_slice(&[segment]),
+        token: (),
+    };
+    let queue = bed.endpoint.id();
+    let io = bed.node.submit_for_caller(queue, 0, &mut request, &mut bed.actions);
+    let io = io.expect("one I/O, and no conflict");
+    assert!(bed.node.last_id() > bed.flush);
+    assert!(bed.node.done_by_caller(&io, &mut bed.actions));
+    assert_eq!(bed.completed(), []);
+    // A panic hands the bed's flush back, so that the queue can go.
+    assert_eq!(bed.submit(7, Op::Flush, 0), None);
+    assert_eq!(bed.completed(), [(bed.flush, Err(libc::EIO))]);
+}

@@ -176,7 +176,7 @@ impl<const CHUNK_MAX: usize> Tracker<CHUNK_MAX> {
     }
 
     /// Whether a request waits for `slot`, with others or alone.
-    pub fn is_waited_for(&self, slot: Slot) -> bool {
+    pub fn has_dependents(&self, slot: Slot) -> bool {
         self.records.get(slot.index()).is_some_and(|record| !record.dependents.is_empty())
     }
 
