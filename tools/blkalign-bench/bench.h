@@ -55,6 +55,7 @@ struct settings {
     int64_t step_bytes;
     int64_t start_offset;
     int64_t flush_interval;     /* requests; 0: none */
+    int64_t throttle;           /* requests a second; 0: no throttle */
     uint64_t seed;
     uint32_t open_flags;        /* BLKALIGN_O_* */
     uint32_t request_flags;     /* BLKALIGN_REQ_* */

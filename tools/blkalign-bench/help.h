@@ -69,6 +69,8 @@ static const char help_text_2[] =
     "                       found completed (first)\n";
 
 static const char help_text_3[] =
+    "  --throttle N         let N requests a second go, of all handles\n"
+    "                       together: blkalign_set_throttle\n"
     "  --mix PERCENT        share of reads; the others are writes\n"
     "  --verify             check every byte read and written; writes stamps\n"
     "                       instead of BYTE, and is slower\n"

@@ -154,6 +154,30 @@ static void gather_stats(const struct run *run, blkalign_stats *sum)
     }
 }
 
+/* All handles share one throttle. */
+static bool set_throttle(struct run *run)
+{
+    blkalign_throttle_limits limits = BLKALIGN_THROTTLE_LIMITS_INIT;
+    blkalign_throttle *throttle;
+    unsigned i;
+    int error = 0;
+
+    if (!run->settings->throttle)
+        return true;
+    limits.requests.rate = (uint64_t)run->settings->throttle;
+    if (blkalign_throttle_new(&limits, &throttle) < 0) {
+        complain("%s", blkalign_errmsg());
+        return false;
+    }
+    for (i = 0; !error && i < run->settings->handles; i++)
+        error = blkalign_set_throttle(run->handles[i], throttle);
+    if (error)
+        complain("%s", blkalign_errmsg());
+    /* The handles keep it. */
+    blkalign_throttle_free(throttle);
+    return !error;
+}
+
 /* ---- the run ---- */
 
 static bool start_threads(struct run *run)
@@ -263,7 +287,7 @@ int main(int argc, char **argv)
     run.submitters = calloc(settings.threads, sizeof *run.submitters);
     status = EXIT_FAILED;
     if (run.handles && run.submitters && may_write(&settings) &&
-        open_handles(&run) && carry_out(&run)) {
+        open_handles(&run) && set_throttle(&run) && carry_out(&run)) {
         gather_stats(&run, &stats);
         blkalign_get_limits(run.handles[0], &limits);
         report(&run, &stats, &limits);
