@@ -107,7 +107,7 @@ fn every_flaw_is_found() {
         (Flaw::PlugDoesNotNest, "nothing was submitted"),
         (Flaw::UnplugForgetsTheLast, "waits for nothing|slot|overtakes"),
         (Flaw::PlugHoldsOthersBack, "held back|plugged|waits for nothing"),
-        (Flaw::UnplugSubmitsOthers, "held back|plugged|not in flight"),
+        (Flaw::UnplugSubmitsOthers, "held back|plugged|not in flight|nothing was submitted"),
         (Flaw::EdgesBeforeTheMiddle, "before the middle"),
         (Flaw::DiscardRoundedOutwards, "nobody's|beyond|passes the end"),
         (Flaw::RefusedZeroesAreDone, "is lost|before the middle"),

@@ -23,7 +23,7 @@ build_unit_tests() {
     [ -n "$(ls "$built/unit")" ]
 }
 
-# One at a time: check.sh and guest.sh have the same files.
+# One at a time, of all that build for this machine.
 build_all() {
     local result=0
     mkdir -p "$built/c"

@@ -1,10 +1,11 @@
 #!/bin/bash
 # The library on another kind of machine: its unit tests in Rust and the tests
 # in C, cross-built, run by QEMU's emulation of user programs, which has no
-# io_uring: all I/O is done by threads. guest.sh boots a kernel of that machine
-# for the rest. TAP, for prove(1). As root; the first time with a network.
+# io_uring: all I/O is done by threads. TAP, for prove(1). As root; the first
+# time with a network.
 #
-#     check.sh MACHINE        arm64, s390x (big-endian) or ppc64el
+#     check.sh MACHINE        arm64, s390x (big-endian) or ppc64el; so far only
+#                             arm64 was tried
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -euo pipefail
@@ -20,7 +21,7 @@ fi
 
 # What the emulation of a user program cannot do: io_uring; a program that
 # starts itself again (proof::faults), which the kernel would have to know as
-# one of QEMU's. guest.sh runs these. Exhaustive searches would take an hour.
+# one of QEMU's. Exhaustive searches would take an hour.
 rust_skips='--skip ring --skip proof::faults --skip exhaustive'
 not_emulated=' test-uring test-uring-refused test-eventfd-inline '
 emulated() {

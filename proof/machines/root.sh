@@ -7,6 +7,9 @@
 #     in_root COMMAND...
 #     with_cargo ARGUMENT...  cargo for the machine
 #
+# Not to be had: Rust's standard library for musl (Debian has none; rust-src of
+# this Debian could build one), a kernel for arm64 with pages of 64 KiB.
+#
 # It is forky: Debian 12 has a Rust that is new enough (rustc-web) only for
 # x86 and arm. It is made once, in some minutes and 3.5 GB, and needs a network
 # for that; packages come from $DEBIAN_MIRROR.
