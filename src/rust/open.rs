@@ -18,7 +18,8 @@ impl OpenOptions {
     /// `direct` where the file system has no O_DIRECT; EBUSY: `direct` without `buffered_ok` while
     /// this process has the file open through the page cache, or another copy of the library in
     /// this process (libblkalign.so of a plugin, say) has it open; EAGAIN: `lock`, and another
-    /// process has a lock; what io_uring_setup(2) says for [`Engine::IoUring`].
+    /// process has a lock; what io_uring_setup(2) says for
+    /// [`Engine::IoUring`](crate::Engine::IoUring).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Disk, Error> {
         let path = CString::new(path.as_ref().as_os_str().as_bytes())
             .map_err(|_| invalid("a path has no zero byte"))?;
