@@ -10,16 +10,28 @@
 #include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 enum { BACKLOG = 64 };
 
-/* Whether nobody listens there any more: an earlier server was killed. */
+/* The socket that this server has made. */
+static dev_t made_device;
+static ino_t made_inode;
+
+static bool is_socket(const char *path, struct stat *found)
+{
+    return lstat(path, found) == 0 && S_ISSOCK(found->st_mode);
+}
+
+/* Whether nobody listens there any more: an earlier server was killed. What is
+ * no socket refuses connections, too, and is somebody's file. */
 static bool is_left_over(const struct sockaddr_un *address)
 {
+    struct stat found;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool refused = fd >= 0 &&
+    bool refused = fd >= 0 && is_socket(address->sun_path, &found) &&
                    connect(fd, (const struct sockaddr *)address,
                            sizeof *address) < 0 &&
                    errno == ECONNREFUSED;
@@ -48,6 +60,7 @@ static int bind_path(int fd, const struct sockaddr_un *address)
 int listen_on_socket(const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct stat made;
     int fd;
 
     if (strlen(path) >= sizeof address.sun_path) {
@@ -62,7 +75,20 @@ int listen_on_socket(const char *path)
             close(fd);
         return -1;
     }
+    if (is_socket(path, &made)) {
+        made_device = made.st_dev;
+        made_inode = made.st_ino;
+    }
     return fd;
+}
+
+void remove_socket(const char *path)
+{
+    struct stat found;
+
+    if (is_socket(path, &found) && found.st_dev == made_device &&
+        found.st_ino == made_inode)
+        unlink(path);
 }
 
 static int try_address(const struct addrinfo *address)

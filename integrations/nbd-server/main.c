@@ -121,7 +121,7 @@ int main(int argc, char **argv)
     ended = serve(&arguments.server, listener, signals,
                   arguments.connections_max);
     if (arguments.socket)
-        unlink(arguments.socket);
+        remove_socket(arguments.socket);
     if (!ended) {
         say("the storage, or a client, has not come to an end");
         _exit(EXIT_FAILURE);

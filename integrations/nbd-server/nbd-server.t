@@ -41,6 +41,11 @@ ok 'a file that is not there' exits 1 --socket s --file /nonexistent
 ok 'a socket that cannot be made' \
     exits 1 --socket /nonexistent/s --file "$disk"
 
+echo precious >file
+ok 'a file in the place of the socket is refused' \
+    exits 1 --socket file --file "$disk"
+ok 'and stays what it is' grep -q precious file
+
 ok 'it serves the disk' serve "$disk"
 clients_write
 
@@ -75,6 +80,16 @@ until_served() {
     return 1
 }
 ok 'the next server takes the place of one that was killed' until_served "$uri"
+stop
+
+serve "$disk" --lock off
+rm "$socket"
+"$program" --socket "$socket" --file "$disk" --lock off 2>/dev/null &
+second=$!
+await_socket
+{ kill -TERM "$server" && wait "$server"; } 2>/dev/null
+ok 'a socket that another server has made since stays' nbdinfo --size "$uri"
+server=$second
 stop
 
 ok 'it serves read-only' serve "$disk" --read-only

@@ -121,6 +121,8 @@ void arguments_parse(struct arguments *arguments, int argc, char **argv);
 /* Both return a descriptor that listens, or -1 and have said why. */
 int listen_on_socket(const char *path);
 int listen_on_port(const char *address, const char *port);
+/* Unless another server has taken the path meanwhile. */
+void remove_socket(const char *path);
 
 /* ---- connection.c ---- */
 
