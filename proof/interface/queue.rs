@@ -193,6 +193,25 @@ fn the_descriptor_tells_of_results_and_no_others() {
 }
 
 #[test]
+fn a_timeout_may_be_longer_than_the_clock_goes() {
+    for timeout in [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 62)]
+    {
+        let (disk, inside) = Ram::disk(1 << 16);
+        let queue = disk.queue().unwrap();
+        inside.close_gate();
+        queue.read(bytes(0, 512), 0, 1).unwrap();
+        queue.submit();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                inside.open_gate();
+            });
+            assert_eq!(queue.poll(Some(timeout), |_, result| result.unwrap()), Ok(1));
+        });
+    }
+}
+
+#[test]
 fn a_queue_may_move_between_queueing_and_submitting() {
     let scene = Scene::new(8192);
     let queue = scene.queue();

@@ -27,6 +27,10 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 
+    pub fn checked_add(&self, duration: Duration) -> Option<Instant> {
+        self.0.checked_add(duration).map(Instant)
+    }
+
     pub(super) fn nanos(&self) -> u64 {
         self.0.as_nanos() as u64
     }

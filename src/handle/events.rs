@@ -19,6 +19,11 @@ const BATCH_MAX: usize = 64;
 /// How often a drain looks again whether another thread has run the last callback.
 const DRAIN_SLICE: Duration = Duration::from_millis(5);
 
+/// When a timeout that begins now is over. None: never, as far as the clock goes (`Duration::MAX`).
+fn end_of(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
 /// What is due and taken at once.
 type Batch = SmallVec<[Delivery; 16]>;
 
@@ -53,7 +58,7 @@ impl Handle {
     /// Zero: the call does not wait.
     pub fn drain_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.check_may_wait("drain or close")?;
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(end_of);
         let completions = &self.endpoint.completions;
         let mark = completions.mark();
         with_actions(|actions| {
@@ -171,7 +176,7 @@ impl Handle {
         if ran > 0 || timeout == Some(Duration::ZERO) {
             return Ok(ran);
         }
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let until = timeout.and_then(end_of);
         loop {
             sleep(&self.endpoint, until);
             let ran = look(waits);

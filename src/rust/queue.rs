@@ -273,7 +273,8 @@ impl Queue {
     ///
     /// Submits first what is queued, and last what `each` has queued. `each` may use the queue, and
     /// any disk. If it panics the panic goes on to the caller, and the next `poll` tells of the
-    /// rest.
+    /// rest. A `poll` inside `each` tells only of what was not over when this one looked: what this
+    /// one still has to tell, that one would wait for in vain.
     ///
     /// Errors: EDEADLK inside a callback of the C interface; EIO after a fault of the library.
     pub fn poll(
