@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The hook is the program's code: write messages only where no lock of the library is held. The
-//! lock here guards which hook it is, and is not held while it runs.
+//! lock here guards which hook it is, and is not held while it runs, or is dropped.
 
 mod rate;
 
@@ -93,10 +93,12 @@ pub fn set_hook(hook: Option<(Level, HookFn)>) {
     let mut current = HOOK.lock();
     let before = std::mem::replace(&mut *current, hook);
     LEVEL.store(level, Ordering::Relaxed);
-    let Some(before) = before.filter(|_| !INSIDE.get()) else { return };
-    while Arc::strong_count(&before) > 1 {
+    while before.as_ref().is_some_and(|before| !INSIDE.get() && Arc::strong_count(before) > 1) {
         RETURNED.wait(&mut current);
     }
+    drop(current);
+    // What the hook owns is the program's, too, and may use the library when it goes.
+    drop(before);
 }
 
 /// Whether there is a hook for messages of that level.
@@ -115,13 +117,15 @@ pub fn tell(level: Level, words: fmt::Arguments<'_>) {
     let message = one_line(&words.to_string());
     INSIDE.set(true);
     outside(|| (hook.function)(level, &message));
-    INSIDE.set(false);
     // Under the lock: a thread in `set_hook` that waits for this reference to go has either seen it
     // and sleeps, so that it is woken below, or looks after it is gone.
     let current = HOOK.lock();
-    drop(hook);
+    let last = Arc::into_inner(hook);
     drop(current);
     RETURNED.notify_all();
+    // Not under the lock: see `set_hook`.
+    outside(|| drop(last));
+    INSIDE.set(false);
 }
 
 /// A path may contain anything, such as what looks like the next line of a log.

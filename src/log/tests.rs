@@ -118,3 +118,49 @@ fn a_hook_may_take_itself_away() {
     error!("t: never");
     assert_eq!(ours(&said).len(), 1);
 }
+
+/// Something that a hook owns, and that uses the library when it is dropped.
+struct Speaks;
+
+impl Drop for Speaks {
+    fn drop(&mut self) {
+        error!("t: dropped");
+    }
+}
+
+/// A hook that owns `Speaks`, and does that when it is called.
+fn speaks_when_dropped(then: impl Fn() + Send + Sync + 'static) {
+    let speaks = Speaks;
+    let function = move |_: Level, _: &CStr| {
+        let _owned = &speaks;
+        then();
+    };
+    set_hook(Some((Level::Error, Box::new(function))));
+}
+
+/// Fails where `body` hangs.
+fn within_ten_seconds<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, is_done) = channel();
+    thread::spawn(move || done.send(body()));
+    is_done.recv_timeout(Duration::from_secs(10)).expect("it comes to an end")
+}
+
+#[test]
+fn what_a_hook_owns_may_speak_when_it_goes() {
+    let _turn = TURN.lock();
+    let said = within_ten_seconds(|| {
+        speaks_when_dropped(|| ());
+        heard(Level::Error)
+    });
+    set_hook(None);
+    assert_eq!(ours(&said), [(Level::Error, "t: dropped".to_owned())]);
+}
+
+#[test]
+fn what_a_hook_owns_may_speak_when_the_hook_takes_itself_away() {
+    let _turn = TURN.lock();
+    within_ten_seconds(|| {
+        speaks_when_dropped(|| set_hook(None));
+        error!("t: once");
+    });
+}
