@@ -51,7 +51,26 @@ enum Fault {
     Kind(io::ErrorKind),
     Errno(i32),
     Panic,
+    PanicOfError,
     PassesEnd,
+}
+
+/// What an `io::Error` may have inside, too.
+#[derive(Debug)]
+struct Spiteful;
+
+impl std::fmt::Display for Spiteful {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        unreachable!()
+    }
+}
+
+impl std::error::Error for Spiteful {}
+
+impl Drop for Spiteful {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new(()));
+    }
 }
 
 impl Odd {
@@ -63,6 +82,7 @@ impl Odd {
             Some(Fault::Kind(kind)) => Err(kind.into()),
             Some(Fault::Errno(errno)) => Err(io::Error::from_raw_os_error(errno)),
             Some(Fault::Panic) => std::panic::resume_unwind(Box::new(())),
+            Some(Fault::PanicOfError) => Err(io::Error::other(Spiteful)),
         }
     }
 }
@@ -135,6 +155,7 @@ fn errors_of_a_driver_keep_their_errno() {
         (Fault::Errno(0), libc::EIO),
         (Fault::Errno(-5), libc::EIO),
         (Fault::Panic, libc::EIO),
+        (Fault::PanicOfError, libc::EIO),
     ] {
         *odd.fails.lock().unwrap() = Some(fault);
         let error = disk.write_at(&[1], 5).unwrap_err();

@@ -293,15 +293,13 @@ impl Adapter {
 fn call(opaque: *mut c_void, body: impl FnOnce(&dyn Driver) -> io::Result<i64>) -> i64 {
     // SAFETY: `opaque` is the box of an `Adapter`, which `close` alone takes back.
     let driver = unsafe { &**opaque.cast::<Box<dyn Driver>>() };
-    match catch_unwind(AssertUnwindSafe(|| body(driver))) {
-        Ok(Ok(value)) => value,
-        Ok(Err(error)) => -i64::from(errno_of(&error)),
-        Err(panic) => {
-            // What a panic carries may panic again when it is dropped.
-            std::mem::forget(panic);
-            -i64::from(libc::EIO)
-        }
-    }
+    // Inside, too: to drop an error may run code of the program, which may panic.
+    let value = || body(driver).unwrap_or_else(|error| -i64::from(errno_of(&error)));
+    catch_unwind(AssertUnwindSafe(value)).unwrap_or_else(|panic| {
+        // What a panic carries may panic again when it is dropped.
+        std::mem::forget(panic);
+        -i64::from(libc::EIO)
+    })
 }
 
 fn flags_of(flags: u32) -> Flags {
