@@ -9,7 +9,7 @@ use crate::completion::Generation;
 use crate::driver::{Io, Slot};
 use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
 use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
-use crate::sys::Error;
+use crate::sys::{keep_spare, take_spare, Error};
 use blkalign_machine::Request;
 
 thread_local! {
@@ -19,7 +19,7 @@ thread_local! {
 
 /// A waiter that no other thread has, so that none sets it.
 fn fresh_waiter() -> Arc<Waiter> {
-    let mut spare = SPARE_WAITER.take().unwrap_or_default();
+    let mut spare = take_spare(&SPARE_WAITER).unwrap_or_default();
     match Arc::get_mut(&mut spare) {
         Some(waiter) => {
             waiter.clear();
@@ -132,7 +132,7 @@ impl Handle {
     fn result_of(&self, waiter: Arc<Waiter>) -> Result<(), i32> {
         let there = waiter.get();
         let result = there.unwrap_or_else(|| self.endpoint.node.while_waited_for(|| waiter.wait()));
-        SPARE_WAITER.set(Some(waiter));
+        keep_spare(&SPARE_WAITER, Some(waiter));
         result
     }
 

@@ -14,6 +14,7 @@ use super::{favours, with_actions, Action, Actions, Endpoint, Node, Work};
 use crate::completion::{outside_callback, CompletionMode};
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
+use crate::sys::{keep_spare, take_spare};
 use blkalign_machine::{PlugKey, QueueId};
 
 /// Does all of `actions`. No callback runs in here, and this thread does not wait for I/O; but
@@ -62,14 +63,14 @@ struct RingBatch {
 }
 
 thread_local! {
-    static SPARE_IOS: RefCell<Vec<Io>> = const { RefCell::new(Vec::new()) };
+    static SPARE_IOS: Cell<Vec<Io>> = const { Cell::new(Vec::new()) };
 }
 
 impl Drop for RingBatch {
     fn drop(&mut self) {
         // The list is kept for the next time, as the list of actions is.
         if self.ios.capacity() > 0 {
-            SPARE_IOS.set(std::mem::take(&mut self.ios));
+            keep_spare(&SPARE_IOS, std::mem::take(&mut self.ios));
         }
     }
 }
@@ -92,7 +93,7 @@ impl RingBatch {
             self.endpoint = Some(endpoint);
         }
         if self.ios.capacity() == 0 {
-            self.ios = SPARE_IOS.take();
+            self.ios = take_spare(&SPARE_IOS);
         }
         self.ios.push(io);
     }
@@ -169,23 +170,33 @@ impl<T: Copy + 'static> Drop for Marked<T> {
 /// into a loop. A driver may also use another handle from within its `start`, and wait for that
 /// handle: I/O of that handle is started at once.
 fn start(endpoint: Arc<Endpoint>, io: Io) {
-    TO_START.with_borrow_mut(|list| list.push_back((endpoint, io)));
-    if LATER.get() {
+    let mut next = Some((endpoint, io));
+    let listed = TO_START.try_with(|list| list.borrow_mut().extend(next.take()));
+    // While the thread ends there may be no list any more: then it is recursion.
+    if listed.is_ok() && LATER.get() {
         return;
     }
-    while let Some((endpoint, io)) = TO_START.with_borrow_mut(VecDeque::pop_front) {
-        if io.op == Op::Write {
-            run_copies(&io.copies);
-        }
-        let driver = endpoint.driver.clone();
-        let done = Box::new(move |io: Io, result| {
-            let _later = Marked::new(&LATER, STARTING.get() > 0);
-            with_actions(|actions| {
-                io_done(&endpoint, io, result, actions);
-                dispatch(actions);
-            });
-        });
-        let _starting = Marked::new(&STARTING, STARTING.get() + 1);
-        outside_callback(|| driver.start(io, done));
+    while let Some((endpoint, io)) = next.take().or_else(next_to_start) {
+        start_now(endpoint, io);
     }
+}
+
+fn next_to_start() -> Option<(Arc<Endpoint>, Io)> {
+    TO_START.try_with(|list| list.borrow_mut().pop_front()).ok().flatten()
+}
+
+fn start_now(endpoint: Arc<Endpoint>, io: Io) {
+    if io.op == Op::Write {
+        run_copies(&io.copies);
+    }
+    let driver = endpoint.driver.clone();
+    let done = Box::new(move |io: Io, result| {
+        let _later = Marked::new(&LATER, STARTING.get() > 0);
+        with_actions(|actions| {
+            io_done(&endpoint, io, result, actions);
+            dispatch(actions);
+        });
+    });
+    let _starting = Marked::new(&STARTING, STARTING.get() + 1);
+    outside_callback(|| driver.start(io, done));
 }

@@ -17,15 +17,17 @@ use super::{Endpoint, RingEngine, Work};
 use crate::completion::CompletionMode;
 use crate::driver::Io;
 
+type Job = Option<(Arc<Endpoint>, u32)>;
+
 thread_local! {
     /// The job that this thread does: whose results it takes in, and its number.
-    static JOB: RefCell<Option<(Arc<Endpoint>, u32)>> = const { RefCell::new(None) };
+    static JOB: RefCell<Job> = const { RefCell::new(None) };
 }
 
 /// Runs `code` as the job of this number.
 pub fn as_job<R>(endpoint: &Arc<Endpoint>, turn: u32, code: impl FnOnce() -> R) -> R {
     // Put back also after a panic.
-    struct Before(Option<(Arc<Endpoint>, u32)>);
+    struct Before(Job);
     impl Drop for Before {
         fn drop(&mut self) {
             JOB.set(self.0.take());
@@ -35,19 +37,24 @@ pub fn as_job<R>(endpoint: &Arc<Endpoint>, turn: u32, code: impl FnOnce() -> R) 
     code()
 }
 
-/// Whether this thread does the job of another handle of the same object.
-pub fn may_do(guest: &Endpoint) -> bool {
-    guest.mode != CompletionMode::Eventfd && JOB.with_borrow(|job| is_host(job, guest))
+/// None: the thread ends, and does no job (`sys/spare.rs`).
+fn this_job<R>(look: impl FnOnce(&Job) -> R) -> Option<R> {
+    JOB.try_with(|job| look(&job.borrow())).ok()
 }
 
-fn is_host(job: &Option<(Arc<Endpoint>, u32)>, guest: &Endpoint) -> bool {
+/// Whether this thread does the job of another handle of the same object.
+pub fn may_do(guest: &Endpoint) -> bool {
+    guest.mode != CompletionMode::Eventfd && this_job(|job| is_host(job, guest)).unwrap_or(false)
+}
+
+fn is_host(job: &Job, guest: &Endpoint) -> bool {
     let host = job.as_ref().map(|(host, _)| host);
     host.is_some_and(|host| Arc::ptr_eq(&host.node, &guest.node) && !std::ptr::eq(&**host, guest))
 }
 
 /// Runs `take` if this thread does such a job, and has not been replaced.
 fn take_on(guest: &Endpoint, take: impl FnOnce(&mut Favours)) -> bool {
-    JOB.with_borrow(|job| {
+    let taken = this_job(|job| {
         let Some((host, turn)) = job.as_ref().filter(|_| is_host(job, guest)) else { return false };
         let mut favours = host.favours.lock();
         let replaced = host.ring.as_ref().is_none_or(|engine| engine.turn() != *turn);
@@ -55,7 +62,8 @@ fn take_on(guest: &Endpoint, take: impl FnOnce(&mut Favours)) -> bool {
             take(&mut favours);
         }
         !replaced
-    })
+    });
+    taken.unwrap_or(false)
 }
 
 /// Has the job of this thread claim the callbacks of `guest`. Returns whether it will.

@@ -59,10 +59,12 @@ thread_local! {
 /// Runs `code` with an empty list of actions. The list is kept for the next time on this thread, so
 /// that the common request allocates nothing.
 pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
-    let mut actions = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    // None while the thread ends: see `sys/spare.rs`.
+    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+    let mut actions = spare.ok().flatten().unwrap_or_default();
     let result = code(&mut actions);
     debug_assert!(actions.is_empty(), "all that the machine asked for was done");
-    SPARE.with_borrow_mut(|spare| spare.push(actions));
+    let _ = SPARE.try_with(|spare| spare.borrow_mut().push(actions));
     result
 }
 

@@ -2,7 +2,7 @@
 //! stays as long as there is something to wait for. That job also runs the callbacks of SERIAL and
 //! CONCURRENT.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
 use crate::sync::atomic::Ordering;
 use crate::sync::{on_time, Instant, SPINS};
+use crate::sys::{keep_spare, take_spare};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
@@ -33,7 +34,7 @@ const FUTILE_MAX: u32 = 4;
 
 thread_local! {
     /// Kept for the next time, as the list of actions is.
-    static SPARE_RESULTS: RefCell<Vec<(Io, Result<u64, i32>)>> = const { RefCell::new(Vec::new()) };
+    static SPARE_RESULTS: Cell<Vec<(Io, Result<u64, i32>)>> = const { Cell::new(Vec::new()) };
 }
 
 /// What one look at a ring has brought.
@@ -78,7 +79,7 @@ fn reap(endpoint: &Arc<Endpoint>, next: Next) -> Reaped {
         }
         engine.submit_deferred();
     }
-    let mut results = SPARE_RESULTS.take();
+    let mut results = take_spare(&SPARE_RESULTS);
     let count = engine.ring.reap(&mut results, REAP_MAX);
     endpoint.hand_on_refused();
     let mut at = 0;
@@ -106,7 +107,7 @@ fn reap(endpoint: &Arc<Endpoint>, next: Next) -> Reaped {
             engine.note_out(count);
         });
     }
-    SPARE_RESULTS.set(results);
+    keep_spare(&SPARE_RESULTS, results);
     if count > 0 {
         Reaped::Results
     } else {

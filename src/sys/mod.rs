@@ -9,6 +9,7 @@ mod eventfd;
 mod memory;
 mod panics;
 mod signals;
+mod spare;
 
 pub use crate::table::calls;
 pub use calls::{Calls, Errno, Linux, Outside};
@@ -23,3 +24,4 @@ pub use signals::{
     file_size_limit, this_thread_blocks_signals, with_signals_blocked,
     without_any_file_size_signal, without_file_size_signal,
 };
+pub use spare::{keep_spare, take_spare};

@@ -40,7 +40,7 @@ pub fn caught<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
     let outcome = catch_unwind(AssertUnwindSafe(body));
     drop(ours);
     outcome.map_err(|panic| {
-        let place = PLACE.with(RefCell::take);
+        let place = PLACE.try_with(RefCell::take).unwrap_or_default();
         Error::new(libc::EIO, format!("internal error: {} at {place}", message(panic)))
     })
 }
