@@ -101,14 +101,25 @@ unsafe extern "C" fn look_at(
 ) -> c_int {
     // SAFETY: dl_iterate_phdr gives the one, `walk` the other.
     let (info, walk) = unsafe { (&*info, &mut *walk.cast::<Walk<'_>>()) };
-    for index in 0..usize::from(info.dlpi_phnum) {
+    let headers: &[_] = match usize::from(info.dlpi_phnum) {
+        // Whatever the address is.
+        0 => &[],
         // SAFETY: the array has so many elements.
-        let header = unsafe { &*info.dlpi_phdr.add(index) };
-        if header.p_type != libc::PT_NOTE {
+        count => unsafe { std::slice::from_raw_parts(info.dlpi_phdr, count) },
+    };
+    for header in headers {
+        let end = header.p_vaddr.saturating_add(header.p_memsz);
+        // Notes may be in the file alone, for debuggers.
+        let is_loaded = headers.iter().any(|load| {
+            load.p_type == libc::PT_LOAD
+                && load.p_vaddr <= header.p_vaddr
+                && end <= load.p_vaddr.saturating_add(load.p_memsz)
+        });
+        if header.p_type != libc::PT_NOTE || !is_loaded {
             continue;
         }
         let start = info.dlpi_addr.wrapping_add(header.p_vaddr) as usize as *const u8;
-        // SAFETY: notes are part of what is loaded, and stay so while dl_iterate_phdr runs.
+        // SAFETY: these notes are part of what is loaded, and stay so while dl_iterate_phdr runs.
         let notes = unsafe { std::slice::from_raw_parts(start, header.p_memsz as usize) };
         let alignment = if header.p_align == 8 { 8 } else { 4 };
         let functions = Notes { rest: notes, alignment };

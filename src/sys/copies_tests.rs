@@ -14,6 +14,23 @@ fn this_copy_finds_itself_and_refuses_itself_nothing() {
     assert_eq!(claimed_here(7, u64::MAX, 1), 0);
 }
 
+#[test]
+fn notes_that_are_not_loaded_are_not_looked_at() {
+    // SAFETY: both are plain numbers and pointers.
+    let (mut header, mut info): (libc::Elf64_Phdr, libc::dl_phdr_info) =
+        unsafe { std::mem::zeroed() };
+    header.p_type = libc::PT_NOTE;
+    // No program has memory there.
+    header.p_vaddr = 8;
+    header.p_memsz = 64;
+    info.dlpi_phdr = &raw const header;
+    info.dlpi_phnum = 1;
+    let mut walk = Walk { object: &[0; 3], claimed: false, copies: 0 };
+    // SAFETY: as dl_iterate_phdr calls it, with a walk.
+    unsafe { look_at(&raw mut info, size_of_val(&info), (&raw mut walk).cast()) };
+    assert_eq!(walk.copies, 0);
+}
+
 fn note(name: &[u8], kind: u32, content: &[u8], alignment: usize) -> Vec<u8> {
     let mut note = Vec::new();
     for number in [name.len() as u32, content.len() as u32, kind] {
