@@ -76,7 +76,7 @@ static void *run(void *opaque)
     pthread_mutex_lock(&all.lock);
     all.count--;
     pthread_cond_signal(&all.fewer);
-    /* Within the lock: `serve` closes the descriptor after the last one. */
+    /* Within the lock: after the last one the program may end. */
     if (write(all.left, &one, sizeof one) < 0)
         say("eventfd: %s", strerror(errno));
     pthread_mutex_unlock(&all.lock);

@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* A client that asks for more is up to something. */
 enum { OPTIONS_MAX = 64, OPTION_BYTES_MAX = 8 << 10, NO_ZEROES_BYTES = 124 };
@@ -29,14 +28,6 @@ struct talk {
 enum next { GO_ON, TRANSMIT, HANG_UP };
 
 /* ---- the socket ---- */
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* False: the time is over, or the server ends. */
 static bool wait_for(const struct talk *talk, short events)

@@ -2,7 +2,7 @@
  * blkalign-nbd: serves a file or disk over NBD, at any offset and length,
  * whatever blocks it has. server.h has the picture.
  *
- * Divisions: messages, the disk, the program.
+ * Divisions: messages and the clock, the disk, the program.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -21,7 +21,7 @@
 
 enum { LOCK_PATIENCE_S = 15 };
 
-/* ---- messages ---- */
+/* ---- messages and the clock ---- */
 
 void say(const char *format, ...)
 {
@@ -32,6 +32,14 @@ void say(const char *format, ...)
     vsnprintf(words, sizeof words, format, arguments);
     va_end(arguments);
     fprintf(stderr, "blkalign-nbd: %s\n", words);
+}
+
+int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void logged(void *opaque, int level, const char *message)
@@ -123,7 +131,7 @@ int main(int argc, char **argv)
     if (arguments.socket)
         remove_socket(arguments.socket);
     if (!ended) {
-        say("the storage, or a client, has not come to an end");
+        say("the storage has not come to an end");
         _exit(EXIT_FAILURE);
     }
     return blkalign_close(arguments.server.disk) < 0 ? EXIT_FAILURE

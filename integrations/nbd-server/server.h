@@ -52,6 +52,7 @@ enum {
     KEPT_BYTES_MAX = 64 << 10,      /* memory that an idle request keeps */
     INPUT_BYTES = 128 << 10,
     HANDSHAKE_S = 10,
+    FAREWELL_S = 3,                 /* for clients to take their replies */
     END_S = 5                       /* for the storage, at the end */
 };
 
@@ -102,6 +103,7 @@ struct connection {
     struct request *incoming;       /* the write whose data come now */
     uint32_t arrived;               /* bytes of it */
 
+    int64_t farewell_ms;            /* the server ends: when that is over */
     bool ending;                    /* nothing more is read */
     bool dead;                      /* nothing more is sent */
 };
@@ -110,6 +112,8 @@ struct connection {
 
 /* One line on standard error. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Of a clock that nobody sets. */
+int64_t now_ms(void);
 
 /* ---- options.c ---- */
 

@@ -209,9 +209,25 @@ static bool is_over(const struct connection *connection)
            (connection->dead || STAILQ_EMPTY(&connection->replies));
 }
 
+/* How long the thread may sleep; -1: without end. A client that does not take
+ * its replies is not waited for when the server ends. */
+static int farewell(struct connection *connection)
+{
+    int64_t left_ms;
+
+    if (!connection->farewell_ms || connection->dead)
+        return -1;
+    left_ms = connection->farewell_ms - now_ms();
+    if (left_ms > 0)
+        return (int)left_ms;
+    connection->dead = true;
+    return 0;
+}
+
 /* Sleeps until there is something to do. True: the socket may have input. */
 static bool sleep_until_needed(struct connection *connection, int event_fd)
 {
+    int timeout_ms = farewell(connection);
     bool input = wants_input(connection);
     bool output = !connection->dead && !STAILQ_EMPTY(&connection->replies);
     struct pollfd fds[3] = {
@@ -224,12 +240,14 @@ static bool sleep_until_needed(struct connection *connection, int event_fd)
     /* A socket that is hung up would keep this thread awake. */
     if (!input && !output)
         fds[0].fd = -1;
-    if (connection->ending)
+    if (connection->farewell_ms)
         fds[2].fd = -1;
-    if (poll(fds, 3, -1) <= 0)
+    if (poll(fds, 3, timeout_ms) <= 0)
         return false;
-    if (fds[2].revents)
+    if (fds[2].revents) {
         connection->ending = true;
+        connection->farewell_ms = now_ms() + FAREWELL_S * 1000;
+    }
     return input && fds[0].revents & ~POLLOUT;
 }
 
