@@ -356,7 +356,8 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The memory must stay mapped until `unregister`, or until the queue has been dropped.
+    /// The memory must stay mapped, with the same pages (no madvise(2) that drops them), until
+    /// `unregister`, or until the queue has been dropped.
     pub unsafe fn register(&self, start: *mut u8, bytes: usize) -> Result<(), Error> {
         let address = start.expose_provenance();
         self.handle.guarded(|handle| handle.register_buffer(check_region(address, bytes)?))
