@@ -108,6 +108,7 @@ impl RingBatch {
         }
         engine.submit_or_defer(&mut self.ios);
         endpoint.hand_on_refused();
+        endpoint.ensure_handed_over_goes_on();
         if endpoint.is_polled() && endpoint.node.is_waited_for() {
             endpoint.ensure_unpolled_progress();
         }
