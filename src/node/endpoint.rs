@@ -55,6 +55,8 @@ pub struct Endpoint {
 pub struct Favours {
     /// Handles whose callbacks the job runs, see `Completions::claim_from_job`.
     pub due: Vec<Arc<Endpoint>>,
+    /// The handle whose callbacks it runs at this moment.
+    pub running: Option<Arc<Endpoint>>,
     /// I/Os that the job carries out.
     pub ios: VecDeque<(Arc<Endpoint>, Io)>,
 }

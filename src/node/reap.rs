@@ -273,10 +273,8 @@ fn do_favours(host: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> bool {
             favours::hand_on(host);
         }
     }
-    while let Some(guest) = favours::next_due(host) {
-        if engine.turn() != turn {
-            favours::hand_callbacks_on(&guest);
-        } else if guest.completions.claim_from_job() {
+    while let Some(guest) = favours::next_due(host, turn) {
+        if guest.completions.claim_from_job() {
             // Not held up, as long as each handle gets on.
             engine.begin_to_be_busy(turn);
             if run_callbacks(&guest, engine, turn) == Left::Something {
