@@ -218,6 +218,74 @@ static void many_pollers(enum event_kind kind)
     free(memory);
 }
 
+/* The callback of one thread waits for what another one gets by the
+ * descriptor. */
+struct pair {
+    struct event_bed event;
+    int began, second_ran, in_time;     /* atomics */
+    uint8_t *memory;
+};
+
+static void second_done(void *opaque, int ret)
+{
+    struct pair *pair = opaque;
+
+    (void)ret;
+    add(&pair->second_ran);
+}
+
+static void wait_for_second(void *opaque, int ret)
+{
+    struct pair *pair = opaque;
+    int64_t until = now_ms() + SILENCE_MS_MAX;
+
+    (void)ret;
+    add(&pair->began);
+    while (!load(&pair->second_ran) && now_ms() < until)
+        sleep_ms(1);
+    pair->in_time = load(&pair->second_ran);
+}
+
+static void *submit_second(void *opaque)
+{
+    struct pair *pair = opaque;
+    struct iovec element = { pair->memory + BLOCK, BLOCK };
+
+    while (!load(&pair->began))
+        sleep_ms(1);
+    if (blkalign_aio_preadv(pair->event.handle, BLOCK, &element, 1, 0,
+                            second_done, pair) <= 0)
+        bail("submit: %s", blkalign_errmsg());
+    while (!load(&pair->second_ran))
+        if (readable(pair->event.fd, 1000))
+            blkalign_poll(pair->event.handle, 1, 0);
+    return NULL;
+}
+
+static void a_callback_waits_for_another_poller(enum event_kind kind)
+{
+    struct iovec element;
+    struct pair pair;
+    pthread_t thread;
+
+    memset(&pair, 0, sizeof(pair));
+    event_begin(&pair.event, kind);
+    pair.memory = aligned_memory(2 * BLOCK);
+    element.iov_base = pair.memory;
+    element.iov_len = BLOCK;
+    pthread_create(&thread, NULL, submit_second, &pair);
+    if (blkalign_aio_preadv(pair.event.handle, 0, &element, 1, 0,
+                            wait_for_second, &pair) <= 0)
+        bail("submit: %s", blkalign_errmsg());
+    is_int(collect(pair.event.handle, 1, -1, 1), 1, "%s: a callback",
+           pair.event.words);
+    pthread_join(thread, NULL);
+    ok(pair.in_time, "%s: another thread's I/O goes on meanwhile",
+       pair.event.words);
+    event_end(&pair.event);
+    free(pair.memory);
+}
+
 int main(void)
 {
     int kind;
@@ -226,6 +294,7 @@ int main(void)
     for (kind = 0; kind < EVENT_KINDS; kind++) {
         run((enum event_kind)kind, 64);
         many_pollers((enum event_kind)kind);
+        a_callback_waits_for_another_poller((enum event_kind)kind);
     }
     run(EVENT_RING, 1);
     run(EVENT_THREADS, 1);

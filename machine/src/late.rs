@@ -15,6 +15,8 @@ use crate::{QueueId, RequestId};
 pub enum Stay {
     /// A plug holds it back.
     Plugged,
+    /// A throttle holds it back.
+    Throttled,
     /// Its queue has as many requests at the storage as it may have.
     Queued,
     /// Its I/O was refused, and larger alignments are being looked for; or it waits until they are.
@@ -91,11 +93,16 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
     fn stay(&self, slot: Slot) -> Stay {
         let entry = self.table.known(slot);
         match entry.phase {
+            Phase::Plugged if self.is_held(slot, entry.queue) => Stay::Throttled,
             Phase::Plugged => Stay::Plugged,
             _ if entry.outstanding > 0 => Stay::AtStorage(entry.outstanding),
             _ if self.repair_under_way => Stay::Repaired,
             _ => Stay::Queued,
         }
+    }
+
+    fn is_held(&self, slot: Slot, queue: QueueId) -> bool {
+        self.table.known_queue(queue).held.iter().any(|held| held.slot == slot)
     }
 }
 

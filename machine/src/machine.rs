@@ -213,11 +213,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// Takes a request in for a throttle, which holds it back until `let_go`: no other request sees
-    /// it, and it can be cancelled. `key`: the plug that it is meant for.
+    /// it, and it can be cancelled. `key`: if that is plugged the request is of its present batch.
     pub fn hold(&mut self, queue: QueueId, key: Option<PlugKey>, request: Request<T>) -> RequestId {
         let slot = self.table.place(queue, request);
         self.table.entry(slot).phase = Phase::Plugged;
-        self.table.queue(queue).held.push_back(Held { slot, key });
+        let home = self.table.queue(queue);
+        let batch = key.and_then(|key| home.plug_of(key)).map(|plug| plug.batch);
+        home.held.push_back(Held { slot, batch });
         self.table.known(slot).id
     }
 
@@ -228,16 +230,17 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     }
 
     /// Submits what a throttle holds back of this queue, up to the request with the id `last`, in
-    /// order of submission. What is meant for a plug that is open goes there; the rest is a batch.
+    /// order of submission. What is of a batch that a plug still holds back goes there, the rest is
+    /// a batch of its own.
     pub fn let_go(&mut self, queue: QueueId, last: RequestId) {
         let mut batch = std::mem::take(&mut self.table.queue(queue).spare_plugged);
-        while let Some(&Held { slot, key }) = self.table.queue(queue).held.front() {
+        while let Some(&Held { slot, batch: meant_for }) = self.table.queue(queue).held.front() {
             if self.table.age(self.table.known(slot).id) < self.table.age(last) {
                 break;
             }
             let home = self.table.queue(queue);
             home.held.pop_front();
-            match key.and_then(|key| home.plug_of(key)) {
+            match meant_for.and_then(|meant_for| home.plug_with(meant_for)) {
                 Some(plug) => plug.plugged.push(slot),
                 None => batch.push(slot),
             }

@@ -78,11 +78,15 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         })
     }
 
-    /// Whether requests of two queues may share I/O: each would cut and align it in the same way.
-    /// Both lead to the same object.
+    /// Whether requests of two queues may share I/O: each would cut and align it in the same way,
+    /// and claims as much, so that of those in line each waits for one alone. Both lead to the same
+    /// object.
     fn shares_with(&self, queue: QueueId, other: QueueId) -> bool {
-        let alignments = |queue: QueueId| self.table.known_queue(queue).config.alignments;
-        queue == other || alignments(queue) == alignments(other)
+        let shape = |queue: QueueId| {
+            let config = &self.table.known_queue(queue).config;
+            (config.alignments, config.granule)
+        };
+        queue == other || shape(queue) == shape(other)
     }
 
     /// The block in which a write may be merged with others: it covers a part of just this one.

@@ -293,8 +293,10 @@ fn throttle(scene: &Arc<Scene>, handle: &Handle) {
 
 fn throttle_limits() -> ThrottleLimits {
     let mut limits = ThrottleLimits::default();
-    for bucket in limits.buckets.iter_mut().filter(|_| percent(30)) {
+    for (kind, bucket) in limits.buckets.iter_mut().enumerate().filter(|_| percent(30)) {
         bucket.rate = [1000, 30_000, 1_000_000, 100_000_000][choose(4) as usize];
+        // Of bytes that would be a second for each request, and more steps than a run has.
+        bucket.rate *= if kind < 3 { 100 } else { 1 };
         bucket.burst = [0, 1, 10, bucket.rate][choose(4) as usize];
     }
     limits.request_bytes = [0, 0, 512, 4096][choose(4) as usize];

@@ -14,6 +14,15 @@ pub fn key(thread: usize) -> PlugKey {
     7 + 1000 * thread as PlugKey
 }
 
+/// A request that a throttle holds back: by which thread it came, and the batch that it is meant
+/// for, if the thread was plugged then.
+#[derive(Clone)]
+pub struct HeldBack {
+    pub number: usize,
+    thread: usize,
+    batch: Option<u64>,
+}
+
 impl<S: Subject> World<'_, S> {
     pub fn can_submit(&self) -> bool {
         self.ledger.entries.len() < self.scenario.plans.len()
@@ -27,6 +36,7 @@ impl<S: Subject> World<'_, S> {
         let thread = self.thread;
         self.begin(&format_args!("thread {thread} plugs queue {queue}"));
         self.plugs[queue][thread] += 1;
+        self.plug_batches[queue][thread] += u64::from(self.plugs[queue][thread] == 1);
         self.subject.plug(queue, key(thread));
     }
 
@@ -50,6 +60,7 @@ impl<S: Subject> World<'_, S> {
         let mut batch: Vec<usize> =
             self.plugged[queue].iter_mut().flat_map(|plugged| plugged.drain(..)).collect();
         batch.sort_unstable();
+        self.plug_batches[queue].iter_mut().for_each(|number| *number += 1);
         self.admit_batch(&batch);
         let mut actions = std::mem::take(&mut self.actions);
         self.subject.submit_all_plugged(queue, &mut actions);
@@ -85,7 +96,9 @@ impl<S: Subject> World<'_, S> {
         let key = key(self.thread);
         let id = self.subject.hold(queue, key, self.scenario.request(number));
         self.note_id(number, id)?;
-        self.held[queue].push((number, self.thread));
+        let thread = self.thread;
+        let batch = self.is_plugged(queue).then(|| self.plug_batches[queue][thread]);
+        self.held[queue].push(HeldBack { number, thread, batch });
         self.counts.held += 1;
         Ok(())
     }
@@ -93,14 +106,16 @@ impl<S: Subject> World<'_, S> {
     /// The throttle lets the oldest `count` of those go that it holds back of a queue.
     pub fn let_go(&mut self, queue: usize, count: usize) -> Checked {
         self.begin(&format_args!("lets {count} go of queue {queue}"));
-        let gone: Vec<(usize, usize)> = self.held[queue].drain(..count).collect();
-        let Some(&(last, _)) = gone.last() else { return Ok(()) };
-        let (plugged, batch): (Vec<_>, Vec<_>) =
-            gone.into_iter().partition(|&(_, thread)| self.plugs[queue][thread] > 0);
-        for (number, thread) in plugged {
+        let gone: Vec<HeldBack> = self.held[queue].drain(..count).collect();
+        let Some(&HeldBack { number: last, .. }) = gone.last() else { return Ok(()) };
+        let (plugged, batch): (Vec<_>, Vec<_>) = gone.into_iter().partition(|held| {
+            let present = self.plug_batches[queue][held.thread];
+            self.plugs[queue][held.thread] > 0 && held.batch == Some(present)
+        });
+        for HeldBack { number, thread, .. } in plugged {
             self.plugged[queue][thread].push(number);
         }
-        let batch: Vec<usize> = batch.into_iter().map(|(number, _)| number).collect();
+        let batch: Vec<usize> = batch.into_iter().map(|held| held.number).collect();
         self.admit_batch(&batch);
         let mut actions = std::mem::take(&mut self.actions);
         self.subject.let_go(queue, self.ledger.entries[last].id, &mut actions);
@@ -127,6 +142,7 @@ impl<S: Subject> World<'_, S> {
             self.submit_all_plugged(queue)?;
         }
         self.announce("submit at once");
+        self.plug_batches[queue][self.thread] += 1;
         let mut entered = self.admit_plugged(queue);
         self.admit(&[number]);
         self.latecomer = Some(number);

@@ -79,7 +79,7 @@ impl<S: Subject> World<'_, S> {
         self.ledger.entries[number].cancelled = true;
         let plugged = self.plugged[plan.queue].iter_mut();
         plugged.for_each(|plugged| plugged.retain(|&plugged| plugged != number));
-        self.held[plan.queue].retain(|&(held, _)| held != number);
+        self.held[plan.queue].retain(|held| held.number != number);
         // Those that would have shared its read keep its place in line.
         if plan.op == Op::Read && self.ledger.entries[number].admitted.is_some() {
             let ready_at = self.ledger.entries[number].ready_at;

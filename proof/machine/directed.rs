@@ -80,13 +80,19 @@ pub fn finish(world: &mut TestWorld<'_>, outcome: Outcome) -> Op {
 
 /// Ends whatever is asked for, in order; what was asked for, and what the machine counted.
 pub fn finish_all(world: &mut TestWorld<'_>) -> (Vec<Op>, Stats) {
+    let ios = run_to_rest(world);
+    let stats = world.stats(0).expect("statistics");
+    world.conclude().expect("a rule was broken");
+    (ios, stats)
+}
+
+/// Finishes what is under way; requests that are held back stay so.
+fn run_to_rest(world: &mut TestWorld<'_>) -> Vec<Op> {
     let mut ios = Vec::new();
     while !world.flights.is_empty() {
         ios.push(finish(world, Outcome::Full));
     }
-    let stats = world.stats(0).expect("statistics");
-    world.conclude().expect("a rule was broken");
-    (ios, stats)
+    ios
 }
 
 /// All of it as one batch.
@@ -259,6 +265,36 @@ fn a_request_that_does_not_wait_for_the_unplug_sends_the_plugged_ones_first() {
     assert_eq!(world.ledger.completed, 0b011);
     world.unplug(0).expect("nothing left");
     assert_eq!(finish_all(&mut world).0, [Op::Write]);
+}
+
+#[test]
+fn what_a_throttle_holds_goes_before_a_request_that_does_not_wait_for_the_unplug() {
+    let scenario = scenario(config(), &sectors(Op::Write, [0, 8].into_iter()));
+    let mut world = world(&scenario);
+    world.plug(0);
+    world.hold().expect("the first");
+    world.submit_now().expect("the second");
+    world.let_go(0, 1).expect("the first goes");
+    run_to_rest(&mut world);
+    assert_eq!(world.ledger.completed, 0b11, "no plug holds the first back any more");
+    world.unplug(0).expect("nothing left");
+    finish_all(&mut world);
+}
+
+#[test]
+fn what_a_throttle_holds_of_one_batch_is_not_held_back_with_the_next() {
+    let scenario = scenario(config(), &sectors(Op::Write, [0, 8].into_iter()));
+    let mut world = world(&scenario);
+    world.plug(0);
+    world.hold().expect("the first");
+    world.unplug(0).expect("nothing that could go");
+    world.plug(0);
+    world.submit().expect("the second");
+    world.let_go(0, 1).expect("the first goes");
+    run_to_rest(&mut world);
+    assert_eq!(world.ledger.completed, 0b01, "the plug holds back the second alone");
+    world.unplug(0).expect("the second");
+    finish_all(&mut world);
 }
 
 #[test]

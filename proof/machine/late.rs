@@ -1,8 +1,8 @@
 //! What the machine says of requests that do not come back.
 
 use super::repairs::{config, Bed};
-use crate::io::Op;
-use crate::{Asked, Late, QueueConfig, RequestFlags, Stay};
+use crate::io::{Op, Segments};
+use crate::{Asked, Late, QueueConfig, Request, RequestFlags, Stay};
 
 /// Each late request: its offset, where the request that it waits for begins, and where that stays.
 fn told(late: &[Late]) -> Vec<(u64, Option<u64>, Stay)> {
@@ -67,4 +67,15 @@ fn what_a_plug_holds_back_says_so() {
     bed.take_in();
     bed.end_all();
     bed.conclude();
+}
+
+#[test]
+fn what_a_throttle_holds_back_says_so() {
+    let mut bed = Bed::new(1, &config(), 0);
+    let flags = RequestFlags::default();
+    let segments = Segments::new();
+    let flush =
+        Request { op: Op::Flush, flags, guest_block: 0, offset: 4, bytes: 0, segments, token: 0 };
+    let id = bed.machine.hold(0, None, flush);
+    assert_eq!(told(&bed.machine.late(0, id)), [(4, None, Stay::Throttled)]);
 }

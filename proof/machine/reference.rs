@@ -30,6 +30,8 @@ pub struct Entry {
     /// A flaw: it is over, and others wait for it; or it waits for no other.
     pub ghost: bool,
     pub passes: bool,
+    /// Held back by a throttle: the batch that it is meant for, if it came while plugged.
+    pub batch: Option<u64>,
 }
 
 pub struct Reference {
@@ -40,6 +42,8 @@ pub struct Reference {
     /// By queue; what is held back with the key of who holds it back.
     pub(super) plugs: Vec<HashMap<PlugKey, u32>>,
     pub(super) plugged: Vec<Vec<(PlugKey, Entry)>>,
+    /// By queue: the number of the batch that each key holds back.
+    pub(super) batches: Vec<HashMap<PlugKey, u64>>,
     /// By queue: what a throttle holds back.
     pub(super) held: Vec<Vec<(PlugKey, Entry)>>,
     pub(super) cancelling: bool,
@@ -58,6 +62,7 @@ impl Reference {
             flaw,
             entries: Vec::new(),
             plugs: vec![HashMap::new(); scenario.config.len()],
+            batches: vec![HashMap::new(); scenario.config.len()],
             plugged: scenario.config.iter().map(|_| Vec::new()).collect(),
             held: scenario.config.iter().map(|_| Vec::new()).collect(),
             cancelling: false,
@@ -80,7 +85,14 @@ impl Reference {
             error: None,
             ghost: false,
             passes: false,
+            batch: None,
         }
+    }
+
+    /// The batch that the key holds back; None: it is not plugged.
+    fn batch_of(&self, queue: usize, key: PlugKey) -> Option<u64> {
+        let plugged = self.plugs[queue].get(&key).is_some_and(|&depth| depth > 0);
+        plugged.then(|| self.batches[queue].get(&key).copied().unwrap_or(0))
     }
 
     pub(super) fn waits(&self, at: usize) -> bool {
@@ -251,7 +263,8 @@ impl Subject for Reference {
     }
 
     fn hold(&mut self, queue: usize, key: PlugKey, request: Request<usize>) -> RequestId {
-        let entry = self.entry(&request);
+        let mut entry = self.entry(&request);
+        entry.batch = self.batch_of(queue, key);
         match self.flaw {
             Flaw::HeldIsPlugged => self.plugged[queue].push((key, entry)),
             _ => self.held[queue].push((key, entry)),
@@ -272,7 +285,7 @@ impl Subject for Reference {
             gone.reverse();
         }
         for (key, entry) in gone {
-            let plugged = self.plugs[queue].get(&key).is_some_and(|&depth| depth > 0);
+            let plugged = entry.batch.is_some() && entry.batch == self.batch_of(queue, key);
             if plugged && self.flaw != Flaw::LetGoPassesThePlug {
                 self.plugged[queue].push((key, entry));
             } else {
@@ -283,7 +296,9 @@ impl Subject for Reference {
     }
 
     fn plug(&mut self, queue: usize, key: PlugKey) {
-        *self.plugs[queue].entry(key).or_default() += 1;
+        let depth = self.plugs[queue].entry(key).or_default();
+        *depth += 1;
+        *self.batches[queue].entry(key).or_default() += u64::from(*depth == 1);
     }
 
     fn unplug(&mut self, queue: usize, key: PlugKey, actions: &mut Vec<SimAction>) {
@@ -296,6 +311,7 @@ impl Subject for Reference {
     }
 
     fn submit_all_plugged(&mut self, queue: usize, actions: &mut Vec<SimAction>) {
+        self.batches[queue].values_mut().for_each(|number| *number += 1);
         // A throttle may have let one go later than one that came after it.
         self.plugged[queue].sort_by_key(|(_, entry)| entry.id);
         self.submit_some_plugged(queue, |_| true, actions);
@@ -309,6 +325,7 @@ impl Subject for Reference {
         actions: &mut Vec<SimAction>,
     ) -> RequestId {
         let entry = self.entry(&request);
+        *self.batches[queue].entry(key).or_default() += 1;
         if self.flaw == Flaw::NowOvertakesPlugged {
             self.enter(entry, actions);
             self.run(actions);

@@ -220,6 +220,7 @@ impl Scenario {
         let (first, second) = (&self.config[a.queue], &self.config[b.queue]);
         let block = a.part_of_block(first);
         first.alignments == second.alignments
+            && (a.queue == b.queue || first.granule == second.granule)
             && (a.op, b.op) == (Op::Write, Op::Write)
             && !(first.no_merge || second.no_merge)
             && !(a.asks.serialising || b.asks.serialising)

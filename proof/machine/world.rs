@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::arrivals::THREADS;
+use super::arrivals::{HeldBack, THREADS};
 use super::isolated;
 use super::joined::Joint;
 use super::ledger::{bit, members, Checked, Ledger, Set};
@@ -50,9 +50,11 @@ pub struct World<'a, S> {
     pub thread: usize,
     /// By queue and thread: how many plugs are open, and whom they hold back.
     pub(super) plugs: Vec<[u32; THREADS]>,
+    /// The number of the batch that each plug holds back.
+    pub(super) plug_batches: Vec<[u64; THREADS]>,
     pub(super) plugged: Vec<[Vec<usize>; THREADS]>,
-    /// By queue: what a throttle holds back, and the threads that submitted it.
-    pub(super) held: Vec<Vec<(usize, usize)>>,
+    /// By queue: what a throttle holds back.
+    pub(super) held: Vec<Vec<HeldBack>>,
     pub(super) batches: u64,
     /// Entered in this step, after all others had started.
     pub(super) latecomer: Option<usize>,
@@ -97,6 +99,7 @@ impl<'a, S: Subject> World<'a, S> {
             actions: Vec::new(),
             thread: 0,
             plugs: vec![[0; THREADS]; scenario.config.len()],
+            plug_batches: vec![[0; THREADS]; scenario.config.len()],
             plugged: vec![Default::default(); scenario.config.len()],
             held: vec![Vec::new(); scenario.config.len()],
             batches: 0,

@@ -192,7 +192,9 @@ impl Handle {
     fn run_due(&self, max: usize, waits: bool) -> usize {
         self.look(max, waits, |batch| {
             self.plug();
+            let in_callbacks = self.endpoint.begin_callbacks();
             batch.drain(..).for_each(|delivery| self.endpoint.completions.run(delivery));
+            drop(in_callbacks);
             self.unplug();
         })
     }

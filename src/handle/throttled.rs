@@ -12,7 +12,9 @@ use crate::throttle::{Counts, Membership, Throttle};
 /// The lock guards which throttle it is. While it is held a throttle's lock may be taken.
 #[derive(Default)]
 pub struct Throttled {
-    /// Whether there is one. Relaxed: who submits while that changes may miss it.
+    /// Whether there is one, or one is being left: then who submits waits for the lock. Relaxed:
+    /// who submits while a throttle comes may miss it; and what one has let go is in the machine
+    /// before another thread sees that there is none, and gets the machine's lock.
     throttled: AtomicBool,
     membership: Mutex<Option<Arc<Membership>>>,
     counts: Arc<Counts>,
@@ -48,10 +50,15 @@ impl Handle {
         let next = throttle.map(join).transpose()?;
         let before = with_actions(|actions| {
             let mut membership = membership.lock();
-            throttled.store(next.is_some(), Ordering::Relaxed);
+            let is_throttled = next.is_some();
+            if is_throttled {
+                throttled.store(true, Ordering::Relaxed);
+            }
             let before = std::mem::replace(&mut *membership, next);
-            // Before anything can be submitted to the next one.
+            // Before anything can be submitted to the next one, or to the machine itself: requests
+            // keep their order.
             before.iter().for_each(|its| its.leave(actions));
+            throttled.store(is_throttled, Ordering::Relaxed);
             drop(membership);
             dispatch(actions);
             before

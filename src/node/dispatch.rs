@@ -32,6 +32,20 @@ pub fn dispatch(actions: &mut Actions) {
     batch.submit();
 }
 
+/// As `dispatch`, but no driver's code runs on this thread: a driver might wait for what this
+/// thread does.
+pub fn dispatch_elsewhere(actions: &mut Actions) {
+    for action in actions.extract_if(.., starts_in_a_driver) {
+        let Action::Io(endpoint, io) = action else { unreachable!("starts_in_a_driver") };
+        endpoint.pool.clone().push(Work::Io(endpoint, io));
+    }
+    dispatch(actions);
+}
+
+fn starts_in_a_driver(action: &mut Action) -> bool {
+    matches!(action, Action::Io(endpoint, io) if endpoint.driver.is_asynchronous(io.op))
+}
+
 /// The counterpart of a plug with this key: the outermost one submits what the plug held back.
 pub fn unplug_and_dispatch(node: &Node, queue: QueueId, key: PlugKey) {
     with_actions(|actions| {
@@ -109,6 +123,7 @@ impl RingBatch {
         }
         engine.submit_or_defer(&mut self.ios);
         endpoint.hand_on_refused();
+        endpoint.ensure_handed_over_goes_on();
         if endpoint.is_polled() && endpoint.node.is_waited_for() {
             endpoint.ensure_unpolled_progress();
         }

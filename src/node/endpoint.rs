@@ -10,7 +10,7 @@ use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
 use super::late::LateWatch;
-use super::ring::Beat;
+use super::ring::{Beat, LOOK_AFTER};
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
 use crate::driver::{Driver, Io, Lane, Op};
@@ -55,6 +55,8 @@ pub struct Endpoint {
 pub struct Favours {
     /// Handles whose callbacks the job runs, see `Completions::claim_from_job`.
     pub due: Vec<Arc<Endpoint>>,
+    /// The handle whose callbacks it runs at this moment.
+    pub running: Option<Arc<Endpoint>>,
     /// I/Os that the job carries out.
     pub ios: VecDeque<(Arc<Endpoint>, Io)>,
 }
@@ -73,7 +75,7 @@ pub enum Owner {
 
 /// What a library thread is to do.
 pub enum Work {
-    /// I/O that blocks.
+    /// I/O that blocks, or that a driver is to start.
     Io(Arc<Endpoint>, Io),
     /// Trying what alignments the storage takes.
     Probe(Arc<Endpoint>, Box<RefusedIo>),
@@ -84,7 +86,8 @@ pub enum Work {
     /// SERIAL, CONCURRENT: taking a ring's results in, and running their callbacks. With the number
     /// of the job, see `RingEngine::turn`.
     Reap(Arc<Endpoint>, u32),
-    /// Whether that job is held up. `beat` as it was when the last look was taken.
+    /// Whether that job is held up. `beat` as it was when the last look was taken. EVENTFD: whether
+    /// the thread that polls is.
     Look { endpoint: Weak<Endpoint>, beat: Beat },
     /// Whether requests of a handle are late.
     Watch(Weak<Endpoint>),
@@ -100,6 +103,15 @@ impl Drop for Attendance<'_> {
     fn drop(&mut self) {
         self.0.ring.iter().for_each(|engine| engine.ring.retire());
         self.0.hand_on_refused();
+    }
+}
+
+/// See `Endpoint::begin_callbacks`.
+pub struct InCallbacks<'a>(&'a Endpoint);
+
+impl Drop for InCallbacks<'_> {
+    fn drop(&mut self) {
+        self.0.ring.iter().for_each(RingEngine::end_callbacks);
     }
 }
 
@@ -250,6 +262,38 @@ impl Endpoint {
         if self.needs_help(engine) && engine.take_on_helping() {
             self.pool.push(Work::ReapUnpolled(self.clone()));
         }
+    }
+
+    /// EVENTFD: the thread that polls submits what others hand over to it, and may be in a callback
+    /// that takes long, or waits for just that I/O. So a job looks after a while. A thread that
+    /// hands over says so, and then looks whether callbacks run; a thread that begins with them
+    /// says so, and then looks what is handed over. A thread then looks whether a look is due; a
+    /// look says that it is over, and then looks what is handed over. All of that is SeqCst, so
+    /// each time one of the two sees the other.
+    pub fn ensure_handed_over_goes_on(self: &Arc<Self>) {
+        let Some(engine) = self.ring.as_ref().filter(|engine| engine.leaves_handed_over()) else {
+            return;
+        };
+        if !engine.look_is_due.swap(true, Ordering::SeqCst) {
+            let look = Work::Look { endpoint: Arc::downgrade(self), beat: engine.beat().0 };
+            self.pool.push_later(LOOK_AFTER, look);
+        }
+    }
+
+    /// EVENTFD: this thread polls, and runs callbacks until what this gives is dropped.
+    pub fn begin_callbacks(self: &Arc<Self>) -> InCallbacks<'_> {
+        self.ring.iter().for_each(RingEngine::begin_callbacks);
+        self.ensure_handed_over_goes_on();
+        InCallbacks(self)
+    }
+
+    /// The look of `ensure_handed_over_goes_on`.
+    pub fn submit_handed_over(self: &Arc<Self>) {
+        let Some(engine) = &self.ring else { return };
+        engine.look_is_due.store(false, Ordering::SeqCst);
+        engine.ring.submit_handed_over();
+        self.hand_on_refused();
+        self.ensure_handed_over_goes_on();
     }
 
     pub fn needs_help(&self, engine: &RingEngine) -> bool {

@@ -93,9 +93,19 @@ pub fn next_io(host: &Endpoint) -> Option<(Arc<Endpoint>, Io)> {
     host.favours.lock().ios.pop_front()
 }
 
-/// The next handle whose callbacks it has taken on.
-pub fn next_due(host: &Endpoint) -> Option<Arc<Endpoint>> {
-    host.favours.lock().due.pop()
+/// The next handle whose callbacks it has taken on; none runs any more of the one before. None:
+/// there is none, or the job with this number has been replaced.
+pub fn next_due(host: &Endpoint, turn: u32) -> Option<Arc<Endpoint>> {
+    let mut favours = host.favours.lock();
+    if host.ring.as_ref().is_none_or(|engine| engine.turn() != turn) {
+        return None;
+    }
+    let next = favours.due.pop();
+    // The other one goes when the lock is free: it may be the last reference.
+    let before = std::mem::replace(&mut favours.running, next.clone());
+    drop(favours);
+    drop(before);
+    next
 }
 
 /// How many I/Os there are, and whether there is anything at all.
@@ -106,14 +116,15 @@ pub fn count(host: &Endpoint) -> (usize, bool) {
 
 /// Gives what the job of `host` has not come to to others.
 pub fn hand_on(host: &Endpoint) {
-    let Favours { due, ios } = std::mem::take(&mut *host.favours.lock());
+    let Favours { due, running, ios } = std::mem::take(&mut *host.favours.lock());
     for (guest, io) in ios {
         let Some(engine) = &guest.ring else { continue };
         guest.ensure_reaper();
         engine.ring.submit(&mut vec![io]);
         guest.hand_on_refused();
     }
-    due.iter().for_each(hand_callbacks_on);
+    // One of its callbacks may be what holds the job up; CONCURRENT ones run beside that.
+    running.iter().chain(&due).for_each(hand_callbacks_on);
 }
 
 /// Gives the callbacks that are left to a job to threads of the pool.

@@ -9,7 +9,7 @@ use super::perform::perform;
 use super::reap::{look, reap_in_turn, reap_unpolled};
 use super::repair::probe_again;
 use super::watch::watch;
-use super::{with_actions, Work};
+use super::{with_actions, Action, Work};
 use crate::completion::Left;
 use crate::engine::{Job, Kind, Pool};
 
@@ -42,7 +42,10 @@ impl Job for Work {
         match self {
             Work::Io(endpoint, io) => {
                 return with_actions(|actions| {
-                    perform(&endpoint, io, actions);
+                    match endpoint.driver.is_asynchronous(io.op) {
+                        true => actions.push(Action::Io(endpoint, io)),
+                        false => perform(&endpoint, io, actions),
+                    }
                     dispatch_keeping_one(actions, pool)
                 });
             }

@@ -28,7 +28,7 @@ mod watch;
 
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
-pub use dispatch::{dispatch, unplug_and_dispatch};
+pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};

@@ -10,7 +10,7 @@ use super::deferred::Pace;
 use super::deliver::while_taking_in;
 use super::dispatch::{dispatch, unplug_and_dispatch};
 use super::perform::{perform, take_in};
-use super::ring::{Beat, SLEEP_SLICE};
+use super::ring::{Beat, LOOK_AFTER, SLEEP_SLICE};
 use super::{favours, thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
 use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
@@ -24,8 +24,6 @@ const REAP_MAX: usize = 256;
 const REAPS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);
-/// How long the job that takes results in may be busy until `look` sees whether it gets on.
-const LOOK_AFTER: Duration = Duration::from_millis(4);
 /// CONCURRENT, and callbacks run as a favour: those that take longer, on average, run on threads of
 /// their own.
 const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
@@ -276,10 +274,8 @@ fn do_favours(host: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> bool {
             favours::hand_on(host);
         }
     }
-    while let Some(guest) = favours::next_due(host) {
-        if engine.turn() != turn {
-            favours::hand_callbacks_on(&guest);
-        } else if guest.completions.claim_from_job() {
+    while let Some(guest) = favours::next_due(host, turn) {
+        if guest.completions.claim_from_job() {
             // Not held up, as long as each handle gets on.
             engine.begin_to_be_busy(turn);
             if run_callbacks(&guest, engine, turn) == Left::Something {
@@ -369,10 +365,13 @@ fn run_callbacks(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> Le
 }
 
 /// Sees whether the job that takes results in gets on. `beat`: that of the job when it began to be
-/// busy, or at the look before this one.
+/// busy, or at the look before this one. EVENTFD: there is no job, but a thread that polls.
 pub fn look(endpoint: &Weak<Endpoint>, beat: Beat) {
     let Some(endpoint) = endpoint.upgrade() else { return };
     let Some(engine) = &endpoint.ring else { return };
+    if endpoint.is_polled() {
+        return endpoint.submit_handed_over();
+    }
     let (now, busy) = engine.beat();
     if now == beat && busy {
         take_over(&endpoint, engine);

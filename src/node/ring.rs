@@ -12,6 +12,8 @@ use blkalign_machine::{PlugKey, QueueId};
 
 /// How long one thread sleeps at most where another may take its results in.
 pub const SLEEP_SLICE: Duration = Duration::from_millis(5);
+/// After which time a job looks whether the thread gets on that takes results in.
+pub const LOOK_AFTER: Duration = Duration::from_millis(4);
 /// How often a job looks whether it is still wanted while a thread sleeps in the ring.
 const NAP: Duration = Duration::from_micros(200);
 
@@ -50,7 +52,9 @@ pub struct RingEngine {
     progress: Mutex<Progress>,
     /// `Progress::turn`, for reading without the lock.
     turn: AtomicU32,
-    /// A look at `progress` is due on the pool.
+    /// EVENTFD: threads in `poll` that run callbacks, and so may not come back for long.
+    in_callbacks: AtomicUsize,
+    /// A look at `progress` is due on the pool. EVENTFD: at what is handed over.
     pub look_is_due: AtomicBool,
     /// So many callbacks run on threads of their own, since some took long. Relaxed: a hint.
     elsewhere: AtomicU32,
@@ -75,6 +79,7 @@ impl RingEngine {
             reaping: AtomicBool::new(false),
             progress: Mutex::default(),
             turn: AtomicU32::new(0),
+            in_callbacks: AtomicUsize::new(0),
             look_is_due: AtomicBool::new(false),
             elsewhere: AtomicU32::new(0),
             elsewhere_next: AtomicU32::new(ELSEWHERE),
@@ -113,6 +118,21 @@ impl RingEngine {
         let mut ios = Vec::new();
         self.deferred.take(&mut ios);
         self.ring.submit(&mut ios);
+    }
+
+    /// EVENTFD: this thread polls, and begins with callbacks.
+    pub fn begin_callbacks(&self) {
+        // SeqCst: see `Endpoint::ensure_handed_over_goes_on`.
+        self.in_callbacks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub fn end_callbacks(&self) {
+        self.in_callbacks.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// EVENTFD: whether I/O may lie there for a thread that runs callbacks.
+    pub fn leaves_handed_over(&self) -> bool {
+        self.in_callbacks.load(Ordering::SeqCst) > 0 && self.ring.has_put_off()
     }
 
     /// `count` I/Os come to the ring, or are deferred.

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::node::{dispatch, thread_key, with_actions, Actions, Endpoint, Node, Owner};
+use crate::node::{
+    dispatch, dispatch_elsewhere, thread_key, with_actions, Actions, Endpoint, Node, Owner,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Instant, Mutex};
 use crate::sys::Error;
@@ -134,7 +136,8 @@ impl Alarmed for Throttle {
             state.alarm = None;
             self.release(&mut state, self.now(), actions);
             drop(state);
-            dispatch(actions);
+            // A driver may call back into the library, and wait there for this very thread.
+            dispatch_elsewhere(actions);
         });
     }
 }

@@ -20,6 +20,8 @@ pub struct Queue<Q> {
     pub held: VecDeque<Held>,
     /// The plugs that are open, each with what it holds back; see `batch.rs`.
     pub plugs: Vec<Plug>,
+    /// The batch that was begun last.
+    last_batch: BatchId,
     /// Kept to spare an allocation: the list of the next plug.
     pub spare_plugged: Vec<Slot>,
     pub repairs: Repairs,
@@ -29,9 +31,13 @@ pub struct Queue<Q> {
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
     pub slot: Slot,
-    /// Whose plug it goes to when it is let go, if that plug is open then. None: to none.
-    pub key: Option<PlugKey>,
+    /// The batch that it goes to when it is let go, if that is held back then. None: to none.
+    pub batch: Option<BatchId>,
 }
+
+/// Names a batch of a queue, for what a throttle lets go later: by then the batch may have gone,
+/// and its plug may hold back the next one.
+pub type BatchId = u64;
 
 /// What one key holds back in one queue.
 #[derive(Debug)]
@@ -39,6 +45,7 @@ pub struct Plug {
     pub key: PlugKey,
     /// How many `plug`s are open; at least 1.
     pub depth: u32,
+    pub batch: BatchId,
     /// In order of submission.
     pub plugged: Vec<Slot>,
 }
@@ -75,6 +82,7 @@ impl<Q> Queue<Q> {
             queued: VecDeque::new(),
             held: VecDeque::new(),
             plugs: Vec::new(),
+            last_batch: 0,
             spare_plugged: Vec::new(),
             repairs: Repairs::default(),
         }
@@ -95,15 +103,26 @@ impl<Q> Queue<Q> {
         self.plugs.iter_mut().find(|plug| plug.key == key)
     }
 
+    /// The plug that holds this batch back; None: the batch has gone.
+    pub fn plug_with(&mut self, batch: BatchId) -> Option<&mut Plug> {
+        self.plugs.iter_mut().find(|plug| plug.batch == batch)
+    }
+
     /// Holds back what is submitted with this key from here on; nests.
     pub fn plug(&mut self, key: PlugKey) {
         match self.plug_of(key) {
             Some(plug) => plug.depth += 1,
             None => {
                 let plugged = std::mem::take(&mut self.spare_plugged);
-                self.plugs.push(Plug { key, depth: 1, plugged });
+                let batch = self.next_batch();
+                self.plugs.push(Plug { key, depth: 1, batch, plugged });
             }
         }
+    }
+
+    fn next_batch(&mut self) -> BatchId {
+        self.last_batch += 1;
+        self.last_batch
     }
 
     /// The counterpart of `plug`. What was plugged, if this was the outermost one.
@@ -115,20 +134,22 @@ impl<Q> Queue<Q> {
 
     /// What the key holds back, if it holds anything back; its plugs stay.
     pub fn take_plugged(&mut self, key: PlugKey) -> Option<Vec<Slot>> {
-        let spare = std::mem::take(&mut self.spare_plugged);
-        match self.plug_of(key) {
-            Some(plug) if !plug.plugged.is_empty() => {
-                Some(std::mem::replace(&mut plug.plugged, spare))
-            }
-            _ => {
-                self.spare_plugged = spare;
-                None
-            }
+        let at = self.plugs.iter().position(|plug| plug.key == key)?;
+        self.plugs[at].batch = self.next_batch();
+        let plug = &mut self.plugs[at];
+        if plug.plugged.is_empty() {
+            return None;
         }
+        let spare = std::mem::take(&mut self.spare_plugged);
+        Some(std::mem::replace(&mut plug.plugged, spare))
     }
 
     /// What all keys hold back, key by key; the plugs stay.
     pub fn take_all_plugged(&mut self) -> Vec<Slot> {
+        for plug in &mut self.plugs {
+            self.last_batch += 1;
+            plug.batch = self.last_batch;
+        }
         self.plugs.iter_mut().flat_map(|plug| plug.plugged.drain(..)).collect()
     }
 }

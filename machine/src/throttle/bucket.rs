@@ -48,15 +48,16 @@ impl Bucket {
         self.rate > 0
     }
 
-    /// Other limits hold from now on. What is in the bucket stays; so does what is owed, up to a
-    /// second's tokens: a debt made at a high rate is not to be paid off at a low one for hours.
+    /// Other limits hold from now on. What is in the bucket stays. So does what is owed; but where
+    /// the rate gets lower only up to a second's tokens: a debt made at a high rate is not to be
+    /// paid off at a low one for hours.
     pub fn set(&mut self, limits: BucketLimits, now: Nanos) {
-        let before = self.is_limited();
         self.fill(now);
-        let level = self.level;
+        let Bucket { rate: before, level, .. } = *self;
         *self = Bucket::new(limits, now);
-        if before {
-            self.level = level.clamp(-self.rate * BILLION, self.burst);
+        if before > 0 {
+            let owed_max = if self.rate < before { self.rate * BILLION } else { i128::MAX };
+            self.level = level.clamp(-owed_max, self.burst);
         }
     }
 

@@ -92,3 +92,13 @@ fn other_limits_keep_the_level_and_forgive_a_great_debt() {
     bucket.set(BucketLimits { rate: 10, burst: 1 }, 2000 * MS);
     assert_eq!(bucket.when(1, 2000 * MS), 3100 * MS);
 }
+
+#[test]
+fn limits_that_are_set_again_forgive_no_debt() {
+    let limits = BucketLimits { rate: 1000, burst: 100 };
+    let mut bucket = bucket(1000, 100);
+    assert!(bucket.take(10_000, 0));
+    bucket.set(limits, MS);
+    bucket.set(BucketLimits { burst: 200, ..limits }, 2 * MS);
+    assert_eq!(bucket.when(1, 2 * MS), 9901 * MS);
+}

@@ -243,6 +243,18 @@ impl Ring {
         }
     }
 
+    /// Whether entries may lie in the submission queue for another thread to submit.
+    pub fn has_put_off(&self) -> bool {
+        // SeqCst: see `Endpoint::ensure_handed_over_goes_on`.
+        self.put_off.load(Ordering::SeqCst)
+    }
+
+    /// Submits what was handed over to a thread that does not come. Then `take_back` has to be
+    /// called.
+    pub fn submit_handed_over(&self) {
+        self.submit_put_off();
+    }
+
     /// This thread reaps, and submits what others hand over to it, until it calls `retire`.
     pub fn attend(&self) {
         ATTENDED.set(self.number);
