@@ -16,7 +16,8 @@ fi
 . "$here/ceph.sh"
 missing=$(ceph_missing)
 if [ -n "$missing" ]; then
-    echo "1..0 # SKIP $missing is missing (Debian: ceph-mon, ceph-osd)"
+    echo "1..0 # SKIP wants a Ceph cluster, and there is no $missing:" \
+        "BLKALIGN_SETUP_CEPH=1 scripts/setup installs it"
     exit 0
 fi
 . "$here/../../tools/common/tap.sh"
