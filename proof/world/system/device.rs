@@ -228,7 +228,7 @@ impl Device {
             state.shape = Shape { says_block_size, ..state.shape.with_blocks(bytes as u32) };
         }
         let bytes: usize = segments.iter().map(|segment| segment.bytes).sum();
-        let mut outcome = self.outcome(kind, bytes as u64);
+        let mut outcome = self.outcome(kind, offset, bytes as u64);
         let moves = matches!(kind, Kind::Read | Kind::Write);
         let cached = self.last_page();
         if moves && !self.is_direct(fd) && offset < cached && self.disk.state().has_direct() {
@@ -263,7 +263,7 @@ impl Device {
         }
     }
 
-    fn outcome(&self, kind: Kind, bytes: u64) -> Result<u64, Errno> {
+    fn outcome(&self, kind: Kind, offset: u64, bytes: u64) -> Result<u64, Errno> {
         let Faults { interrupted, error, no_space, short, .. } = self.faults;
         if percent(interrupted) {
             Counts::one(&self.counts.interrupted);
@@ -279,9 +279,11 @@ impl Device {
         }
         if matches!(kind, Kind::Read | Kind::Write) && bytes > 512 && percent(short) {
             Counts::one(&self.counts.shorts);
-            // Part of a sector comes from a read only: disks do not tear them.
+            // Part of a sector comes from a read only: disks do not tear them. A write through the
+            // page cache may begin inside a sector, but ends short at the end of one.
             let unit = if kind == Kind::Write || percent(70) { 512 } else { 1 };
-            return Ok((1 + choose(bytes - 1)).next_multiple_of(unit).min(bytes));
+            let end = (offset + 1 + choose(bytes - 1)).next_multiple_of(unit);
+            return Ok((end - offset).min(bytes));
         }
         Ok(bytes)
     }
