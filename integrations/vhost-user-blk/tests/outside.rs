@@ -46,6 +46,8 @@ fn a_disk_that_grew_or_shrank_has_another_length_after_a_signal() {
         assert_eq!(sectors(guest), bytes / 512);
     };
     assert_eq!(guest.write(0, 2048, &[1; 512]), Some(IOERR), "past the end");
+    // Messages are taken in order: by this answer the daemon has the socket for notices.
+    assert_eq!(sectors(&mut guest), MIB / 512);
     refresh(&mut guest, 3 * MIB);
     assert_eq!(guest.write(0, 6143, &[1; 512]), Some(OK));
     assert_eq!(guest.read(0, 6143, 512).unwrap(), [1; 512]);
