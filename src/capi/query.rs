@@ -165,7 +165,7 @@ pub unsafe extern "C-unwind" fn blkalign_memalign(
     h: *mut blkalign_handle,
     bytes: usize,
 ) -> *mut c_void {
-    let body = |handle: &Handle| allocate(buffer_alignment(handle), bytes);
+    let body = |handle: &Handle| allocate(handle.buffer_alignment(), bytes);
     // SAFETY: NULL or an open handle, as the header demands.
     let result = unsafe { guard_handle(h, body) };
     if result < 0 {
@@ -181,14 +181,6 @@ pub unsafe extern "C-unwind" fn blkalign_memalign(
 pub unsafe extern "C-unwind" fn blkalign_free(buf: *mut c_void) {
     // SAFETY: NULL or from posix_memalign, as the header demands.
     uncancelled(|| unsafe { libc::free(buf) })
-}
-
-fn buffer_alignment(handle: &Handle) -> usize {
-    // SAFETY: sysconf only reads.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let limits = handle.limits();
-    let needed = limits.alignments.memory.max(limits.alignments.request as usize);
-    needed.max(usize::try_from(page).unwrap_or(4096))
 }
 
 /// The address, which is never negative in user space.

@@ -33,12 +33,12 @@ use std::sync::Arc;
 use smallvec::smallvec;
 
 use crate::completion::{inside_callback, Generation};
-use crate::driver::{ImageLock, Op, Segments};
+use crate::driver::{Alignments, ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
 use crate::node::{dispatch, thread_key, with_actions, Endpoint, Owner, Work};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sys::{Claim, Error};
+use crate::sys::{page_bytes, Claim, Error};
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{PlugKey, Request, Stats};
 use storage::Storage;
@@ -223,6 +223,12 @@ impl Handle {
         let mut limits = self.limits.clone();
         self.endpoint.alignments.overlay(&mut limits);
         limits
+    }
+
+    /// What a buffer that needs no copy starts at a multiple of: a page at least.
+    pub fn buffer_alignment(&self) -> usize {
+        let Alignments { request, memory, .. } = self.limits().alignments;
+        memory.max(request as usize).max(page_bytes() as usize)
     }
 
     pub fn engine(&self) -> EngineKind {

@@ -9,7 +9,6 @@ use super::open_handle::{Call, OpenHandle};
 use super::{Buffer, Error, Flags, Limits, OpenOptions, Queue, Stats};
 use crate::driver::Op;
 use crate::handle::{CompletionMode, Options};
-use crate::sys::page_bytes;
 
 /// An open file, block device or driver. Clones are the same disk; it is closed with the last one.
 /// Queues of the disk are independent of that.
@@ -314,9 +313,7 @@ impl Disk {
     /// # Ok::<(), blkalign::Error>(())
     /// ```
     pub fn buffer(&self, bytes: usize) -> Result<Buffer, Error> {
-        let alignments = self.handle().handle().limits().alignments;
-        let needed = alignments.memory.max(alignments.request as usize);
-        Buffer::zeroed(bytes, needed.max(page_bytes() as usize))
+        Buffer::zeroed(bytes, self.handle().handle().buffer_alignment())
     }
 }
 
