@@ -60,8 +60,8 @@ start() {
     disk modules "$own/modules.img" snapshot=on
     disk programs "$work/programs.img" snapshot=on
     rm -f "$work/k1" "$work/scratch"
-    truncate -s 512M "$work/k1" && truncate -s 2G "$work/scratch"
-    mke2fs -q -t ext4 -b 4096 "$work/scratch"
+    truncate -s 512M "$work/k1"
+    empty_image "$work/scratch" 2G
     disk k1 "$work/k1" discard=unmap \
         logical_block_size=4096,physical_block_size=4096
     disk scratch "$work/scratch" discard=unmap

@@ -49,6 +49,8 @@ image() {
         $((megabytes * 5 / 4 + $3))M && mv "$1.new" "$1"
 }
 
+empty_image() { truncate -s "$2" "$1" && mke2fs -q -t ext4 -b 4096 "$1"; }
+
 # ---- the root -------------------------------------------------------------
 
 make_system() {
@@ -111,7 +113,7 @@ make_kernel() {
         --no-recommends --no-suggests --no-conflicts --no-breaks \
         --no-replaces --no-enhances "linux-image-$flavour:$name" |
         sed -n 's/^\(linux-\(image\|binary\|modules\)-[0-9][^:]*\).*/\1/p' |
-        grep -e "-$flavour\$" | sort -u)
+        grep -E "[-]$flavour\$" | sort -u)
     [ ${#packages[@]} -gt 0 ] || return 1
     rm -rf "$own" && mkdir -p "$tree/usr/lib" && ln -s usr/lib "$tree/lib"
     unpack "$tree" "${packages[@]}" || return 1
@@ -133,7 +135,11 @@ make_kernel() {
 # ---- all of it ------------------------------------------------------------
 
 bring_system() {
+    local need
     own=$machines/$name-$1
+    for need in dpkg-deb mke2fs; do
+        command -v $need >/dev/null || { why="no $need here" && return 1; }
+    done
     exec {lock}>"$machines/lock" && flock "$lock"
     why="QEMU for $name cannot be had: see $root.log"
     [ -e "$root/usr/bin/qemu-system-aarch64" ] ||
