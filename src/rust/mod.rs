@@ -10,6 +10,8 @@
 mod buffer;
 mod disk;
 mod driver;
+mod driver_memory;
+mod driver_pending;
 mod error;
 mod facts;
 mod flags;
@@ -27,7 +29,9 @@ mod volatile;
 
 pub use buffer::Buffer;
 pub use disk::Disk;
-pub use driver::{Driver, ReadTarget, WriteSource};
+pub use driver::Driver;
+pub use driver_memory::{ReadTarget, WriteSource};
+pub use driver_pending::{PendingFlush, PendingRead, PendingWrite};
 pub use error::Error;
 pub use facts::{Limits, Source, Stats};
 pub use flags::Flags;
