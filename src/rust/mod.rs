@@ -24,6 +24,7 @@ mod open_handle;
 mod open_options;
 mod queue;
 mod requests;
+mod threads;
 #[cfg(feature = "vm-memory")]
 mod volatile;
 
@@ -38,5 +39,6 @@ pub use flags::Flags;
 pub use log::{set_log, LogLevel};
 pub use open_options::{Engine, OpenOptions};
 pub use queue::Queue;
+pub use threads::set_thread_hook;
 #[cfg(feature = "vm-memory")]
 pub use volatile::VolatileSlices;
