@@ -25,6 +25,7 @@ mod open_options;
 mod queue;
 mod requests;
 mod threads;
+mod throttle;
 #[cfg(feature = "vm-memory")]
 mod volatile;
 
@@ -40,5 +41,6 @@ pub use log::{set_log, LogLevel};
 pub use open_options::{Engine, OpenOptions};
 pub use queue::Queue;
 pub use threads::set_thread_hook;
+pub use throttle::{Bucket, Throttle, ThrottleLimits};
 #[cfg(feature = "vm-memory")]
 pub use volatile::VolatileSlices;
