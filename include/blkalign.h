@@ -347,6 +347,8 @@ typedef void (*blkalign_driver_done_fn)(void *token, int ret);
  * `request_alignment`, that every address is a multiple of `mem_alignment`,
  * that the length of every iovec element is a multiple of `segment_alignment`
  * and never 0, and that no call exceeds `max_transfer` or `max_segments`.
+ * Where `request_alignment` is more than 1 no read has the same memory in two
+ * elements: a driver may decrypt or check data where it has read them to.
  * Hence the length that `getlength` returns must be a multiple of
  * `request_alignment`; storage of another length has to round it up or down.
  *
@@ -516,6 +518,16 @@ typedef struct blkalign_request {
      */
     int64_t *id;
 } blkalign_request;
+
+/**
+ * Runs on a thread that the library has just started, before anything else
+ * does. The thread has its name, which begins with "blkalign", and blocks
+ * signals. The function may change the name, the processors, the priority, the
+ * control group, and install a filter of system calls for the thread
+ * (docs/SANDBOX.md says what the thread needs). It must return, must not throw
+ * or longjmp, and must not call the library, except for blkalign_version().
+ */
+typedef void (*blkalign_thread_fn)(void *opaque);
 
 /**
  * One limit of a throttle, as a token bucket: `rate` tokens come each second,
@@ -1191,6 +1203,26 @@ int blkalign_get_event_fd(blkalign_handle *h);
  * -EDEADLK  called inside a callback.
  */
 int blkalign_poll(blkalign_handle *h, int max, int timeout_ms);
+
+/**
+ * Sets the function that each thread of the library runs first, for the whole
+ * process, also on several threads at once. It replaces the function that was
+ * set before. NULL: none, as at the start. Threads that run already are left
+ * alone, so set the hook before the first open.
+ *
+ * Threads start while blkalign_open() and its kin run, which return after the
+ * hook has; later ones are started by threads of the library. The function
+ * runs on threads of the pool ("blkalign-work") and of throttles
+ * ("blkalign-timer"). Threads that the kernel starts for io_uring are not the
+ * library's. See blkalign(7), "Sandboxes".
+ *
+ * When the call returns, no call of the earlier hook is running or will begin,
+ * so that its `opaque` may be freed.
+ *
+ * Returns 0 or -errno:
+ * -EDEADLK  the call comes from inside a hook.
+ */
+int blkalign_set_thread_hook(blkalign_thread_fn hook, void *opaque);
 
 /**
  * Creates a throttle: a group of limits that all handles share which get it by

@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing. What it lets in is well formed; everything else is for `handle` to judge.
 //!
-//! The header is generated from the declarations in `header` and the eight files of functions here,
+//! The header is generated from the declarations in `header` and the files of functions here,
 //! so their comments are written for C programmers.
 
 // Functions are named as in C, and their safety rules stand in their comments in C's terms:
@@ -23,6 +23,7 @@ mod log;
 mod open;
 mod query;
 mod sync;
+mod threads;
 mod throttle;
 
 pub use crate::header::*;
@@ -33,4 +34,5 @@ pub use log::*;
 pub use open::*;
 pub use query::*;
 pub use sync::*;
+pub use threads::*;
 pub use throttle::*;

@@ -203,6 +203,7 @@ impl Handle {
     fn look(&self, max: usize, waits: bool, mut take: impl FnMut(&mut Batch)) -> usize {
         let events = &self.endpoint.completions.events;
         events.begin_look();
+        self.do_what_no_thread_does();
         let left = take_in_for_poll(&self.endpoint, waits);
         let max = max.min(events.count_due());
         let mut ran = 0;
@@ -221,6 +222,18 @@ impl Handle {
         }
         events.end_look(left);
         ran
+    }
+
+    /// A handle without threads: this thread does what takes one.
+    fn do_what_no_thread_does(&self) {
+        let pool = &self.endpoint.pool;
+        let mut did = 0;
+        while pool.is_unmanned() && did < BATCH_MAX && pool.do_one() {
+            did += 1;
+        }
+        if did == BATCH_MAX {
+            self.endpoint.completions.events.end_look(Left::Something);
+        }
     }
 
     fn check_event_mode(&self) -> Result<(), Error> {

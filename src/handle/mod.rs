@@ -126,6 +126,7 @@ impl Handle {
         if let Some(engine) = &endpoint.ring {
             engine.stop();
         }
+        while pool.pool().is_unmanned() && pool.pool().do_one() {}
         // A thread that ran the last callback may still hold a reference to the endpoint for a
         // moment. When this function returns the storage must be gone, and this thread must have
         // called a driver's `close`.
@@ -157,7 +158,6 @@ impl Handle {
         note_id: impl FnMut(u64),
     ) -> Result<u64, Error> {
         self.check(&submission)?;
-        self.endpoint.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
         let generation = self.count_in(&submission)?;
         let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy);

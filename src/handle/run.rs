@@ -131,7 +131,7 @@ impl Handle {
     /// The result that the waiter has or gets.
     fn result_of(&self, waiter: Arc<Waiter>) -> Result<(), i32> {
         let there = waiter.get();
-        let result = there.unwrap_or_else(|| self.endpoint.node.while_waited_for(|| waiter.wait()));
+        let result = there.unwrap_or_else(|| self.endpoint.node.wait_for(&waiter));
         keep_spare(&SPARE_WAITER, Some(waiter));
         result
     }

@@ -26,10 +26,25 @@ pub fn dispatch(actions: &mut Actions) {
     let mut batch = RingBatch::new();
     for action in actions.drain(..) {
         if let Some((pool, work)) = work_for(action, &mut batch) {
-            pool.push(work);
+            push(&pool, work);
         }
     }
     batch.submit();
+}
+
+/// Pushes work. If no thread may be free for it, and the system gives none, the thread that watches
+/// the handle's ring has to come and do it.
+fn push(pool: &Pool<Work>, work: Work) {
+    let home = match &work {
+        Work::Io(endpoint, _) | Work::Probe(endpoint, _) if endpoint.ring.is_some() => {
+            Some(endpoint.clone())
+        }
+        _ => None,
+    };
+    pool.push(work);
+    if pool.is_short() {
+        home.iter().filter_map(|its| its.ring.as_ref()).for_each(|engine| engine.ring.wake());
+    }
 }
 
 /// As `dispatch`, but no driver's code runs on this thread: a driver might wait for what this
@@ -62,7 +77,7 @@ pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<
     for action in actions.drain(..) {
         match work_for(action, &mut batch) {
             Some((its_pool, work)) if kept.is_none() && its_pool.is(pool) => kept = Some(work),
-            Some((its_pool, work)) => its_pool.push(work),
+            Some((its_pool, work)) => push(&its_pool, work),
             None => {}
         }
     }

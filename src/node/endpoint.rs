@@ -12,7 +12,7 @@ use super::alignments::CurrentAlignments;
 use super::late::LateWatch;
 use super::ring::{Beat, LOOK_AFTER};
 use super::{Node, RingEngine, Waiter};
-use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
+use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation, Left};
 use crate::driver::{Driver, Io, Lane, Op};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, RateLimit};
@@ -91,6 +91,8 @@ pub enum Work {
     Look { endpoint: Weak<Endpoint>, beat: Beat },
     /// Whether requests of a handle are late.
     Watch(Weak<Endpoint>),
+    /// Something short that a thread of the program must not do, such as to start a thread.
+    Call(Box<dyn FnOnce() + Send>),
     /// EVENTFD: taking a ring's results in while synchronous calls or requests of other handles
     /// wait.
     ReapUnpolled(Arc<Endpoint>),
@@ -184,6 +186,19 @@ impl Endpoint {
         }
     }
 
+    /// The system gives the handle no thread: what takes one is done by the threads of the program
+    /// that poll, drain, or wait for a synchronous call. To be called before the first request.
+    pub fn do_without_threads(self: &Arc<Self>, why: &Error) {
+        log::warning!("{}: {why}; calls of the program do what takes one", self.name);
+        let its = Arc::downgrade(self);
+        self.pool.leave_unmanned(move || {
+            let Some(endpoint) = its.upgrade() else { return };
+            endpoint.wake_sleeper();
+            endpoint.completions.events.notify();
+            endpoint.completions.events.end_look(Left::Something);
+        });
+    }
+
     /// Why threads do the I/O, in words that stay as long as the endpoint; "" if io_uring does it,
     /// or was not wanted.
     pub fn why_threads(&self) -> &CStr {
@@ -259,6 +274,10 @@ impl Endpoint {
     /// two sees the other.
     pub fn ensure_unpolled_progress(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };
+        // Where there is no thread for that the one that waits does it: see `help.rs`.
+        if self.pool.is_unmanned() {
+            return;
+        }
         if self.needs_help(engine) && engine.take_on_helping() {
             self.pool.push(Work::ReapUnpolled(self.clone()));
         }

@@ -19,7 +19,7 @@ impl Job for Work {
             Work::Io(..) | Work::Probe(..) => Kind::Work,
             Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
             Work::Reap(..) | Work::ReapUnpolled(_) => Kind::Watcher,
-            Work::Look { .. } | Work::Watch(_) => Kind::Watcher,
+            Work::Look { .. } | Work::Watch(_) | Work::Call(_) => Kind::Watcher,
         }
     }
 
@@ -31,11 +31,12 @@ impl Job for Work {
             Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
             Work::Reap(endpoint, _) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
             Work::Look { endpoint, .. } | Work::Watch(endpoint) => endpoint.as_ptr().addr(),
+            Work::Call(_) => 0,
         }
     }
 
     fn is_brief(&self) -> bool {
-        matches!(self, Work::Look { .. } | Work::Watch(_))
+        matches!(self, Work::Look { .. } | Work::Watch(_) | Work::Call(_))
     }
 
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
@@ -65,6 +66,7 @@ impl Job for Work {
             Work::Reap(endpoint, turn) => return reap_in_turn(&endpoint, turn),
             Work::Look { endpoint, beat } => look(&endpoint, beat),
             Work::Watch(endpoint) => watch(&endpoint),
+            Work::Call(body) => body(),
             Work::ReapUnpolled(endpoint) => reap_unpolled(&endpoint),
         }
         None

@@ -31,7 +31,7 @@ pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use perform::{perform, perform_only};
-pub use reap::{sleep, take_in_for_poll};
+pub use reap::{help, sleep, take_in_for_poll};
 pub use registry::node_of;
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
@@ -39,6 +39,7 @@ pub use waiter::Waiter;
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::driver::Io;
 use crate::engine::ScratchCache;
@@ -68,6 +69,10 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
     result
 }
 
+/// How long a thread that waits sleeps before it looks again what is to be done for handles without
+/// threads.
+const HELP_SLICE: Duration = Duration::from_micros(500);
+
 pub struct Node {
     core: Mutex<Core>,
     /// The machine's length, as it was after its last step; for reading without the lock.
@@ -77,6 +82,9 @@ pub struct Node {
     waits_across: AtomicBool,
     /// Synchronous calls that wait for their results.
     sleeping_calls: AtomicUsize,
+    /// Some handle has no threads: see `Endpoint::do_without_threads`. Relaxed: set while the
+    /// handle opens.
+    unmanned: AtomicBool,
 }
 
 type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
@@ -98,6 +106,7 @@ impl Node {
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
             sleeping_calls: AtomicUsize::new(0),
+            unmanned: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +119,9 @@ impl Node {
     }
 
     pub fn add_queue(&self, endpoint: &Arc<Endpoint>, config: QueueConfig) -> QueueId {
+        if endpoint.pool.is_unmanned() {
+            self.unmanned.store(true, Ordering::Relaxed);
+        }
         self.core.lock().machine.add_queue(endpoint.clone(), config)
     }
 
@@ -394,8 +406,30 @@ impl Node {
         self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
+    /// Waits for the result of what others do for this thread.
+    pub fn wait_for(&self, waiter: &Waiter) -> Result<(), i32> {
+        self.while_waited_for(|| match self.unmanned.load(Ordering::Relaxed) {
+            true => self.wait_and_help(waiter),
+            false => waiter.wait(),
+        })
+    }
+
+    /// Some handles have no threads: this one does, meanwhile, what is to be done for them.
+    fn wait_and_help(&self, waiter: &Waiter) -> Result<(), i32> {
+        let endpoints = self.endpoints();
+        loop {
+            if let Some(result) = waiter.get() {
+                return result;
+            }
+            let mut unmanned = endpoints.iter().filter(|its| its.pool.is_unmanned());
+            if !unmanned.any(help) {
+                waiter.wait_at_most(HELP_SLICE);
+            }
+        }
+    }
+
     /// Runs `wait`, in which a synchronous call waits for what others do.
-    pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
+    fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
         self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
         self.endpoints()
             .iter()

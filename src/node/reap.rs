@@ -157,10 +157,16 @@ fn perform_only(endpoint: &Arc<Endpoint>, actions: &mut Actions) {
 pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
     let events = &endpoint.completions.events;
     let engine = endpoint.ring.as_ref().filter(|engine| !engine.ring.is_spent());
+    if endpoint.pool.is_unmanned() && engine.is_none() {
+        // Work may have come before this thread waits.
+        let slice = Instant::now() + SLEEP_SLICE;
+        return on_time(|| events.wait(Some(until.map_or(slice, |until| until.min(slice)))));
+    }
     let Some(engine) = engine else { return events.wait(until) };
     match engine.sleeper.try_lock() {
         // Looked at with `sleeper` held: see `RingEngine::wake_sleeper` and `submit_or_defer`.
         Some(_sleeper) if events.anything_due() || engine.deferred.has_any() => {}
+        Some(_sleeper) if endpoint.pool.is_unmanned() && endpoint.pool.has_job() => {}
         Some(_sleeper) => {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             engine.ring.wait(left);
@@ -213,6 +219,11 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
         if left == Left::Something {
             endpoint.completions.leave_to_job();
         }
+        if endpoint.pool.is_short() && endpoint.pool.try_again().is_err() {
+            // This thread does what waits, and the job comes after that.
+            endpoint.pool.push(Work::Reap(endpoint.clone(), turn));
+            return None;
+        }
         if runs || obliged || reaped == Reaped::Results {
             spin.begins_anew();
             idle_since = None;
@@ -230,10 +241,7 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
             // Looked at with `sleeper` held: see `RingEngine::submit_or_defer`.
             let _sleeper = engine.sleeper.try_lock();
             engine.deferred.note_asleep();
-            if endpoint.pool.is_short() {
-                endpoint.pool.try_again();
-                on_time(|| engine.ring.wait(Some(SLEEP_SLICE)));
-            } else if !engine.deferred.has_any() {
+            if !engine.deferred.has_any() {
                 engine.ring.wait(Some(LINGER));
             }
             engine.deferred.note_awake();
@@ -416,8 +424,18 @@ pub fn reap_unpolled(endpoint: &Arc<Endpoint>) {
                 return;
             }
         }
+        if endpoint.pool.is_short() && endpoint.pool.try_again().is_err() {
+            return endpoint.pool.push(Work::ReapUnpolled(endpoint.clone()));
+        }
         if reaped == Reaped::Nothing {
             engine.nap();
         }
     }
+}
+
+/// For a handle without threads, on a thread of the program that waits: does one piece of work, and
+/// takes in what the ring has done. Returns whether there was anything.
+pub fn help(endpoint: &Arc<Endpoint>) -> bool {
+    let did = endpoint.pool.do_one();
+    reap(endpoint, Next::GoesOn) == Reaped::Results || did
 }

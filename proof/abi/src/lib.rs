@@ -7,7 +7,7 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
@@ -17,6 +17,7 @@ const SOURCES: [&str; 12] = [
     "capi/aio.rs",
     "capi/control.rs",
     "capi/events.rs",
+    "capi/threads.rs",
     "capi/throttle.rs",
     "capi/query.rs",
     "capi/log.rs",
