@@ -19,8 +19,19 @@ shift
 silence=1200
 number=0 failed=0 guest=
 
+# The guest is a child of the shell that runs in_root; it ends with its parent.
+end_guest() {
+    local child=
+    [ -n "$guest" ] || return 0
+    read -r child <"/proc/$guest/task/$guest/children" 2>/dev/null || :
+    # shellcheck disable=SC2086
+    kill $child "$guest" 2>/dev/null || :
+    wait "$guest" 2>/dev/null || :
+    guest=
+}
+
 cleanup() {
-    [ -z "$guest" ] || { kill "$guest" && wait "$guest"; } 2>/dev/null || :
+    end_guest
     [ -z "${work:-}" ] || rm -rf "$work"
 }
 trap cleanup EXIT
@@ -84,9 +95,7 @@ await() {
         [ $((SECONDS - heard)) -lt $silence ] || break
         sleep 1
     done
-    kill "$guest" 2>/dev/null || :
-    wait "$guest" 2>/dev/null || :
-    guest=
+    end_guest
 }
 
 # What it said, as TAP
