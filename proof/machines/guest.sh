@@ -25,7 +25,7 @@ end_guest() {
     [ -n "$guest" ] || return 0
     read -r child <"/proc/$guest/task/$guest/children" 2>/dev/null || :
     # shellcheck disable=SC2086
-    kill $child "$guest" 2>/dev/null || :
+    kill -9 $child "$guest" 2>/dev/null || :
     wait "$guest" 2>/dev/null || :
     guest=
 }
