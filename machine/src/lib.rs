@@ -27,6 +27,7 @@ mod splice;
 mod table;
 pub mod throttle;
 mod tracker;
+mod twice;
 mod writing;
 mod zeroes;
 

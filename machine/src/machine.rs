@@ -62,6 +62,7 @@ use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
 use crate::short_way::{Passage, ShortWay};
 use crate::table::{Among, AmongSet, Held, Phase, Queue, Table};
+use crate::twice::Twice;
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
 use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
@@ -412,6 +413,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.phase = Phase::Moving;
         // The cursor is at the end, so `go_on` issues nothing unless a branch below sets it back.
         entry.cursor.position = entry.end();
+        // Of all of the vector: a part of it may have been filled with zeros before a repair.
+        if entry.request.op == Op::Read && entry.twice.is_empty() {
+            entry.twice = Twice::of(&entry.request.segments);
+        }
         let past_end = entry.end() > length;
         match entry.request.op {
             Op::Flush if no_flush => {}

@@ -11,8 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . proof/machines/root.sh
-name=${1:?arm64, s390x or ppc64el}
-machine "$name"
+machine "${1:?arm64, s390x or ppc64el}"
 if ! bring_root; then
     echo "1..0 # SKIP $why"
     exit 0

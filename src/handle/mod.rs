@@ -18,6 +18,8 @@ mod request_flags;
 mod run;
 mod storage;
 mod throttled;
+#[cfg(test)]
+mod twice_tests;
 mod window;
 
 pub use crate::completion::{outside_callback, Callback, CompletionMode};

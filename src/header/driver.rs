@@ -19,6 +19,8 @@ pub type blkalign_driver_done_fn = extern "C-unwind" fn(token: *mut c_void, ret:
 /// `request_alignment`, that every address is a multiple of `mem_alignment`,
 /// that the length of every iovec element is a multiple of `segment_alignment`
 /// and never 0, and that no call exceeds `max_transfer` or `max_segments`.
+/// Where `request_alignment` is more than 1 no read has the same memory in two
+/// elements: a driver may decrypt or check data where it has read them to.
 /// Hence the length that `getlength` returns must be a multiple of
 /// `request_alignment`; storage of another length has to round it up or down.
 ///
