@@ -19,7 +19,8 @@ pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
         }
         // The machine has broken meanwhile: that thread will notice.
         Owner::Caller => None,
-        Owner::Callback(endpoint, callback, generation, copy) => {
+        Owner::Callback(endpoint, callback, generation, copy, began) => {
+            endpoint.latency.note(op, began, result);
             let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
             release(copy, &endpoint);
             deliver_callback(endpoint, Delivery { callback, generation, result })

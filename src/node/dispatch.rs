@@ -36,9 +36,8 @@ pub fn dispatch(actions: &mut Actions) {
 /// the handle's ring has to come and do it.
 fn push(pool: &Pool<Work>, work: Work) {
     let home = match &work {
-        Work::Io(endpoint, _) | Work::Probe(endpoint, _) if endpoint.ring.is_some() => {
-            Some(endpoint.clone())
-        }
+        Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Some(endpoint.clone()),
+        Work::Callback(endpoint, _) | Work::Callbacks(endpoint) => Some(endpoint.clone()),
         _ => None,
     };
     pool.push(work);

@@ -10,7 +10,9 @@ use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
 use super::late::LateWatch;
+use super::latency::{Began, Latency};
 use super::ring::{Beat, LOOK_AFTER};
+use super::timeout::Timeout;
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation, Left};
 use crate::driver::{Driver, Io, Lane, Op};
@@ -43,6 +45,9 @@ pub struct Endpoint {
     pub failures: RateLimit,
     /// Which requests are late, as far as the log is told.
     pub late: LateWatch,
+    /// Which requests are late, as far as the program is told.
+    pub timeout: Timeout,
+    pub latency: Latency,
     /// Why threads do the I/O though io_uring was wanted. Empty: the ring does it, or threads were
     /// asked for.
     why_threads: OnceCell<CString>,
@@ -63,9 +68,9 @@ pub struct Favours {
 
 /// Who gets the result of a request.
 pub enum Owner {
-    /// A callback; with it the generation that counts the request for `drain`, and the copy that a
-    /// write is made from, if there is one.
-    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
+    /// A callback; with it the generation that counts the request for `drain`, the copy that a
+    /// write is made from, if there is one, and when the request began.
+    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>, Began),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
     /// The thread that submitted it, which does its only I/O and asks for the result itself
@@ -91,6 +96,8 @@ pub enum Work {
     Look { endpoint: Weak<Endpoint>, beat: Beat },
     /// Whether requests of a handle are late.
     Watch(Weak<Endpoint>),
+    /// Whether requests of a handle are at the storage for too long; and telling the program.
+    Timeout(Weak<Endpoint>),
     /// Something short that a thread of the program must not do, such as to start a thread.
     Call(Box<dyn FnOnce() + Send>),
     /// EVENTFD: taking a ring's results in while synchronous calls or requests of other handles
@@ -152,6 +159,8 @@ impl Endpoint {
             alignments: CurrentAlignments::default(),
             failures: RateLimit::default(),
             late: LateWatch::default(),
+            timeout: Timeout::default(),
+            latency: Latency::default(),
             why_threads: OnceCell::new(),
             gone: TellsGone::default(),
         }
