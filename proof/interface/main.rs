@@ -12,5 +12,6 @@ mod futures;
 mod queue;
 mod scene;
 mod soundness;
+mod throttle;
 #[cfg(feature = "vm-memory")]
 mod volatile;

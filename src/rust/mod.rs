@@ -22,6 +22,7 @@ mod open_handle;
 mod open_options;
 mod queue;
 mod requests;
+mod throttle;
 #[cfg(feature = "vm-memory")]
 mod volatile;
 
@@ -34,5 +35,6 @@ pub use flags::Flags;
 pub use log::{set_log, LogLevel};
 pub use open_options::{Engine, OpenOptions};
 pub use queue::Queue;
+pub use throttle::{Bucket, Throttle, ThrottleLimits};
 #[cfg(feature = "vm-memory")]
 pub use volatile::VolatileSlices;
