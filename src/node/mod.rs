@@ -23,6 +23,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 mod thread_key;
+mod unpolled;
 mod waiter;
 mod watch;
 
@@ -378,7 +379,7 @@ impl Node {
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // SeqCst: see `unpolled.rs`. Written under the lock alone, and only
         // if it changes: such a store costs as much as a lock.
         if waits != self.waits_across.load(Ordering::Relaxed) {
             self.waits_across.store(waits, Ordering::SeqCst);
@@ -391,7 +392,12 @@ impl Node {
     /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
     /// that waits.
     pub fn is_waited_for(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+        self.waits_across.load(Ordering::SeqCst) || self.has_sleeping_calls()
+    }
+
+    /// Whether synchronous calls wait for what others do.
+    pub fn has_sleeping_calls(&self) -> bool {
+        self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
     /// Runs `wait`, in which a synchronous call waits for what others do.
