@@ -10,9 +10,9 @@
 use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
+use crate::handle::BUCKETS;
 use crate::header::{blkalign_driver, blkalign_latency, blkalign_limits, blkalign_open_options};
 use crate::header::{blkalign_request, blkalign_stats, blkalign_throttle_limits};
-use crate::handle::BUCKETS;
 use crate::sys::Error;
 
 /// No struct of any version is longer: a greater `size` is memory that the caller never set.

@@ -26,6 +26,7 @@ mod ring;
 mod tests;
 mod thread_key;
 mod timeout;
+mod unpolled;
 mod waiter;
 mod watch;
 
@@ -52,7 +53,9 @@ use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
-use blkalign_machine::{Alignments, Asked, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
+use blkalign_machine::{
+    Alignments, Asked, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId,
+};
 use blkalign_machine::{Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
@@ -408,7 +411,7 @@ impl Node {
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // SeqCst: see `unpolled.rs`. Written under the lock alone, and only
         // if it changes: such a store costs as much as a lock.
         if waits != self.waits_across.load(Ordering::Relaxed) {
             self.waits_across.store(waits, Ordering::SeqCst);
@@ -423,7 +426,12 @@ impl Node {
     /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
     /// that waits.
     pub fn is_waited_for(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+        self.waits_across.load(Ordering::SeqCst) || self.has_sleeping_calls()
+    }
+
+    /// Whether synchronous calls wait for what others do.
+    pub fn has_sleeping_calls(&self) -> bool {
+        self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
     /// Waits for the result of what others do for this thread.
