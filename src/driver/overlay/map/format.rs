@@ -232,10 +232,12 @@ fn decode_sector(bytes: &[u8], place: u64, slot: usize) -> Result<Sector, &'stat
 
 type Slot = [Sector; SECTORS];
 
-/// The generation of a slot of which all sectors come from one write.
-fn whole(slot: &Slot) -> Option<u64> {
+/// The generation of slot `number`, if all its sectors come from one write. Before the first write
+/// it is slot 0 that counts: the first write goes to slot 1.
+fn whole(slot: &Slot, number: usize) -> Option<u64> {
     let generation = slot[0].generation;
-    slot.iter().all(|sector| sector.generation == generation).then_some(generation)
+    let same = slot.iter().all(|sector| sector.generation == generation);
+    (same && slot_of(generation) == number).then_some(generation)
 }
 
 /// From the two slots of a page. `clusters`: how many clusters the page has.
@@ -256,7 +258,7 @@ pub fn decode_page(page: u64, clusters: u64, bytes: &[u8; 2 * SLOT]) -> Result<P
         };
     }
     let Some((generation, counts)) =
-        (0..2).filter_map(|slot| Some((whole(&slots[slot])?, slot))).max()
+        (0..2).filter_map(|slot| Some((whole(&slots[slot], slot)?, slot))).max()
     else {
         return damage(format!("page {page}: each of its slots was written only in part"));
     };

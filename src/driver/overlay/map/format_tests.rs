@@ -191,6 +191,10 @@ fn pages_that_nobody_writes_are_refused_and_the_words_say_where() {
     land(&mut bytes, 3, &every(200), 1);
     land(&mut bytes, 4, &every(100), 1);
     assert!(words(decode(&bytes)).contains("only in part"));
+    // The second write is torn, and there is no first.
+    let mut bytes = written(&[]);
+    land(&mut bytes, 2, &every(200), 1);
+    assert!(words(decode(&bytes)).contains("only in part"));
     // Clusters that vanish.
     let bytes = written(&[(1, every(400)), (2, every(800))]);
     assert!(words(decode(&bytes)).contains("missing"));
