@@ -5,6 +5,7 @@ mod file;
 mod identity;
 mod image_lock;
 mod status;
+mod overlay;
 pub mod way;
 
 pub use blkalign_machine::{
