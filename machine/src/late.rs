@@ -17,6 +17,8 @@ pub enum Stay {
     Plugged,
     /// A throttle holds it back.
     Throttled,
+    /// The object is paused: see `pause.rs`.
+    Paused,
     /// Its queue has as many requests at the storage as it may have.
     Queued,
     /// Its I/O was refused, and larger alignments are being looked for; or it waits until they are.
@@ -64,6 +66,17 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         late
     }
 
+    /// Requests of a queue that have I/O at the storage.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let moves = |entry: &Entry<T>| match entry.phase {
+            Phase::Member => self.table.known(entry.leader).outstanding > 0,
+            _ => entry.outstanding > 0,
+        };
+        let its = self.table.in_flight().map(|(_, entry)| entry);
+        let its = its.filter(|entry| entry.queue == queue && moves(entry));
+        its.map(|entry| (entry.id, asked(entry))).collect()
+    }
+
     fn look_at(&self, slot: Slot) -> Late {
         let mut last = slot;
         // Each step leads to an earlier request, or from a member to its leader, so this ends.
@@ -97,6 +110,7 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
             Phase::Plugged => Stay::Plugged,
             _ if entry.outstanding > 0 => Stay::AtStorage(entry.outstanding),
             _ if self.repair_under_way => Stay::Repaired,
+            _ if self.table.pauses > 0 => Stay::Paused,
             _ => Stay::Queued,
         }
     }

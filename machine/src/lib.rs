@@ -20,6 +20,7 @@ mod leaving;
 mod machine;
 mod merge;
 mod moving;
+mod pause;
 mod repair;
 mod resize;
 mod short_way;

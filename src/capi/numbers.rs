@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 
 use super::checks::invalid;
+use crate::driver::{BlockStatus, Op};
 use crate::handle::{CompletionMode, EngineKind};
 use crate::header::*;
 use crate::log::Level;
@@ -46,6 +47,34 @@ pub fn source_number(source: Source) -> u32 {
         Source::Trial => BLKALIGN_SOURCE_TRIAL,
         Source::Driver => BLKALIGN_SOURCE_DRIVER,
         Source::Integrity => BLKALIGN_SOURCE_INTEGRITY,
+    }
+}
+
+/// The kind of request that a number of `BLKALIGN_OP_*` names, if it names one.
+pub fn kind_of(number: u32) -> Option<Op> {
+    let kinds = [Op::Read, Op::Write, Op::WriteZeroes, Op::Discard, Op::Flush];
+    kinds.into_iter().find(|kind| kind_number(*kind) == number)
+}
+
+pub fn kind_number(op: Op) -> u32 {
+    match op {
+        Op::Read | Op::Fill => BLKALIGN_OP_READ,
+        Op::Write => BLKALIGN_OP_WRITE,
+        Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
+        Op::Discard => BLKALIGN_OP_DISCARD,
+        Op::Flush => BLKALIGN_OP_FLUSH,
+        Op::Truncate | Op::Length => CHANGE_OF_LENGTH,
+    }
+}
+
+/// Nothing that a program submits by a number.
+const CHANGE_OF_LENGTH: u32 = 6;
+
+pub fn status_number(status: BlockStatus) -> u32 {
+    match status {
+        BlockStatus::Data => BLKALIGN_STATUS_DATA,
+        BlockStatus::Zero => BLKALIGN_STATUS_ZERO,
+        BlockStatus::Hole => BLKALIGN_STATUS_HOLE,
     }
 }
 

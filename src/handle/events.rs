@@ -68,6 +68,7 @@ impl Handle {
             self.endpoint.node.submit_all_held(self.endpoint.id(), actions);
             dispatch(actions);
         });
+        self.check_may_end(mark)?;
         let over = match self.endpoint.mode {
             CompletionMode::Eventfd => {
                 // A drain that does not wait runs all that is due. Any other looks at the time in

@@ -20,6 +20,7 @@ use crate::header::blkalign_driver;
 use crate::node::{node_of, Endpoint, Node, RingEngine};
 use crate::probe::Limits;
 use crate::sync::atomic::AtomicBool;
+use crate::sync::Mutex;
 use crate::sys::{claim, Claim, Error};
 
 impl Handle {
@@ -165,6 +166,7 @@ impl Handle {
             buffers: Buffers::default(),
             headroom: Headroom::default(),
             throttled: Throttled::default(),
+            pauses: Mutex::new(0),
             stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
             held,

@@ -50,12 +50,14 @@ impl Handle {
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let generation = self.count_in(&submission)?;
+        let began = self.endpoint.latency.begin();
         let mut request = self.request(submission, ());
         let result = match self.run_alone(&mut request) {
             Alone::Over(result) => result,
             Alone::NotOpen => self.run_among_others(request, generation),
         };
         release(copy, &self.endpoint);
+        result.iter().for_each(|result| self.endpoint.latency.note(op, began, *result));
         self.endpoint.completions.request_over(generation);
         match result {
             Some(result) => result.map_err(|errno| {

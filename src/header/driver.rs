@@ -145,4 +145,11 @@ pub struct blkalign_driver {
             token: *mut c_void,
         ) -> c_int,
     >,
+    /// Says what lies at `offset`: one of BLKALIGN_STATUS_*, and in `*run` for
+    /// how many bytes that holds, at most `bytes`, a multiple of
+    /// `request_alignment`. Or returns -errno. Called on the thread that calls
+    /// blkalign_block_status(). NULL: data everywhere.
+    pub block_status: Option<
+        unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64, run: *mut i64) -> c_int,
+    >,
 }

@@ -19,7 +19,8 @@ pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
         }
         // The machine has broken meanwhile: that thread will notice.
         Owner::Caller => None,
-        Owner::Callback(endpoint, callback, generation, copy) => {
+        Owner::Callback(endpoint, callback, generation, copy, began) => {
+            endpoint.latency.note(op, began, result);
             let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
             release(copy, &endpoint);
             deliver_callback(endpoint, Delivery { callback, generation, result })
@@ -108,7 +109,7 @@ fn runs_here(endpoint: &Endpoint) -> Here {
     let here = match TAKES_IN.get() {
         0 => Here::No,
         this if this == std::ptr::from_ref(endpoint).addr() => Here::Yes,
-        _ if favours::may_do(endpoint) => Here::AsAFavour,
+        _ if favours::may_run_callbacks(endpoint) => Here::AsAFavour,
         _ => Here::No,
     };
     let quick = || endpoint.ring.as_ref().is_some_and(RingEngine::runs_callback_here);

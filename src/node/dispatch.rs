@@ -11,7 +11,7 @@ use super::answers::tell_failed;
 use super::deliver::deliver;
 use super::perform::io_done;
 use super::{favours, with_actions, Action, Actions, Endpoint, Node, Work};
-use crate::completion::{outside_callback, CompletionMode};
+use crate::completion::outside_callback;
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
 use crate::sys::{keep_spare, take_spare};
@@ -36,9 +36,8 @@ pub fn dispatch(actions: &mut Actions) {
 /// the handle's ring has to come and do it.
 fn push(pool: &Pool<Work>, work: Work) {
     let home = match &work {
-        Work::Io(endpoint, _) | Work::Probe(endpoint, _) if endpoint.ring.is_some() => {
-            Some(endpoint.clone())
-        }
+        Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Some(endpoint.clone()),
+        Work::Callback(endpoint, _) | Work::Callbacks(endpoint) => Some(endpoint.clone()),
         _ => None,
     };
     pool.push(work);
@@ -133,15 +132,7 @@ impl RingBatch {
         if favours::carry_out_for(&endpoint, engine, &mut self.ios) {
             return;
         }
-        if endpoint.mode != CompletionMode::Eventfd {
-            endpoint.ensure_reaper();
-        }
-        engine.submit_or_defer(&mut self.ios);
-        endpoint.hand_on_refused();
-        endpoint.ensure_handed_over_goes_on();
-        if endpoint.is_polled() && endpoint.node.is_waited_for() {
-            endpoint.ensure_unpolled_progress();
-        }
+        endpoint.submit_to_ring(|engine| engine.submit_or_defer(&mut self.ios));
     }
 }
 

@@ -15,6 +15,8 @@ mod endpoint;
 mod favours;
 mod jobs;
 mod late;
+mod latency;
+mod pause;
 mod perform;
 mod reap;
 pub mod registry;
@@ -23,6 +25,8 @@ mod ring;
 #[cfg(test)]
 mod tests;
 mod thread_key;
+mod timeout;
+mod unpolled;
 mod waiter;
 mod watch;
 
@@ -30,11 +34,13 @@ pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
+pub use latency::{bucket_end, LatencyCounts, BUCKETS};
 pub use perform::{perform, perform_only};
 pub use reap::{help, sleep, take_in_for_poll};
 pub use registry::node_of;
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
+pub use timeout::{TooLong, TooLongFn};
 pub use waiter::Waiter;
 
 use std::cell::RefCell;
@@ -47,7 +53,9 @@ use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
-use blkalign_machine::{Alignments, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
+use blkalign_machine::{
+    Alignments, Asked, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId,
+};
 use blkalign_machine::{Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
@@ -95,13 +103,15 @@ struct Core {
     broken: bool,
     /// The id of the request that the machine took in last.
     last_id: RequestId,
+    /// Who waits until the storage is at rest: see `pause.rs`.
+    pausers: Vec<Arc<Waiter>>,
 }
 
 impl Node {
     pub fn new(length: u64) -> Node {
         let machine = Machine::new(ScratchCache::default(), length);
         Node {
-            core: Mutex::new(Core { machine, broken: false, last_id: 0 }),
+            core: Mutex::new(Core { machine, broken: false, last_id: 0, pausers: Vec::new() }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
@@ -146,6 +156,15 @@ impl Node {
             return Vec::new();
         }
         core.machine.late(queue, until)
+    }
+
+    /// The requests of a queue that are at the storage.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let core = self.core.lock();
+        if core.broken {
+            return Vec::new();
+        }
+        core.machine.at_storage(queue)
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {
@@ -379,7 +398,9 @@ impl Node {
             let failed = core.machine.abandon();
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
+            let pausers = std::mem::take(&mut core.pausers);
             drop(core);
+            pausers.iter().for_each(|pauser| pauser.set(Err(libc::EIO)));
             log::error!("{}: {panic}; the object takes no further I/O", name.unwrap_or_default());
             return;
         }
@@ -390,12 +411,14 @@ impl Node {
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // SeqCst: see `unpolled.rs`. Written under the lock alone, and only
         // if it changes: such a store costs as much as a lock.
         if waits != self.waits_across.load(Ordering::Relaxed) {
             self.waits_across.store(waits, Ordering::SeqCst);
         }
+        let rested = core.take_rested();
         drop(core);
+        rested.iter().for_each(|pauser| pauser.set(Ok(())));
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
 
@@ -403,7 +426,12 @@ impl Node {
     /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
     /// that waits.
     pub fn is_waited_for(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+        self.waits_across.load(Ordering::SeqCst) || self.has_sleeping_calls()
+    }
+
+    /// Whether synchronous calls wait for what others do.
+    pub fn has_sleeping_calls(&self) -> bool {
+        self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
     /// Waits for the result of what others do for this thread.

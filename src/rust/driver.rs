@@ -10,9 +10,10 @@ use libc::iovec;
 use super::driver_memory::{Pieces, ReadTarget, WriteSource};
 use super::driver_pending::{Done, PendingFlush, PendingRead, PendingWrite};
 use super::error::errno_of;
-use super::Flags;
+use super::{BlockStatus, Flags};
 use crate::handle::{check_driver, Handle, Options};
-use crate::header::blkalign_driver;
+use crate::header::{blkalign_driver, BLKALIGN_STATUS_DATA};
+use crate::header::{BLKALIGN_STATUS_HOLE, BLKALIGN_STATUS_ZERO};
 use crate::sys;
 
 /// Storage of the program's own in place of a file: see
@@ -147,6 +148,13 @@ pub trait Driver: Send + Sync + 'static {
         flush.finish(self.flush());
     }
 
+    /// What lies at `offset`, and for how many bytes from there on, at most `bytes`: see
+    /// [`Disk::block_status`](crate::Disk::block_status).
+    fn block_status(&self, offset: u64, bytes: u64) -> io::Result<(BlockStatus, u64)> {
+        let _ = offset;
+        Ok((BlockStatus::Data, bytes))
+    }
+
     /// Whether there is `set_len`. Asked once.
     fn can_set_len(&self) -> bool {
         false
@@ -191,6 +199,7 @@ impl Adapter {
             aio_preadv: asynchronous.then_some(aio_preadv),
             aio_pwritev: asynchronous.then_some(aio_pwritev),
             aio_flush: asynchronous.then_some(aio_flush),
+            block_status: Some(block_status),
         };
         Adapter { driver: Some(Box::new(Box::new(driver))), name, table }
     }
@@ -274,6 +283,24 @@ unsafe extern "C" fn pwrite_zeroes(
     let flags = flags_of(flags);
     let body = |driver: &dyn Driver| driver.write_zeroes(offset as u64, bytes as u64, flags);
     call(opaque, |driver| body(driver).map(|()| 0)) as c_int
+}
+
+unsafe extern "C" fn block_status(
+    opaque: *mut c_void,
+    offset: i64,
+    bytes: i64,
+    run: *mut i64,
+) -> c_int {
+    call(opaque, |driver| {
+        let (status, its) = driver.block_status(offset as u64, bytes as u64)?;
+        // SAFETY: what the table's contract says of this argument.
+        unsafe { run.write(i64::try_from(its).unwrap_or(i64::MAX)) };
+        Ok(match status {
+            BlockStatus::Data => i64::from(BLKALIGN_STATUS_DATA),
+            BlockStatus::Zero => i64::from(BLKALIGN_STATUS_ZERO),
+            BlockStatus::Hole => i64::from(BLKALIGN_STATUS_HOLE),
+        })
+    }) as c_int
 }
 
 unsafe extern "C" fn truncate(opaque: *mut c_void, length: i64) -> c_int {

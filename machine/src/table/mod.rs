@@ -47,6 +47,8 @@ pub struct Table<Q, T, S> {
     pub riding: usize,
     /// Queues in which a request may have become able to start.
     pub runnable: Vec<QueueId>,
+    /// How many pauses hold all requests back: see `pause.rs`.
+    pub pauses: u32,
 }
 
 impl<Q, T, S> Table<Q, T, S> {
@@ -61,6 +63,7 @@ impl<Q, T, S> Table<Q, T, S> {
             waiting: 0,
             riding: 0,
             runnable: Vec::new(),
+            pauses: 0,
         }
     }
 

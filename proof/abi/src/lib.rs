@@ -7,11 +7,12 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 15] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
     "header/throttle.rs",
+    "header/latency.rs",
     "capi/open.rs",
     "capi/sync.rs",
     "capi/aio.rs",
@@ -20,6 +21,7 @@ const SOURCES: [&str; 13] = [
     "capi/threads.rs",
     "capi/throttle.rs",
     "capi/query.rs",
+    "capi/operations.rs",
     "capi/log.rs",
 ];
 
