@@ -22,6 +22,7 @@ mod scene;
 mod store;
 mod store_calls;
 mod structs;
+mod throttle;
 
 use input::Input;
 use scene::Scene;
