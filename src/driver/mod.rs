@@ -4,6 +4,7 @@ pub mod callbacks;
 mod file;
 mod identity;
 mod image_lock;
+mod kind;
 mod status;
 pub mod way;
 
@@ -14,6 +15,7 @@ pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
+pub use kind::kind_number;
 pub use status::BlockStatus;
 
 use crate::sys::Error;
