@@ -8,7 +8,7 @@
 use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
 use crate::table::{Among, Entry, Phase, Table};
-use crate::{QueueId, RequestId};
+use crate::{QueueId, Request, RequestId};
 
 /// Where a request stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub struct Asked {
     pub op: Op,
     pub offset: u64,
     pub bytes: u64,
+}
+
+impl Asked {
+    pub fn of<T>(request: &Request<T>) -> Asked {
+        Asked { op: request.op, offset: request.offset, bytes: request.bytes }
+    }
 }
 
 /// A request that is late.
@@ -86,6 +92,12 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         let entry = self.table.known(slot);
         let behind = (last != slot).then(|| asked(self.table.known(last)));
         Late { id: entry.id, asked: asked(entry), behind, stay: self.stay(last) }
+    }
+
+    /// The request that the one with this id waits for itself.
+    pub fn whom(&self, id: RequestId) -> Option<RequestId> {
+        let (slot, _) = self.table.in_flight().find(|(_, entry)| entry.id == id)?;
+        self.waits_for(slot).map(|other| self.table.known(other).id)
     }
 
     /// A request that this one waits for itself.

@@ -366,6 +366,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         looking.at_storage(queue)
     }
 
+    /// The request that this one, which is in flight, waits for or is a member of.
+    pub fn waits_for(&self, id: RequestId) -> Option<RequestId> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.whom(id)
+    }
+
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
         self.table.abandon()

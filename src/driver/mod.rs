@@ -4,8 +4,9 @@ pub mod callbacks;
 mod file;
 mod identity;
 mod image_lock;
-mod status;
+mod kind;
 mod overlay;
+mod status;
 pub mod way;
 
 pub use blkalign_machine::{
@@ -15,6 +16,7 @@ pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
+pub use kind::kind_number;
 pub use status::BlockStatus;
 
 use crate::sys::Error;

@@ -10,6 +10,7 @@ use std::thread::LocalKey;
 use super::answers::tell_failed;
 use super::deliver::deliver;
 use super::perform::io_done;
+use super::tracing::io_begins;
 use super::{favours, with_actions, Action, Actions, Endpoint, Node, Work};
 use crate::completion::outside_callback;
 use crate::driver::{Io, Op};
@@ -120,6 +121,7 @@ impl RingBatch {
             self.submit();
             self.endpoint = Some(endpoint);
         }
+        io_begins(&io);
         if self.ios.capacity() == 0 {
             self.ios = take_spare(&SPARE_IOS);
         }
@@ -210,6 +212,7 @@ fn start_now(endpoint: Arc<Endpoint>, io: Io) {
     if io.op == Op::Write {
         run_copies(&io.copies);
     }
+    io_begins(&io);
     let driver = endpoint.driver.clone();
     let done = Box::new(move |io: Io, result| {
         let _later = Marked::new(&LATER, STARTING.get() > 0);

@@ -201,11 +201,15 @@ impl Endpoint {
         log::warning!("{}: {why}; calls of the program do what takes one", self.name);
         let its = Arc::downgrade(self);
         self.pool.leave_unmanned(move || {
-            let Some(endpoint) = its.upgrade() else { return };
-            endpoint.wake_sleeper();
-            endpoint.completions.events.notify();
-            endpoint.completions.events.end_look(Left::Something);
+            its.upgrade().iter().for_each(|endpoint| endpoint.call_for_help());
         });
+    }
+
+    /// Threads of the program that poll, or are about to, look what there is to do.
+    pub fn call_for_help(&self) {
+        self.wake_sleeper();
+        self.completions.events.notify();
+        self.completions.events.end_look(Left::Something);
     }
 
     /// Why threads do the I/O, in words that stay as long as the endpoint; "" if io_uring does it,

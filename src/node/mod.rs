@@ -26,6 +26,7 @@ mod ring;
 mod tests;
 mod thread_key;
 mod timeout;
+mod tracing;
 mod unpolled;
 mod waiter;
 mod watch;
@@ -47,12 +48,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::Io;
+use crate::driver::{kind_number, Io};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
-use crate::sys::caught;
+use crate::sys::{caught, trace};
 use blkalign_machine::{
     Alignments, Asked, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId,
 };
@@ -192,8 +193,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit(queue, key, request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit`, even if the key is plugged. What the plug holds back goes first.
@@ -204,8 +206,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Takes a request in that is one I/O and conflicts with nothing; else None, and nothing has
@@ -224,6 +227,8 @@ impl Node {
             io = machine.submit_for_caller(queue, key, request, Owner::Caller).ok();
             if let Some(io) = &io {
                 *last_id = machine.id_of(io);
+                let (op, offset, bytes) = (request.op, request.offset, request.bytes);
+                trace::request_begin(*last_id, kind_number(op), offset, bytes, queue);
             }
         });
         io
@@ -233,7 +238,13 @@ impl Node {
     /// the request; else `hand_over` is to be called.
     pub fn done_by_caller(&self, io: &Io, actions: &mut Actions) -> bool {
         let mut done = false;
-        self.with_machine(actions, |machine| done = machine.done_by_caller(io).is_some());
+        self.with_machine(actions, |machine| {
+            let id = machine.id_of(io);
+            done = machine.done_by_caller(io).is_some();
+            if done {
+                trace::request_end(id, kind_number(io.op), io.offset, io.bytes, 0);
+            }
+        });
         done
     }
 
@@ -265,8 +276,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold(queue, Some(key), request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit_now`, but a throttle holds the request back until `let_go`.
@@ -277,8 +289,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Submits what a throttle holds back of a queue, up to the request with the id `last`.
@@ -289,6 +302,7 @@ impl Node {
     /// Runs a step that takes one request in.
     fn submit_by(
         &self,
+        (queue, asked): (QueueId, Asked),
         actions: &mut Actions,
         step: impl FnOnce(&mut NodeMachine) -> RequestId,
         mut note_id: impl FnMut(RequestId),
@@ -299,6 +313,11 @@ impl Node {
         self.with_core(actions, |core| {
             before = core.last_id;
             core.last_id = step(&mut core.machine);
+            let Asked { op, offset, bytes } = asked;
+            trace::request_begin(core.last_id, kind_number(op), offset, bytes, queue);
+            trace::request_waits(core.last_id, || {
+                core.machine.waits_for(core.last_id).unwrap_or(0)
+            });
             // Under the lock: a moment later another thread may cancel or finish the request.
             note_id(core.last_id);
             taken_in = Some(core.last_id);
@@ -452,6 +471,19 @@ impl Node {
             let mut unmanned = endpoints.iter().filter(|its| its.pool.is_unmanned());
             if !unmanned.any(help) {
                 waiter.wait_at_most(HELP_SLICE);
+            }
+        }
+    }
+
+    /// For a handle without threads: its requests may wait for those of others, whose threads may
+    /// not be polling.
+    pub fn help_others(&self, endpoint: &Arc<Endpoint>) {
+        if !self.is_waited_for() {
+            return;
+        }
+        for other in self.endpoints() {
+            if other.pool.is_unmanned() && !Arc::ptr_eq(&other, endpoint) {
+                help(&other);
             }
         }
     }

@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// CONCURRENT, and callbacks run as a favour: those that take longer, on average, run on threads of
 /// their own.
 const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
+/// How long a thread sleeps at most that does other handles' work, too.
+const UNMANNED_SLICE: Duration = Duration::from_millis(1);
 /// How often in a row spinning may be of no use before it is left out for a while.
 const FUTILE_MAX: u32 = 4;
 
@@ -193,9 +195,9 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
     endpoint.node.ensure_unpolled_progress_of_others(endpoint);
     let events = &endpoint.completions.events;
     let engine = endpoint.ring.as_ref().filter(|engine| !engine.ring.is_spent());
-    if endpoint.pool.is_unmanned() && engine.is_none() {
-        // Work may have come before this thread waits.
-        let slice = Instant::now() + SLEEP_SLICE;
+    // Work may have come before this thread waits; or what it waits for is in another ring.
+    if endpoint.pool.is_unmanned() && (engine.is_none() || endpoint.node.is_waited_for()) {
+        let slice = Instant::now() + UNMANNED_SLICE;
         return on_time(|| events.wait(Some(until.map_or(slice, |until| until.min(slice)))));
     }
     let Some(engine) = engine else { return events.wait(until) };
