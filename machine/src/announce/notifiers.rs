@@ -57,10 +57,6 @@ impl Notifiers {
         self.list.iter().find(|notifier| notifier.id == id).copied()
     }
 
-    pub fn largest_unit(&self) -> u64 {
-        self.list.iter().map(|notifier| notifier.unit).max().unwrap_or(1)
-    }
-
     pub fn is_adding(&self) -> bool {
         !self.adding.is_empty()
     }

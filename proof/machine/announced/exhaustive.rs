@@ -1,0 +1,1 @@
+//! Two requests and a notifier, in every order of events.
