@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing. What it lets in is well formed; everything else is for `handle` to judge.
 //!
-//! The header is generated from the declarations in `header` and the eight files of functions here,
+//! The header is generated from the declarations in `header` and the nine files of functions here,
 //! so their comments are written for C programmers.
 
 // Functions are named as in C, and their safety rules stand in their comments in C's terms:
@@ -17,6 +17,7 @@ mod options;
 mod vector;
 
 mod aio;
+mod before_write;
 mod control;
 mod events;
 mod log;
@@ -27,6 +28,7 @@ mod throttle;
 
 pub use crate::header::*;
 pub use aio::*;
+pub use before_write::*;
 pub use control::*;
 pub use events::*;
 pub use log::*;

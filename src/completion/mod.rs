@@ -291,6 +291,12 @@ pub fn inside_callback() -> bool {
     INSIDE_CALLBACK.get()
 }
 
+/// Runs a notifier's code, which is a caller's as that of a callback is.
+pub fn inside_callback_of<R>(code: impl FnOnce() -> R) -> R {
+    let _back = Inside::enter();
+    code()
+}
+
 /// Runs a driver's code, which may wait even if a callback's submission led here.
 pub fn outside_callback<R>(code: impl FnOnce() -> R) -> R {
     let _back = Inside(INSIDE_CALLBACK.replace(false));

@@ -11,6 +11,7 @@ mod guarded;
 mod holes_tests;
 mod length;
 mod messages;
+mod notifiers;
 mod open;
 mod options;
 pub mod pools;
@@ -22,6 +23,7 @@ mod window;
 
 pub use crate::completion::{outside_callback, Callback, CompletionMode};
 pub use crate::node::new_key;
+pub use notifiers::{answer, Added, Change, Notify, Token};
 use buffers::Buffers;
 pub use check_driver::check_driver;
 pub use options::{EngineKind, Options};

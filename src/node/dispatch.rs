@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
+use super::announce::{announce, to_announce};
 use super::answers::tell_failed;
 use super::deliver::deliver;
 use super::perform::io_done;
@@ -30,20 +31,30 @@ pub fn dispatch(actions: &mut Actions) {
         }
     }
     batch.submit();
+    announce();
 }
 
-/// As `dispatch`, but no driver's code runs on this thread: a driver might wait for what this
-/// thread does.
+/// As `dispatch`, but no code of a driver or a notifier runs on this thread: that might wait for
+/// what this thread does.
 pub fn dispatch_elsewhere(actions: &mut Actions) {
-    for action in actions.extract_if(.., starts_in_a_driver) {
-        let Action::Io(endpoint, io) = action else { unreachable!("starts_in_a_driver") };
-        endpoint.pool.clone().push(Work::Io(endpoint, io));
+    for action in actions.extract_if(.., calls_the_program) {
+        match action {
+            Action::Io(endpoint, io) => endpoint.pool.clone().push(Work::Io(endpoint, io)),
+            Action::Announce(endpoint, what) => {
+                endpoint.pool.clone().push(Work::Announce(endpoint, what));
+            }
+            _ => unreachable!("calls_the_program"),
+        }
     }
     dispatch(actions);
 }
 
-fn starts_in_a_driver(action: &mut Action) -> bool {
-    matches!(action, Action::Io(endpoint, io) if endpoint.driver.is_asynchronous(io.op))
+fn calls_the_program(action: &mut Action) -> bool {
+    match action {
+        Action::Io(endpoint, io) => endpoint.driver.is_asynchronous(io.op),
+        Action::Announce(..) => true,
+        _ => false,
+    }
 }
 
 /// The counterpart of a plug with this key: the outermost one submits what the plug held back.
@@ -67,6 +78,7 @@ pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<
         }
     }
     batch.submit();
+    announce();
     kept
 }
 
@@ -143,6 +155,10 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
                 return None;
             }
             Some((endpoint.pool.clone(), Work::Io(endpoint, io)))
+        }
+        Action::Announce(endpoint, what) => {
+            to_announce(endpoint, what);
+            None
         }
         Action::Probe(endpoint, refused) => {
             Some((endpoint.pool.clone(), Work::Probe(endpoint, refused)))

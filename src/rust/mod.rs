@@ -17,6 +17,7 @@ mod foreign;
 #[cfg(feature = "async")]
 mod futures;
 mod log;
+mod notifier;
 mod open;
 mod open_handle;
 mod open_options;
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use facts::{Limits, Source, Stats};
 pub use flags::Flags;
 pub use log::{set_log, LogLevel};
+pub use notifier::{Change, ChangeKind, Done, Notifier};
 pub use open_options::{Engine, OpenOptions};
 pub use queue::Queue;
 #[cfg(feature = "vm-memory")]
