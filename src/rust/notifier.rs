@@ -51,7 +51,9 @@ impl Done {
             1..=4095 => errno,
             _ => libc::EIO,
         });
-        self.token.take().is_some_and(|token| answer(token, result));
+        if let Some(token) = self.token.take() {
+            answer(token, result);
+        }
     }
 }
 
