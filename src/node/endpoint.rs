@@ -21,7 +21,7 @@ use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::Mutex;
 use crate::sys::Error;
-use blkalign_machine::RefusedIo;
+use blkalign_machine::{Announcement, RefusedIo};
 
 pub struct Endpoint {
     /// The io_uring engine; None: threads. The first field, so that the ring is dropped before the
@@ -82,6 +82,8 @@ pub enum Owner {
 pub enum Work {
     /// I/O that blocks, or that a driver is to start.
     Io(Arc<Endpoint>, Io),
+    /// Telling a notifier of a change.
+    Announce(Arc<Endpoint>, Announcement),
     /// Trying what alignments the storage takes.
     Probe(Arc<Endpoint>, Box<RefusedIo>),
     /// SERIAL: the callbacks of a handle that are due.
