@@ -12,7 +12,7 @@ use crate::extent::Extent;
 use crate::io::{Io, IoId, Op, Segments, Slot};
 use crate::isolation::Isolation;
 use crate::merge::part_of_block;
-use crate::moving::{lay_out, whole_request_fits};
+use crate::moving::{lay_out, whole_request_fits, Part};
 use crate::splice::round_down;
 use crate::table::{Among, AmongSet, Phase, Queue, Table};
 use crate::tracker::{Access, Claim};
@@ -131,7 +131,7 @@ impl<Q: Clone, T, S: ScratchPool> ShortWay<'_, Q, T, S> {
                 let block = round_down(offset, queue.config.alignments.request);
                 entry.cursor.position = block;
                 entry.request.segments = segments;
-                let (_, mut layout) = lay_out(entry, &queue.config, u64::MAX);
+                let (_, mut layout) = lay_out(entry, &queue.config, Part::ALL);
                 layout.place(scratch.address);
                 entry.parts.push((0, scratch));
                 entry.bounced = true;

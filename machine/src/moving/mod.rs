@@ -64,7 +64,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     }
 
     fn issue_next(&mut self, slot: Slot) {
-        let Some(until) = self.until(slot) else { return };
+        let Some(part) = self.on_top(slot) else { return };
         let id = self.table.next_part(slot);
         let entry = &mut self.table.entries[slot.index()];
         let queue = self.table.queues[entry.queue as usize].as_ref().expect("an open queue");
@@ -72,7 +72,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         let offset = entry.cursor.position;
         let atomic = atomic_bytes(entry, config);
         let (lane, mut layout) = match atomic {
-            None => lay_out(entry, config, until),
+            None => lay_out(entry, config, part),
             Some(bytes) => (Lane::Main, lay_out_atomic(entry, config, bytes)),
         };
         if layout.scratch_bytes > 0 {
@@ -99,17 +99,17 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         self.table.emit(slot, io);
     }
 
-    /// How far the next I/O may go on the way of the handle's own lanes. None: it has gone another
-    /// way.
+    /// The part of the request in which the next I/O goes by the handle's own lanes. None: it has
+    /// gone another way.
     #[inline]
-    fn until(&mut self, slot: Slot) -> Option<u64> {
+    fn on_top(&mut self, slot: Slot) -> Option<Part> {
         let reads = matches!(self.table.known(slot).request.op, Op::Read | Op::Populate);
         if !reads || self.table.overlay.is_none() {
-            return Some(u64::MAX);
+            return Some(Part::ALL);
         }
         match (Reading { table: self.table }).next(slot) {
             Next::Asked => None,
-            Next::OnTop(until) => Some(until),
+            Next::OnTop(part) => Some(part),
         }
     }
 
@@ -174,10 +174,21 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     }
 }
 
-/// The next I/O of a request, from its cursor on, and not beyond `until`, where a block ends.
-pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, until: u64) -> (Lane, Layout) {
+/// A part of a request: its next byte, and an end of one of its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub from: u64,
+    pub until: u64,
+}
+
+impl Part {
+    pub const ALL: Part = Part { from: 0, until: u64::MAX };
+}
+
+/// The next I/O of a request, from its cursor on, inside `part`.
+pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, part: Part) -> (Lane, Layout) {
     let request = &mut entry.request;
-    let end = (request.offset + request.bytes).min(until);
+    let end = (request.offset + request.bytes).min(part.until);
     let direction = match request.op {
         Op::Write => Direction::Write,
         _ => Direction::Read,
@@ -194,7 +205,7 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, until: u64) -> (La
     let part = LanePart {
         direction,
         limits: if main { main_limits(config) } else { last_block_limits(config) },
-        start: request.offset,
+        start: request.offset.max(part.from),
         end: if main { end.min(config.last_block) } else { end },
         elements: &request.segments,
         head_image: entry.head_image.filter(|_| main),

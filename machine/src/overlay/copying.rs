@@ -2,7 +2,7 @@
 //! to the file from there. Whoever asks for that keeps all writes out of these clusters.
 
 use crate::io::{Io, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot};
-use crate::splice::advance;
+use crate::splice::{advance, round_down};
 use crate::table::{Entry, Piece, Table};
 use crate::ScratchPool;
 
@@ -92,7 +92,11 @@ impl<Q: Clone, T, S: ScratchPool> Copying<'_, Q, T, S> {
     /// Writes a piece that has been read; only its last bytes may lie in the last block.
     fn write(&mut self, slot: Slot, at: usize) {
         let config = self.table.config_of(slot);
-        let (last_block, most) = (config.last_block, config.max_transfer);
+        let last_block = config.last_block;
+        // Each part begins where block and memory do. (Of storage that moves less at once than its
+        // memory alignment there is none with files on it.)
+        let unit = config.alignments.request.max(config.alignments.memory as u64);
+        let most = round_down(config.max_transfer, unit).max(unit);
         let overlaid = self.table.entry(slot).overlaid();
         let Piece { start, end, ref scratch, .. } = overlaid.pieces[at];
         let address = scratch.address;

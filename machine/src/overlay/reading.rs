@@ -2,7 +2,8 @@
 
 use super::Copying;
 use crate::io::{Io, Lane, Op, Slot};
-use crate::splice::{Direction, LaneLimits, LanePart};
+use crate::moving::Part;
+use crate::splice::{round_down, Direction, LaneLimits, LanePart};
 use crate::table::Table;
 use crate::{Alignments, ScratchPool};
 
@@ -15,13 +16,13 @@ pub struct Reading<'a, Q, T, S> {
 pub enum Next {
     /// It is asked for, or there was nothing to ask for; or there is no memory.
     Asked,
-    /// It is one of the file on top, and ends there at the latest.
-    OnTop(u64),
+    /// It is one of the file on top, in this part of the request.
+    OnTop(Part),
 }
 
 impl<Q: Clone, T, S: ScratchPool> Reading<'_, Q, T, S> {
     pub fn next(&mut self, slot: Slot) -> Next {
-        let Some(clusters) = &self.table.overlay else { return Next::OnTop(u64::MAX) };
+        let Some(clusters) = &self.table.overlay else { return Next::OnTop(Part::ALL) };
         let entry = self.table.known(slot);
         let (start, end) = (entry.request.offset, entry.end());
         let position = entry.cursor.position.max(start);
@@ -29,7 +30,7 @@ impl<Q: Clone, T, S: ScratchPool> Reading<'_, Q, T, S> {
         let (there, until) = clusters.run(position, end);
         let keeps = populates || self.table.known_queue(entry.queue).keeps_reads;
         if there && !populates {
-            return Next::OnTop(until);
+            return self.on_top(slot, Part { from: position, until });
         }
         if there {
             self.table.entry(slot).cursor.position = until;
@@ -40,6 +41,16 @@ impl<Q: Clone, T, S: ScratchPool> Reading<'_, Q, T, S> {
             self.read_absent(slot, position, until);
         }
         Next::Asked
+    }
+
+    /// The next I/O goes to the file on top. The one before may have read a part of a block of what
+    /// was absent then.
+    fn on_top(&mut self, slot: Slot, part: Part) -> Next {
+        let config = self.table.config_of(slot);
+        let (block, last_block) = (config.alignments.request, config.last_block);
+        let from = if part.from < last_block { round_down(part.from, block) } else { part.from };
+        self.table.entry(slot).cursor.position = from;
+        Next::OnTop(part)
     }
 
     /// Reads [position, until) from the backing object, or as much of it as one I/O takes.
