@@ -4,6 +4,7 @@ pub mod callbacks;
 mod file;
 mod identity;
 mod image_lock;
+mod overlay;
 pub mod way;
 
 pub use blkalign_machine::{
