@@ -128,8 +128,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         let shared = Claim { start: request.offset, end, access: Access::Shared };
         let reader = (reads && self.isolation.excluding > 0).then_some(shared);
         let barriers = kept_out.or(reader);
-        let moves =
-            request.bytes > 0 && !matches!(request.op, Op::Flush | Op::Truncate | Op::Length);
+        let moves = request.bytes > 0
+            && matches!(request.op, Op::Read | Op::Write | Op::WriteZeroes | Op::Discard);
         let guests = (moves && request.guest_block > 0).then(|| {
             let (start, end) = rounded(entry, request.guest_block);
             let access = if reads { Access::Shared } else { Access::Exclusive };

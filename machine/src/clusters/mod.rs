@@ -174,7 +174,8 @@ impl Clusters {
     /// there.
     pub fn note_there(&mut self, start: u64, end: u64) {
         let first = start.div_ceil(self.cluster);
-        let whole = if end >= self.length { end.div_ceil(self.cluster) } else { end / self.cluster };
+        let whole =
+            if end >= self.length { end.div_ceil(self.cluster) } else { end / self.cluster };
         let mut at = self.there.first(false, first, whole);
         while at < whole {
             self.there.insert(at);
@@ -234,7 +235,8 @@ impl Clusters {
         }
         self.saving = Some(self.version);
         let numbers = std::mem::take(&mut self.pages);
-        let page = |number| MapPage { number, bits: self.durable.words(number * self.page, self.page) };
+        let page =
+            |number| MapPage { number, bits: self.durable.words(number * self.page, self.page) };
         Some(numbers.into_iter().map(page).collect())
     }
 

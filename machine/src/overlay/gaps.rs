@@ -35,7 +35,11 @@ impl<Q: Clone, T, S: ScratchPool> Gaps<'_, Q, T, S> {
         self.table.home(slot).stats.rmw += 1;
         for (offset, bytes, at) in [(from, before, 0), (end, behind, behind_at)] {
             if bytes > 0 {
-                self.read_one(slot, offset, Segment { address: address + at, bytes: bytes as usize });
+                self.read_one(
+                    slot,
+                    offset,
+                    Segment { address: address + at, bytes: bytes as usize },
+                );
             }
         }
         EdgeReads::Asked

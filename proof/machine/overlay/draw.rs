@@ -69,7 +69,9 @@ impl Draw {
         let length = count * cluster - if odd { rng.below(cluster) } else { 0 };
         let there = rng.pick(&[0, 0, 20, 80]);
         let mut bits = vec![0; (count as usize).div_ceil(64)];
-        (0..count).filter(|_| rng.percent(there)).for_each(|it| bits[it as usize / 64] |= 1 << (it % 64));
+        (0..count)
+            .filter(|_| rng.percent(there))
+            .for_each(|it| bits[it as usize / 64] |= 1 << (it % 64));
         let state = OverlayState {
             cluster,
             there: bits,
@@ -142,8 +144,18 @@ impl Draw {
     /// Adds a request among the first `crowd` clusters, or anywhere.
     fn add(&mut self, rng: &mut Rng, crowd: u64) {
         let op = rng.pick(&[
-            Op::Read, Op::Read, Op::Read, Op::Write, Op::Write, Op::Write, Op::Write,
-            Op::WriteZeroes, Op::Discard, Op::Flush, Op::Flush, Op::Populate,
+            Op::Read,
+            Op::Read,
+            Op::Read,
+            Op::Write,
+            Op::Write,
+            Op::Write,
+            Op::Write,
+            Op::WriteZeroes,
+            Op::Discard,
+            Op::Flush,
+            Op::Flush,
+            Op::Populate,
         ]);
         let queue = rng.index(self.queues.len());
         let cluster = self.state.cluster;

@@ -57,9 +57,9 @@ impl Values {
         let seen = &self.seen[offset as usize];
         let hidden = |other_end: u64| {
             seen.iter().any(|&(_, from, to)| hides(from, to, other_end))
-                || self.of(offset).any(|deed| {
-                    deed.fate == Fate::Done && hides(deed.begin, deed.end, other_end)
-                })
+                || self
+                    .of(offset)
+                    .any(|deed| deed.fate == Fate::Done && hides(deed.begin, deed.end, other_end))
         };
         let fits = (self.initial[offset as usize] == label && !hidden(0))
             || seen.iter().any(|&(value, _, to)| value == label && !hidden(to))

@@ -218,7 +218,9 @@ impl<'a> World<'a> {
             self.move_unit(index, 0);
         }
         let Flying { io, key, begin, .. } = self.flights.remove(index);
-        self.say(|| format!("ends {:?} {:?} {:?} at {}: {result:?}", io.id, io.op, io.lane, io.offset));
+        self.say(|| {
+            format!("ends {:?} {:?} {:?} at {}: {result:?}", io.id, io.op, io.lane, io.offset)
+        });
         let whole = result == Ok(io.bytes);
         self.top.ended(key, self.now, result.is_ok() && io.fua);
         if whole {
@@ -315,7 +317,9 @@ impl<'a> World<'a> {
         self.now += 1;
         self.counts.ios += 1;
         self.counts.backing += u64::from(io.lane == Lane::Backing);
-        self.say(|| format!("  asks {:?} {:?} {:?} {}+{}", io.id, io.op, io.lane, io.offset, io.bytes));
+        self.say(|| {
+            format!("  asks {:?} {:?} {:?} {}+{}", io.id, io.op, io.lane, io.offset, io.bytes)
+        });
         self.check_shape(queue, &io)?;
         self.check_layer(&io)?;
         if let Some(pages) = &io.map {
@@ -351,11 +355,13 @@ impl<'a> World<'a> {
         if io.bytes == 0 || sum as u64 != io.bytes || end > self.draw.length {
             return fail("the sum, or the end");
         }
-        let odd = io.segments.iter().any(|it| {
-            !it.address.is_multiple_of(memory) || !it.bytes.is_multiple_of(segment)
-        });
+        let odd = io
+            .segments
+            .iter()
+            .any(|it| !it.address.is_multiple_of(memory) || !it.bytes.is_multiple_of(segment));
         let main = io.lane == Lane::Main;
-        if main && (odd || !io.offset.is_multiple_of(request) || !io.bytes.is_multiple_of(request)) {
+        if main && (odd || !io.offset.is_multiple_of(request) || !io.bytes.is_multiple_of(request))
+        {
             return fail("misaligned");
         }
         let config = &self.draw.queues[queue];
