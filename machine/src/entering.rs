@@ -215,7 +215,9 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
             return Some(range);
         }
         let request = &self.table.known(slot).request;
-        if !request.flags.serialising || request.bytes == 0 || request.op == Op::Flush {
+        // A fill keeps writes out, and no reads.
+        let keeps_none_out = request.bytes == 0 || matches!(request.op, Op::Flush | Op::Populate);
+        if !request.flags.serialising || keeps_none_out {
             return None;
         }
         let unit = self.table.config_of(slot).granule.max(request.guest_block);
