@@ -8,12 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::small::{explore, join};
-use crate::sync::on_time;
 use crate::completion::{Callback, Completions, Delivery, Generation, Left, Runner};
 use crate::engine::{Job, Kind, Pool, PoolOwner};
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::spawn;
 use crate::proof::world::{block, fail, outside_limits, point, wake_all, world, Class, Key};
+use crate::sync::on_time;
 
 /// Callbacks that ran, and whether one is running.
 static RAN: Mutex<(Vec<usize>, bool)> = Mutex::new((Vec::new(), false));

@@ -58,9 +58,8 @@ pub unsafe extern "C-unwind" fn blkalign_resume(h: *mut blkalign_handle) -> c_in
 /// offset and length as submitted, and its id. Runs on a thread of the library,
 /// one call at a time for each handle, and counts as a callback: it may call
 /// functions that do not wait.
-pub type blkalign_timeout_fn = Option<
-    extern "C" fn(opaque: *mut c_void, op: u32, offset: i64, bytes: i64, request_id: i64),
->;
+pub type blkalign_timeout_fn =
+    Option<extern "C" fn(opaque: *mut c_void, op: u32, offset: i64, bytes: i64, request_id: i64)>;
 
 struct CTimeout {
     function: extern "C" fn(*mut c_void, u32, i64, i64, i64),

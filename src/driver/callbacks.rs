@@ -5,9 +5,9 @@ use std::ffi::{c_int, c_void, CStr};
 use libc::iovec;
 
 use super::{Alignments, BlockStatus, Done, Driver, Io, Op};
+use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
 use crate::header::{BLKALIGN_REQ_NO_FALLBACK, BLKALIGN_STATUS_DATA};
 use crate::header::{BLKALIGN_STATUS_HOLE, BLKALIGN_STATUS_ZERO};
-use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
 use crate::log;
 use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};

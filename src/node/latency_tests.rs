@@ -25,7 +25,8 @@ fn quantiles_are_those_of_the_counted_times() {
     (1..=1000).for_each(|us| histogram.note(us * 1000));
     let counts = histogram.counts();
     assert_eq!((counts.count(), counts.max_ns, counts.total_ns), (1000, 1_000_000, 500_500_000));
-    for (of_thousand, exact) in [(500, 500_000), (900, 900_000), (990, 990_000), (1000, 1_000_000)] {
+    for (of_thousand, exact) in [(500, 500_000), (900, 900_000), (990, 990_000), (1000, 1_000_000)]
+    {
         let told = counts.quantile(of_thousand);
         assert!((exact..=exact + exact / 8).contains(&told), "{of_thousand}: {told}");
     }
