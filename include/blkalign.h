@@ -217,6 +217,11 @@
 #define BLKALIGN_OP_DISCARD 4
 /** A flush, like blkalign_aio_flush(). */
 #define BLKALIGN_OP_FLUSH 5
+/**
+ * A truncate, as a blkalign_before_write_fn() is told of it. Not for
+ * blkalign_aio_submit(): see blkalign_truncate().
+ */
+#define BLKALIGN_OP_TRUNCATE 6
 
 /**
  * Answer of blkalign_block_status(): there may be anything, zeros included.
@@ -277,6 +282,9 @@
  * use a handle after a call of blkalign_close() for the handle has begun.
  */
 typedef struct blkalign_handle blkalign_handle;
+
+/** A notifier that was added by blkalign_add_before_write(). */
+typedef struct blkalign_notifier blkalign_notifier;
 
 /**
  * Limits that handles share: see blkalign_throttle_new(). Any thread may use a
@@ -594,6 +602,38 @@ typedef struct blkalign_throttle_limits {
      */
     uint64_t request_bytes;
 } blkalign_throttle_limits;
+
+/**
+ * The answer to a blkalign_before_write_fn(): `ret` is 0 if the change may go
+ * on, or -errno if it is to fail with that. Call it once, from any thread,
+ * with the `token` of the question, also before the blkalign_before_write_fn()
+ * has returned. A second call with the same token changes nothing; the log is
+ * told.
+ */
+typedef void (*blkalign_before_write_done_fn)(void *token, int ret);
+
+/**
+ * A program's notifier: called before bytes of the object change.
+ *
+ * `op` is what will change them: BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES,
+ * BLKALIGN_OP_DISCARD or BLKALIGN_OP_TRUNCATE. `offset` and `bytes` are the
+ * range, from the start of the object (not of a window), rounded out to the
+ * notifier's unit, but not beyond the end of the object, unless what changes
+ * lies there. Of a truncate the range is what goes, or comes.
+ *
+ * Returns 0, and `done(token, ret)` is called then or later; or -errno, which
+ * is as good as a call of `done` with it.
+ *
+ * The function runs on a thread that submits a request or on one of the
+ * library, and several calls may run at once. So it must take no lock that the
+ * program holds while it calls the library, and must not wait. Functions of
+ * the library that wait return -EDEADLK in it; the blkalign_aio_*() functions
+ * do not wait. It must not throw or longjmp.
+ */
+typedef int (*blkalign_before_write_fn)(void *opaque, uint32_t op,
+                                        int64_t offset, int64_t bytes,
+                                        blkalign_before_write_done_fn done,
+                                        void *token);
 
 /**
  * What the storage of a handle requires and can do, as blkalign_get_limits()
@@ -1346,6 +1386,55 @@ int blkalign_throttle_free(blkalign_throttle *t);
  * -ENOMEM   the system gives no thread.
  */
 int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
+
+/**
+ * Adds a notifier: `fn` is called before any request changes bytes of the
+ * object of `h`, and the request waits for the answer. That is what a backup
+ * of a disk in use is made with, and how changes are tracked.
+ *
+ * All changes count, by whichever handle of the object: writes, zero writes,
+ * discards and truncates. `fn` is called for a change when the change has
+ * waited for all requests that it conflicts with, and before anything of it
+ * reaches the storage, with its range rounded out to multiples of `unit` (a
+ * power of two, 1 byte to 1 GiB). Until `done` is called, the change and all
+ * other changes in the rounded range wait. Reads do not wait, on any handle:
+ * they see the old bytes. Only a SERIALISING read of the range waits. While a
+ * change is announced a cancel of it is -EBUSY. If the answer is -errno the
+ * change fails with that, and nothing of it is written.
+ *
+ * Ranges of one unit are announced one after the other. One call may announce
+ * several writes that will be one I/O. Several notifiers are called one after
+ * the other, in the order in which they were added. `fn` gets `opaque`.
+ *
+ * The call returns when every change is over that was not announced to the
+ * notifier: from then on all changes are. The notifier belongs to the object:
+ * it stays until blkalign_remove_before_write(), also when `h` is closed, as
+ * long as any handle of the object is open. `*out` is written only on success,
+ * and `fn` may be called before that. See blkalign(7), "Backup and change
+ * tracking".
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h`, `fn` or `out` is NULL; `unit` is no power of two, or above
+ *           1 GiB;
+ * -EDEADLK  the call was made inside a callback or a notifier;
+ * -EIO      the library has had an internal error on this object.
+ */
+int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
+                              blkalign_before_write_fn fn, void *opaque,
+                              blkalign_notifier **out);
+
+/**
+ * Removes a notifier: no change is announced to it any more. The call returns
+ * when none of its calls is outstanding: each has returned, and `done` has
+ * been called for it. Then `n` is gone, and its `opaque` is not used any more.
+ * Every notifier must be removed, also when all handles of the object are
+ * closed.
+ *
+ * Returns 0 or -errno; after an error the notifier is still there:
+ * -EINVAL   `n` is NULL;
+ * -EDEADLK  the call was made inside a callback or a notifier.
+ */
+int blkalign_remove_before_write(blkalign_notifier *n);
 
 /**
  * The version of the library that the program runs with, such as "0.2.0".

@@ -31,4 +31,5 @@ check-storage-small: $(STORAGE_NEEDS)
 
 ## storages: docs/STORAGES.md anew, from the results of check-storage
 storages:
-	proof/storage/table.sh build/storage/results docs/STORAGES.md
+	proof/storage/table.sh build/storage/results proof/storage/results \
+	    docs/STORAGES.md

@@ -178,10 +178,12 @@ struct guest_tally guest_race(struct guest *guest, const char *device)
     int fd = open(device, O_RDONLY | O_DIRECT), round, i;
     int slot_of[SECTORS], queue_of[SECTORS];
     char *block = NULL, expected[SECTOR];
+    bool answers = true;
+    int status;
 
     if (fd < 0 || posix_memalign((void **)&block, 4096, 4096) != 0)
         abort();
-    for (round = 1; round <= ROUNDS; round++) {
+    for (round = 1; round <= ROUNDS && answers; round++) {
         for (i = 0; i < SECTORS; i++) {
             queue_of[i] = i % guest->queues;
             slot_of[i] = i / guest->queues;
@@ -192,14 +194,19 @@ struct guest_tally guest_race(struct guest *guest, const char *device)
         }
         for (i = 0; i < guest->queues; i++)
             guest->kick(i);
-        for (i = 0; i < SECTORS; i++)
-            tally.failed += guest_wait(guest, queue_of[i], slot_of[i]) != 0;
+        for (i = 0; i < SECTORS && answers; i++) {
+            status = guest_wait(guest, queue_of[i], slot_of[i]);
+            tally.failed += status != 0;
+            answers = status != -1;
+        }
         if (pread(fd, block, 4096, 0) != 4096)
             abort();
         memset(expected, round % 251 + 1, SECTOR);
         for (i = 0; i < SECTORS; i++)
             tally.lost += memcmp(block + i * SECTOR, expected, SECTOR) != 0;
     }
+    if (!answers)
+        tally.lost = tally.failed = tally.of;
     free(block);
     close(fd);
     return tally;

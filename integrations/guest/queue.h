@@ -46,7 +46,8 @@ void guest_put(struct guest *guest, int queue, int slot, enum guest_op op,
 int guest_wait(struct guest *guest, int queue, int slot);
 
 /* 300 times the eight sectors of a block are written at once, dealt to the
- * queues, and read back around the device: what is not there is lost. */
+ * queues, and read back around the device: what is not there is lost; all is,
+ * once a request gets no answer. */
 struct guest_tally {
     int lost, failed, of;
 };

@@ -23,6 +23,8 @@ pub enum Stay {
     Queued,
     /// Its I/O was refused, and larger alignments are being looked for; or it waits until they are.
     Repaired,
+    /// A notifier has been told of it, and has not answered.
+    Announced,
     /// So many of its I/Os are at the storage.
     AtStorage(u32),
 }
@@ -120,6 +122,7 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         match entry.phase {
             Phase::Plugged if self.is_held(slot, entry.queue) => Stay::Throttled,
             Phase::Plugged => Stay::Plugged,
+            Phase::Announcing => Stay::Announced,
             _ if entry.outstanding > 0 => Stay::AtStorage(entry.outstanding),
             _ if self.repair_under_way => Stay::Repaired,
             _ if self.table.pauses > 0 => Stay::Paused,

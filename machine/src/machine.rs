@@ -11,6 +11,9 @@
 //!                 '-> Member ----------------------------------'
 //! ```
 //!
+//! If there are notifiers a change is `Announcing` between `Waiting` and `Queued`; for its turn, and
+//! for reads that came meanwhile, it may be `Waiting` again (`announce/mod.rs`).
+//!
 //! A request skips each phase that it has no need of: `Plugged` without a throttle and a plug,
 //! `Waiting` without a conflict, `Edges` without edges. It leaves `Queued` when it gets a place
 //! among `depth`; `start` calls it `Moving` at once, and only a write that has edges to read
@@ -30,6 +33,7 @@
 //!  pause       no request starts until all pauses are over
 //!  late        what holds up requests that do not come back
 //!  join        I/Os that lie side by side go out as one
+//!  announce    notifiers are told before anything changes
 //!  changing    zero writes, discards, changes of the length: step by step
 //!  leaving     a request leaves: first the trackers, then comes its result
 //!  entering    a request enters: what it claims, and whether it waits
@@ -47,6 +51,7 @@
 //!  io          what an I/O is
 //! ```
 
+use crate::announce::{Announcing, Answer, Notifiers};
 use crate::batch::{Batching, ReadLeaders};
 use crate::cancel::Cancelling;
 use crate::changing::Changing;
@@ -62,12 +67,12 @@ use crate::moving::{Mover, Resumed};
 use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
 use crate::short_way::{Passage, ShortWay};
-use crate::table::{Among, AmongSet, Held, Phase, Queue, Table};
+use crate::table::{Among, AmongSet, Announced, Held, Phase, Queue, Table};
 use crate::twice::Twice;
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
 use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
-use crate::{RequestId, ScratchPool, Stats};
+use crate::{NotifierId, RequestId, ScratchPool, Stats};
 
 pub struct Machine<Q, T, S> {
     pub(crate) table: Table<Q, T, S>,
@@ -76,6 +81,7 @@ pub struct Machine<Q, T, S> {
     unsupported: UnsupportedOps,
     repair: Repair,
     read_leaders: ReadLeaders,
+    notifiers: Notifiers,
     /// The errno of the first flush that failed.
     flush_failed: Option<i32>,
 }
@@ -90,6 +96,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             unsupported: UnsupportedOps::default(),
             repair: Repair::default(),
             read_leaders: ReadLeaders::default(),
+            notifiers: Notifiers::default(),
             flush_failed: None,
         }
     }
@@ -316,6 +323,42 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         Some(alignments)
     }
 
+    /// Adds a notifier, which is told of all changes from now on. Those that have entered by now it
+    /// may not be told of: when these are over, `take_added` gives the notifier's name.
+    pub fn add_notifier(&mut self, unit: u64) -> NotifierId {
+        self.announcing().add(unit)
+    }
+
+    /// The notifier is told of nothing more. What it has been told of waits for its answer all the
+    /// same.
+    pub fn remove_notifier(&mut self, id: NotifierId) {
+        self.announcing().remove(id);
+    }
+
+    /// The answer to `Action::Announce`: the change goes on, or fails with an errno. False: no
+    /// such question is open.
+    pub fn announced(
+        &mut self,
+        request: RequestId,
+        notifier: NotifierId,
+        result: Result<(), i32>,
+    ) -> bool {
+        let answer = self.announcing().answered(request, notifier, result);
+        self.run();
+        answer == Answer::Taken
+    }
+
+    /// Whether notifiers are not added yet; then `take_added` is to be called after each step.
+    pub fn is_adding(&self) -> bool {
+        self.notifiers.is_adding()
+    }
+
+    /// The notifiers that have come to be added since this was called last.
+    pub fn take_added(&mut self) -> Vec<NotifierId> {
+        self.notifiers.look(&self.table);
+        self.notifiers.take_added()
+    }
+
     /// Takes back a request that has not reached the storage; the request then completes with
     /// ECANCELED. EBUSY: the request is at the storage, and comes to its end. A zero write or a
     /// discard that has more than `endless` left to ask for may end with ECANCELED even so. ENOENT:
@@ -431,7 +474,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Starts what can be started.
     fn run(&mut self) {
-        while let Some(id) = self.table.runnable.pop() {
+        loop {
+            if !self.table.unannounced.is_empty() {
+                self.announcing().go_on();
+            }
+            let Some(id) = self.table.runnable.pop() else { return };
             loop {
                 let queue = self.table.queue(id);
                 if queue.active >= queue.places {
@@ -469,7 +516,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             _ if past_end => self.changing().start_past_end(slot),
             Op::Read if !entry.members.is_empty() => self.merger().read_shared(slot),
             Op::Read => self.writing().begin_moving(slot),
-            Op::Write => self.writing().begin_write(slot),
+            Op::Write => {
+                if self.isolation.has_stages() {
+                    self.announcing().pass_along(slot);
+                }
+                self.writing().begin_write(slot);
+            }
             Op::WriteZeroes | Op::Discard => self.changing().start(slot),
             Op::Fill => entry.error = Some(libc::EINVAL),
         }
@@ -572,6 +624,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.request.offset = 0;
         (entry.tracked, entry.waits_among) = (AmongSet::NONE, AmongSet::NONE);
         entry.excludes_readers = false;
+        entry.announced = Announced::default();
         entry.phase = Phase::Queued;
         let queue = entry.queue;
         self.table.queue(queue).active -= 1;
@@ -599,6 +652,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn cancelling(&mut self) -> Cancelling<'_, Q, T, S> {
         let Machine { table, isolation, extent, .. } = self;
         Cancelling { table, isolation, extent }
+    }
+
+    fn announcing(&mut self) -> Announcing<'_, Q, T, S> {
+        let Machine { table, isolation, extent, notifiers, .. } = self;
+        Announcing { table, isolation, extent, notifiers }
     }
 
     fn repairing(&mut self) -> Repairing<'_, Q, T, S> {

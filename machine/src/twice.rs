@@ -1,9 +1,9 @@
 //! Memory that a vector of a read names more than once. Windows guests do that: what they know
 //! already, in the middle of a long read, goes to one page that nobody looks at.
 //!
-//! Much storage does not expect it. dm-crypt decrypts in the memory that it has read into, btrfs and
-//! disks with protection information check sums there: of memory that is twice in one vector they
-//! make garbage, or errors. So such memory is bounced: the storage sees each of its bytes once.
+//! Much storage does not expect it. dm-crypt decrypts in the memory that it has read into, btrfs
+//! and disks with protection information check sums there: of memory that is twice in one vector
+//! they make garbage, or errors. So such memory is bounced: the storage sees each byte once.
 //!
 //! Pure arithmetic on addresses. The common read, of one element or of elements in the order of
 //! their addresses, is decided in one pass.

@@ -172,6 +172,7 @@ impl Bed {
                     self.flights.push(io);
                 }
                 Action::Stalled(_, io) => panic!("nothing stalls here: {io:x?}"),
+                Action::Announce(_, what) => panic!("there is no notifier: {what:?}"),
                 Action::Probe(_, refusal) => {
                     assert!(self.flights.is_empty() && self.probes.is_empty());
                     self.probes.push(*refusal);

@@ -247,8 +247,7 @@ pub fn check_memory(
             let theirs = plan.op == io.op
                 && plan.offset <= start
                 && end <= plan.offset + plan.bytes
-                && of_this
-                    == &plan.addresses[(start - plan.offset) as usize..][..segment.bytes];
+                && of_this == &plan.addresses[(start - plan.offset) as usize..][..segment.bytes];
             if !theirs {
                 return Err(format!(
                     "guest memory {:x?} is not what request {number} has for byte {start}: {io:x?}",

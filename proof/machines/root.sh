@@ -9,10 +9,11 @@
 #     with_cargo ARGUMENT...  cargo for the machine
 #
 # Not to be had: Rust's standard library for musl (Debian has none; rust-src of
-# this Debian could build one), a kernel for arm64 with pages of 64 KiB.
+# this Debian could build one), a kernel for arm64 with pages of 64 KiB (Debian
+# has those of 4 KiB and 16 KiB: see system.sh).
 #
 # It is forky: Debian 12 has a Rust that is new enough (rustc-web) only for
-# x86 and arm. It is made once, in some minutes and 3.5 GB, and needs a network
+# x86 and arm. It is made once, in some minutes and 2 GB, and needs a network
 # for that; packages come from $DEBIAN_MIRROR.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0

@@ -240,7 +240,8 @@ main() {
     why=$("$storage/fetch.sh" "$cache" ${kernels//,/ }) ||
         { echo "1..0 # SKIP $why"; exit 0; }
     command -v mke2fs >/dev/null || { echo '1..0 # SKIP no mke2fs'; exit 0; }
-    revision=$(git -C "$storage" rev-parse --short=10 HEAD 2>/dev/null)
+    command -v git >/dev/null &&
+        revision=$(git -C "$storage" rev-parse --short=10 HEAD 2>/dev/null)
     revision=${revision:-unknown}
     directory=$(mktemp -d) || exit 1
     scratch=$directory

@@ -17,6 +17,7 @@ mod options;
 mod vector;
 
 mod aio;
+mod before_write;
 mod control;
 mod events;
 mod log;
@@ -29,6 +30,7 @@ mod throttle;
 
 pub use crate::header::*;
 pub use aio::*;
+pub use before_write::*;
 pub use control::*;
 pub use events::*;
 pub use log::*;

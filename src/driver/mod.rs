@@ -5,6 +5,7 @@ mod file;
 mod identity;
 mod image_lock;
 mod kind;
+mod overlay;
 mod status;
 pub mod way;
 

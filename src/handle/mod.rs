@@ -11,6 +11,7 @@ mod guarded;
 mod holes_tests;
 mod length;
 mod messages;
+mod notifiers;
 mod open;
 mod options;
 mod pause;
@@ -29,6 +30,7 @@ pub use crate::completion::{outside_callback, Callback, CompletionMode};
 pub use crate::node::new_key;
 use buffers::Buffers;
 pub use check_driver::check_driver;
+pub use notifiers::{answer, Added, Change, Notify, Token};
 pub use options::{EngineKind, Options};
 pub use request_flags::check_request_flags;
 

@@ -111,7 +111,7 @@ fn runs_here(endpoint: &Endpoint) -> Here {
     let here = match TAKES_IN.get() {
         0 => Here::No,
         this if this == std::ptr::from_ref(endpoint).addr() => Here::Yes,
-        _ if favours::may_do(endpoint) => Here::AsAFavour,
+        _ if favours::may_run_callbacks(endpoint) => Here::AsAFavour,
         _ => Here::No,
     };
     let quick = || endpoint.ring.as_ref().is_some_and(RingEngine::runs_callback_here);

@@ -21,7 +21,7 @@ use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::Mutex;
 use crate::sys::Error;
-use blkalign_machine::RefusedIo;
+use blkalign_machine::{Announcement, RefusedIo};
 
 pub struct Endpoint {
     /// The io_uring engine; None: threads. The first field, so that the ring is dropped before the
@@ -82,6 +82,8 @@ pub enum Owner {
 pub enum Work {
     /// I/O that blocks, or that a driver is to start.
     Io(Arc<Endpoint>, Io),
+    /// Telling a notifier of a change.
+    Announce(Arc<Endpoint>, Announcement),
     /// Trying what alignments the storage takes.
     Probe(Arc<Endpoint>, Box<RefusedIo>),
     /// SERIAL: the callbacks of a handle that are due.
@@ -206,7 +208,7 @@ impl Endpoint {
     }
 
     /// Threads of the program that poll, or are about to, look what there is to do.
-    fn call_for_help(&self) {
+    pub fn call_for_help(&self) {
         self.wake_sleeper();
         self.completions.events.notify();
         self.completions.events.end_look(Left::Something);
@@ -264,6 +266,20 @@ impl Endpoint {
         engine.note_out(count);
     }
 
+    /// Puts I/O into the ring by `submit`, and sees to it that a thread takes the result in.
+    pub fn submit_to_ring(self: &Arc<Self>, submit: impl FnOnce(&RingEngine)) {
+        let Some(engine) = &self.ring else { return };
+        if self.mode != CompletionMode::Eventfd {
+            self.ensure_reaper();
+        }
+        submit(engine);
+        self.hand_on_refused();
+        self.ensure_handed_over_goes_on();
+        if self.is_polled() && self.node.is_waited_for() {
+            self.ensure_unpolled_progress();
+        }
+    }
+
     /// While this thread takes results in it submits for others, too.
     pub fn attend(self: &Arc<Self>) -> Attendance<'_> {
         self.ring.iter().for_each(|engine| engine.ring.attend());
@@ -279,23 +295,6 @@ impl Endpoint {
         }
     }
 
-    /// EVENTFD: sees to it that a job takes the ring's results in as long as a synchronous call or
-    /// a request of another handle waits for them (`Node::is_waited_for`): the caller may not be
-    /// polling. Called when such a wait begins, and when I/O comes to the ring meanwhile. A thread
-    /// that waits says so and then looks at what is in the ring; a thread that puts I/O in counts
-    /// it and then looks whether any thread waits. All of that is SeqCst, so the later one of the
-    /// two sees the other.
-    pub fn ensure_unpolled_progress(self: &Arc<Self>) {
-        let Some(engine) = &self.ring else { return };
-        // Where there is no thread for that, one that polls any handle does it, or one that waits.
-        if self.pool.is_unmanned() {
-            return self.call_for_help();
-        }
-        if self.needs_help(engine) && engine.take_on_helping() {
-            self.pool.push(Work::ReapUnpolled(self.clone()));
-        }
-    }
-
     /// EVENTFD: the thread that polls submits what others hand over to it, and may be in a callback
     /// that takes long, or waits for just that I/O. So a job looks after a while. A thread that
     /// hands over says so, and then looks whether callbacks run; a thread that begins with them
@@ -306,8 +305,13 @@ impl Endpoint {
         let Some(engine) = self.ring.as_ref().filter(|engine| engine.leaves_handed_over()) else {
             return;
         };
+        self.ensure_look(engine);
+    }
+
+    /// EVENTFD: a job looks at the handle after a while (`unpolled.rs`).
+    pub fn ensure_look(self: &Arc<Self>, engine: &RingEngine) {
         if !engine.look_is_due.swap(true, Ordering::SeqCst) {
-            let look = Work::Look { endpoint: Arc::downgrade(self), beat: engine.beat().0 };
+            let look = Work::Look { endpoint: Arc::downgrade(self), beat: engine.polls() };
             self.pool.push_later(LOOK_AFTER, look);
         }
     }
@@ -317,18 +321,5 @@ impl Endpoint {
         self.ring.iter().for_each(RingEngine::begin_callbacks);
         self.ensure_handed_over_goes_on();
         InCallbacks(self)
-    }
-
-    /// The look of `ensure_handed_over_goes_on`.
-    pub fn submit_handed_over(self: &Arc<Self>) {
-        let Some(engine) = &self.ring else { return };
-        engine.look_is_due.store(false, Ordering::SeqCst);
-        engine.ring.submit_handed_over();
-        self.hand_on_refused();
-        self.ensure_handed_over_goes_on();
-    }
-
-    pub fn needs_help(&self, engine: &RingEngine) -> bool {
-        engine.has_any_inside() && self.node.is_waited_for()
     }
 }

@@ -7,6 +7,7 @@
 //! actions, and `dispatch` does it afterwards.
 
 mod alignments;
+mod announce;
 mod answers;
 mod deferred;
 mod deliver;
@@ -29,9 +30,12 @@ mod tests;
 mod thread_key;
 mod timeout;
 mod tracing;
+mod unpolled;
 mod waiter;
 mod watch;
 
+pub use announce::{add_notifier, remove_notifier, withdraw_notifier};
+pub use announce::{announce_within, answer, Change, Notifier, Notify, Token};
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
@@ -54,7 +58,10 @@ use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::{caught, trace};
-use blkalign_machine::{Alignments, Asked, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
+use blkalign_machine::{
+    Alignments, Announcement, Asked, Late, Machine, NotifierId, PlugKey, ProbeOutcome, QueueConfig,
+    QueueId,
+};
 use blkalign_machine::{Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
@@ -100,13 +107,30 @@ struct Core {
     last_id: RequestId,
     /// Who waits until the storage is at rest: see `pause.rs`.
     pausers: Vec<Arc<Waiter>>,
+    notifiers: Vec<Arc<Notifier>>,
+}
+
+impl Core {
+    /// The notifiers that have come to be added.
+    #[cold]
+    fn take_added(&mut self) -> Vec<Arc<Notifier>> {
+        let added = self.machine.take_added();
+        let its = |notifier: &&Arc<Notifier>| added.contains(&notifier.id);
+        self.notifiers.iter().filter(its).cloned().collect()
+    }
 }
 
 impl Node {
     pub fn new(length: u64) -> Node {
         let machine = Machine::new(ScratchCache::default(), length);
         Node {
-            core: Mutex::new(Core { machine, broken: false, last_id: 0, pausers: Vec::new() }),
+            core: Mutex::new(Core {
+                machine,
+                broken: false,
+                last_id: 0,
+                pausers: Vec::new(),
+                notifiers: Vec::new(),
+            }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
@@ -323,7 +347,7 @@ impl Node {
         // with the highest id, since ids grow (but for the moment when ids start over).
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
-            Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
+            Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => None,
         });
         completed.filter(|id| *id > before).max().inspect(|&id| note_id(id))
     }
@@ -384,6 +408,54 @@ impl Node {
         });
     }
 
+    /// Adds a notifier. Its `added` is set when no change is under way that it was not told of. None:
+    /// the machine takes nothing any more.
+    fn add_notifier(
+        &self,
+        unit: u64,
+        notify: Box<dyn Notify>,
+        actions: &mut Actions,
+    ) -> Option<Arc<Notifier>> {
+        let mut added = None;
+        self.with_core(actions, |core| {
+            let id = core.machine.add_notifier(unit);
+            let notifier = Arc::new(Notifier::new(id, notify));
+            core.notifiers.push(notifier.clone());
+            added = Some(notifier);
+        });
+        added
+    }
+
+    /// Nothing more is announced to the notifier, but what is among some actions already.
+    fn remove_notifier(&self, id: NotifierId, actions: &mut Actions) {
+        self.with_machine(actions, |machine| machine.remove_notifier(id));
+        let mut core = self.core.lock();
+        let at = core.notifiers.iter().position(|notifier| notifier.id == id);
+        let gone = at.map(|at| core.notifiers.swap_remove(at));
+        // The notifier is the program's.
+        drop(core);
+        drop(gone);
+    }
+
+    fn notifier(&self, id: NotifierId) -> Option<Arc<Notifier>> {
+        let core = self.core.lock();
+        core.notifiers.iter().find(|notifier| notifier.id == id).cloned()
+    }
+
+    /// Notifiers have answered.
+    fn announced(
+        &self,
+        answers: impl IntoIterator<Item = (Announcement, Result<(), i32>)>,
+        actions: &mut Actions,
+    ) {
+        self.with_machine(actions, |machine| {
+            for (Announcement { request, notifier, .. }, result) in answers {
+                machine.announced(request, notifier, result);
+            }
+            machine.join();
+        });
+    }
+
     fn with_machine(&self, actions: &mut Actions, step: impl FnOnce(&mut NodeMachine)) {
         self.with_core(actions, |core| step(&mut core.machine));
     }
@@ -412,19 +484,22 @@ impl Node {
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
             let pausers = std::mem::take(&mut core.pausers);
+            let notifiers = core.notifiers.clone();
             drop(core);
             pausers.iter().for_each(|pauser| pauser.set(Err(libc::EIO)));
+            notifiers.iter().for_each(|notifier| notifier.added.set(Err(libc::EIO)));
             log::error!("{}: {panic}; the object takes no further I/O", name.unwrap_or_default());
             return;
         }
         self.length.store(core.machine.length(), Ordering::Release);
+        let added = if core.machine.is_adding() { core.take_added() } else { Vec::new() };
         let waits = core.machine.waits_across_queues();
         let polled: Vec<Arc<Endpoint>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
             core.machine.owners().filter(|endpoint| endpoint.is_polled()).cloned().collect()
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // SeqCst: see `unpolled.rs`. Written under the lock alone, and only
         // if it changes: such a store costs as much as a lock.
         if waits != self.waits_across.load(Ordering::Relaxed) {
             self.waits_across.store(waits, Ordering::SeqCst);
@@ -432,6 +507,7 @@ impl Node {
         let rested = core.take_rested();
         drop(core);
         rested.iter().for_each(|pauser| pauser.set(Ok(())));
+        added.iter().for_each(|notifier| notifier.added.set(Ok(())));
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
 
@@ -439,7 +515,12 @@ impl Node {
     /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
     /// that waits.
     pub fn is_waited_for(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+        self.waits_across.load(Ordering::SeqCst) || self.has_sleeping_calls()
+    }
+
+    /// Whether synchronous calls wait for what others do.
+    pub fn has_sleeping_calls(&self) -> bool {
+        self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
     /// Runs `wait`, in which a synchronous call waits for what others do.

@@ -13,8 +13,8 @@
 //! And loop devices claim 512 where losetup was told so, whatever disk their file is on. With
 //! `--direct-io=on` on a disk with blocks of 4096 that is not true up to Linux 6.1: the file has
 //! O_DIRECT, and the disk refuses what the loop device passes on (EIO). In sysfs it looks as it
-//! does where 512 is true: direct I/O is off. A hole in the file takes anything, and reads as zeros.
-//! So there too only data that can tell are believed.
+//! does where 512 is true: direct I/O is off. A hole in the file takes anything, and reads as
+//! zeros. So there too only data that can tell are believed.
 
 use super::sysfs::Device;
 

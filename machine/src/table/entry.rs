@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::among::AmongSet;
+use super::announced::{Announced, Standing};
 use super::change::Change;
 use crate::io::{Op, Segments, Slot};
 use crate::splice::Cursor;
@@ -15,6 +16,8 @@ pub enum Phase {
     Plugged,
     /// Conflicting requests that came before it have not left yet.
     Waiting,
+    /// The next notifier is to be told of it, or has been, and has not answered.
+    Announcing,
     /// May start as soon as its queue's depth allows.
     Queued,
     /// Its edge blocks are being read; nothing is written yet.
@@ -80,6 +83,8 @@ pub struct Entry<T> {
     pub parts: SmallVec<[(u32, Scratch); 2]>,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[Slot; 8]>,
+    /// How far it is with the notifiers.
+    pub announced: Announced,
 }
 
 impl<T> Entry<T> {
@@ -124,6 +129,7 @@ impl<T> Entry<T> {
             tail_image: None,
             parts: SmallVec::new(),
             members: SmallVec::new(),
+            announced: Announced::default(),
         }
     }
 
@@ -167,6 +173,9 @@ impl<T> Entry<T> {
         self.change = None;
         self.twice = Twice::default();
         (self.head_image, self.tail_image) = (None, None);
+        if self.announced.standing != Standing::None {
+            self.announced = Announced::default();
+        }
     }
 
     /// What a request on the long way must have given back before it is over.
@@ -190,7 +199,7 @@ impl<T> Entry<T> {
         self.begun |= match self.phase {
             Phase::Edges | Phase::Moving | Phase::Changing => true,
             Phase::Member => self.request.op == Op::Write,
-            Phase::Plugged | Phase::Waiting | Phase::Queued => false,
+            Phase::Plugged | Phase::Waiting | Phase::Announcing | Phase::Queued => false,
         };
         self.phase = Phase::Plugged;
         self.on_short_way = false;
@@ -203,6 +212,7 @@ impl<T> Entry<T> {
         (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
         self.change = None;
+        self.announced.restart();
         (self.error, self.cancelled) = (None, false);
         // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
         self.request.flags.no_wait = false;

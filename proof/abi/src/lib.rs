@@ -7,12 +7,13 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 17] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
     "header/throttle.rs",
     "header/latency.rs",
+    "header/notifier.rs",
     "capi/open.rs",
     "capi/sync.rs",
     "capi/aio.rs",
@@ -20,6 +21,7 @@ const SOURCES: [&str; 15] = [
     "capi/events.rs",
     "capi/threads.rs",
     "capi/throttle.rs",
+    "capi/before_write.rs",
     "capi/query.rs",
     "capi/operations.rs",
     "capi/log.rs",
