@@ -7,7 +7,7 @@ use crate::header::{BLKALIGN_OP_TRUNCATE, BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_Z
 pub fn kind_number(op: Op) -> u32 {
     match op {
         Op::Read | Op::Fill => BLKALIGN_OP_READ,
-        Op::Write => BLKALIGN_OP_WRITE,
+        Op::Write | Op::Populate | Op::SaveMap => BLKALIGN_OP_WRITE,
         Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
         Op::Discard => BLKALIGN_OP_DISCARD,
         Op::Flush => BLKALIGN_OP_FLUSH,
