@@ -24,7 +24,7 @@ result() {
 # How many arguments a point has in each place, one number if all agree.
 arguments() {
     awk -v name="$1" '
-        /Provider:/ { ours = $2 == "blkalign" }
+        /Provider:/ { ours = $NF == "blkalign" }
         /Name:/ { its = ours && $2 == name }
         /Arguments:/ && its { print NF - 1 }' "$notes" | sort -u | tr '\n' ' '
 }

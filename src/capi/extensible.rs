@@ -35,8 +35,8 @@ pub unsafe trait Extensible: Copy {
 
 macro_rules! extensible {
     ($($name:ident),*) => { $(
-        // SAFETY: repr(C), `size: usize` first, and only integers, arrays of them, raw pointers and Options of
-        // function pointers, which are all valid as zeros.
+        // SAFETY: repr(C), `size: usize` first, and only integers, arrays of integers, raw pointers
+        // and Options of function pointers, which are all valid as zeros.
         unsafe impl Extensible for $name {
             const NAME: &'static str = stringify!($name);
         }

@@ -2,10 +2,7 @@
 
 use super::Op;
 use crate::header::{BLKALIGN_OP_DISCARD, BLKALIGN_OP_FLUSH, BLKALIGN_OP_READ};
-use crate::header::{BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES};
-
-/// Nothing that a program submits by a number.
-const CHANGE_OF_LENGTH: u32 = 6;
+use crate::header::{BLKALIGN_OP_TRUNCATE, BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES};
 
 pub fn kind_number(op: Op) -> u32 {
     match op {
@@ -14,6 +11,6 @@ pub fn kind_number(op: Op) -> u32 {
         Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
         Op::Discard => BLKALIGN_OP_DISCARD,
         Op::Flush => BLKALIGN_OP_FLUSH,
-        Op::Truncate | Op::Length => CHANGE_OF_LENGTH,
+        Op::Truncate | Op::Length => BLKALIGN_OP_TRUNCATE,
     }
 }

@@ -62,8 +62,8 @@ pub trait Driver: Send + Sync {
         ""
     }
 
-    /// What lies at `offset`, and for how many bytes at least: whole blocks, as the arguments are. A
-    /// positive errno. An overlay asks the layer that has the cluster.
+    /// What lies at `offset`, and for how many bytes at least: whole blocks, as the arguments are.
+    /// Or a positive errno. An overlay asks the layer that has the cluster.
     fn block_status(&self, _offset: u64, bytes: u64) -> Result<(BlockStatus, u64), i32> {
         Ok((BlockStatus::Data, bytes))
     }

@@ -14,9 +14,11 @@ mod deliver;
 mod dispatch;
 mod endpoint;
 mod favours;
+mod help;
 mod jobs;
 mod late;
 mod latency;
+mod limit;
 mod pause;
 mod perform;
 mod reap;
@@ -40,16 +42,15 @@ pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use latency::{bucket_end, LatencyCounts, BUCKETS};
 pub use perform::{perform, perform_only};
-pub use reap::{help, sleep, take_in_for_poll};
+pub use reap::{sleep, take_in_for_poll};
 pub use registry::{is_open, node_of, overlay_node};
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
-pub use timeout::{TooLong, TooLongFn};
+pub use limit::{TooLong, TooLongFn};
 pub use waiter::Waiter;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::driver::{kind_number, Io};
 use crate::engine::ScratchCache;
@@ -82,10 +83,6 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
     result
 }
 
-/// How long a thread that waits sleeps before it looks again what is to be done for handles without
-/// threads.
-const HELP_SLICE: Duration = Duration::from_micros(500);
-
 pub struct Node {
     core: Mutex<Core>,
     /// The machine's length, as it was after its last step; for reading without the lock.
@@ -99,7 +96,7 @@ pub struct Node {
     sleeping_calls: AtomicUsize,
     /// Some handle has no threads: see `Endpoint::do_without_threads`. Relaxed: set while the
     /// handle opens.
-    unmanned: AtomicBool,
+    pub unmanned: AtomicBool,
 }
 
 type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
@@ -559,43 +556,8 @@ impl Node {
         self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
-    /// Waits for the result of what others do for this thread.
-    pub fn wait_for(&self, waiter: &Waiter) -> Result<(), i32> {
-        self.while_waited_for(|| match self.unmanned.load(Ordering::Relaxed) {
-            true => self.wait_and_help(waiter),
-            false => waiter.wait(),
-        })
-    }
-
-    /// Some handles have no threads: this one does, meanwhile, what is to be done for them.
-    fn wait_and_help(&self, waiter: &Waiter) -> Result<(), i32> {
-        let endpoints = self.endpoints();
-        loop {
-            if let Some(result) = waiter.get() {
-                return result;
-            }
-            let mut unmanned = endpoints.iter().filter(|its| its.pool.is_unmanned());
-            if !unmanned.any(help) {
-                waiter.wait_at_most(HELP_SLICE);
-            }
-        }
-    }
-
-    /// For a handle without threads: its requests may wait for those of others, whose threads may
-    /// not be polling.
-    pub fn help_others(&self, endpoint: &Arc<Endpoint>) {
-        if !self.is_waited_for() {
-            return;
-        }
-        for other in self.endpoints() {
-            if other.pool.is_unmanned() && !Arc::ptr_eq(&other, endpoint) {
-                help(&other);
-            }
-        }
-    }
-
     /// Runs `wait`, in which a synchronous call waits for what others do.
-    fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
+    pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
         self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
         self.endpoints()
             .iter()

@@ -103,9 +103,9 @@ impl Drop for Paused<'_> {
 }
 
 impl Disk {
-    /// Pauses the object: no request of any disk or queue of it in this process starts any more, and
-    /// the call returns when nothing of them is at the storage. What is submitted meanwhile waits in
-    /// order, and can be cancelled; calls that block wait until the pause is over.
+    /// Pauses the object: no request of any disk or queue of it in this process starts any more,
+    /// and the call returns when nothing of them is at the storage. What is submitted meanwhile
+    /// waits in order, and can be cancelled; calls that block wait until the pause is over.
     ///
     /// # Errors
     ///

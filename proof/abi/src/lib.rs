@@ -71,12 +71,13 @@ pub fn struct_fields(header: &str) -> Vec<(String, Vec<String>)> {
     structs
 }
 
-/// `int (*preadv)(void *opaque)` and `const char *name` name `preadv` and `name`.
+/// `int (*preadv)(void *opaque)`, `const char *name` and `uint64_t buckets[312]` name `preadv`,
+/// `name` and `buckets`.
 fn field_name(declaration: &str) -> Option<String> {
     let declaration = declaration.trim();
     let name = match declaration.split_once("(*") {
         Some((_, function)) => function.split(')').next()?,
-        None => declaration.rsplit([' ', '*']).next()?,
+        None => declaration.rsplit([' ', '*']).next()?.split('[').next()?,
     };
     (!name.is_empty()).then(|| name.to_owned())
 }

@@ -45,6 +45,10 @@ fn spelled(ty: &Type) -> String {
                 _ => last.ident.to_string(),
             }
         }
+        Type::Array(array) => {
+            let count = array.len.to_token_stream().to_string();
+            format!("[{}; {}]", spelled(&array.elem), count.trim_end_matches("usize"))
+        }
         other => unreachable!("C has no {}", other.to_token_stream()),
     }
 }
