@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_void, CStr};
 
 use libc::iovec;
 
-use super::{Alignments, Done, Driver, Io, Op};
-use crate::header::BLKALIGN_REQ_NO_FALLBACK;
+use super::{Alignments, BlockStatus, Done, Driver, Io, Op};
 use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
+use crate::header::{BLKALIGN_REQ_NO_FALLBACK, BLKALIGN_STATUS_DATA};
+use crate::header::{BLKALIGN_STATUS_HOLE, BLKALIGN_STATUS_ZERO};
 use crate::log;
 use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -165,7 +166,7 @@ impl Driver for CallbackDriver {
             }
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
             Op::Length => return self.length().map_err(|error| error.errno),
-            Op::Fill => unreachable!("not the storage's business"),
+            Op::Fill | Op::Populate | Op::SaveMap => unreachable!("not the storage's business"),
         };
         let Some(function) = function else { return Err(libc::EIO) };
         // SAFETY: the caller's function, called as its contract says; the vector outlives the
@@ -179,7 +180,7 @@ impl Driver for CallbackDriver {
             Op::Read => self.table.aio_preadv.is_some(),
             Op::Write => self.table.aio_pwritev.is_some(),
             Op::Flush => self.table.aio_flush.is_some(),
-            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill => false,
+            _ => false,
         }
     }
 
@@ -188,7 +189,7 @@ impl Driver for CallbackDriver {
             Op::Read => self.table.preadv.is_some(),
             Op::Write => self.table.pwritev.is_some(),
             Op::Flush => self.table.flush.is_some() || self.table.aio_flush.is_none(),
-            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill => true,
+            _ => true,
         }
     }
 
@@ -202,6 +203,26 @@ impl Driver for CallbackDriver {
         if ret != 0 {
             finish(token, if ret < 0 { ret } else { -libc::EIO });
         }
+    }
+
+    fn block_status(&self, offset: u64, bytes: u64) -> Result<(BlockStatus, u64), i32> {
+        let Some(function) = self.table.block_status else {
+            return Ok((BlockStatus::Data, bytes));
+        };
+        let (offset, bytes, mut run) = (offset as i64, bytes as i64, 0);
+        // SAFETY: the caller's function, called as its contract says; `run` can be written.
+        let ret = outside(|| unsafe { function(self.opaque, offset, bytes, &raw mut run) });
+        if ret < 0 {
+            return Err(errno_of(ret.unsigned_abs().into()));
+        }
+        // An answer that is none, of 0 bytes: the handle refuses it.
+        let status = match ret as u32 {
+            BLKALIGN_STATUS_ZERO => BlockStatus::Zero,
+            BLKALIGN_STATUS_HOLE => BlockStatus::Hole,
+            BLKALIGN_STATUS_DATA => BlockStatus::Data,
+            _ => return Ok((BlockStatus::Data, 0)),
+        };
+        Ok((status, u64::try_from(run).unwrap_or(0)))
     }
 
     fn length(&self) -> Result<u64, Error> {

@@ -20,6 +20,9 @@ impl Handle {
     /// EDEADLK inside a callback; EINVAL: a driver's length is no multiple of a request alignment.
     pub fn refresh_length(&self) -> Result<u64, Error> {
         self.check_may_wait("refreshing the length")?;
+        if let Storage::Overlay(_) = self.storage {
+            return Ok(self.length());
+        }
         self.catch_up(self.endpoint.driver.length()?)?;
         Ok(self.length())
     }
@@ -30,6 +33,14 @@ impl Handle {
     pub(super) fn catch_up(&self, seen: u64) -> Result<(), Error> {
         if seen == self.endpoint.node.length() {
             return Ok(());
+        }
+        if self.endpoint.node.is_paused() {
+            let words = format!(
+                "{}: the length has changed to {seen} bytes, and is taken over only when the \
+                 object is not paused any more",
+                self.endpoint.name
+            );
+            return Err(Error::new(libc::EBUSY, words));
         }
         let block = self.limits().alignments.request;
         if matches!(self.storage, Storage::Callbacks(_)) && !seen.is_multiple_of(block) {

@@ -11,20 +11,29 @@ mod guarded;
 mod holes_tests;
 mod length;
 mod messages;
+mod notifiers;
 mod open;
 mod options;
+mod overlay;
+mod pause;
 pub mod pools;
 mod request_flags;
 mod run;
+mod status;
 mod storage;
 mod throttled;
+mod timeout;
+#[cfg(test)]
+mod twice_tests;
 mod window;
 
 pub use crate::completion::{outside_callback, Callback, CompletionMode};
 pub use crate::node::new_key;
 use buffers::Buffers;
 pub use check_driver::check_driver;
+pub use notifiers::{answer, Added, Change, Notify, Token};
 pub use options::{EngineKind, Options};
+pub use overlay::{BackingHandle, OverlayOptions};
 pub use request_flags::check_request_flags;
 
 use std::ffi::CStr;
@@ -35,9 +44,12 @@ use smallvec::smallvec;
 use crate::completion::{inside_callback, Generation};
 use crate::driver::{Alignments, ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
+pub use crate::node::{bucket_end, LatencyCounts, BUCKETS};
 use crate::node::{dispatch, thread_key, with_actions, Endpoint, Owner, Work};
+pub use crate::node::{TooLong, TooLongFn};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::Mutex;
 use crate::sys::{page_bytes, Claim, Error};
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{PlugKey, Request, Stats};
@@ -79,6 +91,8 @@ pub struct Handle {
     /// Every write is as if FUA.
     writethrough: AtomicBool,
     throttled: Throttled,
+    /// How many pauses of the object are this handle's. Nothing is taken while the lock is held.
+    pauses: Mutex<u32>,
     held: Held,
     /// The data of a write is copied before the call returns or waits.
     stable_writes: bool,
@@ -100,6 +114,7 @@ struct Held {
 impl Handle {
     /// Drains, then gives everything back. EDEADLK (and the handle stays open) inside a callback.
     pub fn close(self: Box<Self>) -> Result<(), (Box<Self>, Error)> {
+        self.end_own_pauses();
         loop {
             if let Err(error) = self.drain() {
                 return Err((self, error));
@@ -108,6 +123,9 @@ impl Handle {
             if self.endpoint.completions.is_drained() {
                 break;
             }
+        }
+        if let Storage::Overlay(_) = self.storage {
+            self.save_overlay();
         }
         messages::closing(&self);
         self.take_apart();
@@ -118,16 +136,21 @@ impl Handle {
     fn take_apart(self) {
         // Nothing is held, so this submits nothing.
         let _ = self.set_throttle(None);
+        let complete = self.writable && self.is_complete_overlay();
         let Handle { endpoint, storage, held, pool, throttled, .. } = self;
         drop(throttled);
         endpoint.node.remove_queue(endpoint.id());
         if let Some(engine) = &endpoint.ring {
             engine.stop();
         }
+        while pool.pool().is_unmanned() && pool.pool().do_one() {}
         // A thread that ran the last callback may still hold a reference to the endpoint for a
         // moment. When this function returns the storage must be gone, and this thread must have
         // called a driver's `close`.
         endpoint.release_and_wait();
+        if let Storage::Overlay(driver) = &storage {
+            Handle::leave_overlay(&driver.layers, complete);
+        }
         drop(storage);
         // Not before the last thread has let go of the file: the image lock covers its I/O.
         drop(held);
@@ -155,10 +178,10 @@ impl Handle {
         note_id: impl FnMut(u64),
     ) -> Result<u64, Error> {
         self.check(&submission)?;
-        self.endpoint.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
         let generation = self.count_in(&submission)?;
-        let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy);
+        let began = self.endpoint.latency.begin();
+        let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy, began);
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
@@ -249,6 +272,12 @@ impl Handle {
         self.endpoint.node.stats(self.endpoint.id())
     }
 
+    /// How long requests of one kind took; counted from the first call on. None: that kind is not
+    /// counted.
+    pub fn latency(&self, op: Op) -> Option<LatencyCounts> {
+        self.endpoint.latency.counts(op)
+    }
+
     /// How many requests a throttle has held, and for how many nanoseconds.
     pub fn throttled(&self) -> (u64, u64) {
         self.throttled.counts()
@@ -275,6 +304,9 @@ impl Handle {
         if op != Op::Read && !self.writable {
             let words = format!("{name}: the handle was opened for reading only");
             return Err(Error::new(libc::EPERM, words));
+        }
+        if op == Op::Populate {
+            return Ok(());
         }
         if op == Op::Truncate {
             return self.check_truncate(offset);
@@ -306,6 +338,7 @@ impl Handle {
                 refuse(libc::EINVAL, "the length of a block device is fixed")
             }
             Storage::File(driver) => driver.check_may_end_at(length),
+            Storage::Overlay(_) => refuse(libc::ENOTSUP, "the length of an overlay is fixed"),
             Storage::Callbacks(driver) if !driver.can_truncate() => {
                 refuse(libc::ENOTSUP, "the driver has no truncate function")
             }
@@ -370,6 +403,7 @@ impl Handle {
         let pending = completions.pending_with(generation);
         if self.headroom.allows(pending, vector + copied) {
             self.endpoint.watch_for_late();
+            self.endpoint.watch_for_timeout();
             return Ok(generation);
         }
         completions.request_over(generation);

@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// CONCURRENT, and callbacks run as a favour: those that take longer, on average, run on threads of
 /// their own.
 const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
+/// How long a thread sleeps at most that does other handles' work, too.
+const UNMANNED_SLICE: Duration = Duration::from_millis(1);
 /// How often in a row spinning may be of no use before it is left out for a while.
 const FUTILE_MAX: u32 = 4;
 
@@ -193,10 +195,16 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
     endpoint.node.ensure_unpolled_progress_of_others(endpoint);
     let events = &endpoint.completions.events;
     let engine = endpoint.ring.as_ref().filter(|engine| !engine.ring.is_spent());
+    // Work may have come before this thread waits; or what it waits for is in another ring.
+    if endpoint.pool.is_unmanned() && (engine.is_none() || endpoint.node.is_waited_for()) {
+        let slice = Instant::now() + UNMANNED_SLICE;
+        return on_time(|| events.wait(Some(until.map_or(slice, |until| until.min(slice)))));
+    }
     let Some(engine) = engine else { return events.wait(until) };
     match engine.sleeper.try_lock() {
         // Looked at with `sleeper` held: see `RingEngine::wake_sleeper` and `submit_or_defer`.
         Some(_sleeper) if events.anything_due() || engine.deferred.has_any() => {}
+        Some(_sleeper) if endpoint.pool.is_unmanned() && endpoint.pool.has_job() => {}
         Some(_sleeper) => {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             engine.ring.wait(left);
@@ -249,6 +257,11 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
         if left == Left::Something {
             endpoint.completions.leave_to_job();
         }
+        if endpoint.pool.is_short() && endpoint.pool.try_again().is_err() {
+            // This thread does what waits, and the job comes after that.
+            endpoint.pool.push(Work::Reap(endpoint.clone(), turn));
+            return None;
+        }
         if runs || obliged || reaped == Reaped::Results {
             spin.begins_anew();
             idle_since = None;
@@ -266,10 +279,7 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
             // Looked at with `sleeper` held: see `RingEngine::submit_or_defer`.
             let _sleeper = engine.sleeper.try_lock();
             engine.deferred.note_asleep();
-            if endpoint.pool.is_short() {
-                endpoint.pool.try_again();
-                on_time(|| engine.ring.wait(Some(SLEEP_SLICE)));
-            } else if !engine.deferred.has_any() {
+            if !engine.deferred.has_any() {
                 engine.ring.wait(Some(LINGER));
             }
             engine.deferred.note_awake();
@@ -459,8 +469,18 @@ pub fn reap_unpolled(endpoint: &Arc<Endpoint>) {
                 return;
             }
         }
+        if endpoint.pool.is_short() && endpoint.pool.try_again().is_err() {
+            return endpoint.pool.push(Work::ReapUnpolled(endpoint.clone()));
+        }
         if reaped == Reaped::Nothing {
             engine.nap();
         }
     }
+}
+
+/// For a handle without threads, on a thread of the program that waits: does one piece of work, and
+/// takes in what the ring has done. Returns whether there was anything.
+pub fn help(endpoint: &Arc<Endpoint>) -> bool {
+    let did = endpoint.pool.do_one();
+    reap(endpoint, Next::GoesOn) == Reaped::Results || did
 }

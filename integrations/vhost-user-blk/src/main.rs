@@ -116,7 +116,8 @@ fn prepare() -> std::io::Result<(Signals, Hangups)> {
 fn open(options: &Options) -> Result<(Disk, Vec<blkalign::Queue>), Error> {
     let (storage, mut open_options, read_only) = open_storage(options)?;
     let limits = storage.limits();
-    if options.cache == Cache::Auto && !limits.direct {
+    let remote = remote::is_image(&options.file);
+    if options.cache == Cache::Auto && !limits.direct && !remote {
         report::say("O_DIRECT is not available; the page cache is used");
     }
     if options.sector_size > limits.request_alignment {
@@ -156,13 +157,14 @@ fn open_storage(options: &Options) -> Result<(blkalign::Disk, OpenOptions, bool)
     Ok((open_patiently(options, &how)?, how, true))
 }
 
+/// An image of Ceph has a lock of its own, which the driver takes.
 fn open_options(options: &Options, read_only: bool) -> OpenOptions {
     let mut how = OpenOptions::new();
     how.write(!read_only)
         .direct(options.cache != Cache::Buffered)
         .buffered_ok(options.cache == Cache::Auto)
         .unmap(options.discard && !read_only)
-        .lock(options.lock)
+        .lock(options.lock && !remote::is_image(&options.file))
         .engine(options.engine)
         .queue_depth(128);
     how
