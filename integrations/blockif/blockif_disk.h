@@ -56,9 +56,9 @@ int blockif_disk_flush(struct blockif_disk *disk);      /* 0 or an errno */
 typedef void (*blockif_done_fn)(void *request, int error);
 
 /* Takes a request: `what` says what is to be done. 0, and `done` runs, also
- * for what cannot work: the device models take an error returned here for a bug of
- * theirs, and end the process or forget the request. ENOMEM alone is returned,
- * and EINVAL for a queue that is not there. */
+ * for what cannot work: the device models take an error returned here for a
+ * bug of theirs, and end the process or forget the request. ENOMEM alone is
+ * returned, and EINVAL for a queue that is not there. */
 int blockif_disk_submit(struct blockif_disk *disk, int queue, void *request,
                         const blkalign_request *what, blockif_done_fn done);
 /* The same for what is known to fail. */
