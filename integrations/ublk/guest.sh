@@ -271,13 +271,13 @@ bench() {
             null-loop del -n 0 >/tmp/said 2>&1
             wait $other
         }
-        blkalign-nbd --unix /tmp/nbd.sock $disk >/tmp/said 2>&1 &
+        blkalign-nbd --socket /tmp/nbd.sock --file $disk --direct >/tmp/said 2>&1 &
         other=$!
         for _ in $(seq 100); do [ ! -S /tmp/nbd.sock ] || break; sleep 0.1; done
-        nbd-client -unix /tmp/nbd.sock -b 512 -C 1 /dev/nbd0 >/tmp/said 2>&1 &&
+        nbd-client -unix /tmp/nbd.sock /dev/nbd0 -b 512 >/tmp/said 2>&1 &&
             measure nbd /dev/nbd0
         nbd-client -d /dev/nbd0 >/dev/null 2>&1
-        kill $other; wait $other 2>/dev/null; rm -f /tmp/nbd.sock
+        kill $other; wait $other 2>/dev/null; rm -f /tmp/nbd.sock*
         loop=$(losetup --show -f --direct-io=on --sector-size 512 $disk)
         measure "loop($(cat /sys/block/${loop##*/}/loop/dio))" $loop
         losetup -d $loop

@@ -137,10 +137,15 @@ fn recover(
 
 /// The kernel may not have noticed yet that the server has died.
 fn is_served(info: &sys::ublksrv_ctrl_dev_info) -> bool {
-    let process = info.ublksrv_pid;
-    // SAFETY: signal 0 only asks.
-    let lives = process > 0 && unsafe { libc::kill(process, 0) } == 0;
-    info.state == sys::UBLK_S_DEV_LIVE as u16 && lives
+    info.state == sys::UBLK_S_DEV_LIVE as u16 && lives(info.ublksrv_pid)
+}
+
+/// Not one that is dead and waits for its parent to look.
+fn lives(process: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // PID (NAME) STATE ...; the name may have parentheses of its own.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
 }
 
 fn queues_of(add: &Add, disk: &Disk, count: u16) -> Result<Queues, String> {
