@@ -5,10 +5,10 @@
 UBLK_SERVER = build/tools/blkalign-ublk
 UBLK_PAGE   = docs/man/$(notdir $(UBLK_SERVER)).1
 INSTALLED  += $(bindir)/$(notdir $(UBLK_SERVER)) $(call man_path,$(UBLK_PAGE))
-# What Cargo makes of this one, apart from the other workspace's.
-UBLK_CARGO  = $(CARGO) $(1) --locked --manifest-path \
-                  integrations/ublk/Cargo.toml --target-dir $(TARGET)/ublk \
-                  $(if $(HAVE_NBD),--features nbd)
+# What Cargo makes of this one, apart from the other workspace's. Not --locked:
+# what the library depends on stands in the lock files of both.
+UBLK_CARGO  = $(CARGO) $(1) --manifest-path integrations/ublk/Cargo.toml \
+                  --target-dir $(TARGET)/ublk $(if $(HAVE_NBD),--features nbd)
 
 .PHONY: ublk install-ublk check-ublk bench-ublk ublk-deb
 ## ublk: blkalign-ublk, block devices for this machine's own programs

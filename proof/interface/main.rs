@@ -7,6 +7,7 @@ mod testbed;
 
 mod disk;
 mod driver;
+mod driver_pending;
 #[cfg(feature = "async")]
 mod futures;
 mod queue;

@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing. What it lets in is well formed; everything else is for `handle` to judge.
 //!
-//! The header is generated from the declarations in `header` and the eight files of functions here,
+//! The header is generated from the declarations in `header` and the files of functions here,
 //! so their comments are written for C programmers.
 
 // Functions are named as in C, and their safety rules stand in their comments in C's terms:
@@ -17,20 +17,26 @@ mod options;
 mod vector;
 
 mod aio;
+mod before_write;
 mod control;
 mod events;
 mod log;
 mod open;
+mod operations;
 mod query;
 mod sync;
+mod threads;
 mod throttle;
 
 pub use crate::header::*;
 pub use aio::*;
+pub use before_write::*;
 pub use control::*;
 pub use events::*;
 pub use log::*;
 pub use open::*;
+pub use operations::*;
 pub use query::*;
 pub use sync::*;
+pub use threads::*;
 pub use throttle::*;

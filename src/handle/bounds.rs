@@ -88,6 +88,13 @@ fn check_memory(address: usize, bytes: usize) -> Result<(), Error> {
     Err(invalid(words))
 }
 
+/// The whole blocks that a range touches: where they start, and how many bytes they have. Both ends
+/// of the range are within bounds.
+pub fn round_out(offset: u64, bytes: u64, block: u64) -> (u64, u64) {
+    let start = offset - offset % block;
+    (start, (offset + bytes).next_multiple_of(block) - start)
+}
+
 #[cfg(test)]
 #[path = "bounds_tests.rs"]
 mod tests;

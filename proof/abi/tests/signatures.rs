@@ -137,5 +137,5 @@ fn header_and_rust_agree() {
 
 /// C knows only pointers to these.
 fn is_opaque(name: &syn::Ident) -> bool {
-    name == "blkalign_handle" || name == "blkalign_throttle"
+    ["blkalign_handle", "blkalign_throttle", "blkalign_notifier"].iter().any(|its| name == its)
 }
