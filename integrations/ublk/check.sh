@@ -29,7 +29,7 @@ make_programs() {
         cp "$(command -v fio)" "$root/bin/" || return 1
     [ -z "${LOOP:-}" ] || cp "$LOOP" "$root/bin/null-loop"
     for file in $(ldd "$root"/bin/* 2>/dev/null | grep -oE '/[^ :]*\.so[^ :]*' |
-                  sort -u | grep -vE '/(ld-linux|libc|libm|libgcc_s)[^/]*$')
+                  sort -u | grep -vE '/(ld-linux|libc\.|libm\.)[^/]*$')
     do
         cp -L "$file" "$root/lib/" || return 1
     done

@@ -13,6 +13,7 @@ device=/dev/ublkb0
 number=0
 server=''
 
+cmp() { busybox cmp "$@"; }
 tell() { echo "$*" >&3; }
 note() { sed 's/^/# /' "$@" | tail -n 8 >&3; }
 
@@ -104,12 +105,12 @@ sizes() {
 file_system() {
     local name=$1 mkfs=$2 fsck=$3
     $mkfs $device >/tmp/said 2>&1 && mount $device /mnt/disk \
-        >>/tmp/said 2>&1 && cp -r /usr/share/bash-completion /usr/lib/udev \
-        /usr/bin/b* /mnt/disk/ 2>>/tmp/said
+        >>/tmp/said 2>&1 && cp -r /bin/bash /usr/bin/[a-d]* /lib/udev \
+        /mnt/disk/ 2>>/tmp/said
     sync
     umount /mnt/disk && $fsck $device >>/tmp/said 2>&1
     ok "$name: made, filled, checked"
-    mount $device /mnt/disk 2>>/tmp/said && cmp /usr/bin/bash \
+    mount $device /mnt/disk 2>>/tmp/said && cmp /bin/bash \
         /mnt/disk/bash >>/tmp/said 2>&1
     ok "$name: has its files"
     umount /mnt/disk
@@ -145,7 +146,7 @@ partitions() {
         conv=notrunc 2>>/tmp/said
     mke2fs -q -F -t ext4 -b 1024 ${device}p1 >>/tmp/said 2>&1 &&
         mkfs.vfat -S 512 ${device}p2 >>/tmp/said 2>&1 &&
-        mount ${device}p1 /mnt/disk && cp /usr/bin/b* /mnt/disk/ &&
+        mount ${device}p1 /mnt/disk && cp /usr/bin/[a-d]* /mnt/disk/ &&
         umount /mnt/disk && e2fsck -f -n ${device}p1 >>/tmp/said 2>&1 &&
         fsck.vfat -n ${device}p2 >>/tmp/said 2>&1
     ok 'two file systems that share a block of the disk'
@@ -161,7 +162,9 @@ verify() {
     fio --name="$name" --filename=$device --ioengine=io_uring --direct=1 \
         --bsrange=512-16k --blockalign=512 --rw=randwrite --size=24m \
         --iodepth=16 --verify=crc32c --verify_fatal=1 --randrepeat=0 \
-        --norandommap=0 --output=/tmp/said "$@" >/tmp/fio.err 2>&1
+        --norandommap=0 --output=/tmp/said "$@" >/tmp/fio.err 2>&1 && return
+    cat /tmp/fio.err >>/tmp/said
+    return 1
 }
 
 content() {
@@ -179,8 +182,8 @@ content() {
         cmp - /tmp/expected >>/tmp/said 2>&1; ok 'zeroes, to the sector'
     blkdiscard -f -o 1048576 -l 1048576 $device 2>/tmp/said
     ok 'a discard is taken'
-    { cmp -n 1048576 /tmp/expected $device &&
-        cmp -i 2097152 -n 2097152 /tmp/expected $device; } >>/tmp/said 2>&1
+    { cmp -n 1048576 /tmp/expected $device && cmp -n 2097152 \
+        /tmp/expected $device 2097152 2097152; } >>/tmp/said 2>&1
     ok 'and changes nothing else'
     stop
     start --id 0 --read-only $disk
