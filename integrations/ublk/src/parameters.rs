@@ -73,7 +73,8 @@ mod tests {
 
     /// Of a file of 4097 blocks of 4096 bytes and a rest, told to have large blocks.
     fn of_file(line: &str) -> sys::ublk_params {
-        let path = std::env::temp_dir().join(format!("ublk-parameters-{}", std::process::id()));
+        let name = line.replace(' ', "-");
+        let path = std::env::temp_dir().join(format!("ublk-{}-{name}", std::process::id()));
         std::fs::write(&path, vec![0; 4097 * 4096 + 1000]).unwrap();
         let mut how = blkalign::OpenOptions::new();
         let disk = how.write(true).request_alignment(4096).open(&path).unwrap();
