@@ -246,7 +246,10 @@ impl<Q: Clone, T, S: ScratchPool> Announcing<'_, Q, T, S> {
     fn range_to_tell(&mut self, slot: Slot, unit: u64) -> (u64, u64) {
         let (mut start, mut end) = self.changed(self.table.known(slot));
         let mut last = slot;
-        for _ in 0..MEMBERS_MAX {
+        // Members lie in one block: a larger unit has them all.
+        let block = self.table.config_of(slot).alignments.request;
+        let members_max = if unit < block { MEMBERS_MAX } else { 0 };
+        for _ in 0..members_max {
             let Some(next) = self.merger().follower(last, slot) else { break };
             let entry = self.table.known(next);
             (start, end) = (start.min(entry.request.offset), end.max(entry.end()));
