@@ -50,6 +50,8 @@ pub struct Scenario {
     /// Nanoseconds a step takes.
     pub tick: u64,
     pub policy: Policy,
+    /// How many before-write notifiers come and go.
+    pub notifiers: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +110,7 @@ impl Scenario {
             refused_threads: draw.pick(&[0, 0, 0, 30]),
             tick: draw.pick(&[2, 20, 200, 2000]),
             policy,
+            notifiers: 0,
         };
         if draw.percent(12) {
             scenario.faults.forbids = Some(draw.below(80));
@@ -116,6 +119,8 @@ impl Scenario {
             let (direct, either) = (draw.percent(75), draw.percent(25));
             (options.direct, options.buffered_ok) = (direct, direct && either);
         }
+        // The last draw: a seed without notifiers is the run that it was before these.
+        scenario.notifiers = draw.pick(&[0, 0, 1, 3]);
         scenario
     }
 
