@@ -23,7 +23,7 @@
 #[allow(dead_code, unused_imports)]
 pub(crate) mod disk;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 pub(crate) mod inside;
 #[cfg(feature = "simulation")]
 pub mod library;

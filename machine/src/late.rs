@@ -8,7 +8,7 @@
 use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
 use crate::table::{Among, Entry, Phase, Table};
-use crate::{QueueId, RequestId};
+use crate::{QueueId, Request, RequestId};
 
 /// Where a request stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Stay {
     Plugged,
     /// A throttle holds it back.
     Throttled,
+    /// The object is paused: see `pause.rs`.
+    Paused,
     /// Its queue has as many requests at the storage as it may have.
     Queued,
     /// Its I/O was refused, and larger alignments are being looked for; or it waits until they are.
@@ -33,6 +35,12 @@ pub struct Asked {
     pub op: Op,
     pub offset: u64,
     pub bytes: u64,
+}
+
+impl Asked {
+    pub fn of<T>(request: &Request<T>) -> Asked {
+        Asked { op: request.op, offset: request.offset, bytes: request.bytes }
+    }
 }
 
 /// A request that is late.
@@ -66,6 +74,17 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         late
     }
 
+    /// Requests of a queue that have I/O at the storage.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let moves = |entry: &Entry<T>| match entry.phase {
+            Phase::Member => self.table.known(entry.leader).outstanding > 0,
+            _ => entry.outstanding > 0,
+        };
+        let its = self.table.in_flight().map(|(_, entry)| entry);
+        let its = its.filter(|entry| entry.queue == queue && moves(entry));
+        its.map(|entry| (entry.id, asked(entry))).collect()
+    }
+
     fn look_at(&self, slot: Slot) -> Late {
         let mut last = slot;
         // Each step leads to an earlier request, or from a member to its leader, so this ends.
@@ -75,6 +94,12 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         let entry = self.table.known(slot);
         let behind = (last != slot).then(|| asked(self.table.known(last)));
         Late { id: entry.id, asked: asked(entry), behind, stay: self.stay(last) }
+    }
+
+    /// The request that the one with this id waits for itself.
+    pub fn whom(&self, id: RequestId) -> Option<RequestId> {
+        let (slot, _) = self.table.in_flight().find(|(_, entry)| entry.id == id)?;
+        self.waits_for(slot).map(|other| self.table.known(other).id)
     }
 
     /// A request that this one waits for itself.
@@ -100,6 +125,7 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
             Phase::Announcing => Stay::Announced,
             _ if entry.outstanding > 0 => Stay::AtStorage(entry.outstanding),
             _ if self.repair_under_way => Stay::Repaired,
+            _ if self.table.pauses > 0 => Stay::Paused,
             _ => Stay::Queued,
         }
     }

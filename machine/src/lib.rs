@@ -21,6 +21,7 @@ mod leaving;
 mod machine;
 mod merge;
 mod moving;
+mod pause;
 mod repair;
 mod resize;
 mod short_way;
@@ -28,6 +29,7 @@ mod splice;
 mod table;
 pub mod throttle;
 mod tracker;
+mod twice;
 mod writing;
 mod zeroes;
 

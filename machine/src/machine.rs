@@ -30,6 +30,7 @@
 //!  batch       what was plugged enters at once; reads of one block share an I/O
 //!  cancel      requests are taken back
 //!  repair      the storage refuses aligned I/O: larger alignments, and all start anew
+//!  pause       no request starts until all pauses are over
 //!  late        what holds up requests that do not come back
 //!  join        I/Os that lie side by side go out as one
 //!  announce    notifiers are told before anything changes
@@ -59,7 +60,7 @@ use crate::extent::Extent;
 use crate::io::{Io, Op, Slot, ENDS_EARLY};
 use crate::isolation::Isolation;
 use crate::join::Joining;
-use crate::late::{Late, Looking};
+use crate::late::{Asked, Late, Looking};
 use crate::leaving::Leaving;
 use crate::merge::Merger;
 use crate::moving::{Mover, Resumed};
@@ -67,6 +68,7 @@ use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
 use crate::short_way::{Passage, ShortWay};
 use crate::table::{Among, AmongSet, Announced, Held, Phase, Queue, Table};
+use crate::twice::Twice;
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
 use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
@@ -111,7 +113,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(config.discard_alignment.is_multiple_of(config.alignments.request));
         assert!(config.dataless_max.is_multiple_of(config.alignments.request));
         assert!(config.discard_alignment > 0 && config.dataless_max > 0);
-        let places = if self.repair.under_way { 0 } else { config.depth };
+        let given = self.table.gives_places(self.repair.under_way);
+        let places = if given { config.depth } else { 0 };
         let config = QueueConfig { last_block: u64::MAX, ..config };
         let id = self.table.add_queue(Queue::new(owner, config, places));
         self.extent.follow_again(&mut self.table);
@@ -374,6 +377,45 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         gone
     }
 
+    /// No request starts until as many calls of `resume`; see `is_at_rest`.
+    pub fn pause(&mut self) {
+        self.table.pauses += 1;
+        self.table.set_places(false);
+    }
+
+    /// The counterpart of `pause`.
+    pub fn resume(&mut self) {
+        self.table.pauses -= 1;
+        if self.table.gives_places(self.repair.under_way) {
+            self.table.set_places(true);
+            self.run();
+        }
+    }
+
+    /// Whether the machine is paused, and nothing is at the storage.
+    pub fn is_at_rest(&self) -> bool {
+        self.table.pauses > 0 && !self.repair.under_way && self.table.nothing_runs()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.table.pauses > 0
+    }
+
+    /// The requests of a queue that have I/O at the storage, their own or their leader's, in no
+    /// order.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.at_storage(queue)
+    }
+
+    /// The request that this one, which is in flight, waits for or is a member of.
+    pub fn waits_for(&self, id: RequestId) -> Option<RequestId> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.whom(id)
+    }
+
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
         self.table.abandon()
@@ -440,7 +482,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             loop {
                 let queue = self.table.queue(id);
                 if queue.active >= queue.places {
-                    if queue.places == 0 {
+                    if self.repair.under_way {
                         self.repairing().look_at_rest();
                     }
                     break;
@@ -459,6 +501,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.phase = Phase::Moving;
         // The cursor is at the end, so `go_on` issues nothing unless a branch below sets it back.
         entry.cursor.position = entry.end();
+        // Of all of the vector: a part of it may have been filled with zeros before a repair.
+        if entry.request.op == Op::Read && entry.twice.is_empty() {
+            entry.twice = Twice::of(&entry.request.segments);
+        }
         let past_end = entry.end() > length;
         match entry.request.op {
             Op::Flush if no_flush => {}

@@ -49,7 +49,8 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
     pub fn absorb_writes(&mut self, leader: Slot) {
         let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
         while self.table.entry(leader).members.len() < MEMBERS_MAX {
-            let Some(next) = self.follower(last, leader).filter(|&slot| !self.is_staged(slot)) else {
+            let Some(next) = self.follower(last, leader).filter(|&slot| !self.is_staged(slot))
+            else {
                 return;
             };
             let home = self.table.known(leader).queue;

@@ -142,7 +142,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
         self.repair.refused.push(Refused { slot, queue: id, errno, op, offset, parked: false });
         if !self.repair.under_way {
             self.repair.under_way = true;
-            self.table.open_queues_mut().for_each(|queue| queue.places = 0);
+            self.table.set_places(false);
         }
     }
 
@@ -292,10 +292,8 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 
     fn go_on_after_repair(&mut self) {
         self.repair.under_way = false;
-        for (id, queue) in self.table.queues.iter_mut().enumerate() {
-            let Some(queue) = queue else { continue };
-            queue.places = queue.config.depth;
-            self.table.runnable.push(id as QueueId);
+        if self.table.gives_places(false) {
+            self.table.set_places(true);
         }
     }
 

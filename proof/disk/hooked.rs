@@ -47,6 +47,8 @@ pub enum SystemCall<'a> {
     Sync {
         fd: RawFd,
     },
+    /// fsync(2) of a directory.
+    SyncDirectory,
     Allocate {
         fd: RawFd,
         mode: c_int,
@@ -282,6 +284,10 @@ impl<H: Hook> Calls for Hooked<H> {
 
     fn fdatasync(&self, fd: RawFd) -> Result<(), Errno> {
         done(self.ask(SystemCall::Sync { fd }, |below| below.fdatasync(fd).map(zero)))
+    }
+
+    fn sync_directory(&self, fd: RawFd) -> Result<(), Errno> {
+        done(self.ask(SystemCall::SyncDirectory, |below| below.sync_directory(fd).map(zero)))
     }
 
     fn fallocate(&self, fd: RawFd, mode: c_int, offset: i64, bytes: i64) -> Result<(), Errno> {

@@ -135,6 +135,7 @@ fn errnos(call: Call) -> Vec<i32> {
         Call::Preadv2 => &[READ, DISK],
         Call::Pwritev2 => &[WRITE, DISK],
         Call::Fdatasync => &[FDATASYNC],
+        Call::SyncDirectory => &[FDATASYNC],
         Call::Fallocate => &[FALLOCATE],
         Call::Ftruncate => &[FTRUNCATE],
         Call::Lseek => &[LSEEK],

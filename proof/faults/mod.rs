@@ -8,7 +8,7 @@
 //! description holds them.
 
 mod case;
-mod errnos;
+pub mod errnos;
 mod memory;
 mod runner;
 mod scenarios;

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(operations file structs)
+[ ${#targets[@]} -gt 0 ] || targets=(operations file structs map)
 host=$(rustc -vV | sed -n 's/^host: //p')
 out=$PWD/build/fuzz
 target=${TARGET:-$PWD/target}/fuzz

@@ -52,6 +52,9 @@ fn inside(scenario: Scenario) -> Totals {
             spawn("device", move || device.serve())
         })
         .collect();
+    if scenario.no_threads {
+        world().expect("inside").refuse_threads(100);
+    }
     let handles = open(&scenario);
     let driver = matches!(scenario.under, Under::Driver | Under::AsynchronousDriver);
     let places = scenario.handles.iter().zip(handles);
@@ -87,7 +90,12 @@ fn inside(scenario: Scenario) -> Totals {
 fn open(scenario: &Scenario) -> Vec<Handle> {
     let mut handles: Vec<Handle> = Vec::new();
     for plan in &scenario.handles {
-        let opened = open_one(scenario, handles.first(), &plan.options);
+        let mut opened = open_one(scenario, handles.first(), &plan.options);
+        if scenario.no_threads && opened.as_ref().is_err_and(|error| error.errno == libc::ENOMEM) {
+            // Without a ring it takes threads.
+            world().expect("inside").refuse_threads(0);
+            opened = open_one(scenario, handles.first(), &plan.options);
+        }
         handles.push(opened.unwrap_or_else(|error| fail(&format!("open: {error}"))));
     }
     handles
@@ -151,6 +159,8 @@ fn place(plan: &Plan, handle: Handle, driver: bool) -> Place {
         cancelled_together: AtomicUsize::new(0),
         closing: AtomicBool::new(false),
         follow_ups: AtomicUsize::new(plan.operations),
+        pauses: AtomicUsize::new(0),
+        pausing: AtomicUsize::new(0),
     }
 }
 

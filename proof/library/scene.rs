@@ -45,6 +45,10 @@ pub struct Place {
     pub closing: AtomicBool,
     /// Requests that callbacks may still make.
     pub follow_ups: AtomicUsize,
+    /// How often it has paused the object, or begun to.
+    pub pauses: AtomicUsize,
+    /// Pauses that are not over.
+    pub pausing: AtomicUsize,
 }
 
 pub struct Scene {
@@ -281,6 +285,11 @@ impl Scene {
         let ledger = self.ledger.try_lock()?;
         let hanging = self.device.hanging.lock().clone();
         if !hanging.is_empty() && !self.scenario.hangs_alone() {
+            return None;
+        }
+        // Who pauses waits for what hangs, and all others wait for that.
+        let pausing = |place: &Place| place.pausing.load(Ordering::Relaxed) > 0;
+        if !hanging.is_empty() && self.places.iter().any(pausing) {
             return None;
         }
         let plugged = |entry: &Entry| self.places[entry.place].plugs.load(Ordering::Relaxed) > 0;

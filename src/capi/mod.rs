@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing. What it lets in is well formed; everything else is for `handle` to judge.
 //!
-//! The header is generated from the declarations in `header` and the nine files of functions here,
+//! The header is generated from the declarations in `header` and the files of functions here,
 //! so their comments are written for C programmers.
 
 // Functions are named as in C, and their safety rules stand in their comments in C's terms:
@@ -22,8 +22,10 @@ mod control;
 mod events;
 mod log;
 mod open;
+mod operations;
 mod query;
 mod sync;
+mod threads;
 mod throttle;
 
 pub use crate::header::*;
@@ -33,6 +35,8 @@ pub use control::*;
 pub use events::*;
 pub use log::*;
 pub use open::*;
+pub use operations::*;
 pub use query::*;
 pub use sync::*;
+pub use threads::*;
 pub use throttle::*;

@@ -291,10 +291,10 @@ pub fn inside_callback() -> bool {
     INSIDE_CALLBACK.get()
 }
 
-/// Runs a notifier's code, which is a caller's as that of a callback is.
-pub fn inside_callback_of<R>(code: impl FnOnce() -> R) -> R {
-    let _back = Inside::enter();
-    code()
+/// Runs code of the program that may not wait, as a callback may not.
+pub fn as_callback<R>(code: impl FnOnce() -> R) -> R {
+    let _inside = Inside::enter();
+    outside(code)
 }
 
 /// Runs a driver's code, which may wait even if a callback's submission led here.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Handle;
 use crate::completion::inside_callback;
-pub use crate::node::{answer, Change, Notify, Token};
 use crate::node::{add_notifier, remove_notifier, withdraw_notifier, Node, Notifier};
+pub use crate::node::{answer, Change, Notify, Token};
 use crate::sync::Mutex;
 use crate::sys::Error;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{Handle, Submission};
 use crate::completion::Generation;
 use crate::driver::{Io, Slot};
-use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
 use crate::node::{announce_within, Action, Actions, Endpoint, Owner, Waiter};
+use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
 use crate::sys::{keep_spare, take_spare, Error};
 use blkalign_machine::Request;
 
@@ -50,12 +50,14 @@ impl Handle {
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let generation = self.count_in(&submission)?;
+        let began = self.endpoint.latency.begin();
         let mut request = self.request(submission, ());
         let result = match self.run_alone(&mut request) {
             Alone::Over(result) => result,
             Alone::NotOpen => self.run_among_others(request, generation),
         };
         release(copy, &self.endpoint);
+        result.iter().for_each(|result| self.endpoint.latency.note(op, began, *result));
         self.endpoint.completions.request_over(generation);
         match result {
             Some(result) => result.map_err(|errno| {
@@ -131,7 +133,7 @@ impl Handle {
     /// The result that the waiter has or gets.
     fn result_of(&self, waiter: Arc<Waiter>) -> Result<(), i32> {
         let there = waiter.get();
-        let result = there.unwrap_or_else(|| self.endpoint.node.while_waited_for(|| waiter.wait()));
+        let result = there.unwrap_or_else(|| self.endpoint.node.wait_for(&waiter));
         keep_spare(&SPARE_WAITER, Some(waiter));
         result
     }

@@ -10,12 +10,14 @@
 
 mod constants;
 mod driver;
+mod latency;
 mod notifier;
 mod throttle;
 mod types;
 
 pub use constants::*;
 pub use driver::{blkalign_driver, blkalign_driver_done_fn};
+pub use latency::*;
 pub use notifier::*;
 pub use throttle::*;
 pub use types::*;

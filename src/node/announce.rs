@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{dispatch, with_actions, Action, Actions, Endpoint, Node, Waiter};
-use crate::completion::inside_callback_of;
+use crate::completion::as_callback;
 use crate::driver::Op;
 use crate::log;
 use crate::sync::{Instant, Mutex};
@@ -277,7 +277,7 @@ fn ask(endpoint: Arc<Endpoint>, what: Announcement) {
     let token = QUESTIONS.lock().add(question);
     let Announcement { op, offset, bytes, .. } = what;
     let change = Change { op, offset, bytes };
-    let told = caught(|| inside_callback_of(|| notifier.notify.before(change, token)));
+    let told = caught(|| as_callback(|| notifier.notify.before(change, token)));
     drop(notifier);
     match told {
         Ok(Ok(())) => {}

@@ -16,6 +16,8 @@ mod endpoint;
 mod favours;
 mod jobs;
 mod late;
+mod latency;
+mod pause;
 mod perform;
 mod reap;
 pub mod registry;
@@ -24,6 +26,9 @@ mod ring;
 #[cfg(test)]
 mod tests;
 mod thread_key;
+mod timeout;
+mod tracing;
+mod unpolled;
 mod waiter;
 mod watch;
 
@@ -33,23 +38,29 @@ pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
+pub use latency::{bucket_end, LatencyCounts, BUCKETS};
 pub use perform::{perform, perform_only};
-pub use reap::{sleep, take_in_for_poll};
+pub use reap::{help, sleep, take_in_for_poll};
 pub use registry::node_of;
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
+pub use timeout::{TooLong, TooLongFn};
 pub use waiter::Waiter;
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::driver::Io;
+use crate::driver::{kind_number, Io};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
-use crate::sys::caught;
-use blkalign_machine::{Alignments, Announcement, Late, Machine, NotifierId, PlugKey, ProbeOutcome, QueueConfig, QueueId};
+use crate::sys::{caught, trace};
+use blkalign_machine::{
+    Alignments, Announcement, Asked, Late, Machine, NotifierId, PlugKey, ProbeOutcome, QueueConfig,
+    QueueId,
+};
 use blkalign_machine::{Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
@@ -71,6 +82,10 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
     result
 }
 
+/// How long a thread that waits sleeps before it looks again what is to be done for handles without
+/// threads.
+const HELP_SLICE: Duration = Duration::from_micros(500);
+
 pub struct Node {
     core: Mutex<Core>,
     /// The machine's length, as it was after its last step; for reading without the lock.
@@ -80,6 +95,9 @@ pub struct Node {
     waits_across: AtomicBool,
     /// Synchronous calls that wait for their results.
     sleeping_calls: AtomicUsize,
+    /// Some handle has no threads: see `Endpoint::do_without_threads`. Relaxed: set while the
+    /// handle opens.
+    unmanned: AtomicBool,
 }
 
 type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
@@ -90,6 +108,8 @@ struct Core {
     broken: bool,
     /// The id of the request that the machine took in last.
     last_id: RequestId,
+    /// Who waits until the storage is at rest: see `pause.rs`.
+    pausers: Vec<Arc<Waiter>>,
     notifiers: Vec<Arc<Notifier>>,
 }
 
@@ -107,11 +127,18 @@ impl Node {
     pub fn new(length: u64) -> Node {
         let machine = Machine::new(ScratchCache::default(), length);
         Node {
-            core: Mutex::new(Core { machine, broken: false, last_id: 0, notifiers: Vec::new() }),
+            core: Mutex::new(Core {
+                machine,
+                broken: false,
+                last_id: 0,
+                pausers: Vec::new(),
+                notifiers: Vec::new(),
+            }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             waits_across: AtomicBool::new(false),
             sleeping_calls: AtomicUsize::new(0),
+            unmanned: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +151,9 @@ impl Node {
     }
 
     pub fn add_queue(&self, endpoint: &Arc<Endpoint>, config: QueueConfig) -> QueueId {
+        if endpoint.pool.is_unmanned() {
+            self.unmanned.store(true, Ordering::Relaxed);
+        }
         self.core.lock().machine.add_queue(endpoint.clone(), config)
     }
 
@@ -148,6 +178,15 @@ impl Node {
             return Vec::new();
         }
         core.machine.late(queue, until)
+    }
+
+    /// The requests of a queue that are at the storage.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let core = self.core.lock();
+        if core.broken {
+            return Vec::new();
+        }
+        core.machine.at_storage(queue)
     }
 
     pub fn stats(&self, queue: QueueId) -> Stats {
@@ -175,8 +214,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit(queue, key, request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit`, even if the key is plugged. What the plug holds back goes first.
@@ -187,8 +227,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Takes a request in that is one I/O and conflicts with nothing; else None, and nothing has
@@ -207,6 +248,8 @@ impl Node {
             io = machine.submit_for_caller(queue, key, request, Owner::Caller).ok();
             if let Some(io) = &io {
                 *last_id = machine.id_of(io);
+                let (op, offset, bytes) = (request.op, request.offset, request.bytes);
+                trace::request_begin(*last_id, kind_number(op), offset, bytes, queue);
             }
         });
         io
@@ -216,7 +259,13 @@ impl Node {
     /// the request; else `hand_over` is to be called.
     pub fn done_by_caller(&self, io: &Io, actions: &mut Actions) -> bool {
         let mut done = false;
-        self.with_machine(actions, |machine| done = machine.done_by_caller(io).is_some());
+        self.with_machine(actions, |machine| {
+            let id = machine.id_of(io);
+            done = machine.done_by_caller(io).is_some();
+            if done {
+                trace::request_end(id, kind_number(io.op), io.offset, io.bytes, 0);
+            }
+        });
         done
     }
 
@@ -248,8 +297,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold(queue, Some(key), request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit_now`, but a throttle holds the request back until `let_go`.
@@ -260,8 +310,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Submits what a throttle holds back of a queue, up to the request with the id `last`.
@@ -272,6 +323,7 @@ impl Node {
     /// Runs a step that takes one request in.
     fn submit_by(
         &self,
+        (queue, asked): (QueueId, Asked),
         actions: &mut Actions,
         step: impl FnOnce(&mut NodeMachine) -> RequestId,
         mut note_id: impl FnMut(RequestId),
@@ -282,6 +334,11 @@ impl Node {
         self.with_core(actions, |core| {
             before = core.last_id;
             core.last_id = step(&mut core.machine);
+            let Asked { op, offset, bytes } = asked;
+            trace::request_begin(core.last_id, kind_number(op), offset, bytes, queue);
+            trace::request_waits(core.last_id, || {
+                core.machine.waits_for(core.last_id).unwrap_or(0)
+            });
             // Under the lock: a moment later another thread may cancel or finish the request.
             note_id(core.last_id);
             taken_in = Some(core.last_id);
@@ -429,8 +486,10 @@ impl Node {
             let failed = core.machine.abandon();
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
+            let pausers = std::mem::take(&mut core.pausers);
             let notifiers = core.notifiers.clone();
             drop(core);
+            pausers.iter().for_each(|pauser| pauser.set(Err(libc::EIO)));
             notifiers.iter().for_each(|notifier| notifier.added.set(Err(libc::EIO)));
             log::error!("{}: {panic}; the object takes no further I/O", name.unwrap_or_default());
             return;
@@ -443,12 +502,14 @@ impl Node {
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // SeqCst: see `unpolled.rs`. Written under the lock alone, and only
         // if it changes: such a store costs as much as a lock.
         if waits != self.waits_across.load(Ordering::Relaxed) {
             self.waits_across.store(waits, Ordering::SeqCst);
         }
+        let rested = core.take_rested();
         drop(core);
+        rested.iter().for_each(|pauser| pauser.set(Ok(())));
         added.iter().for_each(|notifier| notifier.added.set(Ok(())));
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
@@ -457,11 +518,51 @@ impl Node {
     /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
     /// that waits.
     pub fn is_waited_for(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+        self.waits_across.load(Ordering::SeqCst) || self.has_sleeping_calls()
+    }
+
+    /// Whether synchronous calls wait for what others do.
+    pub fn has_sleeping_calls(&self) -> bool {
+        self.sleeping_calls.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits for the result of what others do for this thread.
+    pub fn wait_for(&self, waiter: &Waiter) -> Result<(), i32> {
+        self.while_waited_for(|| match self.unmanned.load(Ordering::Relaxed) {
+            true => self.wait_and_help(waiter),
+            false => waiter.wait(),
+        })
+    }
+
+    /// Some handles have no threads: this one does, meanwhile, what is to be done for them.
+    fn wait_and_help(&self, waiter: &Waiter) -> Result<(), i32> {
+        let endpoints = self.endpoints();
+        loop {
+            if let Some(result) = waiter.get() {
+                return result;
+            }
+            let mut unmanned = endpoints.iter().filter(|its| its.pool.is_unmanned());
+            if !unmanned.any(help) {
+                waiter.wait_at_most(HELP_SLICE);
+            }
+        }
+    }
+
+    /// For a handle without threads: its requests may wait for those of others, whose threads may
+    /// not be polling.
+    pub fn help_others(&self, endpoint: &Arc<Endpoint>) {
+        if !self.is_waited_for() {
+            return;
+        }
+        for other in self.endpoints() {
+            if other.pool.is_unmanned() && !Arc::ptr_eq(&other, endpoint) {
+                help(&other);
+            }
+        }
     }
 
     /// Runs `wait`, in which a synchronous call waits for what others do.
-    pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
+    fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
         self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
         self.endpoints()
             .iter()

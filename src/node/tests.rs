@@ -85,7 +85,8 @@ impl Bed {
         let callback =
             Callback { function: no_callback, opaque: std::ptr::null_mut(), on_failure: |_| {} };
         let generation = self.endpoint.completions.request_taken_in();
-        let token = Owner::Callback(self.endpoint.clone(), callback, generation, None);
+        let began = self.endpoint.latency.begin();
+        let token = Owner::Callback(self.endpoint.clone(), callback, generation, None, began);
         let segments = Segments::new();
         let request = Request {
             op,

@@ -97,6 +97,7 @@ fn stay(endpoint: &Endpoint, stay: Stay) -> String {
     match stay {
         Stay::Plugged => "is held back by blkalign_plug()".to_owned(),
         Stay::Throttled => "is held back by the throttle of its handle".to_owned(),
+        Stay::Paused => "is held back by blkalign_pause()".to_owned(),
         Stay::Queued => {
             "waits for others, since queue_depth requests are at the storage".to_owned()
         }

@@ -173,6 +173,12 @@ pub trait Calls: Send + Sync {
         check(unsafe { libc::fdatasync(fd) }).map(drop)
     }
 
+    /// fsync(2) of a directory: what was created or removed there stays so.
+    fn sync_directory(&self, fd: RawFd) -> Result<(), Errno> {
+        // SAFETY: only takes a number.
+        check(unsafe { libc::fsync(fd) }).map(drop)
+    }
+
     /// fallocate(2).
     fn fallocate(&self, fd: RawFd, mode: c_int, offset: i64, bytes: i64) -> Result<(), Errno> {
         // SAFETY: only takes numbers.

@@ -237,6 +237,12 @@ impl Descriptor {
         self.calls.fdatasync(self.fd)
     }
 
+    /// Of a directory: its names are on stable storage. A file system that has no such call answers
+    /// EINVAL.
+    pub fn sync_directory(&self) -> Result<(), Errno> {
+        self.calls.sync_directory(self.fd)
+    }
+
     /// SEEK_DATA or SEEK_HOLE from `offset`.
     pub fn seek(&self, offset: u64, whence: c_int) -> Result<u64, Errno> {
         let offset = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
@@ -248,6 +254,12 @@ impl Descriptor {
     pub fn lock_byte(&self, byte: u8, locked: bool) -> Result<(), Errno> {
         let kind = if locked { libc::F_RDLCK } else { libc::F_UNLCK };
         self.byte_lock(libc::F_OFD_SETLK, byte, kind).map(drop)
+    }
+
+    /// Takes an open file description lock on one byte that no other may have beside it; wants a
+    /// descriptor for writing. EAGAIN: another open file has a lock there.
+    pub fn lock_byte_alone(&self, byte: u8) -> Result<(), Errno> {
+        self.byte_lock(libc::F_OFD_SETLK, byte, libc::F_WRLCK).map(drop)
     }
 
     /// Whether another open file description has a lock on that byte.

@@ -74,7 +74,8 @@ impl<Q: Clone, T, S: ScratchPool> Announcing<'_, Q, T, S> {
     /// As `Machine::add_notifier`.
     pub fn add(&mut self, unit: u64) -> NotifierId {
         let untold = |(_, entry): (Slot, &Entry<T>)| {
-            let passed = entry.phase != Phase::Plugged && entry.announced.standing != Standing::Before;
+            let passed =
+                entry.phase != Phase::Plugged && entry.announced.standing != Standing::Before;
             (passed && is_change(entry)).then_some(entry.id)
         };
         let untold = self.table.in_flight().filter_map(untold).collect();
@@ -195,7 +196,8 @@ impl<Q: Clone, T, S: ScratchPool> Announcing<'_, Q, T, S> {
     /// A write that is past the notifiers starts: what waits behind it and will be its member is
     /// past them as well, if it lies in what they know.
     pub fn pass_along(&mut self, leader: Slot) {
-        let Announced { standing, last, known: Some(known), .. } = self.table.known(leader).announced
+        let Announced { standing, last, known: Some(known), .. } =
+            self.table.known(leader).announced
         else {
             return;
         };

@@ -10,6 +10,7 @@ use crate::io::{Io, IoId, Lane, Op, Segment, Slot};
 use crate::splice::{address_at, drop_front, round_down};
 use crate::splice::{Direction, LaneLimits, LanePart, Layout};
 use crate::table::{Entry, Table};
+use crate::twice::Twice;
 use crate::{Alignments, QueueConfig, Request, ScratchPool};
 use atomic::{atomic_bytes, lay_out_atomic};
 
@@ -49,8 +50,10 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         loop {
             let entry = self.table.entry(slot);
             let done = entry.cursor.position >= entry.end();
+            // Two I/Os at once would copy into the same memory at once.
+            let parts_max = if entry.twice.is_empty() { PARTS_MAX } else { 1 };
             let full =
-                entry.outstanding >= PARTS_MAX || entry.scratch_bytes() >= SCRATCH_PER_REQUEST_MAX;
+                entry.outstanding >= parts_max || entry.scratch_bytes() >= SCRATCH_PER_REQUEST_MAX;
             if done || full || entry.error.is_some() {
                 return;
             }
@@ -163,7 +166,11 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) 
     };
     let main = entry.cursor.position < config.last_block;
     let lane = if main { Lane::Main } else { Lane::LastBlock };
-    if main && whole_request_fits(request, config) {
+    // Storage that takes any byte moves the bytes one after the other.
+    let nothing = Twice::default();
+    let one_by_one = !main || config.alignments.request == 1;
+    let bounced = if one_by_one { &nothing } else { &entry.twice };
+    if main && bounced.is_empty() && whole_request_fits(request, config) {
         let segments = std::mem::take(&mut request.segments);
         entry.cursor.position = end;
         return (lane, Layout { bytes: request.bytes, segments, ..Layout::default() });
@@ -174,6 +181,7 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) 
         start: request.offset,
         end: if main { end.min(config.last_block) } else { end },
         elements: &request.segments,
+        bounced,
         head_image: entry.head_image.filter(|_| main),
         tail_image: entry.tail_image.filter(|_| main),
         scratch_max: SCRATCH_PER_IO_MAX,
@@ -183,7 +191,7 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) 
 }
 
 /// The common case, decided without laying anything out: the guest's vector is one that the
-/// storage takes as it is.
+/// storage takes as it is. Not asked here: whether a read names memory twice.
 #[inline]
 pub fn whole_request_fits<T>(request: &Request<T>, config: &QueueConfig) -> bool {
     let end = request.offset + request.bytes;

@@ -7,6 +7,7 @@ use super::announced::{Announced, Standing};
 use super::change::Change;
 use crate::io::{Op, Segments, Slot};
 use crate::splice::Cursor;
+use crate::twice::Twice;
 use crate::{QueueId, Request, RequestFlags, RequestId, Scratch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct Entry<T> {
     pub leader: Slot,
     /// Phase::Changing: what is left to be done.
     pub change: Option<Box<Change>>,
+    /// Read: what its vector, as it came, names more than once.
+    pub twice: Twice,
     /// Images of the edge blocks, and where the head's and the tail's are.
     pub images: Option<Scratch>,
     pub head_image: Option<usize>,
@@ -120,6 +123,7 @@ impl<T> Entry<T> {
             empties: 0,
             leader: Slot::NONE,
             change: None,
+            twice: Twice::default(),
             images: None,
             head_image: None,
             tail_image: None,
@@ -167,6 +171,7 @@ impl<T> Entry<T> {
         (self.stalls, self.empties) = (0, 0);
         self.leader = Slot::NONE;
         self.change = None;
+        self.twice = Twice::default();
         (self.head_image, self.tail_image) = (None, None);
         if self.announced.standing != Standing::None {
             self.announced = Announced::default();

@@ -49,6 +49,8 @@ pub struct Table<Q, T, S> {
     pub riding: usize,
     /// Queues in which a request may have become able to start.
     pub runnable: Vec<QueueId>,
+    /// How many pauses hold all requests back: see `pause.rs`.
+    pub pauses: u32,
     /// Requests that conflict with nothing, and are not past the notifiers; in order.
     pub unannounced: Vec<Slot>,
     /// Requests that hold the image of a block, and have no place yet: see `Announced`.
@@ -67,6 +69,7 @@ impl<Q, T, S> Table<Q, T, S> {
             waiting: 0,
             riding: 0,
             runnable: Vec::new(),
+            pauses: 0,
             unannounced: Vec::new(),
             images_kept: 0,
         }

@@ -7,20 +7,23 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 17] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
     "header/throttle.rs",
+    "header/latency.rs",
     "header/notifier.rs",
     "capi/open.rs",
     "capi/sync.rs",
     "capi/aio.rs",
     "capi/control.rs",
     "capi/events.rs",
+    "capi/threads.rs",
     "capi/throttle.rs",
     "capi/before_write.rs",
     "capi/query.rs",
+    "capi/operations.rs",
     "capi/log.rs",
 ];
 

@@ -251,8 +251,7 @@ impl Desk {
         let larger = Alignments { request: self.wants.max(request), ..refusal.config.alignments };
         let found = larger.request > request;
         self.say(&|| format!("answers the probe: {larger:?}"));
-        let outcome =
-            if found { ProbeOutcome::Found(larger) } else { ProbeOutcome::NothingHelps };
+        let outcome = if found { ProbeOutcome::Found(larger) } else { ProbeOutcome::NothingHelps };
         self.machine.repaired(outcome);
         self.take_in();
     }

@@ -73,7 +73,8 @@ impl Desk {
     /// What a notifier is told of for the first time is what it was when the notifier was added.
     pub fn check_point_in_time(&mut self, question: usize) {
         let what = self.questions[question].what;
-        let open = self.questions[question].answered.is_none() && question + 1 < self.questions.len();
+        let open =
+            self.questions[question].answered.is_none() && question + 1 < self.questions.len();
         let disk = &self.disk;
         let notifier = self.notifiers.iter_mut().find(|its| its.id == what.notifier);
         let notifier = notifier.expect("known");
@@ -231,9 +232,8 @@ impl Desk {
             self.sent.iter().filter(touches).filter(surely).any(later)
         };
         let at_first = if offset < LENGTH { initial(offset) } else { ZERO };
-        let made_it = |sent: &Sent| {
-            value(sent) == label && sent.submitted < until && !replaced(over(sent))
-        };
+        let made_it =
+            |sent: &Sent| value(sent) == label && sent.submitted < until && !replaced(over(sent));
         label == at_first && !replaced(0) || self.sent.iter().filter(touches).any(made_it)
     }
 

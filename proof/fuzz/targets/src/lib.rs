@@ -4,7 +4,8 @@
 //! * `operations`: requests of all kinds on several handles over a driver in memory, which is
 //!   slow, fails, and finishes its I/Os in any order;
 //! * `file`: the same over a temporary file, with both engines;
-//! * `structs`: the structs of the header, of any size and with any contents.
+//! * `structs`: the structs of the header, of any size and with any contents;
+//! * `map`: the map of an overlay, as `PATH.map` has it (docs/OVERLAY.md).
 //!
 //! Without a fuzzer they are functions of bytes like any others: `tests/replay.rs` runs them over
 //! the corpus that is checked in.
@@ -14,6 +15,7 @@ mod check;
 mod ends;
 mod handles;
 mod input;
+mod map;
 mod memory;
 mod model;
 mod odd;
@@ -22,6 +24,7 @@ mod scene;
 mod store;
 mod store_calls;
 mod structs;
+mod throttle;
 
 use input::Input;
 use scene::Scene;
@@ -43,6 +46,11 @@ pub fn file(data: &[u8]) {
 pub fn structs(data: &[u8]) {
     watch_for_faults();
     structs::run(&mut Input::new(data));
+}
+
+/// The map of an overlay.
+pub fn map(data: &[u8]) {
+    map::run(&mut Input::new(data));
 }
 
 /// The library stops its own panics and goes on; to a fuzzer they are findings.

@@ -18,6 +18,7 @@ use crate::model::pattern;
 use crate::odd;
 use crate::request::enter_all;
 use crate::store::Store;
+use crate::throttle::throttle_without_end;
 
 const STEPS_MAX: usize = 150;
 const HANDLES_MAX: usize = 4;
@@ -351,7 +352,9 @@ impl<'a, 'b> Scene<'a, 'b> {
         let idle = !state.requests.iter().any(|r| r.handle == index && r.result.is_none());
         drop(state);
         let open = self.handles[index].as_mut().expect("open");
-        if choice & 1 == 0 {
+        if choice & 0x1c == 0x1c {
+            throttle_without_end(open.disk, choice & 1 == 0);
+        } else if choice & 1 == 0 {
             assert_eq!(open.disk.set_write_cache(choice & 2 == 0), 0);
         } else {
             open.toggle_region(idle);

@@ -30,6 +30,11 @@ fn operations_on_a_file_keep_every_promise() {
 }
 
 #[test]
+fn maps_are_what_an_encoder_writes_or_refused() {
+    replay("map", blkalign_fuzz_targets::map);
+}
+
+#[test]
 fn structs_of_any_size_are_taken_or_refused() {
     replay("structs", blkalign_fuzz_targets::structs);
 }

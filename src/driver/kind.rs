@@ -1,0 +1,19 @@
+//! The numbers of kinds of requests and I/Os: those of `<blkalign.h>`.
+
+use super::Op;
+use crate::header::{BLKALIGN_OP_DISCARD, BLKALIGN_OP_FLUSH, BLKALIGN_OP_READ};
+use crate::header::{BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES};
+
+/// Nothing that a program submits by a number.
+const CHANGE_OF_LENGTH: u32 = 6;
+
+pub fn kind_number(op: Op) -> u32 {
+    match op {
+        Op::Read | Op::Fill => BLKALIGN_OP_READ,
+        Op::Write => BLKALIGN_OP_WRITE,
+        Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
+        Op::Discard => BLKALIGN_OP_DISCARD,
+        Op::Flush => BLKALIGN_OP_FLUSH,
+        Op::Truncate | Op::Length => CHANGE_OF_LENGTH,
+    }
+}
