@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::actors::{be_program, handle_of};
 use super::scene::Scene;
 use crate::completion::inside_callback;
-use crate::handle::{answer, Change, Notify, Token};
+use crate::handle::{answer_question, Change, Notify, Token};
 use crate::proof::world::thread::sleep_as;
 use crate::proof::world::{choose, fail, percent, trace, Class};
 
@@ -45,10 +45,10 @@ impl Notify for Notifier {
         }
         drop(open);
         trace(|| format!("told of {change:?}, answers {}", if at_once { "now" } else { "later" }));
-        if at_once && !answer(token, Ok(())) {
+        if at_once && !answer_question(token, Ok(())) {
             fail("an answer finds no question");
         }
-        if at_once && percent(5) && answer(token, Ok(())) {
+        if at_once && percent(5) && answer_question(token, Ok(())) {
             fail("an answer is taken twice");
         }
         self.running.fetch_sub(1, Ordering::Relaxed);
@@ -66,7 +66,7 @@ fn answer_some(scene: &Scene, open: &parking_lot::Mutex<Open>, all: bool) {
         let at = choose(list.tokens.len() as u64) as usize;
         let token = list.tokens.swap_remove(at);
         drop(list);
-        if !answer(token, Ok(())) {
+        if !answer_question(token, Ok(())) {
             fail("an answer finds no question");
         }
         scene.questions.fetch_sub(1, Ordering::Relaxed);

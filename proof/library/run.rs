@@ -65,8 +65,7 @@ fn inside(scenario: Scenario) -> Totals {
     let throttles = [(); 2].map(|()| Throttle::new(&ThrottleLimits::default()));
     let its = device.clone();
     let (questions, notified) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let scene =
-        Scene { scenario, device: its, places, ledger, throttles, questions, notified };
+    let scene = Scene { scenario, device: its, places, ledger, throttles, questions, notified };
     let scene = Arc::new(scene);
     set_scene(Some(scene.clone()));
     let its = scene.clone();

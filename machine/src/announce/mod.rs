@@ -26,9 +26,9 @@
 //!
 //! Example, with blocks of 4096 and a notifier whose unit is 65536. Writes A [0, 512), B
 //! [512, 1024) and C [8192, 12288) come. A is told as [0, 65536). B waits for A among the writes. C
-//! conflicts with none, and waits for its turn. A read of [0, 4096) comes, and is read. The notifier
-//! answers: A starts, with B as its member, since B lies in what the notifier knows. C has its turn
-//! now, and is told as [0, 65536), too.
+//! conflicts with none, and waits for its turn. A read of [0, 4096) comes, and goes out. The
+//! notifier answers: A starts, with B as its member, since B lies in what the notifier knows. C has
+//! its turn now, and is told as [0, 65536), too.
 
 mod notifiers;
 

@@ -93,12 +93,8 @@ unsafe extern "C" fn let_pass(
     done: blkalign_before_write_done_fn,
     token: *mut c_void,
 ) -> c_int {
-    let known = [
-        BLKALIGN_OP_WRITE,
-        BLKALIGN_OP_WRITE_ZEROES,
-        BLKALIGN_OP_DISCARD,
-        BLKALIGN_OP_TRUNCATE,
-    ];
+    let known =
+        [BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES, BLKALIGN_OP_DISCARD, BLKALIGN_OP_TRUNCATE];
     assert!(known.contains(&op) && offset >= 0 && bytes > 0, "told of {op} {offset}+{bytes}");
     done(token, 0);
     0
