@@ -54,6 +54,11 @@ pub struct Late {
     pub stay: Stay,
 }
 
+/// The fill of an overlay goes on for long, and nobody waits for it.
+fn is_long<T>(entry: &Entry<T>) -> bool {
+    entry.request.op == Op::Populate
+}
+
 /// Looks at requests.
 pub struct Looking<'a, Q, T, S> {
     pub table: &'a Table<Q, T, S>,
@@ -66,7 +71,7 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
     pub fn late(&self, queue: QueueId, until: RequestId) -> Vec<Late> {
         let youngest = self.table.age(until);
         let its = |(_, entry): &(Slot, &Entry<T>)| {
-            entry.queue == queue && self.table.age(entry.id) >= youngest
+            entry.queue == queue && self.table.age(entry.id) >= youngest && !is_long(entry)
         };
         let mut late: Vec<Late> =
             self.table.in_flight().filter(its).map(|(slot, _)| self.look_at(slot)).collect();
@@ -81,7 +86,7 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
             _ => entry.outstanding > 0,
         };
         let its = self.table.in_flight().map(|(_, entry)| entry);
-        let its = its.filter(|entry| entry.queue == queue && moves(entry));
+        let its = its.filter(|entry| entry.queue == queue && moves(entry) && !is_long(entry));
         its.map(|entry| (entry.id, asked(entry))).collect()
     }
 

@@ -11,6 +11,7 @@ mod announce;
 mod batch;
 mod cancel;
 mod changing;
+mod clusters;
 mod entering;
 mod extent;
 mod io;
@@ -21,6 +22,7 @@ mod leaving;
 mod machine;
 mod merge;
 mod moving;
+mod overlay;
 mod pause;
 mod repair;
 mod resize;
@@ -33,8 +35,10 @@ mod twice;
 mod writing;
 mod zeroes;
 
+pub use clusters::OverlayState;
 pub use io::{
-    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
+    Io, IoId, Lane, MapPage, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY,
+    NOT_NOW,
 };
 pub use late::{Asked, Late, Stay};
 pub use machine::Machine;

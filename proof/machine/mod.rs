@@ -44,6 +44,7 @@ mod ledger;
 mod lengths;
 mod memory;
 mod model;
+mod overlay;
 mod owners;
 mod random;
 mod reference;

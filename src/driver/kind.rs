@@ -10,7 +10,7 @@ const CHANGE_OF_LENGTH: u32 = 6;
 pub fn kind_number(op: Op) -> u32 {
     match op {
         Op::Read | Op::Fill => BLKALIGN_OP_READ,
-        Op::Write => BLKALIGN_OP_WRITE,
+        Op::Write | Op::Populate | Op::SaveMap => BLKALIGN_OP_WRITE,
         Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
         Op::Discard => BLKALIGN_OP_DISCARD,
         Op::Flush => BLKALIGN_OP_FLUSH,

@@ -17,6 +17,8 @@ pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
 pub use kind::kind_number;
+pub use overlay::map::MapFile;
+pub use overlay::{create_overlay, map_path, Backing, Layers, OverlayDriver};
 pub use status::BlockStatus;
 
 use crate::sys::Error;

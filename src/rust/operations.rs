@@ -42,7 +42,7 @@ impl Operation {
     fn of(op: Op) -> Operation {
         match op {
             Op::Read | Op::Fill => Operation::Read,
-            Op::Write => Operation::Write,
+            Op::Write | Op::Populate | Op::SaveMap => Operation::Write,
             Op::WriteZeroes => Operation::WriteZeroes,
             Op::Discard => Operation::Discard,
             Op::Flush => Operation::Flush,

@@ -66,7 +66,8 @@ pub fn is_change<T>(entry: &Entry<T>) -> bool {
     match entry.request.op {
         Op::Write | Op::WriteZeroes | Op::Discard => entry.request.bytes > 0,
         Op::Truncate => true,
-        Op::Read | Op::Flush | Op::Length | Op::Fill => false,
+        // What a fill writes has been the bytes of the overlay all the time.
+        Op::Read | Op::Flush | Op::Length | Op::Fill | Op::Populate | Op::SaveMap => false,
     }
 }
 

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::among::AmongSet;
 use super::announced::{Announced, Standing};
 use super::change::Change;
+use super::overlaid::Overlaid;
 use crate::io::{Op, Segments, Slot};
 use crate::splice::Cursor;
 use crate::twice::Twice;
@@ -81,6 +82,8 @@ pub struct Entry<T> {
     pub head_image: Option<usize>,
     pub tail_image: Option<usize>,
     pub parts: SmallVec<[(u32, Scratch); 2]>,
+    /// What an overlay makes of the request, if it touches what is absent.
+    pub overlaid: Option<Box<Overlaid>>,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[Slot; 8]>,
     /// How far it is with the notifiers.
@@ -128,6 +131,7 @@ impl<T> Entry<T> {
             head_image: None,
             tail_image: None,
             parts: SmallVec::new(),
+            overlaid: None,
             members: SmallVec::new(),
             announced: Announced::default(),
         }
@@ -172,6 +176,7 @@ impl<T> Entry<T> {
         self.leader = Slot::NONE;
         self.change = None;
         self.twice = Twice::default();
+        self.overlaid = None;
         (self.head_image, self.tail_image) = (None, None);
         if self.announced.standing != Standing::None {
             self.announced = Announced::default();
@@ -180,7 +185,8 @@ impl<T> Entry<T> {
 
     /// What a request on the long way must have given back before it is over.
     pub fn holds_nothing(&self) -> bool {
-        self.images.is_none() && self.members.is_empty() && self.parts.is_empty()
+        let overlay = self.overlaid.as_ref().is_none_or(|overlaid| overlaid.holds_nothing());
+        overlay && self.images.is_none() && self.members.is_empty() && self.parts.is_empty()
     }
 
     pub fn set_token(&mut self, token: T) {
@@ -211,7 +217,7 @@ impl<T> Entry<T> {
         self.members.clear();
         (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
-        self.change = None;
+        (self.change, self.overlaid) = (None, None);
         self.announced.restart();
         (self.error, self.cancelled) = (None, false);
         // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
@@ -228,6 +234,8 @@ impl<T> Entry<T> {
     }
 
     pub fn scratch_bytes(&self) -> usize {
-        self.parts.iter().map(|(_, scratch)| scratch.bytes).sum()
+        let pieces = self.overlaid.iter().flat_map(|overlaid| &overlaid.pieces);
+        let pieces = pieces.map(|piece| piece.scratch.bytes).sum::<usize>();
+        pieces + self.parts.iter().map(|(_, scratch)| scratch.bytes).sum::<usize>()
     }
 }

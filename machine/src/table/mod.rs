@@ -6,14 +6,17 @@ mod among;
 mod announced;
 mod change;
 mod entry;
+mod overlaid;
 mod queue;
 
 pub use among::{Among, AmongSet};
 pub use announced::{Announced, Standing};
 pub use change::{discarded, Change, Stage, Step, Way, Zeroes};
 pub use entry::{Entry, Phase};
+pub use overlaid::{Asked, Overlaid, Piece, Saving, Widening};
 pub use queue::{Guess, Held, Queue};
 
+use crate::clusters::Clusters;
 use crate::io::{Io, IoId, Op, Slot};
 use crate::{Action, Completion, QueueConfig, QueueId, Request, RequestId, ScratchPool, Stats};
 
@@ -55,6 +58,8 @@ pub struct Table<Q, T, S> {
     pub unannounced: Vec<Slot>,
     /// Requests that hold the image of a block, and have no place yet: see `Announced`.
     pub images_kept: usize,
+    /// Which clusters of an overlay are there; None: the object is no overlay.
+    pub overlay: Option<Box<Clusters>>,
 }
 
 impl<Q, T, S> Table<Q, T, S> {
@@ -72,6 +77,7 @@ impl<Q, T, S> Table<Q, T, S> {
             pauses: 0,
             unannounced: Vec::new(),
             images_kept: 0,
+            overlay: None,
         }
     }
 
@@ -180,7 +186,7 @@ impl<Q, T, S> Table<Q, T, S> {
             Op::Write => stats.writes += 1,
             Op::WriteZeroes => stats.write_zeroes += 1,
             Op::Discard => stats.discards += 1,
-            Op::Truncate | Op::Length | Op::Fill => {}
+            Op::Truncate | Op::Length | Op::Fill | Op::Populate | Op::SaveMap => {}
             Op::Flush => stats.flushes += 1,
         }
         let slot = self.vacancy();

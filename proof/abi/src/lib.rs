@@ -7,13 +7,14 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 19] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
     "header/throttle.rs",
     "header/latency.rs",
     "header/notifier.rs",
+    "header/overlay.rs",
     "capi/open.rs",
     "capi/sync.rs",
     "capi/aio.rs",
@@ -22,6 +23,7 @@ const SOURCES: [&str; 17] = [
     "capi/threads.rs",
     "capi/throttle.rs",
     "capi/before_write.rs",
+    "capi/overlay.rs",
     "capi/query.rs",
     "capi/operations.rs",
     "capi/log.rs",
