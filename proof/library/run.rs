@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::actors;
 use super::content;
+use super::notifiers;
 use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
@@ -63,7 +64,9 @@ fn inside(scenario: Scenario) -> Totals {
     let refused = scenario.refused_threads;
     let throttles = [(); 2].map(|()| Throttle::new(&ThrottleLimits::default()));
     let its = device.clone();
-    let scene = Arc::new(Scene { scenario, device: its, places, ledger, throttles });
+    let (questions, notified) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let scene = Scene { scenario, device: its, places, ledger, throttles, questions, notified };
+    let scene = Arc::new(scene);
     set_scene(Some(scene.clone()));
     let its = scene.clone();
     idle_hook(Box::new(move || its.stuck()));
@@ -177,6 +180,12 @@ fn start(scene: &Arc<Scene>) -> Callers {
             let its = scene.clone();
             callers.submitters.push(spawn("submitter", move || actors::submitter(&its, at)));
         }
+    }
+    let times = scene.scenario.notifiers;
+    if times > 0 {
+        let its = scene.clone();
+        let thread = spawn("notifying", move || notifiers::notifying(&its, times));
+        callers.submitters.push(thread);
     }
     callers
 }

@@ -52,6 +52,8 @@ pub struct Scenario {
     /// Nanoseconds a step takes.
     pub tick: u64,
     pub policy: Policy,
+    /// How many before-write notifiers come and go.
+    pub notifiers: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +113,7 @@ impl Scenario {
             no_threads: false,
             tick: draw.pick(&[2, 20, 200, 2000]),
             policy,
+            notifiers: 0,
         };
         if draw.percent(12) {
             scenario.faults.forbids = Some(draw.below(80));
@@ -122,6 +125,8 @@ impl Scenario {
         if matches!(under, File | Device) && draw.percent(10) {
             scenario.take_threads_away(&mut draw);
         }
+        // The last draw: a seed without notifiers is the run that it was before these.
+        scenario.notifiers = draw.pick(&[0, 0, 1, 3]);
         scenario
     }
 
