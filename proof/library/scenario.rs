@@ -38,6 +38,8 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub under: Under,
+    /// An asynchronous driver does each sector by itself.
+    pub splits: bool,
     pub shape: Shape,
     pub faults: Faults,
     pub handles: Vec<Plan>,
@@ -100,6 +102,7 @@ impl Scenario {
         };
         let mut scenario = Scenario {
             under,
+            splits: false,
             shape,
             faults,
             handles,
@@ -116,6 +119,8 @@ impl Scenario {
             let (direct, either) = (draw.percent(75), draw.percent(25));
             (options.direct, options.buffered_ok) = (direct, direct && either);
         }
+        // Last: so a seed without it stays what it was.
+        scenario.splits = under == AsynchronousDriver && draw.percent(40);
         scenario
     }
 
