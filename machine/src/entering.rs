@@ -112,6 +112,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
             return None;
         }
         let unit = self.table.config_of(slot).granule.max(request.guest_block);
+        let cluster = self.table.overlay.as_ref().filter(|_| self.table.is_unsettled());
+        let unit = unit.max(cluster.map_or(1, |clusters| clusters.cluster()));
         Some(rounded(self.table.known(slot), unit))
     }
 
@@ -126,8 +128,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         let shared = Claim { start: request.offset, end, access: Access::Shared };
         let reader = (reads && self.isolation.excluding > 0).then_some(shared);
         let barriers = kept_out.or(reader);
-        let moves =
-            request.bytes > 0 && !matches!(request.op, Op::Flush | Op::Truncate | Op::Length);
+        let moves = request.bytes > 0
+            && matches!(request.op, Op::Read | Op::Write | Op::WriteZeroes | Op::Discard);
         let guests = (moves && request.guest_block > 0).then(|| {
             let (start, end) = rounded(entry, request.guest_block);
             let access = if reads { Access::Shared } else { Access::Exclusive };
@@ -139,6 +141,9 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
     /// What a request claims among the writes: a write of whole granules before the last block its
     /// range, shared; any other write its range rounded out to the granule, exclusive.
     fn write_claim(&self, slot: Slot) -> Option<Claim> {
+        if let Some(claim) = self.cluster_claim(slot) {
+            return Some(claim);
+        }
         let entry = self.table.known(slot);
         match entry.request.op {
             Op::Write if entry.request.bytes > 0 => {}
@@ -153,6 +158,28 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         }
         let (start, end) = rounded(entry, granule);
         Some(Claim { start, end, access: Access::Exclusive })
+    }
+
+    /// As `write_claim`, for what writes whole clusters though it was asked for a part of them, or
+    /// for a read: the clusters, exclusive.
+    fn cluster_claim(&self, slot: Slot) -> Option<Claim> {
+        let clusters = self.table.overlay.as_ref().filter(|_| self.table.is_unsettled())?;
+        let entry = self.table.known(slot);
+        let (start, end) = (entry.request.offset, entry.end());
+        if start >= end || end > clusters.length() {
+            return None;
+        }
+        let keeps = || self.table.known_queue(entry.queue).keeps_reads;
+        let takes = match entry.request.op {
+            Op::Write | Op::WriteZeroes => clusters.has_gaps(start, end),
+            Op::Read => keeps() && !clusters.is_there(start, end),
+            Op::Populate => true,
+            _ => false,
+        };
+        let granule = self.table.config_of(slot).granule;
+        let from = round_down(clusters.start_of(start), granule);
+        let to = clusters.end_of(end).next_multiple_of(granule);
+        takes.then_some(Claim { start: from, end: to, access: Access::Exclusive })
     }
 
     /// As `write_claim`, for what is not a plain write.

@@ -10,6 +10,7 @@
 mod batch;
 mod cancel;
 mod changing;
+mod clusters;
 mod entering;
 mod extent;
 mod io;
@@ -20,6 +21,7 @@ mod leaving;
 mod machine;
 mod merge;
 mod moving;
+mod overlay;
 mod repair;
 mod resize;
 mod short_way;
@@ -30,8 +32,10 @@ mod tracker;
 mod writing;
 mod zeroes;
 
+pub use clusters::OverlayState;
 pub use io::{
-    Io, IoId, Lane, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY, NOT_NOW,
+    Io, IoId, Lane, MapPage, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot, ENDS_EARLY,
+    NOT_NOW,
 };
 pub use late::{Asked, Late, Stay};
 pub use machine::Machine;

@@ -28,6 +28,7 @@ use crate::io::{Io, Lane, Op, Slot};
 use crate::isolation::Isolation;
 use crate::leaving::Leaving;
 use crate::moving::Mover;
+use crate::overlay::Gaps;
 use crate::splice::round_down;
 use crate::table::{Guess, Phase, Queue, Table};
 use crate::Suspected;
@@ -203,6 +204,9 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
             ProbeOutcome::Found(larger) => (Some(larger), false),
             ProbeOutcome::Guessed(larger) => (Some(larger), true),
         };
+        // A cluster is whole blocks.
+        let most = self.table.overlay.as_ref().map_or(u64::MAX, |clusters| clusters.cluster());
+        let larger = larger.filter(|larger| larger.request <= most);
         let queue = self.table.queue(id);
         match larger.and_then(|larger| queue.config.raised(&larger, storage)) {
             Some(config) => {
@@ -277,6 +281,9 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 
     /// Makes a request what it was when it was submitted; the caller empties the trackers.
     fn reset(&mut self, slot: Slot) {
+        if self.table.known(slot).overlaid.is_some() {
+            Gaps { table: self.table }.narrow(slot);
+        }
         let entry = self.table.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
         let images = entry.images.take();

@@ -43,6 +43,7 @@ mod ledger;
 mod lengths;
 mod memory;
 mod model;
+mod overlay;
 mod owners;
 mod random;
 mod reference;

@@ -11,7 +11,8 @@ use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
 use crate::header::{blkalign_driver, blkalign_limits, blkalign_open_options};
-use crate::header::{blkalign_request, blkalign_stats, blkalign_throttle_limits};
+use crate::header::{blkalign_overlay_options, blkalign_request};
+use crate::header::{blkalign_stats, blkalign_throttle_limits};
 use crate::sys::Error;
 
 /// No struct of any version is longer: a greater `size` is memory that the caller never set.
@@ -47,7 +48,8 @@ extensible!(
     blkalign_limits,
     blkalign_stats,
     blkalign_driver,
-    blkalign_throttle_limits
+    blkalign_throttle_limits,
+    blkalign_overlay_options
 );
 
 // The structs that the library fills end with their last field. Bytes behind it that belong to no

@@ -1,7 +1,7 @@
 //! The C door: `<blkalign.h>`. It knows C (pointers, structs that grow, -errno, panics) and decides
 //! nothing. What it lets in is well formed; everything else is for `handle` to judge.
 //!
-//! The header is generated from the declarations in `header` and the eight files of functions here,
+//! The header is generated from the declarations in `header` and the files of functions here,
 //! so their comments are written for C programmers.
 
 // Functions are named as in C, and their safety rules stand in their comments in C's terms:
@@ -21,6 +21,7 @@ mod control;
 mod events;
 mod log;
 mod open;
+mod overlay;
 mod query;
 mod sync;
 mod throttle;
@@ -31,6 +32,7 @@ pub use control::*;
 pub use events::*;
 pub use log::*;
 pub use open::*;
+pub use overlay::*;
 pub use query::*;
 pub use sync::*;
 pub use throttle::*;

@@ -14,6 +14,8 @@ pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
+pub use overlay::map::MapFile;
+pub use overlay::{create_overlay, map_path, Backing, Layers, OverlayDriver};
 
 use crate::sys::Error;
 

@@ -10,10 +10,12 @@
 
 mod constants;
 mod driver;
+mod overlay;
 mod throttle;
 mod types;
 
 pub use constants::*;
 pub use driver::{blkalign_driver, blkalign_driver_done_fn};
+pub use overlay::*;
 pub use throttle::*;
 pub use types::*;

@@ -32,7 +32,7 @@ pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
-pub use registry::node_of;
+pub use registry::{node_of, overlay_node};
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
 pub use waiter::Waiter;
@@ -47,7 +47,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
 use crate::sys::caught;
 use blkalign_machine::{Alignments, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
-use blkalign_machine::{Request, RequestId, Stats};
+use blkalign_machine::{OverlayState, Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
 pub type Actions = Vec<Action>;
@@ -73,6 +73,8 @@ pub struct Node {
     /// The machine's length, as it was after its last step; for reading without the lock.
     length: AtomicU64,
     poisoned: AtomicBool,
+    /// The object is an overlay.
+    is_overlay: bool,
     /// A request may wait for I/O of another handle.
     waits_across: AtomicBool,
     /// Synchronous calls that wait for their results.
@@ -91,11 +93,22 @@ struct Core {
 
 impl Node {
     pub fn new(length: u64) -> Node {
-        let machine = Machine::new(ScratchCache::default(), length);
+        Node::with(Machine::new(ScratchCache::default(), length), false)
+    }
+
+    pub fn new_overlay(length: u64, state: OverlayState) -> Node {
+        let mut machine = Machine::new(ScratchCache::default(), length);
+        machine.make_overlay(state);
+        Node::with(machine, true)
+    }
+
+    fn with(machine: NodeMachine, is_overlay: bool) -> Node {
+        let length = machine.length();
         Node {
             core: Mutex::new(Core { machine, broken: false, last_id: 0 }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
+            is_overlay,
             waits_across: AtomicBool::new(false),
             sleeping_calls: AtomicUsize::new(0),
         }
@@ -111,6 +124,26 @@ impl Node {
 
     pub fn add_queue(&self, endpoint: &Arc<Endpoint>, config: QueueConfig) -> QueueId {
         self.core.lock().machine.add_queue(endpoint.clone(), config)
+    }
+
+    pub fn is_overlay(&self) -> bool {
+        self.is_overlay
+    }
+
+    /// Reads of this queue keep what they take from the backing object of the overlay.
+    pub fn keep_reads(&self, queue: QueueId) {
+        self.core.lock().machine.keep_reads(queue);
+    }
+
+    /// Of an overlay: whether the byte at `offset` is there, and up to where it is the same with
+    /// all bytes, at most `end`. Of any other object all is there.
+    pub fn overlay_run(&self, offset: u64, end: u64) -> (bool, u64) {
+        self.core.lock().machine.overlay_run(offset, end).unwrap_or((true, end))
+    }
+
+    /// Whether the map of an overlay says of all clusters that are there; and whether all are.
+    pub fn overlay_is_saved(&self) -> (bool, bool) {
+        self.core.lock().machine.overlay_is_saved()
     }
 
     pub fn remove_queue(&self, queue: QueueId) {

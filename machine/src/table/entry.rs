@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::among::AmongSet;
 use super::change::Change;
+use super::overlaid::Overlaid;
 use crate::io::{Op, Segments, Slot};
 use crate::splice::Cursor;
 use crate::{QueueId, Request, RequestFlags, RequestId, Scratch};
@@ -75,6 +76,8 @@ pub struct Entry<T> {
     pub head_image: Option<usize>,
     pub tail_image: Option<usize>,
     pub parts: SmallVec<[(u32, Scratch); 2]>,
+    /// What an overlay makes of the request, if it touches what is absent.
+    pub overlaid: Option<Box<Overlaid>>,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[Slot; 8]>,
 }
@@ -119,6 +122,7 @@ impl<T> Entry<T> {
             head_image: None,
             tail_image: None,
             parts: SmallVec::new(),
+            overlaid: None,
             members: SmallVec::new(),
         }
     }
@@ -161,12 +165,14 @@ impl<T> Entry<T> {
         (self.stalls, self.empties) = (0, 0);
         self.leader = Slot::NONE;
         self.change = None;
+        self.overlaid = None;
         (self.head_image, self.tail_image) = (None, None);
     }
 
     /// What a request on the long way must have given back before it is over.
     pub fn holds_nothing(&self) -> bool {
-        self.images.is_none() && self.members.is_empty() && self.parts.is_empty()
+        let overlay = self.overlaid.as_ref().is_none_or(|overlaid| overlaid.holds_nothing());
+        overlay && self.images.is_none() && self.members.is_empty() && self.parts.is_empty()
     }
 
     pub fn set_token(&mut self, token: T) {
@@ -197,7 +203,7 @@ impl<T> Entry<T> {
         self.members.clear();
         (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
-        self.change = None;
+        (self.change, self.overlaid) = (None, None);
         (self.error, self.cancelled) = (None, false);
         // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
         self.request.flags.no_wait = false;
@@ -213,6 +219,8 @@ impl<T> Entry<T> {
     }
 
     pub fn scratch_bytes(&self) -> usize {
-        self.parts.iter().map(|(_, scratch)| scratch.bytes).sum()
+        let pieces = self.overlaid.iter().flat_map(|overlaid| &overlaid.pieces);
+        let pieces = pieces.map(|piece| piece.scratch.bytes).sum::<usize>();
+        pieces + self.parts.iter().map(|(_, scratch)| scratch.bytes).sum::<usize>()
     }
 }

@@ -5,13 +5,16 @@
 mod among;
 mod change;
 mod entry;
+mod overlaid;
 mod queue;
 
 pub use among::{Among, AmongSet};
 pub use change::{discarded, Change, Stage, Step, Way, Zeroes};
 pub use entry::{Entry, Phase};
+pub use overlaid::{Asked, Overlaid, Piece, Saving, Widening};
 pub use queue::{Guess, Held, Queue};
 
+use crate::clusters::Clusters;
 use crate::io::{Io, IoId, Op, Slot};
 use crate::{Action, Completion, QueueConfig, QueueId, Request, RequestId, ScratchPool, Stats};
 
@@ -47,6 +50,8 @@ pub struct Table<Q, T, S> {
     pub riding: usize,
     /// Queues in which a request may have become able to start.
     pub runnable: Vec<QueueId>,
+    /// Which clusters of an overlay are there; None: the object is no overlay.
+    pub overlay: Option<Box<Clusters>>,
 }
 
 impl<Q, T, S> Table<Q, T, S> {
@@ -61,6 +66,7 @@ impl<Q, T, S> Table<Q, T, S> {
             waiting: 0,
             riding: 0,
             runnable: Vec::new(),
+            overlay: None,
         }
     }
 
@@ -169,7 +175,7 @@ impl<Q, T, S> Table<Q, T, S> {
             Op::Write => stats.writes += 1,
             Op::WriteZeroes => stats.write_zeroes += 1,
             Op::Discard => stats.discards += 1,
-            Op::Truncate | Op::Length | Op::Fill => {}
+            Op::Truncate | Op::Length | Op::Fill | Op::Populate | Op::SaveMap => {}
             Op::Flush => stats.flushes += 1,
         }
         let slot = self.vacancy();

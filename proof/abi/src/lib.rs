@@ -7,17 +7,19 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 14] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
     "header/throttle.rs",
+    "header/overlay.rs",
     "capi/open.rs",
     "capi/sync.rs",
     "capi/aio.rs",
     "capi/control.rs",
     "capi/events.rs",
     "capi/throttle.rs",
+    "capi/overlay.rs",
     "capi/query.rs",
     "capi/log.rs",
 ];
