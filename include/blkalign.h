@@ -66,6 +66,8 @@
 #define BLKALIGN_THROTTLE_LIMITS_INIT \
     { sizeof(blkalign_throttle_limits), {0, 0}, {0, 0}, {0, 0}, \
       {0, 0}, {0, 0}, {0, 0}, 0 }
+#define BLKALIGN_OVERLAY_OPTIONS_INIT \
+    { sizeof(blkalign_overlay_options), 0, 0 }
 
 /**
  * Version of this header: 0.2.0. This macro is the first number.
@@ -256,6 +258,13 @@
 #define BLKALIGN_LOG_INFO 3
 /** Level of a log message: details for the search for a fault. */
 #define BLKALIGN_LOG_DEBUG 4
+
+/**
+ * Flag of blkalign_open_overlay(): what a read takes from the backing object
+ * is kept, in whole clusters. Needs BLKALIGN_O_RDWR. If it cannot be written,
+ * for lack of space say, the read succeeds all the same.
+ */
+#define BLKALIGN_OVERLAY_COPY_ON_READ (1 << 0)
 
 /**
  * One open storage object (a file, a block device or a driver) with the
@@ -560,6 +569,22 @@ typedef struct blkalign_throttle_limits {
      */
     uint64_t request_bytes;
 } blkalign_throttle_limits;
+
+/**
+ * Options of an overlay. Start from BLKALIGN_OVERLAY_OPTIONS_INIT. Functions
+ * that take a pointer to this struct accept NULL: all defaults.
+ */
+typedef struct blkalign_overlay_options {
+    /** sizeof(blkalign_overlay_options), as the INIT macro sets it. */
+    size_t size;
+    /** Any BLKALIGN_OVERLAY_* flags, combined with `|`; 0 to create. */
+    uint32_t flags;
+    /**
+     * Bytes of a cluster: a power of two from 4 KiB to 2 MiB. 0: 64 KiB to
+     * create; to open, whatever the overlay was created with.
+     */
+    uint32_t cluster_size;
+} blkalign_overlay_options;
 
 /**
  * What the storage of a handle requires and can do, as blkalign_get_limits()
@@ -1246,6 +1271,89 @@ int blkalign_throttle_free(blkalign_throttle *t);
  * -ENOMEM   the system gives no thread.
  */
 int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
+
+/**
+ * Creates an overlay: the file `path`, which is `length` bytes long, and
+ * `path`.map, which says which clusters of the file are there. At first none
+ * is: all bytes are those of the backing object that the overlay is opened
+ * with, by blkalign_open_overlay(). Both files are on stable storage when the
+ * call returns. `o` may be NULL.
+ *
+ * Returns 0 or -errno: any error of open(2), write(2) and fsync(2), and
+ * -EEXIST   `path` or `path`.map exists;
+ * -EINVAL   `path` is NULL; `length` is negative or too great; o->cluster_size
+ *           is not allowed; o->flags is not 0;
+ * -E2BIG    `o` comes from a newer version of the header and uses a field
+ *           that this library does not have.
+ */
+int blkalign_overlay_create(const char *path, int64_t length,
+                            const blkalign_overlay_options *o);
+
+/**
+ * Opens an overlay that blkalign_overlay_create() has created. What the
+ * overlay has not got yet is read from `backing`: any handle, of a file, a
+ * device, a driver or another overlay, of any length and any alignment. Where
+ * `backing` is shorter there are zeros. The bytes of `backing` must not
+ * change, and `backing` must stay open, until the last handle of the overlay
+ * is closed; the library reads it by blkalign_pread(), on any thread. Several
+ * overlays may have the same `backing`.
+ *
+ * Each cluster that is written stays in `path`, at its own offset. A write of
+ * a part of a cluster brings the rest from `backing`; if that cannot be read,
+ * the write fails and nothing is changed. A zero write, and a discard that is
+ * carried out, leave zeros, never the bytes of `backing`. A flush makes the
+ * data durable, then the map. When nothing is absent any more the map is
+ * removed as the last handle is closed: `path` is an ordinary image then, to
+ * be opened by blkalign_open().
+ *
+ * blkalign_dup() opens more handles of the overlay. The length is fixed.
+ *
+ * Returns 0 or -errno: any error of blkalign_open(), and
+ * -ENOENT   there is no `path`, or no `path`.map;
+ * -EINVAL   `path`, `backing` or `out` is NULL; the map is damaged, of another
+ *           length or of an unknown version, and nothing was touched; `path`
+ *           is no regular file; o->cluster_size is another than that of the
+ *           map; clusters are smaller than a block of the storage;
+ *           BLKALIGN_O_CREATE; BLKALIGN_OVERLAY_COPY_ON_READ without
+ *           BLKALIGN_O_RDWR; an unknown flag in o->flags;
+ * -ENOTSUP  a window, or BLKALIGN_O_RESIZE;
+ * -EBUSY    this process has `path` open;
+ * -EAGAIN   another process has the overlay open.
+ */
+int blkalign_open_overlay(const char *path, blkalign_handle *backing,
+                          const blkalign_open_options *opts,
+                          const blkalign_overlay_options *o,
+                          blkalign_handle **out);
+
+/**
+ * Tells whether the byte at `offset` of an overlay is there, or absent: taken
+ * from the backing object. `*run` gets for how many bytes from `offset` on, at
+ * most `bytes`, that is so. `run` may be NULL. What is there stays there; what
+ * is absent may come at any moment.
+ *
+ * Returns 1 (there), 0 (absent) or -errno:
+ * -EINVAL   `h` is NULL or no overlay; the range is empty or passes the end.
+ */
+int blkalign_overlay_status(blkalign_handle *h, int64_t offset, int64_t bytes,
+                            int64_t *run);
+
+/**
+ * Starts to copy all that is absent from the backing object, while other
+ * requests go on: several clusters at a time, adjacent ones at once. The copy
+ * never undoes a write. Writes to what is being copied at this moment wait for
+ * that. From time to time, and at the end, what has been copied is made
+ * durable and noted in the map; a later fill goes on from there, also after a
+ * crash. blkalign_aio_cancel() stops the fill between two clusters, and
+ * returns 0. No throttle of `h` counts the fill; one of the backing handle
+ * does.
+ *
+ * Returns the id of the fill, or -errno: any error of blkalign_aio_flush(),
+ * and
+ * -EINVAL   `h` is no overlay;
+ * -EPERM    the handle is read-only.
+ */
+int64_t blkalign_overlay_fill(blkalign_handle *h, blkalign_completion_fn cb,
+                              void *opaque);
 
 /**
  * The version of the library that the program runs with, such as "0.2.0".
