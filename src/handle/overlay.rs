@@ -9,7 +9,7 @@ use crate::driver::Segments;
 use crate::driver::{map_path, Backing, Driver, FileDriver, Layers, MapFile, Op, OverlayDriver};
 use crate::handle::storage::Storage;
 use crate::log;
-use crate::node::overlay_node;
+use crate::node::{is_open, overlay_node, Node};
 use crate::sys::Error;
 use blkalign_machine::{OverlayState, RequestFlags};
 
@@ -44,6 +44,13 @@ impl Handle {
         if top.is_device() {
             return refuse(libc::EINVAL, "the top of an overlay is a file, not a device".into());
         }
+        let busy = || {
+            let words = format!("{name}: this process has it open; blkalign_dup() opens more");
+            Error::new(libc::EBUSY, words)
+        };
+        if is_open(top.identity()) {
+            return Err(busy());
+        }
         let length = top.length()?;
         let (map, there) = match MapFile::open(&map_path(path), length) {
             Err(error) if error.errno == libc::ENOENT => {
@@ -73,11 +80,7 @@ impl Handle {
             window: WINDOW.max(cluster),
             save_after: SAVE_AFTER,
         };
-        let node = overlay_node(top.identity(), length, state).ok_or_else(|| {
-            let words =
-                format!("{name}: this process has it open already; blkalign_dup() opens more");
-            Error::new(libc::EBUSY, words)
-        })?;
+        let node = overlay_node(top.identity(), length, state).ok_or_else(busy)?;
         let layers = Arc::new(Layers::new(map, backing, overlay.copy_on_read));
         Handle::on_overlay(top, layers, node, name, options)
     }
@@ -85,7 +88,7 @@ impl Handle {
     pub(super) fn on_overlay(
         top: FileDriver,
         layers: Arc<Layers>,
-        node: Arc<crate::node::Node>,
+        node: Arc<Node>,
         name: String,
         options: &Options,
     ) -> Result<Handle, Error> {

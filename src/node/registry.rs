@@ -24,6 +24,11 @@ pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
     node
 }
 
+/// Whether this process has the object open.
+pub fn is_open(identity: Identity) -> bool {
+    NODES.lock().get(&identity).is_some_and(|node| node.strong_count() > 0)
+}
+
 /// The node of an overlay whose file on top is this one. None: the process has the file open, as an
 /// overlay or not.
 pub fn overlay_node(identity: Identity, length: u64, state: OverlayState) -> Option<Arc<Node>> {
