@@ -30,9 +30,10 @@
 #define SECTORS 32768
 #define WRITERS 3
 #define RUN_MAX 12
-#define ROUNDS 10
+#define ROUNDS 7
 #define CLUSTER 16384
-#define READ_US 5000
+#define CLUSTER_SECTORS (CLUSTER / SECTOR)
+#define READ_US 300
 
 /* Shared by all processes. What may be found in a sector: `floor`, or any
  * stamp from `since` to `latest`. */
@@ -48,6 +49,11 @@ struct ledger {
 static struct ledger *ledger;
 static char directory[] = "/tmp/blkalign-kill-XXXXXX";
 static char base_path[64], top_path[64];
+
+/* The backing object: a file that takes its time, and hangs behind a frontier
+ * that moves on with each round. */
+static int base_fd = -1;
+static int64_t frontier = SECTORS;      /* atomic: a sector */
 
 static void wrong(const char *what, int64_t sector, uint64_t found)
 {
@@ -122,14 +128,24 @@ static void flush(struct writer *writer, struct unflushed *unflushed)
     __atomic_add_fetch(&ledger->flushes, 1, __ATOMIC_RELAXED);
 }
 
+/* The first sector of a cluster that belongs to this thread. */
+static int64_t own_place(struct writer *writer)
+{
+    int64_t clusters = __atomic_load_n(&frontier, __ATOMIC_RELAXED) /
+                       (CLUSTER_SECTORS * WRITERS);
+    int64_t turn = (int64_t)random_below(&writer->random, (uint64_t)clusters);
+
+    return (turn * WRITERS + writer->number) * CLUSTER_SECTORS;
+}
+
 static void write_some(struct writer *writer, struct unflushed *unflushed)
 {
     static __thread uint64_t data[RUN_MAX * WORDS];
-    const int64_t own = SECTORS / WRITERS;
     int64_t count = 1 + (int64_t)random_below(&writer->random, RUN_MAX);
-    int64_t first = writer->number * own +
+    int64_t first = own_place(writer) +
                     (int64_t)random_below(&writer->random,
-                                          (uint64_t)(own - count));
+                                          (uint64_t)(CLUSTER_SECTORS -
+                                                     count));
     uint64_t value = __atomic_add_fetch(&ledger->next_stamp, 1,
                                         __ATOMIC_RELAXED);
     int64_t i;
@@ -162,8 +178,7 @@ static void *write_on(void *opaque)
             flush(writer, &unflushed);
         /* Copies on read, in some rounds. */
         if (blkalign_pread(writer->handle,
-                           (int64_t)random_below(&writer->random, SECTORS) *
-                               SECTOR, SECTOR, data, 0))
+                           own_place(writer) * SECTOR, SECTOR, data, 0))
             wrong("read fails", 0, 0);
     }
     return NULL;
@@ -194,11 +209,6 @@ static blkalign_handle *open_top(blkalign_handle *backing, uint32_t flags)
     return handle;
 }
 
-/* The backing object: a file that takes its time, so that a fill takes many
- * rounds. */
-static int base_fd = -1;
-static int slow;                /* atomic */
-
 static int64_t base_length(void *opaque)
 {
     (void)opaque;
@@ -209,8 +219,9 @@ static int base_read(void *opaque, int64_t offset, int64_t bytes,
                      const struct iovec *iov, int iovcnt, uint32_t flags)
 {
     (void)opaque, (void)flags;
-    if (__atomic_load_n(&slow, __ATOMIC_RELAXED))
+    do
         usleep(READ_US);
+    while (offset >= __atomic_load_n(&frontier, __ATOMIC_RELAXED) * SECTOR);
     return preadv(base_fd, iov, iovcnt, offset) == bytes ? 0 : -EIO;
 }
 
@@ -259,7 +270,8 @@ static void live(int round, uint64_t seed)
     int i;
 
     look(handle, "after a kill");
-    __atomic_store_n(&slow, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&frontier, (round + 1) * (SECTORS / (ROUNDS + 1)),
+                     __ATOMIC_RELAXED);
     if (round % 2 && !is_full()) {
         /* Not before the look, which reads all. */
         if (blkalign_close(handle))
@@ -370,7 +382,7 @@ int main(void)
     make_files();
     for (round = 0; round < ROUNDS && !ledger->wrong && !is_full();
          round++) {
-        run_and_kill(round, seed, 60 + (int64_t)random_below(&random, 100));
+        run_and_kill(round, seed, 30 + (int64_t)random_below(&random, 100));
         mode_next();
     }
     ok(ledger->flushes > 0 && ledger->there > 0,
