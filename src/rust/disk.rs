@@ -47,7 +47,7 @@ impl Disk {
         Disk(Arc::new(Inner { handle, options }))
     }
 
-    fn handle(&self) -> &OpenHandle {
+    pub(super) fn handle(&self) -> &OpenHandle {
         &self.0.handle
     }
 

@@ -20,6 +20,7 @@ mod log;
 mod open;
 mod open_handle;
 mod open_options;
+mod overlay;
 mod queue;
 mod requests;
 #[cfg(feature = "vm-memory")]
