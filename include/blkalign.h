@@ -643,6 +643,8 @@ typedef int (*blkalign_before_write_fn)(void *opaque, uint32_t op,
                                         int64_t offset, int64_t bytes,
                                         blkalign_before_write_done_fn done,
                                         void *token);
+
+/**
  * Options of an overlay. Start from BLKALIGN_OVERLAY_OPTIONS_INIT. Functions
  * that take a pointer to this struct accept NULL: all defaults.
  */
@@ -1458,6 +1460,8 @@ int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
  * -EDEADLK  the call was made inside a callback or a notifier.
  */
 int blkalign_remove_before_write(blkalign_notifier *n);
+
+/**
  * Creates an overlay: the file `path`, which is `length` bytes long, and
  * `path`.map, which says which clusters of the file are there. At first none
  * is: all bytes are those of the backing object that the overlay is opened

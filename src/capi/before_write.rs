@@ -41,8 +41,8 @@ const ERRNO_END: u32 = 4096;
 /// tracking".
 ///
 /// Returns 0 or -errno:
-/// -EINVAL   `h`, `notify` or `out` is NULL; `unit` is no power of two, or above
-///           1 GiB;
+/// -EINVAL   `h`, `notify` or `out` is NULL; `unit` is no power of two, or is
+///           above 1 GiB;
 /// -EDEADLK  the call was made inside a callback or a notifier;
 /// -EIO      the library has had an internal error on this object.
 #[no_mangle]
