@@ -1413,12 +1413,12 @@ int blkalign_throttle_free(blkalign_throttle *t);
 int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
 
 /**
- * Adds a notifier: `fn` is called before any request changes bytes of the
+ * Adds a notifier: `notify` is called before any request changes bytes of the
  * object of `h`, and the request waits for the answer. That is what a backup
  * of a disk in use is made with, and how changes are tracked.
  *
  * All changes count, by whichever handle of the object: writes, zero writes,
- * discards and truncates. `fn` is called for a change when the change has
+ * discards and truncates. `notify` is called for a change when the change has
  * waited for all requests that it conflicts with, and before anything of it
  * reaches the storage, with its range rounded out to multiples of `unit` (a
  * power of two, 1 byte to 1 GiB). Until `done` is called, the change and all
@@ -1429,23 +1429,23 @@ int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
  *
  * Ranges of one unit are announced one after the other. One call may announce
  * several writes that will be one I/O. Several notifiers are called one after
- * the other, in the order in which they were added. `fn` gets `opaque`.
+ * the other, in the order in which they were added. `notify` gets `opaque`.
  *
  * The call returns when every change is over that was not announced to the
  * notifier: from then on all changes are. The notifier belongs to the object:
  * it stays until blkalign_remove_before_write(), also when `h` is closed, as
  * long as any handle of the object is open. `*out` is written only on success,
- * and `fn` may be called before that. See blkalign(7), "Backup and change
+ * and `notify` may be called before that. See blkalign(7), "Backup and change
  * tracking".
  *
  * Returns 0 or -errno:
- * -EINVAL   `h`, `fn` or `out` is NULL; `unit` is no power of two, or above
- *           1 GiB;
+ * -EINVAL   `h`, `notify` or `out` is NULL; `unit` is no power of two, or is
+ *           above 1 GiB;
  * -EDEADLK  the call was made inside a callback or a notifier;
  * -EIO      the library has had an internal error on this object.
  */
 int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
-                              blkalign_before_write_fn fn, void *opaque,
+                              blkalign_before_write_fn notify, void *opaque,
                               blkalign_notifier **out);
 
 /**
