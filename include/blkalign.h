@@ -68,6 +68,8 @@
       {0, 0}, {0, 0}, {0, 0}, 0 }
 #define BLKALIGN_LATENCY_INIT \
     { sizeof(blkalign_latency), 0, 0, 0, 0, 0, 0, 0, {0} }
+#define BLKALIGN_OVERLAY_OPTIONS_INIT \
+    { sizeof(blkalign_overlay_options), 0, 0 }
 
 /**
  * Version of this header: 0.2.0. This macro is the first number.
@@ -217,6 +219,11 @@
 #define BLKALIGN_OP_DISCARD 4
 /** A flush, like blkalign_aio_flush(). */
 #define BLKALIGN_OP_FLUSH 5
+/**
+ * A truncate, as a blkalign_before_write_fn() is told of it. Not for
+ * blkalign_aio_submit(): see blkalign_truncate().
+ */
+#define BLKALIGN_OP_TRUNCATE 6
 
 /**
  * Answer of blkalign_block_status(): there may be anything, zeros included.
@@ -272,11 +279,21 @@
 #define BLKALIGN_LOG_DEBUG 4
 
 /**
+ * Flag of blkalign_open_overlay(): what a read takes from the backing object
+ * is kept, in whole clusters. Needs BLKALIGN_O_RDWR. If it cannot be written,
+ * for lack of space say, the read succeeds all the same.
+ */
+#define BLKALIGN_OVERLAY_COPY_ON_READ (1 << 0)
+
+/**
  * One open storage object (a file, a block device or a driver) with the
  * options of this open. Any thread may use a handle at any time. No thread may
  * use a handle after a call of blkalign_close() for the handle has begun.
  */
 typedef struct blkalign_handle blkalign_handle;
+
+/** A notifier that was added by blkalign_add_before_write(). */
+typedef struct blkalign_notifier blkalign_notifier;
 
 /**
  * Limits that handles share: see blkalign_throttle_new(). Any thread may use a
@@ -594,6 +611,52 @@ typedef struct blkalign_throttle_limits {
      */
     uint64_t request_bytes;
 } blkalign_throttle_limits;
+
+/**
+ * The answer to a blkalign_before_write_fn(): `ret` is 0 if the change may go
+ * on, or -errno if it is to fail with that. Call it once, from any thread,
+ * with the `token` of the question, also before the blkalign_before_write_fn()
+ * has returned. A second call with the same token changes nothing; the log is
+ * told.
+ */
+typedef void (*blkalign_before_write_done_fn)(void *token, int ret);
+
+/**
+ * A program's notifier: called before bytes of the object change.
+ *
+ * `op` is what will change them: BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES,
+ * BLKALIGN_OP_DISCARD or BLKALIGN_OP_TRUNCATE. `offset` and `bytes` are the
+ * range, from the start of the object (not of a window), rounded out to the
+ * notifier's unit, but not beyond the end of the object, unless what changes
+ * lies there. Of a truncate the range is what goes, or comes.
+ *
+ * Returns 0, and `done(token, ret)` is called then or later; or -errno, which
+ * is as good as a call of `done` with it.
+ *
+ * The function runs on a thread that submits a request or on one of the
+ * library, and several calls may run at once. So it must take no lock that the
+ * program holds while it calls the library, and must not wait. Functions of
+ * the library that wait return -EDEADLK in it; the blkalign_aio_*() functions
+ * do not wait. It must not throw or longjmp.
+ */
+typedef int (*blkalign_before_write_fn)(void *opaque, uint32_t op,
+                                        int64_t offset, int64_t bytes,
+                                        blkalign_before_write_done_fn done,
+                                        void *token);
+ * Options of an overlay. Start from BLKALIGN_OVERLAY_OPTIONS_INIT. Functions
+ * that take a pointer to this struct accept NULL: all defaults.
+ */
+typedef struct blkalign_overlay_options {
+    /** sizeof(blkalign_overlay_options), as the INIT macro sets it. */
+    size_t size;
+    /** Any BLKALIGN_OVERLAY_* flags, combined with `|`; 0 to create. */
+    uint32_t flags;
+    /**
+     * Bytes of a cluster: a power of two from 4 KiB to 2 MiB. 0: 64 KiB to
+     * create; to open, whatever the overlay was created with.
+     */
+    uint32_t cluster_size;
+} blkalign_overlay_options;
 
 /**
  * What the storage of a handle requires and can do, as blkalign_get_limits()
@@ -1346,6 +1409,136 @@ int blkalign_throttle_free(blkalign_throttle *t);
  * -ENOMEM   the system gives no thread.
  */
 int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
+
+/**
+ * Adds a notifier: `fn` is called before any request changes bytes of the
+ * object of `h`, and the request waits for the answer. That is what a backup
+ * of a disk in use is made with, and how changes are tracked.
+ *
+ * All changes count, by whichever handle of the object: writes, zero writes,
+ * discards and truncates. `fn` is called for a change when the change has
+ * waited for all requests that it conflicts with, and before anything of it
+ * reaches the storage, with its range rounded out to multiples of `unit` (a
+ * power of two, 1 byte to 1 GiB). Until `done` is called, the change and all
+ * other changes in the rounded range wait. Reads do not wait, on any handle:
+ * they see the old bytes. Only a SERIALISING read of the range waits. While a
+ * change is announced a cancel of it is -EBUSY. If the answer is -errno the
+ * change fails with that, and nothing of it is written.
+ *
+ * Ranges of one unit are announced one after the other. One call may announce
+ * several writes that will be one I/O. Several notifiers are called one after
+ * the other, in the order in which they were added. `fn` gets `opaque`.
+ *
+ * The call returns when every change is over that was not announced to the
+ * notifier: from then on all changes are. The notifier belongs to the object:
+ * it stays until blkalign_remove_before_write(), also when `h` is closed, as
+ * long as any handle of the object is open. `*out` is written only on success,
+ * and `fn` may be called before that. See blkalign(7), "Backup and change
+ * tracking".
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h`, `fn` or `out` is NULL; `unit` is no power of two, or above
+ *           1 GiB;
+ * -EDEADLK  the call was made inside a callback or a notifier;
+ * -EIO      the library has had an internal error on this object.
+ */
+int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
+                              blkalign_before_write_fn fn, void *opaque,
+                              blkalign_notifier **out);
+
+/**
+ * Removes a notifier: no change is announced to it any more. The call returns
+ * when none of its calls is outstanding: each has returned, and `done` has
+ * been called for it. Then `n` is gone, and its `opaque` is not used any more.
+ * Every notifier must be removed, also when all handles of the object are
+ * closed.
+ *
+ * Returns 0 or -errno; after an error the notifier is still there:
+ * -EINVAL   `n` is NULL;
+ * -EDEADLK  the call was made inside a callback or a notifier.
+ */
+int blkalign_remove_before_write(blkalign_notifier *n);
+ * Creates an overlay: the file `path`, which is `length` bytes long, and
+ * `path`.map, which says which clusters of the file are there. At first none
+ * is: all bytes are those of the backing object that the overlay is opened
+ * with, by blkalign_open_overlay(). Both files are on stable storage when the
+ * call returns. `o` may be NULL.
+ *
+ * Returns 0 or -errno: any error of open(2), write(2) and fsync(2), and
+ * -EEXIST   `path` or `path`.map exists;
+ * -EINVAL   `path` is NULL; `length` is negative or too great; o->cluster_size
+ *           is not allowed; o->flags is not 0;
+ * -E2BIG    `o` comes from a newer version of the header and uses a field
+ *           that this library does not have.
+ */
+int blkalign_overlay_create(const char *path, int64_t length,
+                            const blkalign_overlay_options *o);
+
+/**
+ * Opens an overlay that blkalign_overlay_create() has created. What the
+ * overlay has not got yet is read from `backing`: any handle, of a file, a
+ * device, a driver or another overlay, of any length and any alignment. Where
+ * `backing` is shorter there are zeros. The bytes of `backing` must not
+ * change, and `backing` must stay open, until the last handle of the overlay
+ * is closed; the library reads it by blkalign_pread(), on any thread. Several
+ * overlays may have the same `backing`.
+ *
+ * Each cluster that is written stays in `path`, at its own offset. A write of
+ * a part of a cluster brings the rest from `backing`; if that cannot be read,
+ * the write fails and nothing is changed. A zero write, and a discard that is
+ * carried out, leave zeros, never the bytes of `backing`. A flush makes the
+ * data durable, then the map. When nothing is absent any more the map is
+ * removed as the last handle is closed: `path` is an ordinary image then, to
+ * be opened by blkalign_open().
+ *
+ * blkalign_dup() opens more handles of the overlay. The length is fixed.
+ *
+ * Returns 0 or -errno: any error of blkalign_open(), and
+ * -ENOENT   there is no `path`, or no `path`.map;
+ * -EINVAL   `path`, `backing` or `out` is NULL; the map is damaged, of another
+ *           length or of an unknown version, and nothing was touched; `path`
+ *           is no regular file; o->cluster_size is another than that of the
+ *           map; clusters are smaller than a block of the storage;
+ *           BLKALIGN_O_CREATE; BLKALIGN_OVERLAY_COPY_ON_READ without
+ *           BLKALIGN_O_RDWR; an unknown flag in o->flags;
+ * -ENOTSUP  a window, or BLKALIGN_O_RESIZE;
+ * -EBUSY    this process has `path` open;
+ * -EAGAIN   another process has the overlay open.
+ */
+int blkalign_open_overlay(const char *path, blkalign_handle *backing,
+                          const blkalign_open_options *opts,
+                          const blkalign_overlay_options *o,
+                          blkalign_handle **out);
+
+/**
+ * Tells whether the byte at `offset` of an overlay is there, or absent: taken
+ * from the backing object. `*run` gets for how many bytes from `offset` on, at
+ * most `bytes`, that is so. `run` may be NULL. What is there stays there; what
+ * is absent may come at any moment.
+ *
+ * Returns 1 (there), 0 (absent) or -errno:
+ * -EINVAL   `h` is NULL or no overlay; the range is empty or passes the end.
+ */
+int blkalign_overlay_status(blkalign_handle *h, int64_t offset, int64_t bytes,
+                            int64_t *run);
+
+/**
+ * Starts to copy all that is absent from the backing object, while other
+ * requests go on: several clusters at a time, adjacent ones at once. The copy
+ * never undoes a write. Writes to what is being copied at this moment wait for
+ * that. From time to time, and at the end, what has been copied is made
+ * durable and noted in the map; a later fill goes on from there, also after a
+ * crash. blkalign_aio_cancel() stops the fill between two clusters, and
+ * returns 0. No throttle of `h` counts the fill; one of the backing handle
+ * does.
+ *
+ * Returns the id of the fill, or -errno: any error of blkalign_aio_flush(),
+ * and
+ * -EINVAL   `h` is no overlay;
+ * -EPERM    the handle is read-only.
+ */
+int64_t blkalign_overlay_fill(blkalign_handle *h, blkalign_completion_fn cb,
+                              void *opaque);
 
 /**
  * The version of the library that the program runs with, such as "0.2.0".

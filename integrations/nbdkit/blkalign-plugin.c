@@ -26,6 +26,8 @@
 
 #include <blkalign.h>
 
+#include "../../tools/common/throttle_option.h"
+
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 /* What the command line says; only written before the first connection. */
@@ -36,6 +38,9 @@ static int use_lock;
 static enum { READ_WRITE, READ_ONLY, READ_ONLY_AUTO } mode = READ_WRITE;
 static unsigned engine = BLKALIGN_ENGINE_AUTO;
 static unsigned workers;
+static blkalign_throttle_limits limits = BLKALIGN_THROTTLE_LIMITS_INIT;
+
+static blkalign_throttle *throttle;     /* of all connections; NULL: none */
 
 struct connection {
     blkalign_handle *disk;
@@ -95,6 +100,21 @@ static int set_mode(const char *value)
     return 0;
 }
 
+/* `name` is what stands behind "throttle-". */
+static int set_limit(const char *name, const char *value)
+{
+    switch (throttle_option(&limits, name, value)) {
+    case THROTTLE_TAKEN:
+        return 0;
+    case THROTTLE_WRONG:
+        nbdkit_error("throttle-%s=%s: not RATE or RATE:BURST", name, value);
+        return -1;
+    default:
+        nbdkit_error("unknown parameter 'throttle-%s'", name);
+        return -1;
+    }
+}
+
 static int plugin_config(const char *key, const char *value)
 {
     if (strcmp(key, "file") == 0) {
@@ -114,6 +134,8 @@ static int plugin_config(const char *key, const char *value)
         return set_engine(value);
     if (strcmp(key, "workers") == 0)
         return nbdkit_parse_unsigned("workers", value, &workers);
+    if (strncmp(key, "throttle-", 9) == 0)
+        return set_limit(key + 9, value);
     nbdkit_error("unknown parameter '%s'", key);
     return -1;
 }
@@ -126,8 +148,17 @@ static int plugin_config_complete(void)
     return -1;
 }
 
+/* Not before: nbdkit forks, and the library does not outlive a fork. */
+static int plugin_after_fork(void)
+{
+    if (!throttle_limits_anything(&limits))
+        return 0;
+    return result(blkalign_throttle_new(&limits, &throttle));
+}
+
 static void plugin_unload(void)
 {
+    blkalign_throttle_free(throttle);
     free(path);
 }
 
@@ -197,6 +228,8 @@ static void *plugin_open(int readonly)
     /* A handle of another connection may have been open for long. */
     if (ret == 0)
         ret = length_now(connection->disk);
+    if (ret == 0 && throttle != NULL)
+        ret = blkalign_set_throttle(connection->disk, throttle);
     if (ret < 0) {
         failed(ret);
         if (connection->disk != NULL)
@@ -227,15 +260,15 @@ static int plugin_block_size(void *handle, uint32_t *minimum,
                              uint32_t *preferred, uint32_t *maximum)
 {
     struct connection *connection = handle;
-    blkalign_limits limits = BLKALIGN_LIMITS_INIT;
-    int ret = blkalign_get_limits(connection->disk, &limits);
+    blkalign_limits its = BLKALIGN_LIMITS_INIT;
+    int ret = blkalign_get_limits(connection->disk, &its);
 
     if (ret < 0)
         return failed(ret);
     *minimum = 1;
     *preferred = 4096;
-    if (limits.request_alignment > *preferred)
-        *preferred = limits.request_alignment;
+    if (its.request_alignment > *preferred)
+        *preferred = its.request_alignment;
     *maximum = 0xffffffff;
     return 0;
 }
@@ -336,6 +369,7 @@ static struct nbdkit_plugin plugin = {
     .unload            = plugin_unload,
     .config            = plugin_config,
     .config_complete   = plugin_config_complete,
+    .after_fork        = plugin_after_fork,
     .magic_config_key  = "file",
     .config_help       =
         "file=<PATH>      (required) The file or block device to serve.\n"
@@ -344,7 +378,11 @@ static struct nbdkit_plugin plugin = {
         "unmap=<BOOL>     Let clients trim; default: true.\n"
         "ro=<BOOL>|auto   Read-only; auto: if the disk cannot be written.\n"
         "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
-        "workers=<N>      Threads of a connection's own; default: shared.",
+        "workers=<N>      Threads of a connection's own; default: shared.\n"
+        "throttle-bytes=<RATE>[:<BURST>]   All connections together, a second;\n"
+        "                 also read-bytes, write-bytes, requests,\n"
+        "                 read-requests, write-requests; request-bytes=<N>:\n"
+        "                 a request of more bytes counts as several.",
     .dump_plugin       = plugin_dump,
     .open              = plugin_open,
     .close             = plugin_close,

@@ -19,6 +19,7 @@ build_plugin = $(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $(cflags_nbdkit) \
 
 # RPATH of the build tree: nbdkit finds the library that was built with it.
 build/nbdkit-blkalign-plugin.so: integrations/nbdkit/blkalign-plugin.c \
+                                 tools/common/throttle_option.h \
                                  include/blkalign.h build/libblkalign.so
 	$(build_plugin) -o $@ $(OUR_LDFLAGS) -lblkalign
 

@@ -16,7 +16,7 @@ use crate::isolation::Isolation;
 use crate::leaving::Leaving;
 use crate::merge::{partial_block, MEMBERS_MAX};
 use crate::short_way::{Passage, ShortWay};
-use crate::table::{Phase, Table};
+use crate::table::{Entry, Phase, Table};
 use crate::{QueueId, ScratchPool};
 
 /// The first read of each block, while a batch is looked through. Empty else: it is kept to spare
@@ -61,6 +61,12 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
         home.spare_plugged = batch;
     }
 
+    /// Whether a read touches nothing that is absent of an overlay.
+    fn is_there(&self, read: &Entry<T>) -> bool {
+        let clusters = self.table.overlay.as_ref().filter(|_| self.table.is_unsettled());
+        clusters.is_none_or(|clusters| clusters.is_there(read.request.offset, read.end()))
+    }
+
     fn entering(&mut self) -> Entering<'_, Q, T, S> {
         Entering { table: self.table, isolation: self.isolation, extent: self.extent }
     }
@@ -76,7 +82,7 @@ impl<Q: Clone, T, S: ScratchPool> Batching<'_, Q, T, S> {
         for &slot in batch {
             let entry = self.table.known(slot);
             let config = self.table.config_of(slot);
-            let whole = entry.end() <= self.extent.floor;
+            let whole = entry.end() <= self.extent.floor && self.is_there(entry);
             if entry.request.op != Op::Read || entry.request.guest_block > 0 || !whole {
                 continue;
             }

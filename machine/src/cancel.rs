@@ -36,6 +36,9 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         let entry = self.table.get(slot).filter(|entry| entry.id == id && entry.queue == queue);
         let entry = entry.ok_or(libc::ENOENT)?;
         if self.reach(entry) == Reach::AtStorage {
+            if entry.request.op == Op::Populate {
+                return self.stop_filling(slot);
+            }
             self.stop_asking(slot);
             return Err(libc::EBUSY);
         }
@@ -49,7 +52,9 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
             Phase::Waiting => self.table.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
             Phase::Member => self.leave_leader(slot, leader),
-            Phase::Edges | Phase::Moving | Phase::Changing => unreachable!("it is at the storage"),
+            Phase::Announcing | Phase::Edges | Phase::Moving | Phase::Changing => {
+                unreachable!("a notifier is asked, or it is at the storage")
+            }
         }
         self.withdraw(&[slot]);
         self.table.entry(slot).cancelled = true;
@@ -78,13 +83,29 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
         }
     }
 
+    /// A fill copies nothing more, and ends when what it has at the storage is over.
+    fn stop_filling(&mut self, slot: Slot) -> Result<(), i32> {
+        let entry = self.table.entry(slot);
+        if entry.error.is_some() {
+            return Err(libc::ENOENT);
+        }
+        (entry.error, entry.cancelled) = (Some(libc::ECANCELED), true);
+        Ok(())
+    }
+
     /// As `Machine::cancel_all`.
     pub fn cancel_all(&mut self, queue: QueueId) -> usize {
         let mine = self.table.in_flight().filter(|(_, entry)| entry.queue == queue);
         let (mut gone, stay): (Vec<Slot>, Vec<Slot>) = mine
             .map(|(slot, _)| slot)
             .partition(|&slot| self.reach(self.table.known(slot)) == Reach::Here);
-        stay.iter().for_each(|&slot| self.stop_asking(slot));
+        let mut stopped = 0;
+        for &slot in &stay {
+            match self.table.known(slot).request.op {
+                Op::Populate => stopped += usize::from(self.stop_filling(slot).is_ok()),
+                _ => self.stop_asking(slot),
+            }
+        }
         // In order of submission, as their callbacks will run.
         gone.sort_by_cached_key(|&slot| Reverse(self.table.age(self.table.known(slot).id)));
         // All of them are marked before any leaves: a member that leaves looks whether its leader
@@ -107,7 +128,7 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
             self.table.entry(slot).members.clear();
             self.leaving().end_unstarted(slot, libc::ECANCELED);
         }
-        gone.len()
+        gone.len() + stopped
     }
 
     /// Takes requests out of all trackers.
@@ -125,6 +146,8 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
                 // The I/O that it shares with its leader has not gone out.
                 _ => Reach::Here,
             },
+            // A notifier has been told that it will change bytes.
+            Phase::Announcing => Reach::AtStorage,
             Phase::Edges | Phase::Moving | Phase::Changing => Reach::AtStorage,
         }
     }

@@ -6,6 +6,7 @@
 use crate::extent::Extent;
 use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
+use crate::overlay::Copying;
 use crate::resize::{Resize, Truncate};
 use crate::table::{discarded, Among, Change, Phase, Step, Table, Zeroes};
 use crate::writing::Writing;
@@ -34,6 +35,9 @@ impl<Q: Clone, T, S: ScratchPool> Changing<'_, Q, T, S> {
             }
             _ => Step::Zeroes(Zeroes::new(entry.request.offset, entry.end())),
         };
+        if self.table.is_unsettled() && matches!(step, Step::Zeroes(_)) {
+            return self.begin(slot, Change::of(&[Step::CopyUp { asked: false }, step]));
+        }
         self.begin(slot, Change::of(&[step]));
     }
 
@@ -91,6 +95,13 @@ impl<Q: Clone, T, S: ScratchPool> Changing<'_, Q, T, S> {
                 Step::Clean => {
                     self.extent.dirty = false;
                     None
+                }
+                Step::CopyUp { asked } => {
+                    if !asked {
+                        Copying { table: self.table }.copy_gaps(slot);
+                    }
+                    let under_way = self.table.known(slot).outstanding > 0;
+                    under_way.then_some(Step::CopyUp { asked: true })
                 }
                 Step::Move => return self.writing().begin_write(slot),
                 Step::Discard { position, end } => self

@@ -45,6 +45,11 @@ pub enum Op {
     Flush,
     /// The segments become zeros; the storage is not touched.
     Fill,
+    /// An overlay: what is absent in the range is copied from the backing object. As a request
+    /// only; see `overlay/`.
+    Populate,
+    /// An overlay: the pages in `Io::map` become durable in the map; no bytes.
+    SaveMap,
 }
 
 /// Which way to the storage an I/O takes.
@@ -54,6 +59,16 @@ pub enum Lane {
     Main,
     /// A buffered descriptor, for the last, partial block of a file; takes any alignment.
     LastBlock,
+    /// An overlay: its backing object, for reads of any alignment. What lies beyond the end of the
+    /// backing object reads as zeros.
+    Backing,
+}
+
+/// A page of an overlay's map: bit i of word i / 64 says that its cluster i is there, and durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapPage {
+    pub number: u64,
+    pub bits: Vec<u64>,
 }
 
 /// Where a request stands in the machine: a small number, which a later request may get again.
@@ -108,6 +123,8 @@ pub struct Io {
     pub joined: Vec<Io>,
     /// It was part of a joined I/O that failed or came back short: it is not to be joined again.
     pub alone: bool,
+    /// SaveMap: the pages, each with all its bits.
+    pub map: Option<Box<Vec<MapPage>>>,
 }
 
 impl Io {
@@ -130,6 +147,7 @@ impl Io {
             copies: MemoryCopies::new(),
             joined: Vec::new(),
             alone: false,
+            map: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::extent::Extent;
 use crate::io::Slot;
 use crate::isolation::Isolation;
 use crate::merge::Merger;
+use crate::overlay::Gaps;
 use crate::table::{Among, AmongSet, Table};
 use crate::ScratchPool;
 
@@ -30,6 +31,9 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
     /// The request and its members leave.
     pub fn finish(&mut self, slot: Slot) {
         self.merger().bequeath_image(slot);
+        if self.table.known(slot).overlaid.is_some() {
+            Gaps { table: self.table }.narrow(slot);
+        }
         let entry = self.table.entry(slot);
         debug_assert!(entry.outstanding == 0 && entry.parts.is_empty());
         let images = entry.images.take();
@@ -57,7 +61,9 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
         debug_assert!(entry.outstanding == 0 && entry.members.is_empty());
         debug_assert!(entry.tracked.is_empty());
         entry.error = Some(errno);
+        self.table.note_image_not_kept(slot);
         // The request may have inherited an image.
+        let entry = self.table.entry(slot);
         if let Some(images) = entry.images.take() {
             self.table.scratch.give(images);
         }

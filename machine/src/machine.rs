@@ -11,6 +11,9 @@
 //!                 '-> Member ----------------------------------'
 //! ```
 //!
+//! If there are notifiers a change is `Announcing` between `Waiting` and `Queued`; for its turn,
+//! and for reads that came meanwhile, it may be `Waiting` again (`announce/mod.rs`).
+//!
 //! A request skips each phase that it has no need of: `Plugged` without a throttle and a plug,
 //! `Waiting` without a conflict, `Edges` without edges. It leaves `Queued` when it gets a place
 //! among `depth`; `start` calls it `Moving` at once, and only a write that has edges to read
@@ -30,6 +33,7 @@
 //!  pause       no request starts until all pauses are over
 //!  late        what holds up requests that do not come back
 //!  join        I/Os that lie side by side go out as one
+//!  announce    notifiers are told before anything changes
 //!  changing    zero writes, discards, changes of the length: step by step
 //!  leaving     a request leaves: first the trackers, then comes its result
 //!  entering    a request enters: what it claims, and whether it waits
@@ -39,17 +43,21 @@
 //!  short_way   the common request: started and ended in one step each
 //!  merge       requests that share an I/O
 //!  moving      edges; a request's bytes, I/O by I/O
+//!  overlay     what comes from a backing object, and which of it is there
 //!  extent      the length, and which requests may change it
 //!  isolation   who is kept apart from whom: three trackers
 //!  table       requests, queues, scratch, actions
 //!  splice      the memory of one I/O
 //!  tracker     who waits for whom
+//!  clusters    which clusters of an overlay are there
 //!  io          what an I/O is
 //! ```
 
+use crate::announce::{Announcing, Answer, Notifiers};
 use crate::batch::{Batching, ReadLeaders};
 use crate::cancel::Cancelling;
 use crate::changing::Changing;
+use crate::clusters::{Clusters, OverlayState};
 use crate::entering::Admission;
 use crate::extent::Extent;
 use crate::io::{Io, Op, Slot, ENDS_EARLY};
@@ -59,15 +67,16 @@ use crate::late::{Asked, Late, Looking};
 use crate::leaving::Leaving;
 use crate::merge::Merger;
 use crate::moving::{Mover, Resumed};
+use crate::overlay::{Copying, Saver, Settled};
 use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
 use crate::short_way::{Passage, ShortWay};
-use crate::table::{Among, AmongSet, Held, Phase, Queue, Table};
+use crate::table::{Among, AmongSet, Announced, Held, Phase, Queue, Table};
 use crate::twice::Twice;
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
 use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
-use crate::{RequestId, ScratchPool, Stats};
+use crate::{NotifierId, RequestId, ScratchPool, Stats};
 
 pub struct Machine<Q, T, S> {
     pub(crate) table: Table<Q, T, S>,
@@ -76,6 +85,7 @@ pub struct Machine<Q, T, S> {
     unsupported: UnsupportedOps,
     repair: Repair,
     read_leaders: ReadLeaders,
+    notifiers: Notifiers,
     /// The errno of the first flush that failed.
     flush_failed: Option<i32>,
 }
@@ -90,6 +100,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             unsupported: UnsupportedOps::default(),
             repair: Repair::default(),
             read_leaders: ReadLeaders::default(),
+            notifiers: Notifiers::default(),
             flush_failed: None,
         }
     }
@@ -118,6 +129,17 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     pub fn remove_queue(&mut self, queue: QueueId) {
         let gone = self.table.queues[queue as usize].take();
         assert!(gone.is_some_and(|queue| queue.stats.in_flight == 0));
+    }
+
+    /// The object is an overlay. To be called before the first request.
+    pub fn make_overlay(&mut self, state: OverlayState) {
+        let length = self.extent.length;
+        self.table.overlay = Some(Box::new(Clusters::new(state, length)));
+    }
+
+    /// Reads of this queue keep what they take from the backing object.
+    pub fn keep_reads(&mut self, queue: QueueId) {
+        self.table.queue(queue).keeps_reads = true;
     }
 
     // ----- events -----
@@ -287,6 +309,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         if io.op == Op::Length {
             return self.length_told(&io, result);
         }
+        if io.op == Op::SaveMap && result != Err(libc::EINTR) {
+            return self.map_saved(&io, result.err());
+        }
         let error = match result {
             Ok(moved) if moved > io.bytes => Some(libc::EIO),
             Ok(moved) if moved == io.bytes => None,
@@ -296,9 +321,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                     io = stalled;
                     let owner = self.table.home(io.id.slot).owner.clone();
                     self.table.actions.push(Action::Stalled(owner, Box::new(io.clone())));
-                    Some(libc::EIO)
+                    (!self.stops_keeping(&io)).then_some(libc::EIO)
                 }
             },
+            Err(_) if self.stops_keeping(&io) => None,
             Err(ENDS_EARLY) => Some(libc::EIO),
             Err(errno) => self.error_of(&io, errno),
         };
@@ -314,6 +340,42 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let alignments = self.repairing().repaired(outcome)?;
         self.run();
         Some(alignments)
+    }
+
+    /// Adds a notifier, which is told of all changes from now on. Those that have entered by now it
+    /// may not be told of: when these are over, `take_added` gives the notifier's name.
+    pub fn add_notifier(&mut self, unit: u64) -> NotifierId {
+        self.announcing().add(unit)
+    }
+
+    /// The notifier is told of nothing more. What it has been told of waits for its answer all the
+    /// same.
+    pub fn remove_notifier(&mut self, id: NotifierId) {
+        self.announcing().remove(id);
+    }
+
+    /// The answer to `Action::Announce`: the change goes on, or fails with an errno. False: no
+    /// such question is open.
+    pub fn announced(
+        &mut self,
+        request: RequestId,
+        notifier: NotifierId,
+        result: Result<(), i32>,
+    ) -> bool {
+        let answer = self.announcing().answered(request, notifier, result);
+        self.run();
+        answer == Answer::Taken
+    }
+
+    /// Whether notifiers are not added yet; then `take_added` is to be called after each step.
+    pub fn is_adding(&self) -> bool {
+        self.notifiers.is_adding()
+    }
+
+    /// The notifiers that have come to be added since this was called last.
+    pub fn take_added(&mut self) -> Vec<NotifierId> {
+        self.notifiers.look(&self.table);
+        self.notifiers.take_added()
     }
 
     /// Takes back a request that has not reached the storage; the request then completes with
@@ -366,6 +428,13 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         looking.at_storage(queue)
     }
 
+    /// The request that this one, which is in flight, waits for or is a member of.
+    pub fn waits_for(&self, id: RequestId) -> Option<RequestId> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.whom(id)
+    }
+
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
     pub fn abandon(&mut self) -> Vec<Completion<T>> {
         self.table.abandon()
@@ -393,6 +462,18 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     /// The exact length of the object in bytes.
     pub fn length(&self) -> u64 {
         self.extent.length
+    }
+
+    /// An overlay: whether the byte at `offset` is there, and up to where it is the same with all
+    /// bytes, at most `end`. None: the object is no overlay.
+    pub fn overlay_run(&self, offset: u64, end: u64) -> Option<(bool, u64)> {
+        self.table.overlay.as_ref().map(|clusters| clusters.run(offset, end))
+    }
+
+    /// An overlay: whether the map says of all clusters that are there; and whether all are.
+    pub fn overlay_is_saved(&self) -> (bool, bool) {
+        let clusters = self.table.overlay.as_ref();
+        clusters.map_or((true, true), |it| (it.is_all_saved(), it.is_complete()))
     }
 
     pub fn owners(&self) -> impl Iterator<Item = &Q> {
@@ -424,7 +505,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Starts what can be started.
     fn run(&mut self) {
-        while let Some(id) = self.table.runnable.pop() {
+        loop {
+            if !self.table.unannounced.is_empty() {
+                self.announcing().go_on();
+            }
+            let Some(id) = self.table.runnable.pop() else { return };
             loop {
                 let queue = self.table.queue(id);
                 if queue.active >= queue.places {
@@ -443,6 +528,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn start(&mut self, slot: Slot) {
         let (flush_failed, length) = (self.flush_failed, self.extent.length);
         let no_flush = self.table.config_of(slot).no_flush;
+        let overlays = self.table.overlay.is_some();
         let entry = self.table.entry(slot);
         entry.phase = Phase::Moving;
         // The cursor is at the end, so `go_on` issues nothing unless a branch below sets it back.
@@ -455,16 +541,26 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match entry.request.op {
             Op::Flush if no_flush => {}
             Op::Flush if flush_failed.is_some() => entry.error = flush_failed,
-            Op::Flush => self.mover().flush(slot),
+            Op::Flush => {
+                self.saver().note_flush(slot);
+                self.mover().flush(slot);
+            }
             Op::Truncate => self.changing().start_truncate(slot),
             Op::Length => self.resize().ask_length(slot),
+            Op::Populate if !overlays => entry.error = Some(libc::EINVAL),
+            Op::Populate => entry.cursor.position = entry.request.offset,
             _ if entry.request.bytes == 0 => {}
             _ if past_end => self.changing().start_past_end(slot),
             Op::Read if !entry.members.is_empty() => self.merger().read_shared(slot),
             Op::Read => self.writing().begin_moving(slot),
-            Op::Write => self.writing().begin_write(slot),
+            Op::Write => {
+                if self.isolation.has_stages() {
+                    self.announcing().pass_along(slot);
+                }
+                self.writing().begin_write(slot);
+            }
             Op::WriteZeroes | Op::Discard => self.changing().start(slot),
-            Op::Fill => entry.error = Some(libc::EINVAL),
+            Op::Fill | Op::SaveMap => entry.error = Some(libc::EINVAL),
         }
         self.go_on(slot);
     }
@@ -474,17 +570,37 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let entry = self.table.entry(slot);
         if entry.error.is_none() {
             match entry.phase {
-                Phase::Edges if entry.outstanding == 0 => self.writing().begin_moving(slot),
+                Phase::Edges if entry.outstanding == 0 => self.writing().after_edges(slot),
                 Phase::Moving => self.mover().issue(slot),
                 Phase::Changing => self.changing().go_on(slot),
                 _ => {}
             }
+        }
+        if self.table.is_unsettled() && !self.is_settled(slot) {
+            return;
         }
         let entry = self.table.entry(slot);
         if entry.outstanding == 0 {
             let plain = entry.change.is_none() && entry.error.is_none();
             if plain || self.rest_of(slot) == AtRest::Over {
                 self.leaving().finish(slot);
+            }
+        }
+    }
+
+    /// A request of an overlay has nothing left to do for its clusters. False: it stays, or has
+    /// entered anew.
+    fn is_settled(&mut self, slot: Slot) -> bool {
+        let entry = self.table.known(slot);
+        if entry.outstanding > 0 || entry.error.is_some() {
+            return true;
+        }
+        match self.saver().settle(slot) {
+            Settled::Over => true,
+            Settled::Stays => false,
+            Settled::EntersAgain => {
+                self.enter_again(slot);
+                false
             }
         }
     }
@@ -507,6 +623,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     #[inline(always)]
     fn part_done(&mut self, io: &Io, error: Option<i32>) {
         self.mover().part_done(io, error);
+        if self.table.known(io.id.slot).overlaid.is_some() {
+            Copying { table: &mut self.table }.io_over(io, error);
+        }
         match io.op {
             Op::Flush => {
                 self.flush_failed = self.flush_failed.or(error);
@@ -557,14 +676,43 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.run();
     }
 
+    /// A write of what a read keeps of the backing object has failed: the read has its bytes, and the
+    /// cluster stays absent.
+    fn stops_keeping(&mut self, io: &Io) -> bool {
+        let keeps = io.op == Op::Write && self.table.known(io.id.slot).request.op == Op::Read;
+        if keeps {
+            Copying { table: &mut self.table }.give_up(io);
+        }
+        keeps
+    }
+
+    /// The map of an overlay has been saved for those that wait for it, or has not.
+    fn map_saved(&mut self, io: &Io, error: Option<i32>) {
+        // The map may hold anything of what it was to hold: no later flush may rely on it.
+        self.flush_failed = self.flush_failed.or(error);
+        self.part_done(io, error);
+        for slot in self.saver().map_saved(error.is_none()) {
+            let entry = self.table.entry(slot);
+            entry.error = entry.error.or(error);
+            self.go_on(slot);
+        }
+        self.run();
+    }
+
     /// A request that has a place leaves it, and enters anew: it waits for all that are there, and
     /// those that come later wait for it.
     fn enter_alone(&mut self, slot: Slot) {
+        self.table.entry(slot).request.offset = 0;
+        self.enter_again(slot);
+    }
+
+    /// A request that has a place leaves it, and enters anew with what its range is now.
+    fn enter_again(&mut self, slot: Slot) {
         self.leaving().leave_trackers(slot);
         let entry = self.table.entry(slot);
-        entry.request.offset = 0;
         (entry.tracked, entry.waits_among) = (AmongSet::NONE, AmongSet::NONE);
         entry.excludes_readers = false;
+        entry.announced = Announced::default();
         entry.phase = Phase::Queued;
         let queue = entry.queue;
         self.table.queue(queue).active -= 1;
@@ -594,6 +742,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         Cancelling { table, isolation, extent }
     }
 
+    fn announcing(&mut self) -> Announcing<'_, Q, T, S> {
+        let Machine { table, isolation, extent, notifiers, .. } = self;
+        Announcing { table, isolation, extent, notifiers }
+    }
+
     fn repairing(&mut self) -> Repairing<'_, Q, T, S> {
         let Machine { table, isolation, extent, repair, .. } = self;
         Repairing { table, isolation, extent, repair }
@@ -616,6 +769,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn merger(&mut self) -> Merger<'_, Q, T, S> {
         let writes = self.isolation.among(Among::Writes);
         Merger { table: &mut self.table, writes, length: self.extent.length }
+    }
+
+    fn saver(&mut self) -> Saver<'_, Q, T, S> {
+        Saver { table: &mut self.table }
     }
 
     fn mover(&mut self) -> Mover<'_, Q, T, S> {

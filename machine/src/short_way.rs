@@ -12,7 +12,7 @@ use crate::extent::Extent;
 use crate::io::{Io, IoId, Op, Segments, Slot};
 use crate::isolation::Isolation;
 use crate::merge::part_of_block;
-use crate::moving::{lay_out, whole_request_fits};
+use crate::moving::{lay_out, whole_request_fits, Part};
 use crate::splice::round_down;
 use crate::table::{Among, AmongSet, Phase, Queue, Table};
 use crate::tracker::{Access, Claim};
@@ -80,6 +80,11 @@ impl<Q: Clone, T, S: ScratchPool> ShortWay<'_, Q, T, S> {
     /// As `enter`, for a request that has its slot already.
     #[inline]
     pub fn start(&mut self, slot: Slot) -> Passage {
+        if self.table.is_unsettled()
+            && !is_like_any_file(self.table, &self.table.entries[slot.index()].request)
+        {
+            return Passage::NotOpen;
+        }
         let Table { entries, queues, scratch, .. } = &mut *self.table;
         let entry = &mut entries[slot.index()];
         let queue = queues[entry.queue as usize].as_ref().expect("an open queue");
@@ -96,6 +101,9 @@ impl<Q: Clone, T, S: ScratchPool> ShortWay<'_, Q, T, S> {
 
     #[inline(always)]
     fn claim<X>(&mut self, id: QueueId, slot: Slot, request: &Request<X>) -> Option<Shape> {
+        if self.table.is_unsettled() && !is_like_any_file(self.table, request) {
+            return None;
+        }
         let Table { queues, scratch, .. } = &mut *self.table;
         let queue = queues[id as usize].as_ref().expect("an open queue");
         claim(self.isolation, self.extent, scratch, queue, slot, request)
@@ -125,7 +133,7 @@ impl<Q: Clone, T, S: ScratchPool> ShortWay<'_, Q, T, S> {
                 let block = round_down(offset, queue.config.alignments.request);
                 entry.cursor.position = block;
                 entry.request.segments = segments;
-                let (_, mut layout) = lay_out(entry, &queue.config);
+                let (_, mut layout) = lay_out(entry, &queue.config, Part::ALL);
                 layout.place(scratch.address);
                 entry.parts.push((0, scratch));
                 entry.bounced = true;
@@ -173,6 +181,17 @@ impl<Q: Clone, T, S: ScratchPool> ShortWay<'_, Q, T, S> {
     }
 }
 
+/// Whether a request touches only clusters of an overlay that are there, and saved if it has to be
+/// durable.
+#[cold]
+fn is_like_any_file<Q, T, S, X>(table: &Table<Q, T, S>, request: &Request<X>) -> bool {
+    let Some(clusters) = &table.overlay else { return true };
+    let (start, end) = (request.offset, request.offset + request.bytes);
+    end <= clusters.length()
+        && clusters.is_there(start, end)
+        && (!request.flags.fua || clusters.is_saved(start, end))
+}
+
 /// Claims for a request what it needs, if it is a common one: its range among the writes, and
 /// scratch. None: nothing has been claimed.
 #[inline(always)]
@@ -187,6 +206,7 @@ fn claim<Q, X, S: ScratchPool>(
     let config = &queue.config;
     let asks_for_more = request.guest_block > 0
         || request.flags.serialising
+        || (request.op == Op::Write && isolation.has_stages())
         || request.flags.no_wait
         || isolation.excluding > 0;
     let (start, end) = (request.offset, request.offset + request.bytes);

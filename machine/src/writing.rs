@@ -4,6 +4,7 @@
 use crate::io::Slot;
 use crate::merge::Merger;
 use crate::moving::{EdgeReads, Edges, Mover};
+use crate::overlay::Gaps;
 use crate::splice::round_down;
 use crate::table::{Phase, Table};
 use crate::tracker::Tracker;
@@ -22,12 +23,17 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
     /// Takes in the writes that can be done with this one, and reads the edges if they have to
     /// be read.
     pub fn begin_write(&mut self, slot: Slot) {
+        if self.table.is_unsettled() && self.gaps().read(slot) == EdgeReads::Asked {
+            self.table.entry(slot).phase = Phase::Edges;
+            return;
+        }
         if self.merger().block_of(slot).is_none() {
             return self.begin_edges(slot);
         }
         if self.writes.has_dependents(slot) {
             self.merger().absorb_writes(slot);
         }
+        self.table.note_image_not_kept(slot);
         let entry = self.table.entry(slot);
         let (alone, inherited) = (entry.members.is_empty(), entry.image_inherited);
         if !alone && self.merger().covers_block(slot) {
@@ -73,6 +79,19 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
         }
     }
 
+    /// All that had to be read before the write is there.
+    pub fn after_edges(&mut self, slot: Slot) {
+        if self.gaps().widen(slot) {
+            let entry = self.table.known(slot);
+            let (start, end) = (entry.request.offset, entry.end());
+            // A block of a cluster that is there, at the other end of the request.
+            if self.edges().read(slot, start, end) == EdgeReads::Asked {
+                return;
+            }
+        }
+        self.begin_moving(slot);
+    }
+
     /// The request's own bytes are next. A read begins here: its edges go through scratch as a part
     /// of its I/O (`splice.rs`).
     pub fn begin_moving(&mut self, slot: Slot) {
@@ -86,6 +105,10 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
         let start = entry.request.offset;
         entry.cursor.position = if start < last_block { round_down(start, block) } else { start };
         Mover { table: self.table }.issue(slot);
+    }
+
+    fn gaps(&mut self) -> Gaps<'_, Q, T, S> {
+        Gaps { table: self.table }
     }
 
     fn edges(&mut self) -> Edges<'_, Q, T, S> {

@@ -268,6 +268,9 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
             self.table.emit(slot, io);
             position += bytes;
         }
+        if position < end && self.unsupported.discard {
+            self.note_left_out(slot);
+        }
         (self.table.entry(slot).outstanding > 0).then_some(position)
     }
 
@@ -286,12 +289,19 @@ impl<Q: Clone, T, S: ScratchPool> Zeroing<'_, Q, T, S> {
                 }
                 Meaning::Unsupported
             }
-            Op::Discard if not_now => Meaning::Unsupported,
-            Op::Discard if unknown || errno == libc::EINVAL => {
-                self.unsupported.discard = true;
+            Op::Discard if not_now || unknown || errno == libc::EINVAL => {
+                self.unsupported.discard |= !not_now;
+                self.note_left_out(io.id.slot);
                 Meaning::Unsupported
             }
             _ => Meaning::Failure,
+        }
+    }
+
+    /// The storage does not carry all of a discard out.
+    fn note_left_out(&mut self, slot: Slot) {
+        if let Some(change) = &mut self.table.entry(slot).change {
+            change.left_out = true;
         }
     }
 

@@ -299,6 +299,7 @@ pub fn a_pool_does_every_job_and_ends_its_threads() -> (usize, bool) {
 pub fn owners_that_hang_stop_no_other() -> (usize, bool) {
     explore("shares", 1, 1500, 2000, || {
         let owner = PoolOwner::shared(2);
+        while owner.pool().man(1).is_err() {}
         let told = Arc::new(Told::default());
         let pushers: Vec<_> = (1..3)
             .map(|thread| {

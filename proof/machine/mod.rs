@@ -25,6 +25,7 @@
 #[path = "../rng.rs"]
 pub mod rng;
 
+mod announced;
 mod arrivals;
 mod cancels;
 mod directed;
@@ -43,6 +44,7 @@ mod ledger;
 mod lengths;
 mod memory;
 mod model;
+mod overlay;
 mod owners;
 mod random;
 mod reference;

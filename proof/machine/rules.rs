@@ -88,6 +88,7 @@ pub fn check_shape(io: &Io, config: &QueueConfig, length: u64) -> Checked {
     match io.lane {
         Lane::LastBlock if io.offset < config.last_block => fail("last-block I/O too low"),
         Lane::LastBlock => Ok(()),
+        Lane::Backing => fail("no overlay"),
         Lane::Main if end > config.last_block => fail("direct I/O in the last block"),
         Lane::Main => {
             let whole = config.alignments.request;

@@ -160,7 +160,7 @@ fn kind(op: Op) -> usize {
         Op::Flush => 2,
         Op::WriteZeroes => 3,
         Op::Discard => 4,
-        Op::Truncate | Op::Length | Op::Fill => 5,
+        Op::Truncate | Op::Length | Op::Fill | Op::Populate | Op::SaveMap => 5,
     }
 }
 

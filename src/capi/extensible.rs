@@ -12,7 +12,8 @@ use std::ptr;
 
 use crate::handle::BUCKETS;
 use crate::header::{blkalign_driver, blkalign_latency, blkalign_limits, blkalign_open_options};
-use crate::header::{blkalign_request, blkalign_stats, blkalign_throttle_limits};
+use crate::header::{blkalign_overlay_options, blkalign_request};
+use crate::header::{blkalign_stats, blkalign_throttle_limits};
 use crate::sys::Error;
 
 /// No struct of any version is longer: a greater `size` is memory that the caller never set.
@@ -34,8 +35,8 @@ pub unsafe trait Extensible: Copy {
 
 macro_rules! extensible {
     ($($name:ident),*) => { $(
-        // SAFETY: repr(C), `size: usize` first, and only integers, arrays of them, raw pointers and Options of
-        // function pointers, which are all valid as zeros.
+        // SAFETY: repr(C), `size: usize` first, and only integers, arrays of integers, raw pointers
+        // and Options of function pointers, which are all valid as zeros.
         unsafe impl Extensible for $name {
             const NAME: &'static str = stringify!($name);
         }
@@ -49,7 +50,8 @@ extensible!(
     blkalign_stats,
     blkalign_driver,
     blkalign_throttle_limits,
-    blkalign_latency
+    blkalign_latency,
+    blkalign_overlay_options
 );
 
 // The structs that the library fills end with their last field. Bytes behind it that belong to no

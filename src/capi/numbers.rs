@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 
 use super::checks::invalid;
+pub use crate::driver::kind_number;
 use crate::driver::{BlockStatus, Op};
 use crate::handle::{CompletionMode, EngineKind};
 use crate::header::*;
@@ -55,20 +56,6 @@ pub fn kind_of(number: u32) -> Option<Op> {
     let kinds = [Op::Read, Op::Write, Op::WriteZeroes, Op::Discard, Op::Flush];
     kinds.into_iter().find(|kind| kind_number(*kind) == number)
 }
-
-pub fn kind_number(op: Op) -> u32 {
-    match op {
-        Op::Read | Op::Fill => BLKALIGN_OP_READ,
-        Op::Write => BLKALIGN_OP_WRITE,
-        Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
-        Op::Discard => BLKALIGN_OP_DISCARD,
-        Op::Flush => BLKALIGN_OP_FLUSH,
-        Op::Truncate | Op::Length => CHANGE_OF_LENGTH,
-    }
-}
-
-/// Nothing that a program submits by a number.
-const CHANGE_OF_LENGTH: u32 = 6;
 
 pub fn status_number(status: BlockStatus) -> u32 {
     match status {

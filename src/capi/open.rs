@@ -187,7 +187,7 @@ pub unsafe extern "C-unwind" fn blkalign_close(h: *mut blkalign_handle) -> c_int
 ///
 /// # Safety
 /// `string` is a C string.
-unsafe fn copy_string(string: *const c_char) -> CString {
+pub(super) unsafe fn copy_string(string: *const c_char) -> CString {
     // SAFETY: the caller of this function vouches for it.
     let mut bytes = unsafe { CStr::from_ptr(string) }.to_bytes().to_vec();
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
@@ -195,7 +195,7 @@ unsafe fn copy_string(string: *const c_char) -> CString {
     CString::new(bytes).expect("ends before its first NUL")
 }
 
-fn check_out(out: *mut *mut blkalign_handle) -> Result<(), Error> {
+pub(super) fn check_out(out: *mut *mut blkalign_handle) -> Result<(), Error> {
     if out.is_null() {
         return Err(invalid("out is NULL"));
     }
@@ -203,7 +203,7 @@ fn check_out(out: *mut *mut blkalign_handle) -> Result<(), Error> {
 }
 
 /// # Safety `out` can be written.
-unsafe fn give(handle: Handle, out: *mut *mut blkalign_handle) -> Result<i64, Error> {
+pub(super) unsafe fn give(handle: Handle, out: *mut *mut blkalign_handle) -> Result<i64, Error> {
     // SAFETY: the caller of this function vouches for `out`.
     unsafe { out.write(Box::into_raw(Box::new(handle)).cast()) };
     Ok(0)

@@ -54,8 +54,8 @@ pub unsafe extern "C-unwind" fn blkalign_resume(h: *mut blkalign_handle) -> c_in
 }
 
 /// Is told of a request that is at the storage for longer than the handle's
-/// limit: its kind, one of BLKALIGN_OP_* (6: a change of the length), its
-/// offset and length as submitted, and its id. Runs on a thread of the library,
+/// limit: its kind, one of BLKALIGN_OP_*, its offset and length as submitted,
+/// and its id. Runs on a thread of the library,
 /// one call at a time for each handle, and counts as a callback: it may call
 /// functions that do not wait.
 pub type blkalign_timeout_fn =

@@ -166,7 +166,7 @@ impl Driver for CallbackDriver {
             }
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
             Op::Length => return self.length().map_err(|error| error.errno),
-            Op::Fill => unreachable!("not the storage's business"),
+            Op::Fill | Op::Populate | Op::SaveMap => unreachable!("not the storage's business"),
         };
         let Some(function) = function else { return Err(libc::EIO) };
         // SAFETY: the caller's function, called as its contract says; the vector outlives the
@@ -180,7 +180,7 @@ impl Driver for CallbackDriver {
             Op::Read => self.table.aio_preadv.is_some(),
             Op::Write => self.table.aio_pwritev.is_some(),
             Op::Flush => self.table.aio_flush.is_some(),
-            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill => false,
+            _ => false,
         }
     }
 
@@ -189,7 +189,7 @@ impl Driver for CallbackDriver {
             Op::Read => self.table.preadv.is_some(),
             Op::Write => self.table.pwritev.is_some(),
             Op::Flush => self.table.flush.is_some() || self.table.aio_flush.is_none(),
-            Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill => true,
+            _ => true,
         }
     }
 

@@ -20,10 +20,8 @@ const SEGMENTS_MAX: usize = 1024;
 /// What the request machine has to know of a handle on this storage.
 pub fn queue_config(limits: &Limits, storage: &Storage, options: &Options) -> QueueConfig {
     let config = config_for(limits, storage.cache_unit(), options);
-    match storage {
-        Storage::File(driver) if !driver.is_device() => {
-            QueueConfig { dataless_max: DATALESS_MAX, ..config }
-        }
+    match storage.file() {
+        Some(driver) if !driver.is_device() => QueueConfig { dataless_max: DATALESS_MAX, ..config },
         _ => config,
     }
 }

@@ -228,13 +228,14 @@ impl Handle {
     /// A handle without threads: this thread does what takes one.
     fn do_what_no_thread_does(&self) {
         let pool = &self.endpoint.pool;
-        let mut did = 0;
-        while pool.is_unmanned() && did < BATCH_MAX && pool.do_one() {
-            did += 1;
+        if !pool.is_unmanned() {
+            return;
         }
+        let did = (0..BATCH_MAX).take_while(|_| pool.do_one()).count();
         if did == BATCH_MAX {
             self.endpoint.completions.events.end_look(Left::Something);
         }
+        self.endpoint.node.help_others(&self.endpoint);
     }
 
     fn check_event_mode(&self) -> Result<(), Error> {

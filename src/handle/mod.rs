@@ -11,8 +11,10 @@ mod guarded;
 mod holes_tests;
 mod length;
 mod messages;
+mod notifiers;
 mod open;
 mod options;
+mod overlay;
 mod pause;
 pub mod pools;
 mod request_flags;
@@ -29,7 +31,9 @@ pub use crate::completion::{outside_callback, Callback, CompletionMode};
 pub use crate::node::new_key;
 use buffers::Buffers;
 pub use check_driver::check_driver;
+pub use notifiers::{answer_question, Added, Change, Notify, Token};
 pub use options::{EngineKind, Options};
+pub use overlay::{BackingHandle, OverlayOptions};
 pub use request_flags::check_request_flags;
 
 use std::ffi::CStr;
@@ -120,6 +124,9 @@ impl Handle {
                 break;
             }
         }
+        if let Storage::Overlay(_) = self.storage {
+            self.save_overlay();
+        }
         messages::closing(&self);
         self.take_apart();
         Ok(())
@@ -129,6 +136,7 @@ impl Handle {
     fn take_apart(self) {
         // Nothing is held, so this submits nothing.
         let _ = self.set_throttle(None);
+        let complete = self.writable && self.is_complete_overlay();
         let Handle { endpoint, storage, held, pool, throttled, .. } = self;
         drop(throttled);
         endpoint.node.remove_queue(endpoint.id());
@@ -140,6 +148,9 @@ impl Handle {
         // moment. When this function returns the storage must be gone, and this thread must have
         // called a driver's `close`.
         endpoint.release_and_wait();
+        if let Storage::Overlay(driver) = &storage {
+            Handle::leave_overlay(&driver.layers, complete);
+        }
         drop(storage);
         // Not before the last thread has let go of the file: the image lock covers its I/O.
         drop(held);
@@ -294,6 +305,9 @@ impl Handle {
             let words = format!("{name}: the handle was opened for reading only");
             return Err(Error::new(libc::EPERM, words));
         }
+        if op == Op::Populate {
+            return Ok(());
+        }
         if op == Op::Truncate {
             return self.check_truncate(offset);
         }
@@ -324,6 +338,7 @@ impl Handle {
                 refuse(libc::EINVAL, "the length of a block device is fixed")
             }
             Storage::File(driver) => driver.check_may_end_at(length),
+            Storage::Overlay(_) => refuse(libc::ENOTSUP, "the length of an overlay is fixed"),
             Storage::Callbacks(driver) if !driver.can_truncate() => {
                 refuse(libc::ENOTSUP, "the driver has no truncate function")
             }

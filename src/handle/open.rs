@@ -62,6 +62,11 @@ impl Handle {
                 let driver = driver.reopen(&options.file_options())?;
                 Handle::on_file(driver, self.endpoint.name.clone(), options)
             }
+            Storage::Overlay(driver) => {
+                let top = driver.top.reopen(&options.file_options())?;
+                let (node, name) = (self.endpoint.node.clone(), self.endpoint.name.clone());
+                Handle::on_overlay(top, driver.layers.clone(), node, name, options)
+            }
             Storage::Callbacks(driver) => {
                 // The storage's own length, not the object's, which may end inside a block.
                 let length = driver.length()?;
@@ -76,6 +81,10 @@ impl Handle {
         let lock = options.image_lock().map(|how| driver.lock_image(how)).transpose()?;
         let length = driver.length()?;
         let node = node_of(driver.identity(), length);
+        if node.is_overlay() {
+            let words = format!("{name}: this process has it open as the top of an overlay");
+            return Err(Error::new(libc::EBUSY, words));
+        }
         let limits = driver.limits().clone();
         if options.resize && driver.is_device() {
             let words = format!("{name}: BLKALIGN_O_RESIZE is for files, not for block devices");
@@ -124,7 +133,7 @@ impl Handle {
         Handle::new(storage, node, name, limits, Held::default(), options)?.showing(length, options)
     }
 
-    fn new(
+    pub(super) fn new(
         storage: Storage,
         node: Arc<Node>,
         name: String,
@@ -155,6 +164,9 @@ impl Handle {
         unmanned.iter().for_each(|why| endpoint.do_without_threads(why));
         why_threads.iter().for_each(|why| endpoint.say_threads_from_now_on(why));
         endpoint.set_id(endpoint.node.add_queue(&endpoint, config));
+        if let Storage::Overlay(driver) = &storage {
+            driver.layers.note_opened();
+        }
         Ok(Handle {
             endpoint,
             storage,
@@ -177,7 +189,7 @@ impl Handle {
     /// Makes the handle ready for its caller: takes over the storage's length, and checks that the
     /// window lies inside. `length`: what the storage has said at open. Other handles may have
     /// changed the length since.
-    fn showing(self, length: u64, options: &Options) -> Result<Handle, Error> {
+    pub(super) fn showing(self, length: u64, options: &Options) -> Result<Handle, Error> {
         if let Err(error) = self.catch_up(length).and_then(|()| self.check_window()) {
             self.take_apart();
             return Err(error);
@@ -188,7 +200,7 @@ impl Handle {
 }
 
 /// Makes sure that no other copy of the library in this process has the object open.
-fn claim_object(driver: &FileDriver, name: &str) -> Result<Claim, Error> {
+pub(super) fn claim_object(driver: &FileDriver, name: &str) -> Result<Claim, Error> {
     claim(driver.identity().numbers()).ok_or_else(|| {
         let words = format!(
             "{name}: another copy of libblkalign in this process has it open; two copies would lose \
@@ -206,7 +218,7 @@ fn ring_for(
     mode: CompletionMode,
     options: &Options,
 ) -> Result<(Option<RingEngine>, Option<Error>), Error> {
-    let Storage::File(driver) = storage else { return Ok((None, None)) };
+    let Some(driver) = storage.file() else { return Ok((None, None)) };
     if options.engine == EngineKind::Threads {
         return Ok((None, None));
     }

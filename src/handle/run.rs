@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{Handle, Submission};
 use crate::completion::Generation;
 use crate::driver::{Io, Slot};
+use crate::node::{announce_within, Action, Actions, Endpoint, Owner, Waiter};
 use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
-use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::{keep_spare, take_spare, Error};
 use blkalign_machine::Request;
 
@@ -140,11 +140,14 @@ impl Handle {
 
     /// Does what this call's own request needs, on this thread, and hands the rest on.
     fn carry_out(&self, actions: &mut Actions, waiter: &Arc<Waiter>) {
+        // What a notifier answers at once this thread goes on with.
+        announce_within(actions);
         // The last I/O that a submission asks for is its own. If the request has to wait, the last
         // I/O is one of those that were plugged, and this thread can carry that out as well.
         let slot = actions.iter().rev().find_map(|action| match action {
             Action::Io(_, io) => Some(io.id.slot),
-            Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => None,
+            Action::Announce(..) | Action::Probe(..) => None,
+            Action::Stalled(..) | Action::Complete(_) => None,
         });
         while let Some(at) = actions.iter().rposition(|action| self.is_own(action, slot)) {
             let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
@@ -167,7 +170,8 @@ impl Handle {
                     && Some(io.id.slot) == slot
                     && endpoint.driver.is_synchronous(io.op)
             }
-            Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => false,
+            Action::Announce(..) | Action::Probe(..) => false,
+            Action::Stalled(..) | Action::Complete(_) => false,
         }
     }
 }
@@ -179,6 +183,6 @@ fn completes(actions: &Actions, waiter: &Arc<Waiter>) -> bool {
         Action::Complete(completion) => {
             matches!(&completion.token, Owner::Waiter(its) if Arc::ptr_eq(its, waiter))
         }
-        Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => false,
+        Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => false,
     })
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::driver::{CallbackDriver, Driver, FileDriver};
+use crate::driver::{CallbackDriver, Driver, FileDriver, OverlayDriver};
 
 pub enum Storage {
     File(Arc<FileDriver>),
     Callbacks(Arc<CallbackDriver>),
+    Overlay(Arc<OverlayDriver>),
 }
 
 impl Storage {
@@ -15,14 +16,21 @@ impl Storage {
         match self {
             Storage::File(driver) => driver.clone(),
             Storage::Callbacks(driver) => driver.clone(),
+            Storage::Overlay(driver) => driver.clone(),
+        }
+    }
+
+    /// The file or device; of an overlay the file on top; None for a caller's driver.
+    pub fn file(&self) -> Option<&Arc<FileDriver>> {
+        match self {
+            Storage::File(driver) => Some(driver),
+            Storage::Overlay(driver) => Some(&driver.top),
+            Storage::Callbacks(_) => None,
         }
     }
 
     /// What the page cache works in, for a file or device; None for a caller's driver.
     pub fn cache_unit(&self) -> Option<u64> {
-        match self {
-            Storage::File(driver) => Some(driver.cache_unit()),
-            Storage::Callbacks(_) => None,
-        }
+        self.file().map(|driver| driver.cache_unit())
     }
 }

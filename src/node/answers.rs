@@ -115,5 +115,7 @@ pub fn words_of(endpoint: &Endpoint, op: Op, offset: u64, bytes: u64) -> String 
         Op::Length => "looking up its length".to_owned(),
         Op::Flush => "flush".to_owned(),
         Op::Fill => "filling memory".to_owned(),
+        Op::Populate => "filling the overlay".to_owned(),
+        Op::SaveMap => "saving the map of the overlay".to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::answers::failure;
+use super::tracing::request_ends;
 use super::{favours, Endpoint, Owner, RingEngine, Work};
 use crate::completion::{CompletionMode, Delivery, Runner};
 use crate::engine::{Pool, StableCopy};
@@ -11,6 +12,7 @@ use blkalign_machine::Completion;
 
 /// Gives a result to its owner. Returns what a library thread has to do for that, if one is needed.
 pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
+    request_ends(&completion);
     let Completion { token, op, offset, bytes, result, .. } = completion;
     match token {
         Owner::Waiter(waiter) => {

@@ -11,8 +11,8 @@ use once_cell::sync::OnceCell;
 use super::alignments::CurrentAlignments;
 use super::late::LateWatch;
 use super::latency::{Began, Latency};
+use super::limit::Timeout;
 use super::ring::{Beat, LOOK_AFTER};
-use super::timeout::Timeout;
 use super::{Node, RingEngine, Waiter};
 use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation, Left};
 use crate::driver::{Driver, Io, Lane, Op};
@@ -21,7 +21,7 @@ use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::Mutex;
 use crate::sys::Error;
-use blkalign_machine::RefusedIo;
+use blkalign_machine::{Announcement, RefusedIo};
 
 pub struct Endpoint {
     /// The io_uring engine; None: threads. The first field, so that the ring is dropped before the
@@ -82,6 +82,8 @@ pub enum Owner {
 pub enum Work {
     /// I/O that blocks, or that a driver is to start.
     Io(Arc<Endpoint>, Io),
+    /// Telling a notifier of a change.
+    Announce(Arc<Endpoint>, Announcement),
     /// Trying what alignments the storage takes.
     Probe(Arc<Endpoint>, Box<RefusedIo>),
     /// SERIAL: the callbacks of a handle that are due.
@@ -201,11 +203,15 @@ impl Endpoint {
         log::warning!("{}: {why}; calls of the program do what takes one", self.name);
         let its = Arc::downgrade(self);
         self.pool.leave_unmanned(move || {
-            let Some(endpoint) = its.upgrade() else { return };
-            endpoint.wake_sleeper();
-            endpoint.completions.events.notify();
-            endpoint.completions.events.end_look(Left::Something);
+            its.upgrade().iter().for_each(|endpoint| endpoint.call_for_help());
         });
+    }
+
+    /// Threads of the program that poll, or are about to, look what there is to do.
+    pub fn call_for_help(&self) {
+        self.wake_sleeper();
+        self.completions.events.notify();
+        self.completions.events.end_look(Left::Something);
     }
 
     /// Why threads do the I/O, in words that stay as long as the endpoint; "" if io_uring does it,

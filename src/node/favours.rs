@@ -24,16 +24,18 @@ thread_local! {
     static JOB: RefCell<Job> = const { RefCell::new(None) };
 }
 
-/// Runs `code` as the job of this number.
+/// Runs `code` as the job of this number. A thread that ends has no place to note that, and does no
+/// favours.
 pub fn as_job<R>(endpoint: &Arc<Endpoint>, turn: u32, code: impl FnOnce() -> R) -> R {
     // Put back also after a panic.
     struct Before(Job);
     impl Drop for Before {
         fn drop(&mut self) {
-            JOB.set(self.0.take());
+            let _ = JOB.try_with(|job| job.replace(self.0.take()));
         }
     }
-    let _before = Before(JOB.replace(Some((endpoint.clone(), turn))));
+    let this = Some((endpoint.clone(), turn));
+    let _before = JOB.try_with(|job| Before(job.replace(this))).ok();
     code()
 }
 

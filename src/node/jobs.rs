@@ -18,7 +18,9 @@ impl Job for Work {
     fn kind(&self) -> Kind {
         match self {
             Work::Io(..) | Work::Probe(..) => Kind::Work,
-            Work::Callbacks(_) | Work::Callback(..) | Work::Timeout(_) => Kind::Callback,
+            Work::Callbacks(_) | Work::Callback(..) | Work::Timeout(_) | Work::Announce(..) => {
+                Kind::Callback
+            }
             Work::Reap(..) | Work::ReapUnpolled(_) => Kind::Watcher,
             Work::Look { .. } | Work::Watch(_) | Work::Call(_) => Kind::Watcher,
         }
@@ -30,6 +32,7 @@ impl Job for Work {
         match self {
             Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),
             Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
+            Work::Announce(endpoint, _) => Arc::as_ptr(endpoint).addr(),
             Work::Reap(endpoint, _) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
             Work::Look { endpoint, .. } | Work::Watch(endpoint) => endpoint.as_ptr().addr(),
             Work::Timeout(endpoint) => endpoint.as_ptr().addr(),
@@ -49,6 +52,12 @@ impl Job for Work {
                         true => actions.push(Action::Io(endpoint, io)),
                         false => perform(&endpoint, io, actions),
                     }
+                    dispatch_keeping_one(actions, pool)
+                });
+            }
+            Work::Announce(endpoint, what) => {
+                return with_actions(|actions| {
+                    actions.push(Action::Announce(endpoint, what));
                     dispatch_keeping_one(actions, pool)
                 });
             }

@@ -57,7 +57,7 @@ fn place_of(op: Op) -> Option<usize> {
         Op::WriteZeroes => Some(2),
         Op::Discard => Some(3),
         Op::Flush => Some(4),
-        Op::Truncate | Op::Length | Op::Fill => None,
+        Op::Truncate | Op::Length | Op::Fill | Op::Populate | Op::SaveMap => None,
     }
 }
 

@@ -7,15 +7,19 @@
 //! actions, and `dispatch` does it afterwards.
 
 mod alignments;
+mod announce;
 mod answers;
 mod deferred;
 mod deliver;
 mod dispatch;
 mod endpoint;
 mod favours;
+mod help;
 mod jobs;
 mod late;
 mod latency;
+mod limit;
+mod notifier;
 mod pause;
 mod perform;
 mod reap;
@@ -26,37 +30,41 @@ mod ring;
 mod tests;
 mod thread_key;
 mod timeout;
+mod tracing;
 mod unpolled;
 mod waiter;
 mod watch;
 
+pub use announce::{announce_within, answer_question};
+pub use announce::{begin_notifier, end_notifier, withdraw_notifier};
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use latency::{bucket_end, LatencyCounts, BUCKETS};
+pub use limit::{TooLong, TooLongFn};
+pub use notifier::{Change, Notifier, Notify, Token};
 pub use perform::{perform, perform_only};
-pub use reap::{help, sleep, take_in_for_poll};
-pub use registry::node_of;
+pub use reap::{sleep, take_in_for_poll};
+pub use registry::{is_open, node_of, overlay_node};
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
-pub use timeout::{TooLong, TooLongFn};
 pub use waiter::Waiter;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::driver::Io;
+use crate::driver::{kind_number, Io};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
-use crate::sys::caught;
+use crate::sys::{caught, trace};
 use blkalign_machine::{
-    Alignments, Asked, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId,
+    Alignments, Announcement, Asked, Late, Machine, NotifierId, PlugKey, ProbeOutcome, QueueConfig,
+    QueueId,
 };
-use blkalign_machine::{Request, RequestId, Stats};
+use blkalign_machine::{OverlayState, Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
 pub type Actions = Vec<Action>;
@@ -77,22 +85,20 @@ pub fn with_actions<R>(code: impl FnOnce(&mut Actions) -> R) -> R {
     result
 }
 
-/// How long a thread that waits sleeps before it looks again what is to be done for handles without
-/// threads.
-const HELP_SLICE: Duration = Duration::from_micros(500);
-
 pub struct Node {
     core: Mutex<Core>,
     /// The machine's length, as it was after its last step; for reading without the lock.
     length: AtomicU64,
     poisoned: AtomicBool,
+    /// The object is an overlay.
+    is_overlay: bool,
     /// A request may wait for I/O of another handle.
     waits_across: AtomicBool,
     /// Synchronous calls that wait for their results.
     sleeping_calls: AtomicUsize,
     /// Some handle has no threads: see `Endpoint::do_without_threads`. Relaxed: set while the
     /// handle opens.
-    unmanned: AtomicBool,
+    pub unmanned: AtomicBool,
 }
 
 type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
@@ -105,15 +111,43 @@ struct Core {
     last_id: RequestId,
     /// Who waits until the storage is at rest: see `pause.rs`.
     pausers: Vec<Arc<Waiter>>,
+    notifiers: Vec<Arc<Notifier>>,
+}
+
+impl Core {
+    /// The notifiers that have come to be added.
+    #[cold]
+    fn take_added(&mut self) -> Vec<Arc<Notifier>> {
+        let added = self.machine.take_added();
+        let its = |notifier: &&Arc<Notifier>| added.contains(&notifier.id);
+        self.notifiers.iter().filter(its).cloned().collect()
+    }
 }
 
 impl Node {
     pub fn new(length: u64) -> Node {
-        let machine = Machine::new(ScratchCache::default(), length);
+        Node::with(Machine::new(ScratchCache::default(), length), false)
+    }
+
+    pub fn new_overlay(length: u64, state: OverlayState) -> Node {
+        let mut machine = Machine::new(ScratchCache::default(), length);
+        machine.make_overlay(state);
+        Node::with(machine, true)
+    }
+
+    fn with(machine: NodeMachine, is_overlay: bool) -> Node {
+        let length = machine.length();
         Node {
-            core: Mutex::new(Core { machine, broken: false, last_id: 0, pausers: Vec::new() }),
+            core: Mutex::new(Core {
+                machine,
+                broken: false,
+                last_id: 0,
+                pausers: Vec::new(),
+                notifiers: Vec::new(),
+            }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
+            is_overlay,
             waits_across: AtomicBool::new(false),
             sleeping_calls: AtomicUsize::new(0),
             unmanned: AtomicBool::new(false),
@@ -133,6 +167,26 @@ impl Node {
             self.unmanned.store(true, Ordering::Relaxed);
         }
         self.core.lock().machine.add_queue(endpoint.clone(), config)
+    }
+
+    pub fn is_overlay(&self) -> bool {
+        self.is_overlay
+    }
+
+    /// Reads of this queue keep what they take from the backing object of the overlay.
+    pub fn keep_reads(&self, queue: QueueId) {
+        self.core.lock().machine.keep_reads(queue);
+    }
+
+    /// Of an overlay: whether the byte at `offset` is there, and up to where it is the same with
+    /// all bytes, at most `end`. Of any other object all is there.
+    pub fn overlay_run(&self, offset: u64, end: u64) -> (bool, u64) {
+        self.core.lock().machine.overlay_run(offset, end).unwrap_or((true, end))
+    }
+
+    /// Whether the map of an overlay says of all clusters that are there; and whether all are.
+    pub fn overlay_is_saved(&self) -> (bool, bool) {
+        self.core.lock().machine.overlay_is_saved()
     }
 
     pub fn remove_queue(&self, queue: QueueId) {
@@ -192,8 +246,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit(queue, key, request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit`, even if the key is plugged. What the plug holds back goes first.
@@ -204,8 +259,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Takes a request in that is one I/O and conflicts with nothing; else None, and nothing has
@@ -224,6 +280,8 @@ impl Node {
             io = machine.submit_for_caller(queue, key, request, Owner::Caller).ok();
             if let Some(io) = &io {
                 *last_id = machine.id_of(io);
+                let (op, offset, bytes) = (request.op, request.offset, request.bytes);
+                trace::request_begin(*last_id, kind_number(op), offset, bytes, queue);
             }
         });
         io
@@ -233,7 +291,13 @@ impl Node {
     /// the request; else `hand_over` is to be called.
     pub fn done_by_caller(&self, io: &Io, actions: &mut Actions) -> bool {
         let mut done = false;
-        self.with_machine(actions, |machine| done = machine.done_by_caller(io).is_some());
+        self.with_machine(actions, |machine| {
+            let id = machine.id_of(io);
+            done = machine.done_by_caller(io).is_some();
+            if done {
+                trace::request_end(id, kind_number(io.op), io.offset, io.bytes, 0);
+            }
+        });
         done
     }
 
@@ -265,8 +329,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold(queue, Some(key), request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit_now`, but a throttle holds the request back until `let_go`.
@@ -277,8 +342,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Submits what a throttle holds back of a queue, up to the request with the id `last`.
@@ -289,6 +355,7 @@ impl Node {
     /// Runs a step that takes one request in.
     fn submit_by(
         &self,
+        (queue, asked): (QueueId, Asked),
         actions: &mut Actions,
         step: impl FnOnce(&mut NodeMachine) -> RequestId,
         mut note_id: impl FnMut(RequestId),
@@ -299,6 +366,11 @@ impl Node {
         self.with_core(actions, |core| {
             before = core.last_id;
             core.last_id = step(&mut core.machine);
+            let Asked { op, offset, bytes } = asked;
+            trace::request_begin(core.last_id, kind_number(op), offset, bytes, queue);
+            trace::request_waits(core.last_id, || {
+                core.machine.waits_for(core.last_id).unwrap_or(0)
+            });
             // Under the lock: a moment later another thread may cancel or finish the request.
             note_id(core.last_id);
             taken_in = Some(core.last_id);
@@ -310,7 +382,7 @@ impl Node {
         // with the highest id, since ids grow (but for the moment when ids start over).
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
-            Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
+            Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => None,
         });
         completed.filter(|id| *id > before).max().inspect(|&id| note_id(id))
     }
@@ -371,6 +443,54 @@ impl Node {
         });
     }
 
+    /// Adds a notifier. Its `added` is set when no change is under way that it was not told of. None:
+    /// the machine takes nothing any more.
+    fn take_notifier(
+        &self,
+        unit: u64,
+        notify: Box<dyn Notify>,
+        actions: &mut Actions,
+    ) -> Option<Arc<Notifier>> {
+        let mut added = None;
+        self.with_core(actions, |core| {
+            let id = core.machine.add_notifier(unit);
+            let notifier = Arc::new(Notifier::new(id, notify));
+            core.notifiers.push(notifier.clone());
+            added = Some(notifier);
+        });
+        added
+    }
+
+    /// Nothing more is announced to the notifier, but what is among some actions already.
+    fn drop_notifier(&self, id: NotifierId, actions: &mut Actions) {
+        self.with_machine(actions, |machine| machine.remove_notifier(id));
+        let mut core = self.core.lock();
+        let at = core.notifiers.iter().position(|notifier| notifier.id == id);
+        let gone = at.map(|at| core.notifiers.swap_remove(at));
+        // The notifier is the program's.
+        drop(core);
+        drop(gone);
+    }
+
+    fn notifier(&self, id: NotifierId) -> Option<Arc<Notifier>> {
+        let core = self.core.lock();
+        core.notifiers.iter().find(|notifier| notifier.id == id).cloned()
+    }
+
+    /// Notifiers have answered.
+    fn announced(
+        &self,
+        answers: impl IntoIterator<Item = (Announcement, Result<(), i32>)>,
+        actions: &mut Actions,
+    ) {
+        self.with_machine(actions, |machine| {
+            for (Announcement { request, notifier, .. }, result) in answers {
+                machine.announced(request, notifier, result);
+            }
+            machine.join();
+        });
+    }
+
     fn with_machine(&self, actions: &mut Actions, step: impl FnOnce(&mut NodeMachine)) {
         self.with_core(actions, |core| step(&mut core.machine));
     }
@@ -399,12 +519,15 @@ impl Node {
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
             let pausers = std::mem::take(&mut core.pausers);
+            let notifiers = core.notifiers.clone();
             drop(core);
             pausers.iter().for_each(|pauser| pauser.set(Err(libc::EIO)));
+            notifiers.iter().for_each(|notifier| notifier.added.set(Err(libc::EIO)));
             log::error!("{}: {panic}; the object takes no further I/O", name.unwrap_or_default());
             return;
         }
         self.length.store(core.machine.length(), Ordering::Release);
+        let added = if core.machine.is_adding() { core.take_added() } else { Vec::new() };
         let waits = core.machine.waits_across_queues();
         let polled: Vec<Arc<Endpoint>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
             core.machine.owners().filter(|endpoint| endpoint.is_polled()).cloned().collect()
@@ -419,6 +542,7 @@ impl Node {
         let rested = core.take_rested();
         drop(core);
         rested.iter().for_each(|pauser| pauser.set(Ok(())));
+        added.iter().for_each(|notifier| notifier.added.set(Ok(())));
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
 
@@ -434,30 +558,8 @@ impl Node {
         self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
-    /// Waits for the result of what others do for this thread.
-    pub fn wait_for(&self, waiter: &Waiter) -> Result<(), i32> {
-        self.while_waited_for(|| match self.unmanned.load(Ordering::Relaxed) {
-            true => self.wait_and_help(waiter),
-            false => waiter.wait(),
-        })
-    }
-
-    /// Some handles have no threads: this one does, meanwhile, what is to be done for them.
-    fn wait_and_help(&self, waiter: &Waiter) -> Result<(), i32> {
-        let endpoints = self.endpoints();
-        loop {
-            if let Some(result) = waiter.get() {
-                return result;
-            }
-            let mut unmanned = endpoints.iter().filter(|its| its.pool.is_unmanned());
-            if !unmanned.any(help) {
-                waiter.wait_at_most(HELP_SLICE);
-            }
-        }
-    }
-
     /// Runs `wait`, in which a synchronous call waits for what others do.
-    fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
+    pub fn while_waited_for<R>(&self, wait: impl FnOnce() -> R) -> R {
         self.sleeping_calls.fetch_add(1, Ordering::SeqCst);
         self.endpoints()
             .iter()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Actions, Core, Node, Waiter};
 
 impl Core {
-    /// Those who have waited for the storage to come to rest, if it has. They are told when the lock
-    /// is free.
+    /// Those who have waited for the storage to come to rest, if it has. They are told when the
+    /// lock is free.
     #[inline]
     pub fn take_rested(&mut self) -> Vec<Arc<Waiter>> {
         if self.pausers.is_empty() || !self.machine.is_at_rest() {

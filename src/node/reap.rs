@@ -14,8 +14,8 @@ use super::ring::{Beat, LOOK_AFTER, SLEEP_SLICE};
 use super::{favours, thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
 use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
-use crate::sync::atomic::Ordering;
-use crate::sync::{on_time, Instant, SPINS};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{on_time, processors, Instant, SPINS};
 use crate::sys::{keep_spare, take_spare};
 
 /// Most results taken in at once.
@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// CONCURRENT, and callbacks run as a favour: those that take longer, on average, run on threads of
 /// their own.
 const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
+/// How long a thread sleeps at most that does other handles' work, too.
+const UNMANNED_SLICE: Duration = Duration::from_millis(1);
 /// How often in a row spinning may be of no use before it is left out for a while.
 const FUTILE_MAX: u32 = 4;
 
@@ -193,9 +195,9 @@ pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
     endpoint.node.ensure_unpolled_progress_of_others(endpoint);
     let events = &endpoint.completions.events;
     let engine = endpoint.ring.as_ref().filter(|engine| !engine.ring.is_spent());
-    if endpoint.pool.is_unmanned() && engine.is_none() {
-        // Work may have come before this thread waits.
-        let slice = Instant::now() + SLEEP_SLICE;
+    // Work may have come before this thread waits; or what it waits for is in another ring.
+    if endpoint.pool.is_unmanned() && (engine.is_none() || endpoint.node.is_waited_for()) {
+        let slice = Instant::now() + UNMANNED_SLICE;
         return on_time(|| events.wait(Some(until.map_or(slice, |until| until.min(slice)))));
     }
     let Some(engine) = engine else { return events.wait(until) };
@@ -330,6 +332,9 @@ fn do_favours(host: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> bool {
     true
 }
 
+/// Jobs that look for results before they go to sleep. Relaxed: a hint.
+static SPINNING: AtomicUsize = AtomicUsize::new(0);
+
 /// Looking for results before going to sleep. Where the next result comes soon, that spares the
 /// time that waking takes.
 #[derive(Default)]
@@ -355,7 +360,11 @@ impl Spin {
             self.futile = if self.futile > 4 * FUTILE_MAX { 0 } else { self.futile + 1 };
             return false;
         }
-        self.found = (0..SPINS).any(|_| engine.ring.may_be_ready());
+        // One processor at least is left to those that do something: with many handles that have
+        // little in flight each, most of the time would go into looking.
+        let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+        self.found = others + 1 < processors() && (0..SPINS).any(|_| engine.ring.may_be_ready());
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
         self.futile = if self.found { 0 } else { self.futile + 1 };
         self.found
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use super::Node;
 use crate::driver::Identity;
 use crate::sync::Mutex;
+use blkalign_machine::OverlayState;
 
 pub static NODES: Mutex<BTreeMap<Identity, Weak<Node>>> = Mutex::new(BTreeMap::new());
 
@@ -21,4 +22,22 @@ pub fn node_of(identity: Identity, length: u64) -> Arc<Node> {
     let node = Arc::new(Node::new(length));
     nodes.insert(identity, Arc::downgrade(&node));
     node
+}
+
+/// Whether this process has the object open.
+pub fn is_open(identity: Identity) -> bool {
+    NODES.lock().get(&identity).is_some_and(|node| node.strong_count() > 0)
+}
+
+/// The node of an overlay whose file on top is this one. None: the process has the file open, as an
+/// overlay or not.
+pub fn overlay_node(identity: Identity, length: u64, state: OverlayState) -> Option<Arc<Node>> {
+    let mut nodes = NODES.lock();
+    nodes.retain(|_, node| node.strong_count() > 0);
+    if nodes.contains_key(&identity) {
+        return None;
+    }
+    let node = Arc::new(Node::new_overlay(length, state));
+    nodes.insert(identity, Arc::downgrade(&node));
+    Some(node)
 }

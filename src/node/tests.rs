@@ -104,7 +104,7 @@ impl Bed {
     fn completed(&self) -> Vec<(RequestId, Result<(), i32>)> {
         let completed = |action: &Action| match action {
             Action::Complete(completion) => Some((completion.id, completion.result)),
-            Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
+            Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => None,
         };
         self.actions.iter().filter_map(completed).collect()
     }

@@ -3,65 +3,17 @@
 //! which requests are at the storage. Nothing is noted of single requests, so those that come back
 //! in time cost nothing.
 //!
-//! Example, with a limit of 100 ms: looks come every 25 ms. A request that is there at 10 is seen at
-//! 25, and told at 125, if it is still there.
+//! Example, with a limit of 100 ms: looks come every 25 ms. A request that is there at 10 is seen
+//! at 25, and told at 125, if it is still there.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::limit::{period, Timeout, Told, TooLong, TooLongFn};
 use super::{Endpoint, Work};
 use crate::completion::as_callback;
-use crate::driver::Op;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Instant, Mutex};
-use blkalign_machine::{Asked, RequestId};
-
-/// Looks in one limit; and the least and the greatest time between two.
-const LOOKS: u32 = 4;
-const PERIOD_MIN: Duration = Duration::from_millis(1);
-const PERIOD_MAX: Duration = Duration::from_millis(250);
-
-/// A request that is at the storage for too long. `offset` counts from the start of the window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong {
-    pub id: RequestId,
-    pub op: Op,
-    pub offset: u64,
-    pub bytes: u64,
-}
-
-pub type TooLongFn = Box<dyn Fn(&TooLong) + Send + Sync>;
-
-/// Of one handle.
-#[derive(Default)]
-pub struct Timeout {
-    /// There is a limit. Relaxed: who submits while one comes may miss it, see `set_timeout`.
-    wanted: AtomicBool,
-    /// A look is due at some time.
-    due: AtomicBool,
-    /// Nothing is taken while the lock is held.
-    state: Mutex<State>,
-    /// Held while the program's function runs, so that whoever sets another one can wait for that.
-    calling: Mutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    limit: Option<(Duration, Arc<TooLongFn>)>,
-    seen: Vec<Seen>,
-}
-
-/// A request that was at the storage at each look since `first`.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    id: RequestId,
-    first: Instant,
-    told: bool,
-}
-
-fn period(limit: Duration) -> Duration {
-    (limit / LOOKS).clamp(PERIOD_MIN, PERIOD_MAX)
-}
+use crate::sync::atomic::Ordering;
+use crate::sync::Instant;
 
 impl Endpoint {
     /// Another limit holds from now on, or none. When this returns the function of the limit before
@@ -102,35 +54,6 @@ impl Endpoint {
             self.pool.push_later(period(limit), Work::Timeout(Arc::downgrade(self)));
         }
     }
-}
-
-impl Timeout {
-    fn limit(&self) -> Option<Duration> {
-        self.state.lock().limit.as_ref().map(|(limit, _)| *limit)
-    }
-
-    /// Takes note of what is at the storage. What is to be told of now, by which function.
-    fn note(&self, at_storage: &[(RequestId, Asked)], now: Instant) -> Option<Told> {
-        let mut state = self.state.lock();
-        let (limit, function) = state.limit.clone()?;
-        let mut late = Vec::new();
-        let seen = at_storage.iter().map(|&(id, asked)| {
-            let before = state.seen.iter().find(|seen| seen.id == id).copied();
-            let mut seen = before.unwrap_or(Seen { id, first: now, told: false });
-            if !seen.told && now.saturating_duration_since(seen.first) >= limit {
-                seen.told = true;
-                late.push((id, asked));
-            }
-            seen
-        });
-        state.seen = seen.collect();
-        (!late.is_empty()).then_some(Told { function, late })
-    }
-}
-
-struct Told {
-    function: Arc<TooLongFn>,
-    late: Vec<(RequestId, Asked)>,
 }
 
 /// One look.

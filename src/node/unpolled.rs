@@ -23,8 +23,11 @@ impl Endpoint {
     /// Called when a wait begins, and when I/O comes to the ring meanwhile.
     pub fn ensure_unpolled_progress(self: &Arc<Self>) {
         let Some(engine) = &self.ring else { return };
-        // Where there is no thread for that the one that waits does it: see `help.rs`.
-        if self.pool.is_unmanned() || !self.needs_help(engine) {
+        // Where there is no thread for that, one that polls any handle does it, or one that waits.
+        if self.pool.is_unmanned() {
+            return self.call_for_help();
+        }
+        if !self.needs_help(engine) {
             return;
         }
         if self.node.has_sleeping_calls() || !engine.was_polled_since_help() {
@@ -70,7 +73,9 @@ impl Node {
         for its in self.endpoints().iter().filter(|its| !std::ptr::eq(&***its, but)) {
             let engine = its.ring.as_ref().filter(|_| its.is_polled());
             if let Some(engine) = engine.filter(|engine| engine.ring.was_reaped_here()) {
-                if its.needs_help(engine) && !its.pool.is_unmanned() {
+                if its.pool.is_unmanned() {
+                    its.call_for_help();
+                } else if its.needs_help(engine) {
                     its.help(engine);
                 }
             }

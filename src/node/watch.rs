@@ -101,6 +101,9 @@ fn stay(endpoint: &Endpoint, stay: Stay) -> String {
         Stay::Queued => {
             "waits for others, since queue_depth requests are at the storage".to_owned()
         }
+        Stay::Announced => {
+            "waits for a notifier, which has not called done (blkalign_add_before_write)".to_owned()
+        }
         Stay::Repaired => "waits until larger alignments are found".to_owned(),
         // What the ring has done nobody knows before it is taken in.
         Stay::AtStorage(ios) if endpoint.is_polled() => {

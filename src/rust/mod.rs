@@ -19,6 +19,7 @@ mod foreign;
 #[cfg(feature = "async")]
 mod futures;
 mod log;
+mod notifier;
 mod open;
 mod open_handle;
 mod open_options;
@@ -39,6 +40,7 @@ pub use error::Error;
 pub use facts::{Limits, Source, Stats};
 pub use flags::Flags;
 pub use log::{set_log, LogLevel};
+pub use notifier::{Change, ChangeKind, Done, Notifier};
 pub use open_options::{Engine, OpenOptions};
 pub use operations::{BlockStatus, LateRequest, Latency, Operation, Paused};
 pub use queue::Queue;

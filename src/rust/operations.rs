@@ -42,7 +42,7 @@ impl Operation {
     fn of(op: Op) -> Operation {
         match op {
             Op::Read | Op::Fill => Operation::Read,
-            Op::Write => Operation::Write,
+            Op::Write | Op::Populate | Op::SaveMap => Operation::Write,
             Op::WriteZeroes => Operation::WriteZeroes,
             Op::Discard => Operation::Discard,
             Op::Flush => Operation::Flush,
@@ -103,9 +103,9 @@ impl Drop for Paused<'_> {
 }
 
 impl Disk {
-    /// Pauses the object: no request of any disk or queue of it in this process starts any more, and
-    /// the call returns when nothing of them is at the storage. What is submitted meanwhile waits in
-    /// order, and can be cancelled; calls that block wait until the pause is over.
+    /// Pauses the object: no request of any disk or queue of it in this process starts any more,
+    /// and the call returns when nothing of them is at the storage. What is submitted meanwhile
+    /// waits in order, and can be cancelled; calls that block wait until the pause is over.
     ///
     /// # Errors
     ///

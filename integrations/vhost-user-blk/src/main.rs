@@ -4,7 +4,7 @@
 //! From the top: `main`, `options`; `report`, what is said; `door` and `server`, how frontends come
 //! and go; `channel` and `foreign`, what they send, and `events`, how they are woken, none of which
 //! may block; `deadline`, the end that comes, and `refresh`, another
-//! length; `device` and `queue`, the protocol and its state;
+//! length, and `throttle`, how fast requests may go; `device` and `queue`, the protocol and its state;
 //! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
 //! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
 //! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
@@ -31,6 +31,7 @@ mod request;
 mod ring;
 mod server;
 mod spin;
+mod throttle;
 mod work;
 mod worker;
 
@@ -47,6 +48,7 @@ use crate::door::Door;
 use crate::options::{Cache, Command, Options, ReadOnly};
 use crate::refresh::Hangups;
 use crate::server::{serve, Signals};
+use crate::throttle::Throttling;
 
 /// How long the locks of a daemon that was killed may last: as long as its I/O.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
@@ -95,8 +97,9 @@ fn run(options: &Options) -> Result<(), String> {
     if disk.sectors() == 0 {
         return Err(format!("{}: too short for a disk", options.file.display()));
     }
+    let throttling = Throttling::new(&options.throttle)?;
     let door = Door::open(&options.endpoint)?;
-    let device = Device::new(disk, queues, options);
+    let device = Device::new(disk, queues, throttling, options);
     serve(door, device, &signals, hangups).map_err(|error| error.to_string())
 }
 

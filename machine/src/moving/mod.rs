@@ -7,6 +7,7 @@ mod edges;
 pub use edges::{EdgeReads, Edges};
 
 use crate::io::{Io, IoId, Lane, Op, Segment, Slot};
+use crate::overlay::{Next, Reading};
 use crate::splice::{address_at, drop_front, round_down};
 use crate::splice::{Direction, LaneLimits, LanePart, Layout};
 use crate::table::{Entry, Table};
@@ -20,6 +21,7 @@ pub const PARTS_MAX: u32 = 8;
 /// one I/O may have one block more, and a request one I/O more.
 const SCRATCH_PER_IO_MAX: usize = 256 << 10;
 const SCRATCH_PER_REQUEST_MAX: usize = 1 << 20;
+const SCRATCH_PER_FILL_MAX: usize = 4 << 20;
 /// Most results in a row that bring an I/O no further. Storage that is interrupted, or moves less
 /// than a block, is asked again; storage that does so every time is broken.
 const STALLS_MAX: u8 = 100;
@@ -52,8 +54,11 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
             let done = entry.cursor.position >= entry.end();
             // Two I/Os at once would copy into the same memory at once.
             let parts_max = if entry.twice.is_empty() { PARTS_MAX } else { 1 };
-            let full =
-                entry.outstanding >= parts_max || entry.scratch_bytes() >= SCRATCH_PER_REQUEST_MAX;
+            let most = match entry.request.op {
+                Op::Populate => SCRATCH_PER_FILL_MAX,
+                _ => SCRATCH_PER_REQUEST_MAX,
+            };
+            let full = entry.outstanding >= parts_max || entry.scratch_bytes() >= most;
             if done || full || entry.error.is_some() {
                 return;
             }
@@ -62,6 +67,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     }
 
     fn issue_next(&mut self, slot: Slot) {
+        let Some(part) = self.on_top(slot) else { return };
         let id = self.table.next_part(slot);
         let entry = &mut self.table.entries[slot.index()];
         let queue = self.table.queues[entry.queue as usize].as_ref().expect("an open queue");
@@ -69,7 +75,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         let offset = entry.cursor.position;
         let atomic = atomic_bytes(entry, config);
         let (lane, mut layout) = match atomic {
-            None => lay_out(entry, config),
+            None => lay_out(entry, config, part),
             Some(bytes) => (Lane::Main, lay_out_atomic(entry, config, bytes)),
         };
         if layout.scratch_bytes > 0 {
@@ -96,6 +102,20 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         self.table.emit(slot, io);
     }
 
+    /// The part of the request in which the next I/O goes by the handle's own lanes. None: it has
+    /// gone another way.
+    #[inline]
+    fn on_top(&mut self, slot: Slot) -> Option<Part> {
+        let reads = matches!(self.table.known(slot).request.op, Op::Read | Op::Populate);
+        if !reads || self.table.overlay.is_none() {
+            return Some(Part::ALL);
+        }
+        match (Reading { table: self.table }).next(slot) {
+            Next::Asked => None,
+            Next::OnTop(part) => Some(part),
+        }
+    }
+
     /// A short or interrupted I/O (`moved` None): asks for the rest, from a place where the storage
     /// takes it. Example, with blocks of 4096: of a read of [0, 16384) the storage moves 5000
     /// bytes. 4096 of them count, if the memory after these suits the storage, and [4096, 16384) is
@@ -105,6 +125,7 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         let moved = moved.unwrap_or(0);
         let config = self.table.config_of(io.id.slot);
         let (block, memory) = match io.lane {
+            Lane::Backing => (1, 1),
             Lane::Main => (config.alignments.request, config.alignments.memory),
             Lane::LastBlock => (1, 1),
         };
@@ -156,10 +177,21 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
     }
 }
 
-/// The next I/O of a request, from its cursor on.
-pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) {
+/// A part of a request: its next byte, and an end of one of its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub from: u64,
+    pub until: u64,
+}
+
+impl Part {
+    pub const ALL: Part = Part { from: 0, until: u64::MAX };
+}
+
+/// The next I/O of a request, from its cursor on, inside `part`.
+pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, part: Part) -> (Lane, Layout) {
     let request = &mut entry.request;
-    let end = request.offset + request.bytes;
+    let end = (request.offset + request.bytes).min(part.until);
     let direction = match request.op {
         Op::Write => Direction::Write,
         _ => Direction::Read,
@@ -170,7 +202,9 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) 
     let nothing = Twice::default();
     let one_by_one = !main || config.alignments.request == 1;
     let bounced = if one_by_one { &nothing } else { &entry.twice };
-    if main && bounced.is_empty() && whole_request_fits(request, config) {
+    let rest = end == request.offset + request.bytes;
+    let whole = rest && entry.cursor.position <= request.offset && bounced.is_empty();
+    if main && whole && whole_request_fits(request, config) {
         let segments = std::mem::take(&mut request.segments);
         entry.cursor.position = end;
         return (lane, Layout { bytes: request.bytes, segments, ..Layout::default() });
@@ -178,7 +212,7 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig) -> (Lane, Layout) 
     let part = LanePart {
         direction,
         limits: if main { main_limits(config) } else { last_block_limits(config) },
-        start: request.offset,
+        start: request.offset.max(part.from),
         end: if main { end.min(config.last_block) } else { end },
         elements: &request.segments,
         bounced,

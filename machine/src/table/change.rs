@@ -18,6 +18,10 @@ pub enum Step {
     Clean,
     /// From here on it is a write like any other.
     Move,
+    /// An overlay: absent clusters that the request covers only a part of are copied up.
+    CopyUp {
+        asked: bool,
+    },
     /// Discards what is left of the range; its bounds are multiples of what the storage takes.
     Discard {
         position: u64,
@@ -35,6 +39,8 @@ pub struct Change {
     pub reached: bool,
     /// The request has failed, and the storage gets its old length back.
     pub undoing: bool,
+    /// The storage has left out a part of a discard.
+    pub left_out: bool,
 }
 
 impl Change {

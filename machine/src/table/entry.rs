@@ -3,7 +3,9 @@
 use smallvec::SmallVec;
 
 use super::among::AmongSet;
+use super::announced::{Announced, Standing};
 use super::change::Change;
+use super::overlaid::Overlaid;
 use crate::io::{Op, Segments, Slot};
 use crate::splice::Cursor;
 use crate::twice::Twice;
@@ -15,6 +17,8 @@ pub enum Phase {
     Plugged,
     /// Conflicting requests that came before it have not left yet.
     Waiting,
+    /// The next notifier is to be told of it, or has been, and has not answered.
+    Announcing,
     /// May start as soon as its queue's depth allows.
     Queued,
     /// Its edge blocks are being read; nothing is written yet.
@@ -78,8 +82,12 @@ pub struct Entry<T> {
     pub head_image: Option<usize>,
     pub tail_image: Option<usize>,
     pub parts: SmallVec<[(u32, Scratch); 2]>,
+    /// What an overlay makes of the request, if it touches what is absent.
+    pub overlaid: Option<Box<Overlaid>>,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[Slot; 8]>,
+    /// How far it is with the notifiers.
+    pub announced: Announced,
 }
 
 impl<T> Entry<T> {
@@ -123,7 +131,9 @@ impl<T> Entry<T> {
             head_image: None,
             tail_image: None,
             parts: SmallVec::new(),
+            overlaid: None,
             members: SmallVec::new(),
+            announced: Announced::default(),
         }
     }
 
@@ -166,12 +176,17 @@ impl<T> Entry<T> {
         self.leader = Slot::NONE;
         self.change = None;
         self.twice = Twice::default();
+        self.overlaid = None;
         (self.head_image, self.tail_image) = (None, None);
+        if self.announced.standing != Standing::None {
+            self.announced = Announced::default();
+        }
     }
 
     /// What a request on the long way must have given back before it is over.
     pub fn holds_nothing(&self) -> bool {
-        self.images.is_none() && self.members.is_empty() && self.parts.is_empty()
+        let overlay = self.overlaid.as_ref().is_none_or(|overlaid| overlaid.holds_nothing());
+        overlay && self.images.is_none() && self.members.is_empty() && self.parts.is_empty()
     }
 
     pub fn set_token(&mut self, token: T) {
@@ -190,7 +205,7 @@ impl<T> Entry<T> {
         self.begun |= match self.phase {
             Phase::Edges | Phase::Moving | Phase::Changing => true,
             Phase::Member => self.request.op == Op::Write,
-            Phase::Plugged | Phase::Waiting | Phase::Queued => false,
+            Phase::Plugged | Phase::Waiting | Phase::Announcing | Phase::Queued => false,
         };
         self.phase = Phase::Plugged;
         self.on_short_way = false;
@@ -202,7 +217,8 @@ impl<T> Entry<T> {
         self.members.clear();
         (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
-        self.change = None;
+        (self.change, self.overlaid) = (None, None);
+        self.announced.restart();
         (self.error, self.cancelled) = (None, false);
         // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
         self.request.flags.no_wait = false;
@@ -218,6 +234,8 @@ impl<T> Entry<T> {
     }
 
     pub fn scratch_bytes(&self) -> usize {
-        self.parts.iter().map(|(_, scratch)| scratch.bytes).sum()
+        let pieces = self.overlaid.iter().flat_map(|overlaid| &overlaid.pieces);
+        let pieces = pieces.map(|piece| piece.scratch.bytes).sum::<usize>();
+        pieces + self.parts.iter().map(|(_, scratch)| scratch.bytes).sum::<usize>()
     }
 }

@@ -25,6 +25,8 @@ pub struct Queue<Q> {
     /// Kept to spare an allocation: the list of the next plug.
     pub spare_plugged: Vec<Slot>,
     pub repairs: Repairs,
+    /// An overlay: reads keep what they take from the backing object (`overlay/copying.rs`).
+    pub keeps_reads: bool,
 }
 
 /// A request that a throttle holds back.
@@ -85,6 +87,7 @@ impl<Q> Queue<Q> {
             last_batch: 0,
             spare_plugged: Vec::new(),
             repairs: Repairs::default(),
+            keeps_reads: false,
         }
     }
 
@@ -94,7 +97,8 @@ impl<Q> Queue<Q> {
         match op {
             Op::Read => self.stats.storage_reads += 1,
             Op::Write | Op::WriteZeroes => self.stats.storage_writes += 1,
-            Op::Discard | Op::Truncate | Op::Length | Op::Flush | Op::Fill => {}
+            Op::Discard | Op::Truncate | Op::Length | Op::Flush => {}
+            Op::Fill | Op::Populate | Op::SaveMap => {}
         }
     }
 

@@ -69,7 +69,8 @@ impl Load {
         match op {
             Op::Read => Some(Load { reads: true, bytes }),
             Op::Write | Op::WriteZeroes | Op::Discard => Some(Load { reads: false, bytes }),
-            Op::Flush | Op::Truncate | Op::Length | Op::Fill => None,
+            Op::Flush | Op::Truncate | Op::Length => None,
+            Op::Fill | Op::Populate | Op::SaveMap => None,
         }
     }
 }

@@ -35,6 +35,7 @@ pub fn table(asynchronous: bool) -> blkalign_driver {
         aio_preadv: asynchronous.then_some(aio_preadv),
         aio_pwritev: asynchronous.then_some(aio_pwritev),
         aio_flush: (asynchronous && percent(50)).then_some(aio_flush),
+        block_status: None,
     }
 }
 

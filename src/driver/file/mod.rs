@@ -351,7 +351,7 @@ impl FileDriver {
             Op::Flush => self.flush_descriptor().fdatasync().map(|()| 0),
             Op::WriteZeroes | Op::Discard | Op::Truncate => return self.change(io),
             Op::Length => return self.length_with_a_way_to_its_end().map_err(|error| error.errno),
-            Op::Fill => unreachable!("not the storage's business"),
+            Op::Fill | Op::Populate | Op::SaveMap => unreachable!("not the storage's business"),
         };
         moved.map(|bytes| bytes as u64)
     }

@@ -352,6 +352,10 @@ impl<J: Job> Pool<J> {
     }
 
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
+        // Nobody would wait for its end.
+        if state.closing {
+            return Err(Error::new(libc::ENOMEM, "the pool ends"));
+        }
         if state.threads.len() > state.busy[Kind::Watcher as usize] && !allows_thread() {
             return Err(Error::new(libc::ENOMEM, "no memory for one more thread of the pool"));
         }

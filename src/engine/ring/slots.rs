@@ -149,7 +149,8 @@ fn entry(io: &Io, file: File) -> squeue::Entry {
         (Op::Write, _) => {
             opcode::Writev::new(fd, vector, count).offset(io.offset).rw_flags(how).build()
         }
-        (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length | Op::Fill, _) => {
+        (Op::WriteZeroes | Op::Discard | Op::Truncate | Op::Length, _)
+        | (Op::Fill | Op::Populate | Op::SaveMap, _) => {
             unreachable!("carried out by a thread")
         }
         (Op::Flush, _) => {
