@@ -18,7 +18,7 @@ use crate::proof::table::with_calls;
 use crate::proof::world::memory::Meeting;
 use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device};
-use crate::proof::world::system::driver;
+use crate::proof::world::system::driver::{self, Form};
 use crate::proof::world::thread::{spawn, JoinHandle};
 use crate::proof::world::{
     block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
@@ -105,7 +105,11 @@ fn open_one(
     first: Option<&Handle>,
     options: &Options,
 ) -> Result<Handle, Error> {
-    let asynchronous = scenario.under == Under::AsynchronousDriver;
+    let form = match scenario.under {
+        Under::AsynchronousDriver if scenario.splits => Form::Splitting,
+        Under::AsynchronousDriver => Form::Asynchronous,
+        _ => Form::Synchronous,
+    };
     let open = |options: &Options| {
         with_calls(table(), || {
             calmly(|| match (scenario.under, first) {
@@ -114,7 +118,7 @@ fn open_one(
                 (_, Some(first)) => first.dup(options),
                 (_, None) => {
                     driver::register();
-                    let table = driver::table(asynchronous);
+                    let table = driver::table(form);
                     Handle::open_driver(table, std::ptr::null_mut(), options)
                 }
             })

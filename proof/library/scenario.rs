@@ -38,6 +38,8 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub under: Under,
+    /// An asynchronous driver does each sector by itself.
+    pub splits: bool,
     pub shape: Shape,
     pub faults: Faults,
     pub handles: Vec<Plan>,
@@ -104,6 +106,7 @@ impl Scenario {
         };
         let mut scenario = Scenario {
             under,
+            splits: false,
             shape,
             faults,
             handles,
@@ -127,6 +130,8 @@ impl Scenario {
         }
         // The last draw: a seed without notifiers is the run that it was before these.
         scenario.notifiers = draw.pick(&[0, 0, 1, 3]);
+        // Last: so a seed without it stays what it was.
+        scenario.splits = under == AsynchronousDriver && draw.percent(40);
         scenario
     }
 
