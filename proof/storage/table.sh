@@ -10,7 +10,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -u
 storage=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-kept=$2
+mkdir -p "$2" && kept=$(cd "$2" && pwd) || exit 1
 document=$3
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
