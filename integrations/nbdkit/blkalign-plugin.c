@@ -151,7 +151,7 @@ static int plugin_config_complete(void)
 /* Not before: nbdkit forks, and the library does not outlive a fork. */
 static int plugin_after_fork(void)
 {
-    if (!throttle_limits_anything(&limits))
+    if (!throttle_limits_any(&limits))
         return 0;
     return result(blkalign_throttle_new(&limits, &throttle));
 }
@@ -379,7 +379,7 @@ static struct nbdkit_plugin plugin = {
         "ro=<BOOL>|auto   Read-only; auto: if the disk cannot be written.\n"
         "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
         "workers=<N>      Threads of a connection's own; default: shared.\n"
-        "throttle-bytes=<RATE>[:<BURST>]   All connections together, a second;\n"
+        "throttle-bytes=<RATE>[:<BURST>]   All clients together, a second;\n"
         "                 also read-bytes, write-bytes, requests,\n"
         "                 read-requests, write-requests; request-bytes=<N>:\n"
         "                 a request of more bytes counts as several.",
