@@ -34,7 +34,7 @@ static const char help[] =
     "  --engine auto|threads|io_uring\n"
     "  --lock on|off            lock the image as QEMU does; default: on\n"
     "  --throttle-bytes RATE[:BURST]\n"
-    "                           limit of all clients together, a second; also\n"
+    "                           all clients together, a second; also\n"
     "                           read-bytes, write-bytes, requests,\n"
     "                           read-requests, write-requests\n"
     "  --throttle-request-bytes N\n"
@@ -224,7 +224,7 @@ void arguments_parse(struct arguments *arguments, int argc, char **argv)
         else
             set_option(arguments, which, argv);
     }
-    arguments->throttles = throttle_limits_anything(&arguments->limits);
+    arguments->throttles = throttle_limits_any(&arguments->limits);
     if (optind < argc)
         usage("an argument that belongs to no option");
     if (!arguments->socket == !arguments->port)

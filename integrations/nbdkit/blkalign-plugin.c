@@ -219,7 +219,7 @@ static int plugin_after_fork(void)
 {
     blkalign_open_options options = options_for(mode == READ_WRITE);
 
-    if (throttle_limits_anything(&limits) &&
+    if (throttle_limits_any(&limits) &&
         result(blkalign_throttle_new(&limits, &throttle)) != 0)
         return -1;
     return over.backing != NULL ? overlay_begin(path, &over, &options) : 0;
@@ -414,7 +414,7 @@ static struct nbdkit_plugin plugin = {
         "ro=<BOOL>|auto   Read-only; auto: if the disk cannot be written.\n"
         "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
         "workers=<N>      Threads of a connection's own; default: shared.\n"
-        "throttle-bytes=<RATE>[:<BURST>]  All connections together, a second;\n"
+        "throttle-bytes=<RATE>[:<BURST>]  All clients together, a second;\n"
         "                 also read-bytes, write-bytes, requests,\n"
         "                 read-requests, write-requests; request-bytes=<N>:\n"
         "                 a request of more bytes counts as several.\n"

@@ -58,8 +58,8 @@ pub struct RingEngine {
     polls: AtomicU32,
     /// What it was when a job last began to help. Relaxed: a hint.
     polls_at_help: AtomicU32,
-    /// A look at `progress` is due on the pool. EVENTFD: at what is handed over, and whether anybody
-    /// polls.
+    /// A look at `progress` is due on the pool. EVENTFD: at what is handed over, and whether
+    /// anybody polls.
     pub look_is_due: AtomicBool,
     /// So many callbacks run on threads of their own, since some took long. Relaxed: a hint.
     elsewhere: AtomicU32,

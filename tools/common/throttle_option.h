@@ -91,7 +91,7 @@ throttle_option(blkalign_throttle_limits *limits, const char *name,
     return THROTTLE_UNKNOWN;
 }
 
-static inline bool throttle_limits_anything(const blkalign_throttle_limits *its)
+static inline bool throttle_limits_any(const blkalign_throttle_limits *its)
 {
     return its->bytes.rate || its->read_bytes.rate || its->write_bytes.rate ||
            its->requests.rate || its->read_requests.rate ||

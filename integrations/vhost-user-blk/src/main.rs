@@ -4,7 +4,8 @@
 //! From the top: `main`, `options`; `report`, what is said; `door` and `server`, how frontends come
 //! and go; `channel` and `foreign`, what they send, and `events`, how they are woken, none of which
 //! may block; `deadline`, the end that comes, and `refresh`, another
-//! length, and `throttle`, how fast requests may go; `device` and `queue`, the protocol and its state;
+//! length, and `throttle`, how fast requests may go; `device` and `queue`, the protocol and its
+//! state;
 //! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
 //! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
 //! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
