@@ -643,6 +643,8 @@ typedef int (*blkalign_before_write_fn)(void *opaque, uint32_t op,
                                         int64_t offset, int64_t bytes,
                                         blkalign_before_write_done_fn done,
                                         void *token);
+
+/**
  * Options of an overlay. Start from BLKALIGN_OVERLAY_OPTIONS_INIT. Functions
  * that take a pointer to this struct accept NULL: all defaults.
  */
@@ -807,8 +809,8 @@ typedef struct blkalign_stats {
 
 /**
  * Is told of a request that is at the storage for longer than the handle's
- * limit: its kind, one of BLKALIGN_OP_* (6: a change of the length), its
- * offset and length as submitted, and its id. Runs on a thread of the library,
+ * limit: its kind, one of BLKALIGN_OP_*, its offset and length as submitted,
+ * and its id. Runs on a thread of the library,
  * one call at a time for each handle, and counts as a callback: it may call
  * functions that do not wait.
  */
@@ -1411,12 +1413,12 @@ int blkalign_throttle_free(blkalign_throttle *t);
 int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
 
 /**
- * Adds a notifier: `fn` is called before any request changes bytes of the
+ * Adds a notifier: `notify` is called before any request changes bytes of the
  * object of `h`, and the request waits for the answer. That is what a backup
  * of a disk in use is made with, and how changes are tracked.
  *
  * All changes count, by whichever handle of the object: writes, zero writes,
- * discards and truncates. `fn` is called for a change when the change has
+ * discards and truncates. `notify` is called for a change when the change has
  * waited for all requests that it conflicts with, and before anything of it
  * reaches the storage, with its range rounded out to multiples of `unit` (a
  * power of two, 1 byte to 1 GiB). Until `done` is called, the change and all
@@ -1427,23 +1429,23 @@ int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
  *
  * Ranges of one unit are announced one after the other. One call may announce
  * several writes that will be one I/O. Several notifiers are called one after
- * the other, in the order in which they were added. `fn` gets `opaque`.
+ * the other, in the order in which they were added. `notify` gets `opaque`.
  *
  * The call returns when every change is over that was not announced to the
  * notifier: from then on all changes are. The notifier belongs to the object:
  * it stays until blkalign_remove_before_write(), also when `h` is closed, as
  * long as any handle of the object is open. `*out` is written only on success,
- * and `fn` may be called before that. See blkalign(7), "Backup and change
+ * and `notify` may be called before that. See blkalign(7), "Backup and change
  * tracking".
  *
  * Returns 0 or -errno:
- * -EINVAL   `h`, `fn` or `out` is NULL; `unit` is no power of two, or above
- *           1 GiB;
+ * -EINVAL   `h`, `notify` or `out` is NULL; `unit` is no power of two, or is
+ *           above 1 GiB;
  * -EDEADLK  the call was made inside a callback or a notifier;
  * -EIO      the library has had an internal error on this object.
  */
 int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
-                              blkalign_before_write_fn fn, void *opaque,
+                              blkalign_before_write_fn notify, void *opaque,
                               blkalign_notifier **out);
 
 /**
@@ -1458,6 +1460,8 @@ int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
  * -EDEADLK  the call was made inside a callback or a notifier.
  */
 int blkalign_remove_before_write(blkalign_notifier *n);
+
+/**
  * Creates an overlay: the file `path`, which is `length` bytes long, and
  * `path`.map, which says which clusters of the file are there. At first none
  * is: all bytes are those of the backing object that the overlay is opened

@@ -41,12 +41,12 @@ pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use latency::{bucket_end, LatencyCounts, BUCKETS};
+pub use limit::{TooLong, TooLongFn};
 pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::{is_open, node_of, overlay_node};
 pub use ring::RingEngine;
 pub use thread_key::{new_key, thread_key};
-pub use limit::{TooLong, TooLongFn};
 pub use waiter::Waiter;
 
 use std::cell::RefCell;
