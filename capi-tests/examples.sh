@@ -94,7 +94,7 @@ device_in_use() {
 backup() {
     local disk copy status
     disk=$(mktemp "${TMPDIR:-/var/tmp}/blkalign-backup-XXXXXX")
-    copy=$disk.copy
+    copy="$work/backup-copy"
     head -c 16779264 /dev/urandom | tr b x >"$disk"
     cp "$disk" "$work/before"
     "$work/backup" "$disk" "$copy" >"$work/told"

@@ -60,7 +60,8 @@ daemon_options() {
 }
 check "blkalign-vhost-user-blk.1 explains the options that --help names" \
     daemon_options
-for tool in blkalign-info blkalign-bench blkalign-torture blkalign-nbd; do
+for tool in blkalign-info blkalign-bench blkalign-torture blkalign-nbd \
+    blkalign-overlay; do
     check "$tool.1 explains the options that --help names" options_of $tool
 done
 done_testing

@@ -1,7 +1,7 @@
-/* backup DISK COPY: copies DISK to the new file COPY, as DISK is at one moment,
- * while it is being written. Before a unit changes for the first time, its old
- * bytes go to COPY; the rest follows in order.
- * A guest's load is played by one thread, so DISK is overwritten.
+/* backup DISK COPY: copies DISK to the new file COPY, as DISK is at one
+ * moment, while it is being written. Before a unit changes for the first time,
+ * its old bytes go to COPY; the rest follows in order. One thread plays the
+ * guest: DISK is overwritten.
  *                            SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <blkalign.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* A guest's load for examples/backup.c: one thread that overwrites sectors here
- * and there; and a line of progress. SPDX-License-Identifier: MIT OR Apache-2.0
- */
+/* A guest's load for backup.c: one thread that overwrites sectors here and
+ * there; and a line of progress.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef LOAD_H
 #define LOAD_H
 

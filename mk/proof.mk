@@ -1,7 +1,7 @@
 # What proof/ has beside tests of Rust: simulators, power losses, a guest, a
 # model, fuzzers, mutants.
 
-.PHONY: check-sim check-power check-guest check-model fuzz check-mutants \
+.PHONY: check-sim check-power check-overlay check-guest check-model fuzz check-mutants \
         coverage
 ### Proof
 # A library of its own kind, under which proof/library lies: kept apart by Cargo.
@@ -16,6 +16,12 @@ check-sim:
 check-power:
 	BLKALIGN_POWER_SECONDS=$(SECONDS) $(CARGO) test --locked --lib \
 	    --target-dir $(TARGET) proof::power -- --nocapture
+
+## check-overlay: overlays in the machine's simulator, a million schedules
+OVERLAY_SCHEDULES ?= 1000000
+check-overlay:
+	BLKALIGN_OVERLAY_SCHEDULES=$(OVERLAY_SCHEDULES) $(CARGO) test --locked --release \
+	    -p blkalign-machine --lib --target-dir $(TARGET) overlay -- --nocapture
 
 GUEST_TESTS = $(filter-out %/common.sh %/vm.sh %/fetch.sh %/init.sh %/bench.sh,\
                             $(wildcard proof/guest/*.sh))

@@ -52,6 +52,7 @@ check-c: all build/blkalign.pc integrations $(TESTS)
 	    BLKALIGN_INFO=$(CURDIR)/build/tools/blkalign-info \
 	    BLKALIGN_BENCH=$(CURDIR)/build/tools/blkalign-bench \
 	    BLKALIGN_TORTURE=$(CURDIR)/build/tools/blkalign-torture \
+	    BLKALIGN_OVERLAY=$(CURDIR)/build/tools/blkalign-overlay \
 	    $(CHECK_ENVIRONMENT) \
 	    $(PROVE) --exec '' $(TESTS) $(INTEGRATION_TESTS) $(TEST_SCRIPTS)
 

@@ -23,6 +23,11 @@ endef
 $(foreach tool,blkalign-torture blkalign-bench,\
     $(eval $(call remote_tool,$(tool))))
 
+# Overlays may lie over an NBD export.
+sources_blkalign-overlay := $(if $(HAVE_NBD),$(NBD_DRIVER))
+cflags_blkalign-overlay  := $(NBD_CFLAGS)
+libs_blkalign-overlay    := $(NBD_LIBS)
+
 # Changes when one of these comes or goes, and has the tools built anew.
 REMOTES := nbd=$(HAVE_NBD) rbd=$(HAVE_RBD)
 build/with-remotes: FORCE

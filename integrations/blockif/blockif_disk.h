@@ -22,14 +22,14 @@ struct blockif_choices {
     int64_t range_sector;           /* bytes of these; 0: `sector` */
 };
 
-/* A word after the path: 1 it was understood, 0 it is unknown here, -1 wrong */
+/* A word after the path: 1 understood, 0 unknown here, -1 wrong. */
 typedef int (*blockif_word_fn)(const char *word,
                                struct blockif_choices *choices, void *opaque);
 
 struct blockif_disk;
 
-/* OPTIONS is PATH[,WORD]...; words that `word` does not know are these, of both
- * hypervisors: ro nocache writethru sectorsize=LOGICAL[/PHYSICAL]
+/* OPTIONS is PATH[,WORD]...; words that `word` does not know are these, of
+ * both hypervisors: ro nocache writethru sectorsize=LOGICAL[/PHYSICAL]
  * range=FIRST/SECTORS. As both do, a disk that may not be written is opened to
  * be read. NULL, with a message on stderr that begins with `ident`. */
 struct blockif_disk *blockif_disk_open(const char *options, const char *ident,
@@ -55,10 +55,10 @@ int blockif_disk_flush(struct blockif_disk *disk);      /* 0 or an errno */
  * the library, one at a time for each queue. */
 typedef void (*blockif_done_fn)(void *request, int error);
 
-/* Takes a request: `what` says what is to be done. 0, and `done` runs, also for
- * what cannot work: the device models take an error returned here for a bug of
- * theirs, and end the process or forget the request. ENOMEM alone is returned,
- * and EINVAL for a queue that is not there. */
+/* Takes a request: `what` says what is to be done. 0, and `done` runs, also
+ * for what cannot work: the device models take an error returned here for a
+ * bug of theirs, and end the process or forget the request. ENOMEM alone is
+ * returned, and EINVAL for a queue that is not there. */
 int blockif_disk_submit(struct blockif_disk *disk, int queue, void *request,
                         const blkalign_request *what, blockif_done_fn done);
 /* The same for what is known to fail. */

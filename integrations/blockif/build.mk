@@ -16,7 +16,9 @@ sources_acrn      := $(blockif_acrn)
 INTEGRATIONS      += bhyve acrn
 
 ## blockif: block_if of bhyve and of ACRN, with their tests
-blockif: build/test-bhyve build/test-acrn
+blockif: bhyve acrn
+bhyve: build/test-bhyve
+acrn: build/test-acrn
 
 .PHONY: check-blockif
 ## check-blockif: them, with the source of ACRN or of FreeBSD 12 in SOURCE

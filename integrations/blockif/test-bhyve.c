@@ -1,5 +1,5 @@
 /*
- * bhyve's block_if.c as a device model uses it, on a file of this machine. TAP.
+ * bhyve's block_if.c as a device model uses it, on a file here. TAP.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

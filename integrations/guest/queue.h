@@ -1,7 +1,7 @@
 /*
  * The guest's side of a virtio-blk disk whose device model is in this process:
- * legacy rings in memory that both see. The checks of kvmtool and of ACRN drive
- * real device models with it; it includes nothing of theirs.
+ * legacy rings in memory that both see. The checks of kvmtool and of ACRN
+ * drive real device models with it; it includes nothing of theirs.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -26,6 +26,7 @@
 
 #include <blkalign.h>
 
+#include "overlay.h"
 #include "../../tools/common/throttle_option.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -41,6 +42,7 @@ static unsigned workers;
 static blkalign_throttle_limits limits = BLKALIGN_THROTTLE_LIMITS_INIT;
 
 static blkalign_throttle *throttle;     /* of all connections; NULL: none */
+static struct overlay_choices over;
 
 struct connection {
     blkalign_handle *disk;
@@ -130,6 +132,16 @@ static int plugin_config(const char *key, const char *value)
         return set_switch(value, &use_lock);
     if (strcmp(key, "ro") == 0)
         return set_mode(value);
+    if (strcmp(key, "backing") == 0) {
+        free(over.backing);
+        over.backing = overlay_is_uri(value) ? strdup(value)
+                                             : nbdkit_absolute_path(value);
+        return over.backing == NULL ? -1 : 0;
+    }
+    if (strcmp(key, "copy-on-read") == 0)
+        return set_switch(value, &over.copy_on_read);
+    if (strcmp(key, "fill") == 0)
+        return set_switch(value, &over.fill);
     if (strcmp(key, "engine") == 0)
         return set_engine(value);
     if (strcmp(key, "workers") == 0)
@@ -142,23 +154,25 @@ static int plugin_config(const char *key, const char *value)
 
 static int plugin_config_complete(void)
 {
-    if (path != NULL)
-        return 0;
-    nbdkit_error("file=PATH is missing: the file or disk to serve");
-    return -1;
-}
+    const char *wrong = NULL;
 
-/* Not before: nbdkit forks, and the library does not outlive a fork. */
-static int plugin_after_fork(void)
-{
-    if (!throttle_limits_anything(&limits))
-        return 0;
-    return result(blkalign_throttle_new(&limits, &throttle));
+    if (path == NULL)
+        wrong = "file=PATH is missing: the file or disk to serve";
+    else if ((over.copy_on_read || over.fill) && over.backing == NULL)
+        wrong = "copy-on-read and fill are for an overlay: backing= is "
+                "missing";
+    else if ((over.copy_on_read || over.fill) && mode != READ_WRITE)
+        wrong = "copy-on-read and fill write to the disk: not with ro=";
+    if (wrong != NULL)
+        nbdkit_error("%s", wrong);
+    return wrong != NULL ? -1 : 0;
 }
 
 static void plugin_unload(void)
 {
     blkalign_throttle_free(throttle);
+    overlay_end();
+    free(over.backing);
     free(path);
 }
 
@@ -181,7 +195,7 @@ static int open_patiently(const blkalign_open_options *options,
     return ret;
 }
 
-static int open_disk(struct connection *connection, bool writable)
+static blkalign_open_options options_for(bool writable)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
 
@@ -197,7 +211,27 @@ static int open_disk(struct connection *connection, bool writable)
         options.flags |= BLKALIGN_O_UNMAP;
     if (use_lock)
         options.flags |= BLKALIGN_O_LOCK;
+    return options;
+}
+
+/* Not before: nbdkit forks, and the library does not outlive a fork. */
+static int plugin_after_fork(void)
+{
+    blkalign_open_options options = options_for(mode == READ_WRITE);
+
+    if (throttle_limits_anything(&limits) &&
+        result(blkalign_throttle_new(&limits, &throttle)) != 0)
+        return -1;
+    return over.backing != NULL ? overlay_begin(path, &over, &options) : 0;
+}
+
+static int open_disk(struct connection *connection, bool writable)
+{
+    blkalign_open_options options = options_for(writable);
+
     connection->writable = writable;
+    if (over.backing != NULL)
+        return overlay_handle(&options, &connection->disk);
     return open_patiently(&options, &connection->disk);
 }
 
@@ -218,7 +252,8 @@ static void *plugin_open(int readonly)
         nbdkit_error("calloc: %s", strerror(errno));
         return NULL;
     }
-    readonly = readonly || mode == READ_ONLY;
+    readonly = readonly || mode == READ_ONLY ||
+               (over.backing != NULL && mode != READ_WRITE);
     ret = open_disk(connection, !readonly);
     if (!readonly && mode == READ_ONLY_AUTO &&
         (ret == -EROFS || ret == -EACCES || ret == -EPERM)) {
@@ -226,7 +261,7 @@ static void *plugin_open(int readonly)
         ret = open_disk(connection, false);
     }
     /* A handle of another connection may have been open for long. */
-    if (ret == 0)
+    if (ret == 0 && over.backing == NULL)
         ret = length_now(connection->disk);
     if (ret == 0 && throttle != NULL)
         ret = blkalign_set_throttle(connection->disk, throttle);
@@ -379,10 +414,14 @@ static struct nbdkit_plugin plugin = {
         "ro=<BOOL>|auto   Read-only; auto: if the disk cannot be written.\n"
         "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
         "workers=<N>      Threads of a connection's own; default: shared.\n"
-        "throttle-bytes=<RATE>[:<BURST>]   All connections together, a second;\n"
+        "throttle-bytes=<RATE>[:<BURST>]  All connections together, a second;\n"
         "                 also read-bytes, write-bytes, requests,\n"
         "                 read-requests, write-requests; request-bytes=<N>:\n"
-        "                 a request of more bytes counts as several.",
+        "                 a request of more bytes counts as several.\n"
+        "backing=<PATH>|<URI>  The disk is an overlay over this file, device\n"
+        "                 or NBD export, made by blkalign-overlay.\n"
+        "copy-on-read=<BOOL>   Keep what a read takes from it.\n"
+        "fill=<BOOL>      Copy all of it meanwhile.",
     .dump_plugin       = plugin_dump,
     .open              = plugin_open,
     .close             = plugin_close,

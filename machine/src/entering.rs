@@ -120,24 +120,16 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
     /// The first stage: the request is among the writes only.
     #[cold]
     fn admit_staged(&mut self, slot: Slot) -> Admission {
-        let keeps_out = self.excludes_readers(slot);
-        let claims = self.claims(slot);
-        let entry = self.table.known(slot);
-        if entry.request.flags.no_wait {
-            let (offset, end) = (entry.request.offset, entry.end());
-            let access = Access::Exclusive;
-            let turn = (offset < end).then_some(Claim { start: offset, end, access });
-            let busy = |(among, claim): (Among, Option<Claim>)| {
-                claim.is_some_and(|claim| self.isolation.among(among).conflicts(claim))
-            };
-            if claims.into_iter().chain([(Among::Turns, turn)]).any(busy) {
+        if self.table.known(slot).request.flags.no_wait {
+            if self.would_wait(slot) {
                 return Admission::Busy;
             }
             // NO_WAIT speaks of the moment when the request came.
             self.table.entry(slot).request.flags.no_wait = false;
         }
-        let [(_, writes), ..] = claims;
-        if let Some(claim) = writes {
+        let keeps_out = self.excludes_readers(slot);
+        let alone = |(start, end)| Claim { start, end, access: Access::Exclusive };
+        if let Some(claim) = keeps_out.map(alone).or_else(|| self.write_claim(slot)) {
             self.claim(slot, Among::Writes, claim);
         }
         self.isolation.staged += 1;
@@ -150,6 +142,17 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
             return self.admit_asked(slot);
         }
         self.admitted(slot)
+    }
+
+    /// Whether a request that enters in stages would have to wait for another.
+    fn would_wait(&self, slot: Slot) -> bool {
+        let entry = self.table.known(slot);
+        let (start, end) = (entry.request.offset, entry.end());
+        let turn = (start < end).then_some(Claim { start, end, access: Access::Exclusive });
+        let busy = |(among, claim): (Among, Option<Claim>)| {
+            claim.is_some_and(|claim| self.isolation.among(among).conflicts(claim))
+        };
+        self.claims(slot).into_iter().chain([(Among::Turns, turn)]).any(busy)
     }
 
     /// A request that enters anew while a notifier is being asked keeps its turn.
@@ -183,6 +186,10 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
     /// As `admit_rest`, for a request that waits among the writes; but if it would come to wait
     /// elsewhere, too, or keeps readers out, nothing happens. Returns whether it was taken in.
     pub fn claim_rest_where_free(&mut self, slot: Slot) -> bool {
+        let entry = self.table.known(slot);
+        if entry.request.guest_block == 0 && entry.announced.keeps_out.is_none() {
+            return true;
+        }
         let claims = self.rest_of_claims(slot);
         let busy = |&(among, claim): &(Among, Option<Claim>)| {
             claim.is_some_and(|claim| self.isolation.among(among).conflicts(claim))
@@ -215,7 +222,9 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
             return Some(range);
         }
         let request = &self.table.known(slot).request;
-        if !request.flags.serialising || request.bytes == 0 || request.op == Op::Flush {
+        // A fill keeps writes out, and no reads.
+        let keeps_none_out = request.bytes == 0 || matches!(request.op, Op::Flush | Op::Populate);
+        if !request.flags.serialising || keeps_none_out {
             return None;
         }
         let unit = self.table.config_of(slot).granule.max(request.guest_block);

@@ -195,7 +195,7 @@ pub struct Request<T> {
 pub enum Action<Q, T> {
     /// Carry out this I/O for the queue whose owner is the first field, then call `io_done`.
     Io(Q, Io),
-    /// Tell a notifier of a change, then call `announced`. The owner is that of the request's queue.
+    /// Tell a notifier of a change, then call `announced`. The owner is the request's queue's.
     Announce(Q, Announcement),
     /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
     Probe(Q, Box<RefusedIo>),

@@ -11,8 +11,8 @@
 //!                 '-> Member ----------------------------------'
 //! ```
 //!
-//! If there are notifiers a change is `Announcing` between `Waiting` and `Queued`; for its turn, and
-//! for reads that came meanwhile, it may be `Waiting` again (`announce/mod.rs`).
+//! If there are notifiers a change is `Announcing` between `Waiting` and `Queued`; for its turn,
+//! and for reads that came meanwhile, it may be `Waiting` again (`announce/mod.rs`).
 //!
 //! A request skips each phase that it has no need of: `Plugged` without a throttle and a plug,
 //! `Waiting` without a conflict, `Edges` without edges. It leaves `Queued` when it gets a place

@@ -206,9 +206,9 @@ fn claim<Q, X, S: ScratchPool>(
     let config = &queue.config;
     let asks_for_more = request.guest_block > 0
         || request.flags.serialising
+        || (request.op == Op::Write && isolation.has_stages())
         || request.flags.no_wait
-        || isolation.excluding > 0
-        || (request.op == Op::Write && isolation.has_stages());
+        || isolation.excluding > 0;
     let (start, end) = (request.offset, request.offset + request.bytes);
     // The length is never below the floor: so the request lies inside, and reshapes nothing.
     let moves = matches!(request.op, Op::Read | Op::Write) && start < end;

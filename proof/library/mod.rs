@@ -18,6 +18,7 @@ mod actors;
 mod content;
 mod handles;
 mod litmus;
+mod notifiers;
 mod power;
 mod queues;
 mod rings;
@@ -25,6 +26,7 @@ mod run;
 mod scenario;
 mod scene;
 mod small;
+mod split;
 mod totals;
 mod ways;
 
@@ -138,6 +140,7 @@ pub fn small_programs_keep_every_promise() {
         ("rides", handles::a_write_that_rides_with_a_handle_that_nobody_polls_is_helped),
         ("favours", handles::a_callback_that_waits_for_that_of_another_handle_holds_nobody_up),
         ("closes", handles::a_handle_closes_while_its_write_rides),
+        ("split", split::a_driver_that_splits_keeps_units_whole),
         ("cancel", rings::submit_cancel_completion_and_close_meet),
     ];
     for &(name, program) in programs {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::actors;
 use super::content;
+use super::notifiers;
 use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
@@ -17,7 +18,7 @@ use crate::proof::table::with_calls;
 use crate::proof::world::memory::Meeting;
 use crate::proof::world::system::calls::{calmly, table, PATH};
 use crate::proof::world::system::device::{self, Device};
-use crate::proof::world::system::driver;
+use crate::proof::world::system::driver::{self, Form};
 use crate::proof::world::thread::{spawn, JoinHandle};
 use crate::proof::world::{
     block, choose, fail, idle_hook, outside_limits, steps, wake_all, world, Class, Key, World,
@@ -63,7 +64,9 @@ fn inside(scenario: Scenario) -> Totals {
     let refused = scenario.refused_threads;
     let throttles = [(); 2].map(|()| Throttle::new(&ThrottleLimits::default()));
     let its = device.clone();
-    let scene = Arc::new(Scene { scenario, device: its, places, ledger, throttles });
+    let (questions, notified) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let scene = Scene { scenario, device: its, places, ledger, throttles, questions, notified };
+    let scene = Arc::new(scene);
     set_scene(Some(scene.clone()));
     let its = scene.clone();
     idle_hook(Box::new(move || its.stuck()));
@@ -102,7 +105,11 @@ fn open_one(
     first: Option<&Handle>,
     options: &Options,
 ) -> Result<Handle, Error> {
-    let asynchronous = scenario.under == Under::AsynchronousDriver;
+    let form = match scenario.under {
+        Under::AsynchronousDriver if scenario.splits => Form::Splitting,
+        Under::AsynchronousDriver => Form::Asynchronous,
+        _ => Form::Synchronous,
+    };
     let open = |options: &Options| {
         with_calls(table(), || {
             calmly(|| match (scenario.under, first) {
@@ -111,7 +118,7 @@ fn open_one(
                 (_, Some(first)) => first.dup(options),
                 (_, None) => {
                     driver::register();
-                    let table = driver::table(asynchronous);
+                    let table = driver::table(form);
                     Handle::open_driver(table, std::ptr::null_mut(), options)
                 }
             })
@@ -177,6 +184,12 @@ fn start(scene: &Arc<Scene>) -> Callers {
             let its = scene.clone();
             callers.submitters.push(spawn("submitter", move || actors::submitter(&its, at)));
         }
+    }
+    let times = scene.scenario.notifiers;
+    if times > 0 {
+        let its = scene.clone();
+        let thread = spawn("notifying", move || notifiers::notifying(&its, times));
+        callers.submitters.push(thread);
     }
     callers
 }

@@ -38,6 +38,8 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Scenario {
     pub under: Under,
+    /// An asynchronous driver does each sector by itself.
+    pub splits: bool,
     pub shape: Shape,
     pub faults: Faults,
     pub handles: Vec<Plan>,
@@ -52,6 +54,8 @@ pub struct Scenario {
     /// Nanoseconds a step takes.
     pub tick: u64,
     pub policy: Policy,
+    /// How many before-write notifiers come and go.
+    pub notifiers: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +106,7 @@ impl Scenario {
         };
         let mut scenario = Scenario {
             under,
+            splits: false,
             shape,
             faults,
             handles,
@@ -111,6 +116,7 @@ impl Scenario {
             no_threads: false,
             tick: draw.pick(&[2, 20, 200, 2000]),
             policy,
+            notifiers: 0,
         };
         if draw.percent(12) {
             scenario.faults.forbids = Some(draw.below(80));
@@ -122,6 +128,10 @@ impl Scenario {
         if matches!(under, File | Device) && draw.percent(10) {
             scenario.take_threads_away(&mut draw);
         }
+        // The last draw: a seed without notifiers is the run that it was before these.
+        scenario.notifiers = draw.pick(&[0, 0, 1, 3]);
+        // Last: so a seed without it stays what it was.
+        scenario.splits = under == AsynchronousDriver && draw.percent(40);
         scenario
     }
 

@@ -58,6 +58,9 @@ pub struct Scene {
     pub ledger: Mutex<Ledger>,
     /// Handles get one of these, and lose it, at any moment.
     pub throttles: [Arc<Throttle>; 2],
+    /// What notifiers have been asked and have not answered; how many came and went.
+    pub questions: AtomicUsize,
+    pub notified: AtomicUsize,
 }
 
 pub struct Ledger {
@@ -291,6 +294,9 @@ impl Scene {
         }
         let plugged = |entry: &Entry| self.places[entry.place].plugs.load(Ordering::Relaxed) > 0;
         if self.places.iter().any(|place| place.plugs.load(Ordering::Relaxed) > 0) {
+            return None;
+        }
+        if self.questions.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let waits = |entry: &&Entry| {

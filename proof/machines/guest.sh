@@ -6,6 +6,7 @@
 #
 #     guest.sh arm64 [PAGES...]     4k and 16k
 #     ONLY=test-vectors             this one test
+#     BUILT=1                       the tests that are built, as they are
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -euo pipefail
@@ -50,7 +51,7 @@ make_programs() {
     for file in $(c_tests); do
         cp "$file" "$top/bin/"
     done
-    cp "$built"/unit/* "$top/unit/"
+    [ -z "$(ls "$built/unit")" ] || cp "$built"/unit/* "$top/unit/"
     cp "$built/libblkalign.so.0" "$top/lib/"
     cp proof/machines/inside.sh "$top/guest.sh"
     chmod +x "$top/guest.sh"
@@ -121,7 +122,7 @@ tell() {
 bring_root || { echo "1..0 # SKIP $why"; exit 0; }
 mkdir -p "$machines"
 work=$(mktemp -d "$machines/guest.XXXXXX")
-build_all >"$built-guest.log" 2>&1 ||
+[ -n "${BUILT:-}" ] || build_all >"$built-guest.log" 2>&1 ||
     { result 'not ok' 'the tests are built'; echo 1..1; exit 1; }
 make_programs
 [ $# -gt 0 ] || set -- 4k 16k

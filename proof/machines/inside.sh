@@ -6,10 +6,10 @@
 #     guest: not ok NAME: WHY
 #     guest: over
 #
-# First all tests in C, on the beds that they find (a file system of ext4, loop
-# and zram devices, disks in memory), with all engines and completions by turns;
-# then with each engine on a disk with blocks of 4096 bytes; then what of the
-# unit tests in Rust is about rings.
+# First those in C that go through the storage, with each engine on a disk with
+# blocks of 4096 bytes; then what of the unit tests in Rust is about rings; then
+# all tests in C, on the beds that they find (ext4, XFS and btrfs on loop
+# devices, zram, disks in memory), with all engines and completions by turns.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -u
@@ -75,13 +75,6 @@ done
 prepare
 mount "$(disk scratch)" /scratch
 say "Linux $(uname -r) $(uname -m), pages of $(getconf PAGESIZE)"
-for test in /opt/bed/bin/${only:-test-*}; do
-    if [ "${test##*/}" = $slow ] && [ -z "${only:-}" ]; then
-        say "left out: $slow"
-        continue
-    fi
-    run "${test##*/}" "$test"
-done
 for engine in threads io_uring; do
     for test in ${only:-$on_a_disk}; do
         run "$test, $engine, 4Kn disk" env BLKALIGN_TEST_ENGINE=$engine \
@@ -90,6 +83,13 @@ for engine in threads io_uring; do
 done
 [ -n "${only:-}" ] || for test in /opt/bed/unit/*; do
     run "unit tests of rings, ${test##*/}" "$test" ring
+done
+for test in /opt/bed/bin/${only:-test-*}; do
+    if [ "${test##*/}" = $slow ] && [ -z "${only:-}" ]; then
+        say "left out: $slow"
+        continue
+    fi
+    run "${test##*/}" "$test"
 done
 say over
 sync

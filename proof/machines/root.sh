@@ -120,7 +120,7 @@ with_cargo() {
     in_root env CARGO_HOME="$machines/cargo-home" CARGO_NET_OFFLINE=true \
         "CARGO_TARGET_${upper}_LINKER=$gcc" \
         "CARGO_TARGET_${upper}_RUNNER=$qemu -L $sysroot" \
-        "BLKALIGN_TEST_SLOW=1" \
+        BLKALIGN_TEST_SLOW=1 CARGO_INCREMENTAL=0 \
         CARGO_BUILD_TARGET="$triple" CARGO_TARGET_DIR="$machines/target" \
         cargo --config "$machines/vendor.toml" --locked "$@"
 }

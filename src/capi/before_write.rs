@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::checks::invalid;
 use super::guard::{guard, guard_handle};
-use crate::handle::{answer, Added, Change, Handle, Notify, Token};
+use crate::handle::{answer_question, Added, Change, Handle, Notify, Token};
 use crate::header::{blkalign_before_write_fn, blkalign_handle, blkalign_notifier};
 use crate::header::{BLKALIGN_OP_DISCARD, BLKALIGN_OP_TRUNCATE};
 use crate::header::{BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES};
@@ -124,7 +124,7 @@ extern "C-unwind" fn done(token: *mut c_void, ret: c_int) {
         // A panic must not travel into the caller's code.
         let answered = caught(|| {
             let token = Token::new(token.addr() as u64);
-            token.is_some_and(|token| answer(token, result_of(ret)))
+            token.is_some_and(|token| answer_question(token, result_of(ret)))
         });
         match answered {
             Ok(true) => {}

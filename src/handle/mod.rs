@@ -31,7 +31,7 @@ pub use crate::completion::{outside_callback, Callback, CompletionMode};
 pub use crate::node::new_key;
 use buffers::Buffers;
 pub use check_driver::check_driver;
-pub use notifiers::{answer, Added, Change, Notify, Token};
+pub use notifiers::{answer_question, Added, Change, Notify, Token};
 pub use options::{EngineKind, Options};
 pub use overlay::{BackingHandle, OverlayOptions};
 pub use request_flags::check_request_flags;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Handle;
 use crate::completion::inside_callback;
-use crate::node::{add_notifier, remove_notifier, withdraw_notifier, Node, Notifier};
-pub use crate::node::{answer, Change, Notify, Token};
+pub use crate::node::{answer_question, Change, Notify, Token};
+use crate::node::{begin_notifier, end_notifier, withdraw_notifier, Node, Notifier};
 use crate::sync::Mutex;
 use crate::sys::Error;
 
@@ -32,7 +32,7 @@ impl Handle {
         }
         self.check_may_wait("adding a notifier")?;
         let node = self.endpoint.node.clone();
-        match add_notifier(&node, u64::from(unit), notify) {
+        match begin_notifier(&node, u64::from(unit), notify) {
             Ok(notifier) => Ok(Added { node, notifier: Mutex::new(Some(notifier)) }),
             Err(_) => Err(self.poisoned()),
         }
@@ -48,7 +48,7 @@ impl Added {
             return Err(Error::new(libc::EDEADLK, words));
         }
         let notifier = self.notifier.lock().take();
-        notifier.into_iter().for_each(|notifier| remove_notifier(&self.node, notifier));
+        notifier.into_iter().for_each(|notifier| end_notifier(&self.node, notifier));
         Ok(())
     }
 

@@ -129,7 +129,7 @@ impl Handle {
         self.submit(populate(0), callback, |_| {})
     }
 
-    fn check_overlay(&self) -> Result<(), Error> {
+    pub fn check_overlay(&self) -> Result<(), Error> {
         match self.storage {
             Storage::Overlay(_) => Ok(()),
             _ => {

@@ -1,4 +1,4 @@
-//! Before-write notifiers: who they are, and how each is told of a change.
+//! How before-write notifiers come and go, and how each is told of a change.
 //!
 //! The thread that dispatches what the machine asks for calls the notifier, with no lock held. A
 //! notifier may answer before it returns, and may submit requests, which may lead to more
@@ -17,65 +17,27 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{dispatch, with_actions, Action, Actions, Endpoint, Node, Waiter};
+use super::dispatch::dispatch;
+use super::notifier::{Change, Notifier, Notify, Token};
+use super::{with_actions, Action, Actions, Endpoint, Node};
 use crate::completion::as_callback;
-use crate::driver::Op;
 use crate::log;
 use crate::sync::{Instant, Mutex};
 use crate::sys::caught;
-use blkalign_machine::{Announcement, NotifierId};
+use blkalign_machine::Announcement;
 
 /// Answers are handed in once so much time has passed since the first.
 const HAND_IN_AFTER: Duration = Duration::from_micros(50);
 
-/// What a notifier is told: this range is about to change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
-    pub op: Op,
-    pub offset: u64,
-    pub bytes: u64,
-}
-
-/// Names a question; 0 is none.
-pub type Token = NonZeroU64;
-
-/// A program's notifier.
-pub trait Notify: Send + Sync {
-    /// The change waits until `answer` is called with the token, here or later, on any thread. An
-    /// error is an answer, too.
-    fn before(&self, change: Change, token: Token) -> Result<(), i32>;
-}
-
-/// A notifier that an object has.
-pub struct Notifier {
-    /// Set once, under the core lock, before the machine can name it.
-    pub(super) id: NotifierId,
-    notify: Box<dyn Notify>,
-    /// All changes are announced to it that are not over.
-    pub(super) added: Arc<Waiter>,
-    /// The last field: nothing uses the notifier any more when this tells.
-    gone: TellsGone,
-}
-
-struct TellsGone(Arc<Waiter>);
-
-impl Drop for TellsGone {
-    fn drop(&mut self) {
-        self.0.set(Ok(()));
-    }
-}
-
-impl Notifier {
-    pub(super) fn new(id: NotifierId, notify: Box<dyn Notify>) -> Notifier {
-        Notifier { id, notify, added: Arc::default(), gone: TellsGone(Arc::default()) }
-    }
-}
-
 /// Adds a notifier of changes of the whole object, and returns when no change is under way that it
 /// was not told of. EIO: the machine takes nothing any more.
-pub fn add_notifier(node: &Node, unit: u64, notify: Box<dyn Notify>) -> Result<Arc<Notifier>, i32> {
+pub fn begin_notifier(
+    node: &Node,
+    unit: u64,
+    notify: Box<dyn Notify>,
+) -> Result<Arc<Notifier>, i32> {
     let notifier = with_actions(|actions| {
-        let notifier = node.add_notifier(unit, notify, actions);
+        let notifier = node.take_notifier(unit, notify, actions);
         dispatch(actions);
         notifier
     });
@@ -84,29 +46,29 @@ pub fn add_notifier(node: &Node, unit: u64, notify: Box<dyn Notify>) -> Result<A
     match added.get().unwrap_or_else(|| node.while_waited_for(|| added.wait())) {
         Ok(()) => Ok(notifier),
         Err(errno) => {
-            remove_notifier(node, notifier);
+            end_notifier(node, notifier);
             Err(errno)
         }
     }
 }
 
 /// Nothing more is announced to the notifier. Returns when none of its calls is outstanding.
-pub fn remove_notifier(node: &Node, notifier: Arc<Notifier>) {
+pub fn end_notifier(node: &Node, notifier: Arc<Notifier>) {
     with_actions(|actions| {
-        node.remove_notifier(notifier.id, actions);
+        node.drop_notifier(notifier.id, actions);
         dispatch(actions);
     });
-    let gone = notifier.gone.0.clone();
+    let gone = notifier.gone();
     drop(notifier);
     if gone.get().is_none() {
         let _ = node.while_waited_for(|| gone.wait());
     }
 }
 
-/// As `remove_notifier`, but does not wait: calls that are outstanding may still be answered.
+/// As `end_notifier`, but does not wait: calls that are outstanding may still be answered.
 pub fn withdraw_notifier(node: &Node, notifier: &Notifier) {
     with_actions(|actions| {
-        node.remove_notifier(notifier.id, actions);
+        node.drop_notifier(notifier.id, actions);
         dispatch(actions);
     });
 }
@@ -116,7 +78,7 @@ pub fn withdraw_notifier(node: &Node, notifier: &Notifier) {
 struct Question {
     endpoint: Arc<Endpoint>,
     what: Announcement,
-    /// Kept until the answer: see `remove_notifier`.
+    /// Kept until the answer: see `end_notifier`.
     notifier: Arc<Notifier>,
 }
 
@@ -166,7 +128,7 @@ thread_local! {
 }
 
 /// The answer to a question. Returns false if no such question is open: then nothing happens.
-pub fn answer(token: Token, result: Result<(), i32>) -> bool {
+pub fn answer_question(token: Token, result: Result<(), i32>) -> bool {
     let question = QUESTIONS.lock().take(token);
     let Some(Question { endpoint, what, notifier }) = question else { return false };
     drop(notifier);
@@ -204,8 +166,10 @@ pub fn announce() {
 
 /// Announces what is among `actions`; what follows is appended to them.
 pub fn announce_within(actions: &mut Actions) {
-    let announces = |action: &mut Action| matches!(action, Action::Announce(..));
-    while !ASKING.get() && actions.iter_mut().any(|action| announces(action)) {
+    fn announces(action: &mut Action) -> bool {
+        matches!(action, Action::Announce(..))
+    }
+    while !ASKING.get() && actions.iter_mut().any(announces) {
         for action in actions.extract_if(.., announces) {
             let Action::Announce(endpoint, what) = action else { unreachable!("announces") };
             to_announce(endpoint, what);
@@ -282,14 +246,14 @@ fn ask(endpoint: Arc<Endpoint>, what: Announcement) {
     match told {
         Ok(Ok(())) => {}
         Ok(Err(errno)) => {
-            if !answer(token, Err(errno)) {
+            if !answer_question(token, Err(errno)) {
                 log::error!("a before-write notifier has answered, and then returned an error");
             }
         }
         Err(panic) => {
             log::error!("a before-write notifier: {panic}");
             // It may have answered before.
-            answer(token, Err(libc::EIO));
+            answer_question(token, Err(libc::EIO));
         }
     }
 }

@@ -19,6 +19,7 @@ mod jobs;
 mod late;
 mod latency;
 mod limit;
+mod notifier;
 mod pause;
 mod perform;
 mod reap;
@@ -34,14 +35,15 @@ mod unpolled;
 mod waiter;
 mod watch;
 
-pub use announce::{add_notifier, remove_notifier, withdraw_notifier};
-pub use announce::{announce_within, answer, Change, Notifier, Notify, Token};
+pub use announce::{announce_within, answer_question};
+pub use announce::{begin_notifier, end_notifier, withdraw_notifier};
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use latency::{bucket_end, LatencyCounts, BUCKETS};
 pub use limit::{TooLong, TooLongFn};
+pub use notifier::{Change, Notifier, Notify, Token};
 pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::{is_open, node_of, overlay_node};
@@ -443,7 +445,7 @@ impl Node {
 
     /// Adds a notifier. Its `added` is set when no change is under way that it was not told of. None:
     /// the machine takes nothing any more.
-    fn add_notifier(
+    fn take_notifier(
         &self,
         unit: u64,
         notify: Box<dyn Notify>,
@@ -460,7 +462,7 @@ impl Node {
     }
 
     /// Nothing more is announced to the notifier, but what is among some actions already.
-    fn remove_notifier(&self, id: NotifierId, actions: &mut Actions) {
+    fn drop_notifier(&self, id: NotifierId, actions: &mut Actions) {
         self.with_machine(actions, |machine| machine.remove_notifier(id));
         let mut core = self.core.lock();
         let at = core.notifiers.iter().position(|notifier| notifier.id == id);

@@ -14,8 +14,8 @@ use super::ring::{Beat, LOOK_AFTER, SLEEP_SLICE};
 use super::{favours, thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
 use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
-use crate::sync::atomic::Ordering;
-use crate::sync::{on_time, Instant, SPINS};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{on_time, processors, Instant, SPINS};
 use crate::sys::{keep_spare, take_spare};
 
 /// Most results taken in at once.
@@ -332,6 +332,9 @@ fn do_favours(host: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> bool {
     true
 }
 
+/// Jobs that look for results before they go to sleep. Relaxed: a hint.
+static SPINNING: AtomicUsize = AtomicUsize::new(0);
+
 /// Looking for results before going to sleep. Where the next result comes soon, that spares the
 /// time that waking takes.
 #[derive(Default)]
@@ -357,7 +360,11 @@ impl Spin {
             self.futile = if self.futile > 4 * FUTILE_MAX { 0 } else { self.futile + 1 };
             return false;
         }
-        self.found = (0..SPINS).any(|_| engine.ring.may_be_ready());
+        // One processor at least is left to those that do something: with many handles that have
+        // little in flight each, most of the time would go into looking.
+        let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+        self.found = others + 1 < processors() && (0..SPINS).any(|_| engine.ring.may_be_ready());
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
         self.futile = if self.found { 0 } else { self.futile + 1 };
         self.found
     }

@@ -24,6 +24,7 @@ mod open;
 mod open_handle;
 mod open_options;
 mod operations;
+mod overlay;
 mod queue;
 mod requests;
 mod threads;

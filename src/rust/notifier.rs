@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::driver::Op;
-use crate::handle::{answer, Added, Change as Told, Notify, Token};
+use crate::handle::{answer_question, Added, Change as Told, Notify, Token};
 
 use super::Error;
 
@@ -52,7 +52,7 @@ impl Done {
             _ => libc::EIO,
         });
         if let Some(token) = self.token.take() {
-            answer(token, result);
+            answer_question(token, result);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::open_handle::{Call, OpenHandle};
 use super::requests::{Asker, Keeps, Over, Requests};
 use super::{Buffer, Error, Flags, Limits, Stats};
 use crate::driver::Op;
-use crate::handle::{bounds::check_region, new_key, Callback};
+use crate::handle::{bounds::check_region, new_key, Callback, Handle};
 
 /// Requests of an event loop: they are queued, go out as a batch with `submit`, and `poll` tells of
 /// those that are over.
@@ -258,6 +258,14 @@ impl Queue {
     /// that came by.
     pub fn flush(&self, user_data: u64) -> Result<u64, Error> {
         self.queue_call(Call::without_memory(Op::Flush, 0, 0, 0), Keeps::Nothing, user_data)
+    }
+
+    pub(super) fn check_overlay(&self) -> Result<(), Error> {
+        self.handle.guarded(Handle::check_overlay)
+    }
+
+    pub(super) fn queue_without_memory(&self, call: Call, user_data: u64) -> Result<u64, Error> {
+        self.queue_call(call, Keeps::Nothing, user_data)
     }
 
     /// What was queued since the last call goes out as one batch.

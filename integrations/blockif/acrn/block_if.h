@@ -49,8 +49,8 @@ struct blockif_req {
  *
  * `queues` is how many values `qidx` has. The library has threads of its own
  * and leaves ACRN's alone; but where `threads` is NULL, as in AHCI, a discard
- * has its range in `offset` and `resid`; else, as in virtio-blk, its ranges are
- * in `iov`.
+ * has its range in `offset` and `resid`; else, as in virtio-blk, its ranges
+ * are in `iov`.
  *
  * NULL if the file cannot be opened, with a message on stderr that begins with
  * `ident`. */

@@ -1,7 +1,7 @@
 /*
  * The block interface that the device models of bhyve use, on libblkalign.
- * Names and meanings are those of bhyve's block_if.h before nvlists, FreeBSD 12
- * and older. The implementation takes requests of any size at any offset,
+ * Names and meanings are those of bhyve's block_if.h before nvlists, FreeBSD
+ * 12 and older. The implementation takes requests of any size at any offset,
  * several of one block in flight, on any disk.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0

@@ -26,9 +26,9 @@
 //!
 //! Example, with blocks of 4096 and a notifier whose unit is 65536. Writes A [0, 512), B
 //! [512, 1024) and C [8192, 12288) come. A is told as [0, 65536). B waits for A among the writes. C
-//! conflicts with none, and waits for its turn. A read of [0, 4096) comes, and is read. The notifier
-//! answers: A starts, with B as its member, since B lies in what the notifier knows. C has its turn
-//! now, and is told as [0, 65536), too.
+//! conflicts with none, and waits for its turn. A read of [0, 4096) comes, and goes out. The
+//! notifier answers: A starts, with B as its member, since B lies in what the notifier knows. C has
+//! its turn now, and is told as [0, 65536), too.
 
 mod notifiers;
 
@@ -249,7 +249,10 @@ impl<Q: Clone, T, S: ScratchPool> Announcing<'_, Q, T, S> {
     fn range_to_tell(&mut self, slot: Slot, unit: u64) -> (u64, u64) {
         let (mut start, mut end) = self.changed(self.table.known(slot));
         let mut last = slot;
-        for _ in 0..MEMBERS_MAX {
+        // Members lie in one block: a larger unit has them all.
+        let block = self.table.config_of(slot).alignments.request;
+        let members_max = if unit < block { MEMBERS_MAX } else { 0 };
+        for _ in 0..members_max {
             let Some(next) = self.merger().follower(last, slot) else { break };
             let entry = self.table.known(next);
             (start, end) = (start.min(entry.request.offset), end.max(entry.end()));

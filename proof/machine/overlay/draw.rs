@@ -100,7 +100,7 @@ impl Draw {
             refuse_percent: often(rng, &[0, 0, 0, 10]),
             cancel_percent: rng.pick(&[0, 0, 10]),
             notify_percent: Rng::new(seed ^ 5).pick(&[0, 0, 0, 10]),
-            plug_percent: rng.pick(&[0, 0, 15]),
+            plug_percent: rng.pick(&[0, 0, 15, 90]),
             crash_percent: rng.pick(&[0, 2, 10]),
             submit_percent: rng.pick(&[20, 50, 90]),
             queues,
@@ -111,6 +111,59 @@ impl Draw {
             draw.add(rng, crowd);
         }
         draw
+    }
+
+    /// An overlay of so many clusters, with all bytes of it absent, and nothing that fails.
+    pub fn plain(cluster: u64, count: u64, length: u64, keeps: bool) -> Draw {
+        let mut draw = Draw::new(1);
+        let config = QueueConfig {
+            alignments: Alignments { request: cluster / 2, memory: 1, segment: 1 },
+            max_transfer: 1 << 20,
+            max_segments: 16,
+            depth: 4,
+            last_unit: cluster / 2,
+            granule: cluster / 2,
+            copy_edges: true,
+            suspected: Suspected::Nothing,
+            no_flush: false,
+            no_merge: false,
+            unmap: true,
+            discard_alignment: cluster / 2,
+            dataless_max: 1 << 20,
+            atomic_write_max: 0,
+            ..draw.queues[0].clone()
+        };
+        draw.queues = vec![config];
+        draw.keeps = vec![keeps];
+        (draw.unit, draw.length, draw.below) = (cluster / 2, length, length - 1);
+        draw.state = OverlayState {
+            cluster,
+            there: vec![0; count.div_ceil(64) as usize],
+            page_clusters: 64,
+            piece: cluster,
+            window: cluster,
+            save_after: 2 * cluster,
+        };
+        draw.top = (0..length).map(|at| draw.first(at)).collect();
+        (draw.no_scratch_percent, draw.plans, draw.guest) = (0, Vec::new(), Vec::new());
+        draw
+    }
+
+    /// Adds a request with one piece of memory.
+    pub fn add_plan(&mut self, op: Op, offset: u64, bytes: u64, fua: bool) {
+        let mut segments = Segments::new();
+        let number = self.plans.len();
+        if matches!(op, Op::Read | Op::Write) {
+            let address = (BASE + self.guest.len() + 1).next_multiple_of(16);
+            self.guest.resize(address - BASE, POISON);
+            let label = |at| if op == Op::Write { written(number, at) } else { POISON };
+            self.guest.extend((0..bytes as usize).map(label));
+            segments.push(Segment { address, bytes: bytes as usize });
+        }
+        let addresses = segments.iter().flat_map(|it| it.address..it.address + it.bytes).collect();
+        let flags = RequestFlags { fua, ..RequestFlags::default() };
+        let (queue, guest_block) = (0, 0);
+        self.plans.push(Plan { queue, op, flags, guest_block, offset, bytes, segments, addresses });
     }
 
     /// What the file on top holds at first.
@@ -164,7 +217,8 @@ impl Draw {
         let bound = if rng.percent(80) { (crowd * cluster).min(self.length) } else { self.length };
         let unit = rng.pick(&[1, 1, self.unit, cluster, cluster]);
         let start = rng.below(bound) / unit * unit;
-        let most = (bound - start).min(cluster * 4);
+        // Now and then several of them lie in one block.
+        let most = (bound - start).min(if rng.percent(25) { 3 } else { cluster * 4 });
         let end = (start + rng.between(1, most)).next_multiple_of(unit).min(self.length);
         let (offset, bytes) = match op {
             Op::Flush => (0, 0),
@@ -190,20 +244,6 @@ impl Draw {
             self.guest[address - BASE] = label;
         }
         self.plans.push(Plan { queue, op, flags, guest_block, offset, bytes, segments, addresses });
-    }
-
-    /// Adds a fill of all that is absent.
-    pub fn add_fill(&mut self) {
-        self.plans.push(Plan {
-            queue: 0,
-            op: Op::Populate,
-            flags: RequestFlags::default(),
-            guest_block: 0,
-            offset: 0,
-            bytes: 0,
-            segments: Segments::new(),
-            addresses: Vec::new(),
-        });
     }
 
     fn memory(&mut self, rng: &mut Rng, mut bytes: usize) -> Segments {

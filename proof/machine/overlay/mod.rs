@@ -13,6 +13,7 @@
 //! schedule, `BLKALIGN_OVERLAY_SCHEDULES=n` runs more of them (`make check-overlay`).
 
 mod draw;
+mod exhaustive;
 mod layers;
 mod random;
 mod values;

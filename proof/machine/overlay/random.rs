@@ -142,7 +142,7 @@ fn fill_what_is_left(draw: &Draw, top: Vec<u32>, there: Vec<u64>, trace: bool) -
     again.state.there = there;
     again.top = top;
     again.plans.clear();
-    again.add_fill();
+    again.add_plan(Op::Populate, 0, 0, false);
     (again.no_scratch_percent, again.cancel_percent) = (0, 0);
     again.notify_percent = 0;
     let rng = &mut Rng::new(draw.seed ^ 4);

@@ -1,9 +1,13 @@
-//! The simulated disk behind a C caller's driver, synchronous or not.
+//! The simulated disk behind a C caller's driver: synchronous, or not, or one that splits.
 
 use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+use libc::iovec;
+use parking_lot::Mutex;
 
 use super::device::{device, Kind};
-use libc::iovec;
+use super::pieces::{sectors, PIECE};
 
 use crate::driver::Segment;
 use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA};
@@ -13,10 +17,20 @@ use crate::sys::Calls;
 
 type Done = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
 
-/// `asynchronous`: reads, writes and flushes answer later, on a thread of the device.
-pub fn table(asynchronous: bool) -> blkalign_driver {
+/// How a driver answers reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Synchronous,
+    /// Later, on a thread of the device; flushes, too.
+    Asynchronous,
+    /// The same, but each sector is an I/O of its own, and they are done in any order.
+    Splitting,
+}
+
+pub fn table(form: Form) -> blkalign_driver {
     let shape = device().shape;
-    blkalign_driver {
+    let asynchronous = form != Form::Synchronous;
+    let whole = blkalign_driver {
         size: size_of::<blkalign_driver>(),
         name: std::ptr::null(),
         request_alignment: shape.needs_request as u32,
@@ -36,6 +50,14 @@ pub fn table(asynchronous: bool) -> blkalign_driver {
         aio_pwritev: asynchronous.then_some(aio_pwritev),
         aio_flush: (asynchronous && percent(50)).then_some(aio_flush),
         block_status: None,
+    };
+    match form {
+        Form::Synchronous | Form::Asynchronous => whole,
+        Form::Splitting => blkalign_driver {
+            aio_preadv: Some(aio_preadv_split),
+            aio_pwritev: Some(aio_pwritev_split),
+            ..whole
+        },
     }
 }
 
@@ -113,6 +135,48 @@ fn start(
     0
 }
 
+/// What the sectors of one I/O share.
+struct Whole {
+    left: usize,
+    /// Of the last sector that failed.
+    failed: Option<c_int>,
+}
+
+/// As `start`, in sectors; answers when the last of them is done.
+fn start_split(
+    kind: Kind,
+    offset: i64,
+    segments: &[Segment],
+    flags: u32,
+    done: Done,
+    token: *mut c_void,
+) -> c_int {
+    point();
+    let device = device();
+    let sectors = sectors(segments);
+    let whole = Arc::new(Mutex::new(Whole { left: sectors.len(), failed: None }));
+    for (number, sector) in sectors.into_iter().enumerate() {
+        let at = offset as u64 + number as u64 * PIECE;
+        let mut plan = device.plan(kind, FD, &sector, at, 0);
+        plan.durable = flags & BLKALIGN_REQ_FUA != 0;
+        let (nanos, class) = plan.take_time();
+        let (its, whole, token) = (device.clone(), whole.clone(), token.addr());
+        let land = move || {
+            let result = answer(its.run(&plan, kind, FD, &sector, at), PIECE);
+            let mut all = whole.lock();
+            all.left -= 1;
+            all.failed = (result != 0).then_some(result).or(all.failed);
+            let over = (all.left == 0).then_some(all.failed.unwrap_or(0));
+            drop(all);
+            if let Some(ret) = over {
+                done(std::ptr::without_provenance_mut(token), ret);
+            }
+        };
+        device.add(nanos, class, Box::new(land));
+    }
+    0
+}
+
 unsafe extern "C" fn preadv(
     _: *mut c_void,
     offset: i64,
@@ -175,4 +239,32 @@ unsafe extern "C" fn aio_pwritev(
 
 unsafe extern "C" fn aio_flush(_: *mut c_void, done: Done, token: *mut c_void) -> c_int {
     start(Kind::Flush, 0, Vec::new(), 0, done, token)
+}
+
+unsafe extern "C" fn aio_preadv_split(
+    _: *mut c_void,
+    offset: i64,
+    _bytes: i64,
+    iov: *const iovec,
+    count: c_int,
+    flags: u32,
+    done: Done,
+    token: *mut c_void,
+) -> c_int {
+    // SAFETY: as the interface says.
+    start_split(Kind::Read, offset, &unsafe { vector(iov, count) }, flags, done, token)
+}
+
+unsafe extern "C" fn aio_pwritev_split(
+    _: *mut c_void,
+    offset: i64,
+    _bytes: i64,
+    iov: *const iovec,
+    count: c_int,
+    flags: u32,
+    done: Done,
+    token: *mut c_void,
+) -> c_int {
+    // SAFETY: as the interface says.
+    start_split(Kind::Write, offset, &unsafe { vector(iov, count) }, flags, done, token)
 }

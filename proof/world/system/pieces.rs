@@ -7,7 +7,7 @@ use crate::proof::disk::Disk;
 use crate::proof::world::{choose, percent, point};
 
 /// I/O is done in pieces of so many bytes, which are never torn.
-const PIECE: u64 = 512;
+pub const PIECE: u64 = 512;
 
 /// Moves up to `most` bytes between `segments` and the disk from `offset` on; how many.
 pub fn transfer(disk: &Disk, write: bool, segments: &[Segment], offset: u64, most: u64) -> u64 {
@@ -35,6 +35,23 @@ pub fn transfer(disk: &Disk, write: bool, segments: &[Segment], offset: u64, mos
         }
     }
     bytes
+}
+
+/// The memory of each piece of a vector that is whole pieces long.
+pub fn sectors(segments: &[Segment]) -> Vec<Vec<Segment>> {
+    let (mut all, mut sector, mut room) = (Vec::new(), Vec::new(), PIECE as usize);
+    for &Segment { mut address, mut bytes } in segments {
+        while bytes > 0 {
+            let piece = bytes.min(room);
+            sector.push(Segment { address, bytes: piece });
+            (address, bytes, room) = (address + piece, bytes - piece, room - piece);
+            if room == 0 {
+                all.push(std::mem::take(&mut sector));
+                room = PIECE as usize;
+            }
+        }
+    }
+    all
 }
 
 pub fn zero(disk: &Disk, offset: u64, bytes: u64) {
