@@ -1,8 +1,14 @@
 /*
  * The overlay behind backing=: see overlay.h.
  *
+ * A client outlives a server that is killed, and goes on with the next one: a
+ * write that it was told is done has to be there. An overlay forgets what was
+ * not flushed, since its map does not say yet that it is there. So as long as
+ * clusters may be absent each write is as if a flush came with it.
+ *
  * Written before the first connection and after the last one only, but for
- * `filling`, which the library's thread clears when the fill is over.
+ * `filling` and `complete`, which the library's thread changes when the fill
+ * is over.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -21,7 +27,7 @@
 
 static blkalign_handle *backing, *overlay;
 static int64_t fill_id;
-static int filling;             /* atomic */
+static int filling, complete;   /* atomics */
 
 bool overlay_is_uri(const char *backing)
 {
@@ -60,6 +66,7 @@ static int open_backing(const char *what)
 static void filled(void *opaque, int ret)
 {
     (void)opaque;
+    __atomic_store_n(&complete, ret == 0, __ATOMIC_RELAXED);
     if (ret == 0)
         nbdkit_debug("all of the backing object has been copied");
     else if (ret != -ECANCELED)
@@ -105,7 +112,12 @@ int overlay_begin(const char *path, const struct overlay_choices *choices,
 int overlay_handle(const blkalign_open_options *options,
                    blkalign_handle **out)
 {
-    return blkalign_dup(overlay, options, out);
+    blkalign_open_options how = *options;
+
+    if (how.flags & BLKALIGN_O_RDWR &&
+        !__atomic_load_n(&complete, __ATOMIC_RELAXED))
+        how.flags |= BLKALIGN_O_WRITETHROUGH;
+    return blkalign_dup(overlay, &how, out);
 }
 
 void overlay_end(void)
