@@ -629,7 +629,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match io.op {
             Op::Flush => {
                 self.flush_failed = self.flush_failed.or(error);
-                self.table.entry(io.id.slot).error = self.flush_failed;
+                // The flush may be a part of a fill, and that may have been cancelled.
+                let entry = self.table.entry(io.id.slot);
+                entry.error = self.flush_failed.or(entry.error);
             }
             Op::Truncate if error.is_some() => self.extent.truncate_failed(),
             _ => {}
