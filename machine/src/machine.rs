@@ -631,7 +631,9 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
                 self.flush_failed = self.flush_failed.or(error);
                 // The flush may be a part of a fill, and that may have been cancelled.
                 let entry = self.table.entry(io.id.slot);
-                entry.error = self.flush_failed.or(entry.error);
+                if !entry.cancelled {
+                    entry.error = self.flush_failed;
+                }
             }
             Op::Truncate if error.is_some() => self.extent.truncate_failed(),
             _ => {}
