@@ -629,7 +629,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match io.op {
             Op::Flush => {
                 self.flush_failed = self.flush_failed.or(error);
-                self.table.entry(io.id.slot).error = self.flush_failed;
+                // The flush may be a part of a fill, and that may have been cancelled.
+                let entry = self.table.entry(io.id.slot);
+                if !entry.cancelled {
+                    entry.error = self.flush_failed;
+                }
             }
             Op::Truncate if error.is_some() => self.extent.truncate_failed(),
             _ => {}

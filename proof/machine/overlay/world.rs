@@ -35,6 +35,7 @@ struct Asked {
     /// A read for it has failed, so nothing may be written.
     read_failed: bool,
     over: bool,
+    cancelled: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -139,8 +140,8 @@ impl<'a> World<'a> {
         }
         let request = plan.request(number);
         let id = self.machine.submit(self.queues[plan.queue], key, request);
-        let (begin, read_failed, over) = (self.now, false, false);
-        self.asked.insert(number, Asked { id, begin, read_failed, over });
+        let (begin, read_failed, over, cancelled) = (self.now, false, false, false);
+        self.asked.insert(number, Asked { id, begin, read_failed, over, cancelled });
         self.by_id.insert(id, number);
         self.process()
     }
@@ -178,6 +179,7 @@ impl<'a> World<'a> {
             return Err(format!("cancel of {number}, which is over, is {answer:?}"));
         }
         self.counts.cancelled += u64::from(answer.is_ok());
+        self.asked.get_mut(&number).expect("asked").cancelled |= answer.is_ok();
         self.process()
     }
 
@@ -483,6 +485,9 @@ impl<'a> World<'a> {
         }
         if plan.op != Op::Populate && (done.offset, done.bytes) != (plan.offset, plan.bytes) {
             return Err(format!("{number} was {}+{}: {done:?}", plan.offset, plan.bytes));
+        }
+        if asked.cancelled && done.result != Err(libc::ECANCELED) {
+            return Err(format!("{number} was cancelled: {:?}", done.result));
         }
         let (begin, now) = (asked.begin, self.now);
         if let Some(&deed) = self.deeds.get(&number) {
