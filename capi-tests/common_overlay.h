@@ -14,7 +14,7 @@ struct layers {
 };
 
 /* Makes both beds, writes the backing object full of a pattern, and creates an
- * overlay of `bytes` bytes over `backing_bytes` of it (0: all) with clusters of
+ * overlay of `bytes` bytes over `backing_bytes` of it (0: all), clusters of
  * `cluster` bytes. Returns 0, or -1 with a skipped test if a bed cannot be
  * had. `sim`: options of the disk below if that is a simulated one. */
 int layers_make(struct layers *layers, enum bed_kind top, enum bed_kind below,

@@ -5,8 +5,7 @@ use std::ffi::{c_int, c_void};
 
 use libc::iovec;
 
-use super::checks::{check_alignment, check_range, invalid};
-use super::errmsg;
+use super::checks::{callback, check_alignment, check_range, invalid};
 use super::extensible::copy_in;
 use super::guard::guard_handle;
 use super::vector::copy_iovec;
@@ -245,11 +244,6 @@ fn submit(handle: &Handle, submission: Submission, callback: Callback) -> Result
 /// Ids are below 2^63.
 fn as_c(id: u64) -> i64 {
     id as i64
-}
-
-pub(super) fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback, Error> {
-    let function = cb.ok_or_else(|| invalid("cb is NULL"))?;
-    Ok(Callback { function, opaque, on_failure: errmsg::remember })
 }
 
 /// A request of a kind that names no memory.

@@ -2,8 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use super::aio::callback;
-use super::checks::{check_range, invalid};
+use super::checks::{callback, check_range, invalid};
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle, guard_open};
 use super::open::{check_out, copy_string, give};

@@ -1,5 +1,5 @@
-//! The program's hook: a function that each thread of the library runs first, for the whole process.
-//! There the program gives the thread a name, processors, a filter of system calls.
+//! The program's hook: a function that each thread of the library runs first, for the whole
+//! process. There the program gives the thread a name, processors, a filter of system calls.
 //!
 //! The lock guards which function it is. It is held for reading while the function runs, so that
 //! whoever sets another one waits for running calls.

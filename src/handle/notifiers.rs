@@ -52,7 +52,8 @@ impl Added {
         Ok(())
     }
 
-    /// Nothing more is announced to the notifier. Does not wait: its calls may still be outstanding.
+    /// Nothing more is announced to the notifier. Does not wait: its calls may still be
+    /// outstanding.
     pub fn withdraw(&self) {
         let notifier = self.notifier.lock().take();
         notifier.into_iter().for_each(|notifier| withdraw_notifier(&self.node, &notifier));

@@ -1,4 +1,4 @@
-//! How before-write notifiers come and go, and how each is told of a change.
+//! How before-write notifiers are told of changes.
 //!
 //! The thread that dispatches what the machine asks for calls the notifier, with no lock held. A
 //! notifier may answer before it returns, and may submit requests, which may lead to more
@@ -17,63 +17,19 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dispatch::dispatch;
-use super::notifier::{Change, Notifier, Notify, Token};
-use super::{with_actions, Action, Actions, Endpoint, Node};
+use super::notifier::{Change, Notifier, Token};
+use super::{with_actions, Action, Actions, Endpoint};
 use crate::completion::as_callback;
 use crate::log;
 use crate::sync::{Instant, Mutex};
 use crate::sys::caught;
 use blkalign_machine::Announcement;
 
+/// What goes on with the actions that an answer leads to: `dispatch`, which is above this file.
+pub type GoOn = fn(&mut Actions);
+
 /// Answers are handed in once so much time has passed since the first.
 const HAND_IN_AFTER: Duration = Duration::from_micros(50);
-
-/// Adds a notifier of changes of the whole object, and returns when no change is under way that it
-/// was not told of. EIO: the machine takes nothing any more.
-pub fn begin_notifier(
-    node: &Node,
-    unit: u64,
-    notify: Box<dyn Notify>,
-) -> Result<Arc<Notifier>, i32> {
-    let notifier = with_actions(|actions| {
-        let notifier = node.take_notifier(unit, notify, actions);
-        dispatch(actions);
-        notifier
-    });
-    let notifier = notifier.ok_or(libc::EIO)?;
-    let added = notifier.added.clone();
-    match added.get().unwrap_or_else(|| node.while_waited_for(|| added.wait())) {
-        Ok(()) => Ok(notifier),
-        Err(errno) => {
-            end_notifier(node, notifier);
-            Err(errno)
-        }
-    }
-}
-
-/// Nothing more is announced to the notifier. Returns when none of its calls is outstanding.
-pub fn end_notifier(node: &Node, notifier: Arc<Notifier>) {
-    with_actions(|actions| {
-        node.drop_notifier(notifier.id, actions);
-        dispatch(actions);
-    });
-    let gone = notifier.gone();
-    drop(notifier);
-    if gone.get().is_none() {
-        let _ = node.while_waited_for(|| gone.wait());
-    }
-}
-
-/// As `end_notifier`, but does not wait: calls that are outstanding may still be answered.
-pub fn withdraw_notifier(node: &Node, notifier: &Notifier) {
-    with_actions(|actions| {
-        node.drop_notifier(notifier.id, actions);
-        dispatch(actions);
-    });
-}
-
-// ----- questions -----
 
 struct Question {
     endpoint: Arc<Endpoint>,
@@ -128,15 +84,15 @@ thread_local! {
 }
 
 /// The answer to a question. Returns false if no such question is open: then nothing happens.
-pub fn answer_question(token: Token, result: Result<(), i32>) -> bool {
+pub fn answer(token: Token, result: Result<(), i32>, go_on: GoOn) -> bool {
     let question = QUESTIONS.lock().take(token);
     let Some(Question { endpoint, what, notifier }) = question else { return false };
     drop(notifier);
-    take_answer((endpoint, what, result));
+    take_answer((endpoint, what, result), go_on);
     true
 }
 
-fn take_answer(answer: Answer) {
+fn take_answer(answer: Answer, go_on: GoOn) {
     let mut answer = Some(answer);
     if ASKING.get() {
         // While the thread ends there may be no list any more.
@@ -145,36 +101,36 @@ fn take_answer(answer: Answer) {
     if let Some((endpoint, what, result)) = answer {
         with_actions(|actions| {
             endpoint.node.announced([(what, result)], actions);
-            dispatch(actions);
+            go_on(actions);
         });
     }
 }
 
 /// Remembers that this thread has to announce a change: `announce` does.
-pub fn to_announce(endpoint: Arc<Endpoint>, what: Announcement) {
+pub fn to_announce(endpoint: Arc<Endpoint>, what: Announcement, go_on: GoOn) {
     let mut it = Some((endpoint, what));
     let _ = TO_ASK.try_with(|list| list.borrow_mut().extend(it.take()));
     if let Some((endpoint, what)) = it {
-        ask(endpoint, what);
+        ask(endpoint, what, go_on);
     }
 }
 
-/// Announces what this thread has to, and dispatches what follows.
-pub fn announce() {
-    work_list(&mut Actions::new(), dispatch);
+/// Announces what this thread has to, and goes on with what follows.
+pub fn announce(go_on: GoOn) {
+    work_list(&mut Actions::new(), go_on, go_on);
 }
 
-/// Announces what is among `actions`; what follows is appended to them.
-pub fn announce_within(actions: &mut Actions) {
+/// Announces what is among `actions`; what follows is appended to them. `go_on` is for what cannot.
+pub fn announce_within(actions: &mut Actions, go_on: GoOn) {
     fn announces(action: &mut Action) -> bool {
         matches!(action, Action::Announce(..))
     }
     while !ASKING.get() && actions.iter_mut().any(announces) {
         for action in actions.extract_if(.., announces) {
             let Action::Announce(endpoint, what) = action else { unreachable!("announces") };
-            to_announce(endpoint, what);
+            to_announce(endpoint, what, go_on);
         }
-        work_list(actions, |_| {});
+        work_list(actions, |_| {}, go_on);
     }
 }
 
@@ -187,7 +143,8 @@ impl Drop for Asking {
     }
 }
 
-fn work_list(actions: &mut Actions, go_on: impl Fn(&mut Actions)) {
+/// `then`: what to do with the actions that answers have led to.
+fn work_list(actions: &mut Actions, then: GoOn, go_on: GoOn) {
     let is_empty = TO_ASK.try_with(|list| list.borrow().is_empty());
     if is_empty.unwrap_or(true) || ASKING.get() {
         return;
@@ -196,7 +153,7 @@ fn work_list(actions: &mut Actions, go_on: impl Fn(&mut Actions)) {
     let _asking = Asking;
     let mut first_answer = None;
     while let Some((endpoint, what)) = TO_ASK.with(|list| list.borrow_mut().pop_front()) {
-        ask(endpoint, what);
+        ask(endpoint, what, go_on);
         if ANSWERED.with(|list| list.borrow().is_empty()) {
             first_answer = None;
             continue;
@@ -206,10 +163,10 @@ fn work_list(actions: &mut Actions, go_on: impl Fn(&mut Actions)) {
         if now.saturating_duration_since(first) > HAND_IN_AFTER {
             first_answer = None;
             hand_in(actions);
-            go_on(actions);
+            then(actions);
         } else if TO_ASK.with(|list| list.borrow().is_empty()) {
             hand_in(actions);
-            go_on(actions);
+            then(actions);
         }
     }
 }
@@ -233,9 +190,9 @@ fn hand_in(actions: &mut Actions) {
 }
 
 /// Tells a notifier of a change. One that has gone lets it pass.
-fn ask(endpoint: Arc<Endpoint>, what: Announcement) {
+fn ask(endpoint: Arc<Endpoint>, what: Announcement, go_on: GoOn) {
     let Some(notifier) = endpoint.node.notifier(what.notifier) else {
-        return take_answer((endpoint, what, Ok(())));
+        return take_answer((endpoint, what, Ok(())), go_on);
     };
     let question = Question { endpoint, what, notifier: notifier.clone() };
     let token = QUESTIONS.lock().add(question);
@@ -246,14 +203,14 @@ fn ask(endpoint: Arc<Endpoint>, what: Announcement) {
     match told {
         Ok(Ok(())) => {}
         Ok(Err(errno)) => {
-            if !answer_question(token, Err(errno)) {
+            if !answer(token, Err(errno), go_on) {
                 log::error!("a before-write notifier has answered, and then returned an error");
             }
         }
         Err(panic) => {
             log::error!("a before-write notifier: {panic}");
             // It may have answered before.
-            answer_question(token, Err(libc::EIO));
+            answer(token, Err(libc::EIO), go_on);
         }
     }
 }

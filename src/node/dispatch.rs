@@ -32,7 +32,7 @@ pub fn dispatch(actions: &mut Actions) {
         }
     }
     batch.submit();
-    announce();
+    announce(dispatch);
 }
 
 /// Pushes work. If no thread may be free for it, and the system gives none, the thread that watches
@@ -94,7 +94,7 @@ pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<
         }
     }
     batch.submit();
-    announce();
+    announce(dispatch);
     kept
 }
 
@@ -166,7 +166,7 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
             Some((endpoint.pool.clone(), Work::Io(endpoint, io)))
         }
         Action::Announce(endpoint, what) => {
-            to_announce(endpoint, what);
+            to_announce(endpoint, what, dispatch);
             None
         }
         Action::Probe(endpoint, refused) => {

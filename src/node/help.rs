@@ -1,5 +1,5 @@
-//! What threads of the program do for handles without threads (`Endpoint::do_without_threads`) while
-//! they wait for something themselves.
+//! What threads of the program do for handles without threads (`Endpoint::do_without_threads`)
+//! while they wait for something themselves.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,6 +20,7 @@ mod late;
 mod latency;
 mod limit;
 mod notifier;
+mod notifying;
 mod pause;
 mod perform;
 mod reap;
@@ -35,8 +36,6 @@ mod unpolled;
 mod waiter;
 mod watch;
 
-pub use announce::{announce_within, answer_question};
-pub use announce::{begin_notifier, end_notifier, withdraw_notifier};
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
@@ -44,6 +43,8 @@ pub use endpoint::{Endpoint, Owner, Work};
 pub use latency::{bucket_end, LatencyCounts, BUCKETS};
 pub use limit::{TooLong, TooLongFn};
 pub use notifier::{Change, Notifier, Notify, Token};
+pub use notifying::{announce_within, answer_question};
+pub use notifying::{begin_notifier, end_notifier, withdraw_notifier};
 pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::{is_open, node_of, overlay_node};
@@ -443,8 +444,8 @@ impl Node {
         });
     }
 
-    /// Adds a notifier. Its `added` is set when no change is under way that it was not told of. None:
-    /// the machine takes nothing any more.
+    /// Adds a notifier. Its `added` is set when no change is under way that it was not told of.
+    /// None: the machine takes nothing any more.
     fn take_notifier(
         &self,
         unit: u64,

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 
 use libc::iovec;
 
-/// The memory that a read of a [`Driver`](crate::Driver) fills. It may be a guest's, which the guest may use at
-/// any time, or named twice: so it is filled by copying, and there are no references to it.
+/// The memory that a read of a [`Driver`](crate::Driver) fills. It may be a guest's, which the
+/// guest may use at any time, or named twice: so it is filled by copying, and there are no
+/// references to it.
 #[derive(Debug)]
 pub struct ReadTarget<'io>(pub(super) Pieces<'io>);
 
