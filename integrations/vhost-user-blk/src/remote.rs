@@ -35,6 +35,7 @@ fn open_export(name: &Path, how: &OpenOptions) -> Result<Disk, Error> {
     use blkalign::capi::{blkalign_handle, blkalign_open_options};
     use std::ffi::{c_char, c_int, c_void, CString};
 
+    #[allow(improper_ctypes, reason = "a handle is opaque to C")]
     extern "C" {
         fn blkalign_nbd_open(
             uri: *const c_char,
