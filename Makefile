@@ -90,11 +90,18 @@ demo: all
 ## check: everything: setup, lint, tests in Rust and in C, a trial install
 check: setup
 	$(MAKE) lint
-	$(MAKE) check-rust
-	$(MAKE) check-sim
-	$(MAKE) check-c PROVE='prove --timer -j2'
-	$(MAKE) check-guest BLKALIGN_GUEST_QUICK=1
+	$(MAKE) rust-tests
+	CARGO_MAKEFLAGS=-j $(MAKE) -j2 --output-sync=target \
+	    check-rust check-beside
+	$(MAKE) check-c PROVE='prove --timer -j3'
 	$(MAKE) bench-smoke
+
+# What `make check` runs beside the tests in Rust, which often only wait. Cargo
+# has jobs of its own (CARGO_MAKEFLAGS), not make's two.
+.PHONY: check-beside
+check-beside:
+	$(MAKE) check-sim
+	$(MAKE) check-guest BLKALIGN_GUEST_QUICK=1
 
 ## check-fresh: demo and check on a new Debian 12, as root and not; a long time
 check-fresh:

@@ -27,6 +27,22 @@ static int is_watched(const struct sim *sim, const struct iovec *element)
            start + element->iov_len <= sim->watched + sim->watched_bytes;
 }
 
+/* Storage may work in the memory that it reads into: dm-crypt does. */
+static void check_once(struct sim *sim, const struct sim_io *io)
+{
+    int i, k;
+
+    if (io->op != SIM_READ || sim->options.request_alignment == 1)
+        return;
+    for (i = 0; i < io->iovcnt; i++)
+        for (k = i + 1; k < io->iovcnt && k < i + 64; k++) {
+            const uint8_t *a = io->iov[i].iov_base, *b = io->iov[k].iov_base;
+
+            if (a < b + io->iov[k].iov_len && b < a + io->iov[i].iov_len)
+                violation(sim, "memory that is twice in a read, element", k);
+        }
+}
+
 static void check_vector(struct sim *sim, const struct sim_io *io)
 {
     const struct sim_options *is = &sim->options;
@@ -48,6 +64,7 @@ static void check_vector(struct sim *sim, const struct sim_io *io)
     }
     if (total != io->bytes)
         violation(sim, "vector's total differs from bytes", total);
+    check_once(sim, io);
 }
 
 /* The flags that each kind of I/O may have. */

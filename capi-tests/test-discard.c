@@ -214,6 +214,18 @@ static int64_t blocks_of(const char *path)
     return status.st_blocks;
 }
 
+/* Whether the file system can give space back at all: NFS 3, vfat and NTFS by
+ * FUSE cannot. Asked of bytes that were discarded already. */
+static int can_punch(const struct bed *bed, int64_t offset)
+{
+    int fd = open(bed->path, O_RDWR | O_CLOEXEC);
+    int ret = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        (off_t)offset, BLOCK);
+
+    close(fd);
+    return ret == 0;
+}
+
 /* Bytes outside of whole units are unchanged; later writes to discarded bytes
  * are there. */
 static void on_real_storage(struct bed *bed)
@@ -241,7 +253,10 @@ static void on_real_storage(struct bed *bed)
        "%s: nothing behind it changed", bed->name);
     /* A block of 64 KiB does not fit in between. */
     if (bed_is_file(bed) && bed->kind != BED_RAMFS &&
-        bed->kind != BED_XFS_64K)
+        bed->kind != BED_XFS_64K && !can_punch(bed, first))
+        skip("this file system cannot", "%s: gives space back", bed->name);
+    else if (bed_is_file(bed) && bed->kind != BED_RAMFS &&
+             bed->kind != BED_XFS_64K)
         ok(blocks_of(bed->path) < before / 2, "%s: gives space back",
            bed->name);
     is_int(blkalign_pwrite(handle, 100, DISK_BYTES - 200, model + 100, 0),

@@ -21,7 +21,7 @@
 #define PIECE 512
 #define END_BYTES 80000         /* before the end: where writers write */
 #define ODD 41003               /* how far the end is into 64 KiB */
-#define LOAD_MS 1500
+#define LOAD_MS 600
 
 struct scene {
     blkalign_handle *handle;

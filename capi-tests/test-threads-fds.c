@@ -151,22 +151,26 @@ static void threads_are_named_and_deaf(uint32_t workers,
     is_int(blkalign_close(handle), 0, "close");
 }
 
-static void opening_alone_starts_no_thread(void)
+static void opening_alone_starts_one_thread(void)
 {
     int before = proc_threads(NULL, 0);
     blkalign_handle *handle = bed_open(&bed, NULL);
 
     diag("%s", mode_words());
-    is_int(proc_threads(NULL, 0), before,
-           "opening a handle starts no thread");
+    is_int(proc_threads(NULL, 0), before + 1,
+           "opening a handle starts one thread");
     is_int(blkalign_pread(handle, 1, 100, buf, 0), 0, "pread");
-    is_int(proc_threads(NULL, 0), before, "nor does a synchronous read");
+    is_int(proc_threads(NULL, 0), before + 1,
+           "a synchronous read starts none");
     is_int(blkalign_pwrite(handle, 1, 100, buf, 0), 0, "pwrite");
-    is_int(proc_threads(NULL, 0), before,
+    is_int(proc_threads(NULL, 0), before + 1,
            "nor does a synchronous write without conflict");
     is_int(blkalign_flush(handle), 0, "flush");
-    is_int(proc_threads(NULL, 0), before, "nor does a synchronous flush");
+    is_int(proc_threads(NULL, 0), before + 1,
+           "nor does a synchronous flush");
     is_int(blkalign_close(handle), 0, "close");
+    is_int(proc_threads_settle(before, GRACE_SECONDS), before,
+           "close ends it");
 }
 
 /* How many of the descriptors 0 to 2 lead to the bed. */
@@ -244,7 +248,7 @@ int main(void)
     if (bed_make(&bed, BED_FILE, 16 * BLOCK))
         skip_all("%s", bed.why_not);
     for (i = 0; i < MODES; i++, mode_next())
-        opening_alone_starts_no_thread();
+        opening_alone_starts_one_thread();
     standard_descriptors_stay_free(0);
     standard_descriptors_stay_free(BLKALIGN_O_DIRECT |
                                    BLKALIGN_O_BUFFERED_OK);

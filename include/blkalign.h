@@ -62,10 +62,12 @@
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define BLKALIGN_DRIVER_INIT \
     { sizeof(blkalign_driver), NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL, \
-      NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+      NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define BLKALIGN_THROTTLE_LIMITS_INIT \
     { sizeof(blkalign_throttle_limits), {0, 0}, {0, 0}, {0, 0}, \
       {0, 0}, {0, 0}, {0, 0}, 0 }
+#define BLKALIGN_LATENCY_INIT \
+    { sizeof(blkalign_latency), 0, 0, 0, 0, 0, 0, 0, {0} }
 #define BLKALIGN_OVERLAY_OPTIONS_INIT \
     { sizeof(blkalign_overlay_options), 0, 0 }
 
@@ -217,6 +219,23 @@
 #define BLKALIGN_OP_DISCARD 4
 /** A flush, like blkalign_aio_flush(). */
 #define BLKALIGN_OP_FLUSH 5
+/**
+ * A truncate, as a blkalign_before_write_fn() is told of it. Not for
+ * blkalign_aio_submit(): see blkalign_truncate().
+ */
+#define BLKALIGN_OP_TRUNCATE 6
+
+/**
+ * Answer of blkalign_block_status(): there may be anything, zeros included.
+ */
+#define BLKALIGN_STATUS_DATA 0
+/** The bytes are zeros, and the storage has room for them. */
+#define BLKALIGN_STATUS_ZERO 1
+/** The bytes are zeros, and a hole: the storage has no room for them yet. */
+#define BLKALIGN_STATUS_HOLE 2
+
+/** Number of buckets in blkalign_latency. */
+#define BLKALIGN_LATENCY_BUCKETS 312
 
 /**
  * Source of an alignment: a default of the library, because no other source
@@ -272,6 +291,9 @@
  * use a handle after a call of blkalign_close() for the handle has begun.
  */
 typedef struct blkalign_handle blkalign_handle;
+
+/** A notifier that was added by blkalign_add_before_write(). */
+typedef struct blkalign_notifier blkalign_notifier;
 
 /**
  * Limits that handles share: see blkalign_throttle_new(). Any thread may use a
@@ -356,6 +378,8 @@ typedef void (*blkalign_driver_done_fn)(void *token, int ret);
  * `request_alignment`, that every address is a multiple of `mem_alignment`,
  * that the length of every iovec element is a multiple of `segment_alignment`
  * and never 0, and that no call exceeds `max_transfer` or `max_segments`.
+ * Where `request_alignment` is more than 1 no read has the same memory in two
+ * elements: a driver may decrypt or check data where it has read them to.
  * Hence the length that `getlength` returns must be a multiple of
  * `request_alignment`; storage of another length has to round it up or down.
  *
@@ -467,6 +491,14 @@ typedef struct blkalign_driver {
      * `aio_preadv`.
      */
     int (*aio_flush)(void *opaque, blkalign_driver_done_fn done, void *token);
+    /**
+     * Says what lies at `offset`: one of BLKALIGN_STATUS_*, and in `*run` for
+     * how many bytes that holds, at most `bytes`, a multiple of
+     * `request_alignment`. Or returns -errno. Called on the thread that calls
+     * blkalign_block_status(). NULL: data everywhere.
+     */
+    int (*block_status)(void *opaque, int64_t offset, int64_t bytes,
+                        int64_t *run);
 } blkalign_driver;
 
 /**
@@ -527,6 +559,16 @@ typedef struct blkalign_request {
 } blkalign_request;
 
 /**
+ * Runs on a thread that the library has just started, before anything else
+ * does. The thread has its name, which begins with "blkalign", and blocks
+ * signals. The function may change the name, the processors, the priority, the
+ * control group, and install a filter of system calls for the thread
+ * (docs/SANDBOX.md says what the thread needs). It must return, must not throw
+ * or longjmp, and must not call the library, except for blkalign_version().
+ */
+typedef void (*blkalign_thread_fn)(void *opaque);
+
+/**
  * One limit of a throttle, as a token bucket: `rate` tokens come each second,
  * and at most `burst` of them are kept.
  */
@@ -569,6 +611,38 @@ typedef struct blkalign_throttle_limits {
      */
     uint64_t request_bytes;
 } blkalign_throttle_limits;
+
+/**
+ * The answer to a blkalign_before_write_fn(): `ret` is 0 if the change may go
+ * on, or -errno if it is to fail with that. Call it once, from any thread,
+ * with the `token` of the question, also before the blkalign_before_write_fn()
+ * has returned. A second call with the same token changes nothing; the log is
+ * told.
+ */
+typedef void (*blkalign_before_write_done_fn)(void *token, int ret);
+
+/**
+ * A program's notifier: called before bytes of the object change.
+ *
+ * `op` is what will change them: BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES,
+ * BLKALIGN_OP_DISCARD or BLKALIGN_OP_TRUNCATE. `offset` and `bytes` are the
+ * range, from the start of the object (not of a window), rounded out to the
+ * notifier's unit, but not beyond the end of the object, unless what changes
+ * lies there. Of a truncate the range is what goes, or comes.
+ *
+ * Returns 0, and `done(token, ret)` is called then or later; or -errno, which
+ * is as good as a call of `done` with it.
+ *
+ * The function runs on a thread that submits a request or on one of the
+ * library, and several calls may run at once. So it must take no lock that the
+ * program holds while it calls the library, and must not wait. Functions of
+ * the library that wait return -EDEADLK in it; the blkalign_aio_*() functions
+ * do not wait. It must not throw or longjmp.
+ */
+typedef int (*blkalign_before_write_fn)(void *opaque, uint32_t op,
+                                        int64_t offset, int64_t bytes,
+                                        blkalign_before_write_done_fn done,
+                                        void *token);
 
 /**
  * Options of an overlay. Start from BLKALIGN_OVERLAY_OPTIONS_INIT. Functions
@@ -732,6 +806,52 @@ typedef struct blkalign_stats {
      */
     uint64_t throttled_ns;
 } blkalign_stats;
+
+/**
+ * Is told of a request that is at the storage for longer than the handle's
+ * limit: its kind, one of BLKALIGN_OP_*, its offset and length as submitted,
+ * and its id. Runs on a thread of the library,
+ * one call at a time for each handle, and counts as a callback: it may call
+ * functions that do not wait.
+ */
+typedef void (*blkalign_timeout_fn)(void *opaque, uint32_t op, int64_t offset,
+                                    int64_t bytes, int64_t request_id);
+
+/**
+ * How long the requests of one kind took, as blkalign_get_latency() reports
+ * it: from the submission until the result was there, before the callback ran.
+ * All times are nanoseconds. Start from BLKALIGN_LATENCY_INIT.
+ *
+ * The numbers only grow, so that the difference of two reports is that of the
+ * time in between.
+ */
+typedef struct blkalign_latency {
+    /** sizeof(blkalign_latency), as the INIT macro sets it. */
+    size_t size;
+    /** Number of requests that were over; cancelled ones are not counted. */
+    uint64_t count;
+    /** Sum of their times. */
+    uint64_t total_ns;
+    /** The longest time. */
+    uint64_t max_ns;
+    /**
+     * The time that half of the requests did not exceed. It may be up to an
+     * eighth too long, here and below.
+     */
+    uint64_t p50_ns;
+    /** The time that 90 of 100 requests did not exceed. */
+    uint64_t p90_ns;
+    /** The time that 99 of 100 requests did not exceed. */
+    uint64_t p99_ns;
+    /** The time that 999 of 1000 requests did not exceed. */
+    uint64_t p999_ns;
+    /**
+     * The histogram: how many requests took how long. Bucket 0 to 7 are those
+     * of 0 to 7 ns; from there on each power of two has eight buckets of one
+     * width. blkalign_latency_bucket_ns() gives the longest time of a bucket.
+     */
+    uint64_t buckets[312];
+} blkalign_latency;
 
 /**
  * Gets one message of the log. `level` is one of BLKALIGN_LOG_*. `message` is
@@ -1218,6 +1338,26 @@ int blkalign_get_event_fd(blkalign_handle *h);
 int blkalign_poll(blkalign_handle *h, int max, int timeout_ms);
 
 /**
+ * Sets the function that each thread of the library runs first, for the whole
+ * process, also on several threads at once. It replaces the function that was
+ * set before. NULL: none, as at the start. Threads that run already are left
+ * alone, so set the hook before the first open.
+ *
+ * Threads start while blkalign_open() and its kin run, which return after the
+ * hook has; later ones are started by threads of the library. The function
+ * runs on threads of the pool ("blkalign-work") and of throttles
+ * ("blkalign-timer"). Threads that the kernel starts for io_uring are not the
+ * library's. See blkalign(7), "Sandboxes".
+ *
+ * When the call returns, no call of the earlier hook is running or will begin,
+ * so that its `opaque` may be freed.
+ *
+ * Returns 0 or -errno:
+ * -EDEADLK  the call comes from inside a hook.
+ */
+int blkalign_set_thread_hook(blkalign_thread_fn hook, void *opaque);
+
+/**
  * Creates a throttle: a group of limits that all handles share which get it by
  * blkalign_set_throttle(). The handles may be those of several objects.
  * `*out` is written only on success. See blkalign(7), "Throttling".
@@ -1271,6 +1411,55 @@ int blkalign_throttle_free(blkalign_throttle *t);
  * -ENOMEM   the system gives no thread.
  */
 int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
+
+/**
+ * Adds a notifier: `notify` is called before any request changes bytes of the
+ * object of `h`, and the request waits for the answer. That is what a backup
+ * of a disk in use is made with, and how changes are tracked.
+ *
+ * All changes count, by whichever handle of the object: writes, zero writes,
+ * discards and truncates. `notify` is called for a change when the change has
+ * waited for all requests that it conflicts with, and before anything of it
+ * reaches the storage, with its range rounded out to multiples of `unit` (a
+ * power of two, 1 byte to 1 GiB). Until `done` is called, the change and all
+ * other changes in the rounded range wait. Reads do not wait, on any handle:
+ * they see the old bytes. Only a SERIALISING read of the range waits. While a
+ * change is announced a cancel of it is -EBUSY. If the answer is -errno the
+ * change fails with that, and nothing of it is written.
+ *
+ * Ranges of one unit are announced one after the other. One call may announce
+ * several writes that will be one I/O. Several notifiers are called one after
+ * the other, in the order in which they were added. `notify` gets `opaque`.
+ *
+ * The call returns when every change is over that was not announced to the
+ * notifier: from then on all changes are. The notifier belongs to the object:
+ * it stays until blkalign_remove_before_write(), also when `h` is closed, as
+ * long as any handle of the object is open. `*out` is written only on success,
+ * and `notify` may be called before that. See blkalign(7), "Backup and change
+ * tracking".
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h`, `notify` or `out` is NULL; `unit` is no power of two, or is
+ *           above 1 GiB;
+ * -EDEADLK  the call was made inside a callback or a notifier;
+ * -EIO      the library has had an internal error on this object.
+ */
+int blkalign_add_before_write(blkalign_handle *h, uint32_t unit,
+                              blkalign_before_write_fn notify, void *opaque,
+                              blkalign_notifier **out);
+
+/**
+ * Removes a notifier: no change is announced to it any more. The call returns
+ * when none of its calls is outstanding: each has returned, and `done` has
+ * been called for it. Then `n` is gone, and its `opaque` is not used any more.
+ * Every notifier must be removed, also when all handles of the object are
+ * closed.
+ *
+ * Returns 0 or -errno; after an error the notifier is still there:
+ * -EINVAL   `n` is NULL;
+ * -EDEADLK  the call was made inside a callback or a notifier.
+ */
+int blkalign_remove_before_write(blkalign_notifier *n);
 
 /**
  * Creates an overlay: the file `path`, which is `length` bytes long, and
@@ -1455,6 +1644,105 @@ void *blkalign_memalign(blkalign_handle *h, size_t bytes);
 
 /** Frees memory that blkalign_memalign() allocated. `buf` may be NULL. */
 void blkalign_free(void *buf);
+
+/**
+ * Pauses the object: no request of any handle of it in this process starts any
+ * more, and the call returns when nothing of them is at the storage. Then the
+ * file below can be copied, replaced by another program's work, or handed over
+ * to another process. Data may still be in a volatile cache: call
+ * blkalign_flush() before.
+ *
+ * What is submitted meanwhile waits in order, costs no thread, and can be
+ * cancelled. Synchronous calls wait. Pauses nest, also those of several
+ * handles: the object goes on when each was ended by blkalign_resume() for the
+ * handle that made it. blkalign_close() ends the pauses of its handle.
+ * blkalign_drain() returns -EBUSY for requests that its own handle's pause
+ * holds back, and waits for those that another handle's pause holds back, as
+ * blkalign_close() does; the log tells of requests that wait for long.
+ * blkalign_open() and blkalign_dup() work, but not while the length has
+ * changed: -EBUSY, as blkalign_refresh_length() returns then. A throttle does
+ * not notice a pause.
+ *
+ * A request that is at the storage and does not come back keeps the call
+ * waiting; the log tells of that, too.
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h` is NULL;
+ * -EDEADLK  called inside a callback;
+ * -EIO      the object takes no I/O after an internal error of the library.
+ */
+int blkalign_pause(blkalign_handle *h);
+
+/**
+ * Ends one pause that blkalign_pause() made for the same handle. When it was
+ * the last of the object, what waits starts, in order. Any thread may call
+ * this, also inside a callback.
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h` is NULL; the handle has no pause.
+ */
+int blkalign_resume(blkalign_handle *h);
+
+/**
+ * Sets the time after which the program is told of a request that is at the
+ * storage, once for each request. Waiting for others, in a plug, in a throttle
+ * or in a pause does not count. The request itself goes on: nothing can take
+ * back what the storage has. `cb` NULL: no limit, as at the start; `ms` is
+ * ignored then.
+ *
+ * The library looks four times in that time, but at most every millisecond and
+ * at least every 250. So a request is told of after between `ms` and one and a
+ * half times as long, or `ms` and half a second. Handles without a limit, and
+ * requests that come back in time, cost nothing.
+ *
+ * When the call returns no call of the earlier function is running or will
+ * begin. (Inside a callback the call does not wait for that.)
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h` is NULL; `ms` is not positive;
+ * -ENOTSUP  the handle has no threads, since the system gave none at open.
+ */
+int blkalign_set_timeout(blkalign_handle *h, int ms, blkalign_timeout_fn cb,
+                         void *opaque);
+
+/**
+ * Reports how long the requests of one kind took that were submitted to the
+ * handle: BLKALIGN_OP_READ, _WRITE, _WRITE_ZEROES, _DISCARD or _FLUSH. The
+ * handle begins to count with the first call for any kind, which reports
+ * nothing; until then no request pays for the clock. The caller sets
+ * latency->size, best with BLKALIGN_LATENCY_INIT.
+ *
+ * Returns 0 or -errno:
+ * -EINVAL   `h` or `latency` is NULL; `op` is none of these; latency->size is
+ *           not set;
+ * -E2BIG    latency->size is too large for this struct in any version.
+ */
+int blkalign_get_latency(blkalign_handle *h, uint32_t op,
+                         blkalign_latency *latency);
+
+/**
+ * The longest time, in nanoseconds, of a bucket of blkalign_latency.buckets.
+ * The last bucket has no end: UINT64_MAX, as for numbers beyond it.
+ */
+uint64_t blkalign_latency_bucket_ns(uint32_t bucket);
+
+/**
+ * Says what lies at `offset`: data, zeros, or a hole, and in `*run` for how
+ * many bytes from there on that holds, at most `bytes`. The next part may have
+ * the same status. This is what the storage says at this moment (lseek(2) with
+ * SEEK_DATA for a file, the driver's block_status): requests in flight may
+ * change it, so ask when there are none, as in a pause. Where the storage does
+ * not tell, as with a block device, it is data.
+ *
+ * Returns BLKALIGN_STATUS_DATA, _ZERO or _HOLE, or -errno; `*run` is written
+ * only on success, and is 0 only if `bytes` is 0:
+ * -EINVAL   `h` or `run` is NULL; the range is not within bounds;
+ * -EIO      the range passes the end, and BLKALIGN_O_RESIZE is not set; the
+ *           driver gave an answer that is none; any other errno of the
+ *           storage.
+ */
+int blkalign_block_status(blkalign_handle *h, int64_t offset, int64_t bytes,
+                          int64_t *run);
 
 /**
  * Sets the function that gets the messages of the library, for the whole

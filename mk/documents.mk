@@ -1,7 +1,7 @@
 # What is installed for people to read: manual pages, documents, examples.
 
-# An integration that is installed brings its own page.
-MAN_PAGES = $(filter-out $(VHOST_PAGE),\
+# Integrations that are installed bring their own pages.
+MAN_PAGES = $(filter-out $(VHOST_PAGE) $(UBLK_PAGE),\
                 $(wildcard docs/man/*.1 docs/man/*.3 docs/man/*.7))
 man_path  = $(mandir)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 DOCUMENTS = README.md SECURITY.md docs/GUARANTEES.md docs/PORTING.md

@@ -26,7 +26,7 @@ $(OUT)/%.o: capi-tests/%.c $(TEST_HEADERS) include/blkalign.h
 $(TESTS): %: %.o $(TEST_OBJECTS) $(TEST_SHARED)
 	$(CC) $(SANITIZER) $< $(TEST_OBJECTS) -o $@ $(TEST_LINK)
 
-.PHONY: setup tests check-rust check-c check-matrix check-soak
+.PHONY: setup tests rust-tests check-rust check-c check-matrix check-soak
 ### Tests
 ## setup: installs what the tests lack, as root; says before what and how
 setup:
@@ -34,6 +34,11 @@ setup:
 
 ## tests: builds the test programs in C
 tests: $(TESTS)
+
+## rust-tests: builds the tests in Rust
+rust-tests:
+	$(CARGO) test --locked --workspace $(RUST_FEATURES) --no-run \
+	    --target-dir $(TARGET)
 
 ## check-rust: tests of the Rust side, and that header and ABI agree with it
 check-rust:

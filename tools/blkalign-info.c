@@ -12,17 +12,20 @@
 
 #include "care.h"
 #include "text.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct choices {
     bool json, buffered, help, version;
+    unsigned watch_seconds;         /* 0: facts only */
 };
 
 struct facts {
@@ -186,7 +189,8 @@ static void json_error(const char *path, int error, const char *words)
 /* One path. */
 
 /* Returns 0 or -errno, like the library. */
-static int gather(const char *path, bool buffered, struct facts *facts)
+static int gather(const char *path, bool buffered, unsigned watch_seconds,
+                  struct facts *facts)
 {
     blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
     blkalign_limits limits = BLKALIGN_LIMITS_INIT;
@@ -203,6 +207,10 @@ static int gather(const char *path, bool buffered, struct facts *facts)
     result = facts->length < 0 ? (int)facts->length : 0;
     if (result == 0)
         result = blkalign_get_limits(handle, &facts->limits);
+    if (result == 0 && watch_seconds) {
+        put_facts(facts);
+        result = watch(handle, facts->length, watch_seconds);
+    }
     blkalign_close(handle);
     return result;
 }
@@ -225,12 +233,13 @@ static bool show(const char *path, const struct choices *choices)
 {
     struct facts facts;
     char words[4096];
-    int result = gather(path, choices->buffered, &facts);
+    int result = gather(path, choices->buffered, choices->watch_seconds,
+                        &facts);
 
     if (result >= 0) {
         if (choices->json)
             json_facts(&facts);
-        else
+        else if (!choices->watch_seconds)
             put_facts(&facts);
         return true;
     }
@@ -241,7 +250,7 @@ static bool show(const char *path, const struct choices *choices)
     if (choices->json)
         json_error(path, -result, words);
     if (result == -EINVAL && !choices->buffered &&
-        gather(path, true, &facts) >= 0)
+        gather(path, true, 0, &facts) >= 0)
         fputs("blkalign-info: hint: --buffered opens it without O_DIRECT\n",
               stderr);
     return false;
@@ -250,7 +259,7 @@ static bool show(const char *path, const struct choices *choices)
 /* The command line. */
 
 static const char usage_line[] =
-    "Usage: blkalign-info [--json] [--buffered] PATH...\n";
+    "Usage: blkalign-info [--json] [--buffered] [--watch=SECONDS] PATH...\n";
 
 static const char help_text[] =
     "Shows the alignments that files and block devices need, and their\n"
@@ -260,10 +269,25 @@ static const char help_text[] =
     "  --json      an array with one object for each PATH; 0: unknown, or no\n"
     "              limit; for a path that is not UTF-8 also path_hex; for a\n"
     "              path that failed errno and error instead of facts\n"
+    "  --watch=SECONDS  besides, read a block every 10 ms, and show each\n"
+    "              second how long that took: median, 99 of 100, longest\n"
     "  --help      show this\n"
     "  --version   show the version\n"
     "\n"
     "Exit status: 0, or 1 if any PATH failed, or 2 if the usage is wrong.\n";
+
+static bool parse_seconds(const char *text, struct choices *choices)
+{
+    char *end = NULL;
+    unsigned long seconds = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || !seconds || seconds > 86400) {
+        fputs("blkalign-info: --watch wants 1 to 86400 seconds\n", stderr);
+        return false;
+    }
+    choices->watch_seconds = (unsigned)seconds;
+    return true;
+}
 
 /* Returns the index of the first path, or -1. */
 static int parse(int argc, char **argv, struct choices *choices)
@@ -281,6 +305,9 @@ static int parse(int argc, char **argv, struct choices *choices)
             choices->json = true;
         } else if (strcmp(argument, "--buffered") == 0) {
             choices->buffered = true;
+        } else if (strncmp(argument, "--watch=", 8) == 0) {
+            if (!parse_seconds(argument + 8, choices))
+                return -1;
         } else if (strcmp(argument, "--help") == 0) {
             choices->help = true;
         } else if (strcmp(argument, "--version") == 0) {
@@ -306,7 +333,7 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
-    struct choices choices = { false, false, false, false };
+    struct choices choices = { false, false, false, false, 0 };
     int first, i, status = 0;
 
     care_descriptors();
@@ -323,6 +350,11 @@ int main(int argc, char **argv)
         if (first >= argc)
             fputs("blkalign-info: which PATH?\n", stderr);
         fprintf(stderr, "%s", usage_line);
+        return EXIT_USAGE;
+    }
+    if (choices.json && choices.watch_seconds) {
+        fputs("blkalign-info: --json and --watch exclude each other\n",
+              stderr);
         return EXIT_USAGE;
     }
     for (i = first; i < argc; i++) {

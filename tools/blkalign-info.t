@@ -44,6 +44,13 @@ run --wrong file
 ok "an unknown option is wrong usage" says 2 err "no such option: --wrong"
 run -- --wrong
 ok "after -- everything is a path" says 1 err "^blkalign-info: --wrong: "
+run --watch=1 --buffered file
+ok "watching shows each second" says 0 out "^ *reads  *p50 us"
+ok "with what the reads took" says 0 out "^ *[1-9][0-9]*  *[0-9.]*  *[0-9.]*"
+run --watch=0 file
+ok "no time to watch is wrong usage" says 2 err "1 to 86400 seconds"
+run --watch=1 --json file
+ok "watching is for people" says 2 err "exclude each other"
 run --help
 ok "help is no error" says 0 out "^Usage:"
 run --version

@@ -152,6 +152,7 @@ impl Load {
             match action {
                 Action::Io((), io) => self.ios.push_back(io),
                 Action::Probe(..) | Action::Stalled(..) => unreachable!("no I/O fails here"),
+                Action::Announce(..) => unreachable!("there is no notifier"),
                 Action::Complete(completion) => {
                     assert!(completion.result.is_ok());
                     complete = true;

@@ -143,6 +143,7 @@ struct disk_image *blkalign_image__probe(const char *filename, bool readonly,
         return disk;
     }
     disk->priv = handle;
+    disk->readonly = readonly;
     disk->async = true;         /* without libaio nobody else sets it */
     return disk;
 }

@@ -109,7 +109,7 @@ static void test_held(const char *device)
 
     ok(held >= 0 && PTR_ERR(disk) == -EBUSY, "a disk in use is not taken");
     disk = blkalign_image__probe(device, true, true);
-    ok(!IS_ERR_OR_NULL(disk), "but to be read");
+    ok(!IS_ERR_OR_NULL(disk) && disk->readonly, "but to be read");
     if (!IS_ERR_OR_NULL(disk))
         disk_image__close(disk);
     close(held);

@@ -16,7 +16,8 @@ cflags_nbd-server   := -Icapi-tests
 nbd-server: $(NBD_SERVER) build/test-nbd-server
 
 $(NBD_SERVER): $(NBD_SERVER_SOURCES) \
-               $(wildcard integrations/nbd-server/*.h) include/blkalign.h \
+               $(wildcard integrations/nbd-server/*.h) \
+               tools/common/throttle_option.h include/blkalign.h \
                build/libblkalign.so
 	@mkdir -p $(@D)
 	$(call link_integration,nbd-server)

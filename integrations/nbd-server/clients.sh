@@ -223,3 +223,17 @@ clients_see_odd_file() {
     stop
     ok 'its last byte was written' test "$(tail -c 1 odd)" = G
 }
+
+# In the first moment 64 KiB go, then 64 KiB a second.
+takes_half_a_second() {
+    local start=${EPOCHREALTIME/./}
+    qemu-io -f raw -c 'read 0 64k' -c 'read 0 32k' "$uri" || return 1
+    local took=$((${EPOCHREALTIME/./} - start))
+    [ $took -ge 490000 ] && [ $took -lt 5000000 ]
+}
+# Of a server that lets 64 KiB a second be read.
+clients_keep_to_a_limit() {
+    ok 'a client that reads keeps to it' takes_half_a_second
+    ok 'and one that writes does not' \
+        timeout 10 qemu-io -f raw -c 'write 0 8M' "$uri"
+}

@@ -53,6 +53,8 @@ static bool open_disk(struct connection *connection)
     int64_t length = blkalign_dup(server->disk, &server->options,
                                   &connection->disk);
 
+    if (length == 0 && server->throttle)
+        length = blkalign_set_throttle(connection->disk, server->throttle);
     if (length == 0)
         length = blkalign_getlength(connection->disk);
     if (length < 0)

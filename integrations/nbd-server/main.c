@@ -87,6 +87,8 @@ static bool open_disk(struct arguments *arguments)
         server->options.flags &= ~flags;
         ret = open_patiently(arguments, 0);
     }
+    if (ret == 0 && arguments->throttles)
+        ret = blkalign_throttle_new(&arguments->limits, &server->throttle);
     if (ret < 0)
         say("%s", blkalign_errmsg());
     return ret == 0;
@@ -134,6 +136,7 @@ int main(int argc, char **argv)
         say("the storage has not come to an end");
         _exit(EXIT_FAILURE);
     }
+    blkalign_throttle_free(arguments.server.throttle);
     return blkalign_close(arguments.server.disk) < 0 ? EXIT_FAILURE
                                                      : EXIT_SUCCESS;
 }

@@ -130,6 +130,13 @@ wait $client
 ok 'until another has gone' timeout 10 nbdinfo --size "$uri"
 stop
 
+ok 'it serves with a limit' serve "$disk" --throttle-read-bytes 64K:64K
+clients_keep_to_a_limit
+stop
+for wrong in --throttle-read-bytes=fast --throttle-bytes=0:1 --throttle-bites=1
+do
+    ok "no $wrong" exits 2 --socket s --file "$disk" $wrong
+done
 clients_see_length
 clients_see_read_only
 clients_see_odd_file

@@ -6,6 +6,8 @@
 
 #include "server.h"
 
+#include "../../tools/common/throttle_option.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,12 @@ static const char help[] =
     "  --discard on|off         whether clients may deallocate; default: on\n"
     "  --engine auto|threads|io_uring\n"
     "  --lock on|off            lock the image as QEMU does; default: on\n"
+    "  --throttle-bytes RATE[:BURST]\n"
+    "                           all clients together, a second; also\n"
+    "                           read-bytes, write-bytes, requests,\n"
+    "                           read-requests, write-requests\n"
+    "  --throttle-request-bytes N\n"
+    "                           a request of more bytes counts as several\n"
     "  --verbose                more messages\n"
     "  --help, --version\n";
 
@@ -74,7 +82,7 @@ static unsigned connections_of(const char *value)
 
 enum {
     SOCKET = 256, PORT, ADDRESS, FILE_, EXPORT_NAME, CONNECTIONS, READ_ONLY,
-    DIRECT, BUFFERED, DISCARD, ENGINE, LOCK, VERBOSE, HELP, VERSION
+    DIRECT, BUFFERED, DISCARD, ENGINE, LOCK, THROTTLE, VERBOSE, HELP, VERSION
 };
 
 static const struct option names[] = {
@@ -90,6 +98,13 @@ static const struct option names[] = {
     { "discard", required_argument, NULL, DISCARD },
     { "engine", required_argument, NULL, ENGINE },
     { "lock", required_argument, NULL, LOCK },
+    { "throttle-bytes", required_argument, NULL, THROTTLE },
+    { "throttle-read-bytes", required_argument, NULL, THROTTLE },
+    { "throttle-write-bytes", required_argument, NULL, THROTTLE },
+    { "throttle-requests", required_argument, NULL, THROTTLE },
+    { "throttle-read-requests", required_argument, NULL, THROTTLE },
+    { "throttle-write-requests", required_argument, NULL, THROTTLE },
+    { "throttle-request-bytes", required_argument, NULL, THROTTLE },
     { "verbose", no_argument, NULL, VERBOSE },
     { "help", no_argument, NULL, HELP },
     { "version", no_argument, NULL, VERSION },
@@ -130,6 +145,17 @@ static void set_disk_option(struct arguments *arguments, int which)
         arguments->lock = is_on("lock", optarg);
         break;
     }
+}
+
+static void set_limit(struct arguments *arguments, const struct option *option)
+{
+    const char *name = option->name + strlen("throttle-");
+
+    if (throttle_option(&arguments->limits, name, optarg) == THROTTLE_TAKEN)
+        return;
+    fprintf(stderr, "blkalign-nbd: --%s: not RATE or RATE:BURST\n",
+            option->name);
+    exit(USAGE);
 }
 
 static void set_option(struct arguments *arguments, int which, char **argv)
@@ -178,20 +204,27 @@ void arguments_parse(struct arguments *arguments, int argc, char **argv)
 {
     const blkalign_open_options options = BLKALIGN_OPEN_OPTIONS_INIT;
     struct server *server = &arguments->server;
-    int which;
+    const blkalign_throttle_limits limits = BLKALIGN_THROTTLE_LIMITS_INIT;
+    int which, index;
 
     memset(arguments, 0, sizeof *arguments);
     arguments->address = "127.0.0.1";
     arguments->connections_max = 16;
     arguments->lock = true;
+    arguments->limits = limits;
     server->export_name = "";
     server->writable = server->discards = true;
     server->options = options;
     server->options.flags = BLKALIGN_O_DIRECT | BLKALIGN_O_BUFFERED_OK;
     server->options.completion = BLKALIGN_COMPLETION_EVENTFD;
     server->options.queue_depth = REQUESTS_MAX;
-    while ((which = getopt_long(argc, argv, "", names, NULL)) != -1)
-        set_option(arguments, which, argv);
+    while ((which = getopt_long(argc, argv, "", names, &index)) != -1) {
+        if (which == THROTTLE)
+            set_limit(arguments, &names[index]);
+        else
+            set_option(arguments, which, argv);
+    }
+    arguments->throttles = throttle_limits_any(&arguments->limits);
     if (optind < argc)
         usage("an argument that belongs to no option");
     if (!arguments->socket == !arguments->port)

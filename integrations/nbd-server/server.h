@@ -60,6 +60,7 @@ struct server {
     const char *path, *export_name;
     blkalign_open_options options;  /* of the disk, and of each connection */
     blkalign_handle *disk;          /* the first: keeps the object open */
+    blkalign_throttle *throttle;    /* of all connections, or NULL */
     bool writable, discards;
     int stop;                       /* eventfd; readable: the server ends */
 };
@@ -70,6 +71,8 @@ struct arguments {
     const char *address, *port;
     unsigned connections_max;
     bool read_only_auto, lock, verbose;
+    bool throttles;                 /* `limits` limit anything */
+    blkalign_throttle_limits limits;
 };
 
 struct request {

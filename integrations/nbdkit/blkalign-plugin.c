@@ -27,6 +27,7 @@
 #include <blkalign.h>
 
 #include "overlay.h"
+#include "../../tools/common/throttle_option.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -38,6 +39,9 @@ static int use_lock;
 static enum { READ_WRITE, READ_ONLY, READ_ONLY_AUTO } mode = READ_WRITE;
 static unsigned engine = BLKALIGN_ENGINE_AUTO;
 static unsigned workers;
+static blkalign_throttle_limits limits = BLKALIGN_THROTTLE_LIMITS_INIT;
+
+static blkalign_throttle *throttle;     /* of all connections; NULL: none */
 static struct overlay_choices over;
 
 struct connection {
@@ -98,6 +102,21 @@ static int set_mode(const char *value)
     return 0;
 }
 
+/* `name` is what stands behind "throttle-". */
+static int set_limit(const char *name, const char *value)
+{
+    switch (throttle_option(&limits, name, value)) {
+    case THROTTLE_TAKEN:
+        return 0;
+    case THROTTLE_WRONG:
+        nbdkit_error("throttle-%s=%s: not RATE or RATE:BURST", name, value);
+        return -1;
+    default:
+        nbdkit_error("unknown parameter 'throttle-%s'", name);
+        return -1;
+    }
+}
+
 static int plugin_config(const char *key, const char *value)
 {
     if (strcmp(key, "file") == 0) {
@@ -127,6 +146,8 @@ static int plugin_config(const char *key, const char *value)
         return set_engine(value);
     if (strcmp(key, "workers") == 0)
         return nbdkit_parse_unsigned("workers", value, &workers);
+    if (strncmp(key, "throttle-", 9) == 0)
+        return set_limit(key + 9, value);
     nbdkit_error("unknown parameter '%s'", key);
     return -1;
 }
@@ -149,6 +170,7 @@ static int plugin_config_complete(void)
 
 static void plugin_unload(void)
 {
+    blkalign_throttle_free(throttle);
     overlay_end();
     free(over.backing);
     free(path);
@@ -192,10 +214,14 @@ static blkalign_open_options options_for(bool writable)
     return options;
 }
 
+/* Not before: nbdkit forks, and the library does not outlive a fork. */
 static int plugin_after_fork(void)
 {
     blkalign_open_options options = options_for(mode == READ_WRITE);
 
+    if (throttle_limits_any(&limits) &&
+        result(blkalign_throttle_new(&limits, &throttle)) != 0)
+        return -1;
     return over.backing != NULL ? overlay_begin(path, &over, &options) : 0;
 }
 
@@ -237,6 +263,8 @@ static void *plugin_open(int readonly)
     /* A handle of another connection may have been open for long. */
     if (ret == 0 && over.backing == NULL)
         ret = length_now(connection->disk);
+    if (ret == 0 && throttle != NULL)
+        ret = blkalign_set_throttle(connection->disk, throttle);
     if (ret < 0) {
         failed(ret);
         if (connection->disk != NULL)
@@ -267,15 +295,15 @@ static int plugin_block_size(void *handle, uint32_t *minimum,
                              uint32_t *preferred, uint32_t *maximum)
 {
     struct connection *connection = handle;
-    blkalign_limits limits = BLKALIGN_LIMITS_INIT;
-    int ret = blkalign_get_limits(connection->disk, &limits);
+    blkalign_limits its = BLKALIGN_LIMITS_INIT;
+    int ret = blkalign_get_limits(connection->disk, &its);
 
     if (ret < 0)
         return failed(ret);
     *minimum = 1;
     *preferred = 4096;
-    if (limits.request_alignment > *preferred)
-        *preferred = limits.request_alignment;
+    if (its.request_alignment > *preferred)
+        *preferred = its.request_alignment;
     *maximum = 0xffffffff;
     return 0;
 }
@@ -376,6 +404,7 @@ static struct nbdkit_plugin plugin = {
     .unload            = plugin_unload,
     .config            = plugin_config,
     .config_complete   = plugin_config_complete,
+    .after_fork        = plugin_after_fork,
     .magic_config_key  = "file",
     .config_help       =
         "file=<PATH>      (required) The file or block device to serve.\n"
@@ -385,12 +414,15 @@ static struct nbdkit_plugin plugin = {
         "ro=<BOOL>|auto   Read-only; auto: if the disk cannot be written.\n"
         "lock=<BOOL>      Lock the image as QEMU does; default: false.\n"
         "workers=<N>      Threads of a connection's own; default: shared.\n"
+        "throttle-bytes=<RATE>[:<BURST>]  All clients together, a second;\n"
+        "                 also read-bytes, write-bytes, requests,\n"
+        "                 read-requests, write-requests; request-bytes=<N>:\n"
+        "                 a request of more bytes counts as several.\n"
         "backing=<PATH>|<URI>  The disk is an overlay over this file, device\n"
         "                 or NBD export, made by blkalign-overlay.\n"
         "copy-on-read=<BOOL>   Keep what a read takes from it.\n"
         "fill=<BOOL>      Copy all of it meanwhile.",
     .dump_plugin       = plugin_dump,
-    .after_fork        = plugin_after_fork,
     .open              = plugin_open,
     .close             = plugin_close,
     .get_size          = plugin_get_size,

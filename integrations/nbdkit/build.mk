@@ -25,6 +25,7 @@ build_plugin = $(CC) $(OUR_CFLAGS) -D_GNU_SOURCE $(cflags_nbdkit) \
 # RPATH of the build tree: nbdkit finds the library that was built with it.
 build/nbdkit-blkalign-plugin.so: $(wildcard integrations/nbdkit/*.[ch]) \
                                  $(wildcard integrations/libnbd/*.[ch]) \
+                                 tools/common/throttle_option.h \
                                  include/blkalign.h build/libblkalign.so
 	$(build_plugin) -o $@ $(OUR_LDFLAGS) -lblkalign $(NBD_LIBS) -lpthread
 

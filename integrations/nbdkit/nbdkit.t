@@ -49,6 +49,14 @@ for how in ro=true -r; do
     clients_only_read
     stop
 done
+
+ok 'it serves with a limit' serve "$disk" throttle-read-bytes=64K:64K
+clients_keep_to_a_limit
+stop
+for bad in throttle-read-bytes=fast throttle-bytes=0:1 throttle-bites=1; do
+    ok "$bad is refused" sh -c "! nbdkit -f -U - '$plugin' file='$disk' \
+        $bad --run true"
+done
 clients_see_length
 clients_see_read_only
 clients_see_odd_file

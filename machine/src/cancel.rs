@@ -52,7 +52,9 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
             Phase::Waiting => self.table.waiting -= 1,
             Phase::Queued => self.leave_line(queue, slot),
             Phase::Member => self.leave_leader(slot, leader),
-            Phase::Edges | Phase::Moving | Phase::Changing => unreachable!("it is at the storage"),
+            Phase::Announcing | Phase::Edges | Phase::Moving | Phase::Changing => {
+                unreachable!("a notifier is asked, or it is at the storage")
+            }
         }
         self.withdraw(&[slot]);
         self.table.entry(slot).cancelled = true;
@@ -144,6 +146,8 @@ impl<Q: Clone, T, S: ScratchPool> Cancelling<'_, Q, T, S> {
                 // The I/O that it shares with its leader has not gone out.
                 _ => Reach::Here,
             },
+            // A notifier has been told that it will change bytes.
+            Phase::Announcing => Reach::AtStorage,
             Phase::Edges | Phase::Moving | Phase::Changing => Reach::AtStorage,
         }
     }

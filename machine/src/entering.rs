@@ -5,7 +5,7 @@ use crate::extent::Extent;
 use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
 use crate::splice::round_down;
-use crate::table::{discarded, Among, Entry, Phase, Table};
+use crate::table::{discarded, Among, Entry, Phase, Standing, Table};
 use crate::tracker::{Access, Claim, Entered};
 use crate::QueueConfig;
 
@@ -29,6 +29,9 @@ pub enum Admission {
 impl<Q, T, S> Entering<'_, Q, T, S> {
     /// Enters a request into the order of things.
     pub fn admit(&mut self, slot: Slot) -> Admission {
+        if self.isolation.has_stages() && self.enters_in_stages(slot) {
+            return self.admit_staged(slot);
+        }
         if self.needs_isolation(slot) {
             return self.admit_isolated(slot);
         }
@@ -99,6 +102,117 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         }
     }
 
+    // ----- in two stages: see `announce/mod.rs` -----
+
+    /// Whether the request keeps writes out, or is one, and has not been past the notifiers.
+    fn enters_in_stages(&self, slot: Slot) -> bool {
+        let entry = self.table.known(slot);
+        let claims = match entry.request.op {
+            Op::Write | Op::WriteZeroes | Op::Discard => entry.request.bytes > 0,
+            Op::Truncate | Op::Length => true,
+            Op::Read => entry.request.flags.serialising && entry.request.bytes > 0,
+            // A fill is among the writes only, so it has but one stage.
+            Op::Flush | Op::Fill | Op::Populate | Op::SaveMap => false,
+        };
+        claims && entry.announced.standing != Standing::Past
+    }
+
+    /// The first stage: the request is among the writes only.
+    #[cold]
+    fn admit_staged(&mut self, slot: Slot) -> Admission {
+        if self.table.known(slot).request.flags.no_wait {
+            if self.would_wait(slot) {
+                return Admission::Busy;
+            }
+            // NO_WAIT speaks of the moment when the request came.
+            self.table.entry(slot).request.flags.no_wait = false;
+        }
+        let keeps_out = self.excludes_readers(slot);
+        let alone = |(start, end)| Claim { start, end, access: Access::Exclusive };
+        if let Some(claim) = keeps_out.map(alone).or_else(|| self.write_claim(slot)) {
+            self.claim(slot, Among::Writes, claim);
+        }
+        self.isolation.staged += 1;
+        let entry = self.table.entry(slot);
+        (entry.announced.standing, entry.announced.keeps_out) = (Standing::Before, keeps_out);
+        if keeps_out.is_some() {
+            self.extent.note_reshaping(self.table, slot);
+        }
+        if self.table.known(slot).announced.asked {
+            return self.admit_asked(slot);
+        }
+        self.admitted(slot)
+    }
+
+    /// Whether a request that enters in stages would have to wait for another.
+    fn would_wait(&self, slot: Slot) -> bool {
+        let entry = self.table.known(slot);
+        let (start, end) = (entry.request.offset, entry.end());
+        let turn = (start < end).then_some(Claim { start, end, access: Access::Exclusive });
+        let busy = |(among, claim): (Among, Option<Claim>)| {
+            claim.is_some_and(|claim| self.isolation.among(among).conflicts(claim))
+        };
+        self.claims(slot).into_iter().chain([(Among::Turns, turn)]).any(busy)
+    }
+
+    /// A request that enters anew while a notifier is being asked keeps its turn.
+    fn admit_asked(&mut self, slot: Slot) -> Admission {
+        let (start, end) = self.table.known(slot).announced.turn;
+        self.claim(slot, Among::Turns, Claim { start, end, access: Access::Exclusive });
+        self.table.entry(slot).phase = Phase::Announcing;
+        Admission::Waits
+    }
+
+    /// The second stage: the request is past the notifiers.
+    pub fn admit_rest(&mut self, slot: Slot) -> Admission {
+        let entry = self.table.entry(slot);
+        entry.phase = Phase::Queued;
+        let excludes = entry.announced.keeps_out.is_some();
+        if excludes && self.isolation.excluding == 0 {
+            self.enter_reads(slot);
+        }
+        for (among, claim) in self.rest_of_claims(slot) {
+            if let Some(claim) = claim {
+                self.claim(slot, among, claim);
+            }
+        }
+        if excludes {
+            self.isolation.excluding += 1;
+            self.table.entry(slot).excludes_readers = true;
+        }
+        self.admitted(slot)
+    }
+
+    /// As `admit_rest`, for a request that waits among the writes; but if it would come to wait
+    /// elsewhere, too, or keeps readers out, nothing happens. Returns whether it was taken in.
+    pub fn claim_rest_where_free(&mut self, slot: Slot) -> bool {
+        let entry = self.table.known(slot);
+        if entry.request.guest_block == 0 && entry.announced.keeps_out.is_none() {
+            return true;
+        }
+        let claims = self.rest_of_claims(slot);
+        let busy = |&(among, claim): &(Among, Option<Claim>)| {
+            claim.is_some_and(|claim| self.isolation.among(among).conflicts(claim))
+        };
+        if self.table.known(slot).announced.keeps_out.is_some() || claims.iter().any(busy) {
+            return false;
+        }
+        for (among, claim) in claims {
+            if let Some(claim) = claim {
+                self.claim(slot, among, claim);
+            }
+        }
+        true
+    }
+
+    /// What a request claims in its second stage.
+    fn rest_of_claims(&self, slot: Slot) -> [(Among, Option<Claim>); 2] {
+        let [_, guests, _] = self.claims(slot);
+        let keeps_out = self.table.known(slot).announced.keeps_out;
+        let alone = |(start, end)| Claim { start, end, access: Access::Exclusive };
+        [guests, (Among::Barriers, keeps_out.map(alone))]
+    }
+
     // ----- what a request claims -----
 
     /// The range in which no read and no write runs beside this request, if it keeps readers out.
@@ -108,7 +222,9 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
             return Some(range);
         }
         let request = &self.table.known(slot).request;
-        if !request.flags.serialising || request.bytes == 0 || request.op == Op::Flush {
+        // A fill keeps writes out, and no reads.
+        let keeps_none_out = request.bytes == 0 || matches!(request.op, Op::Flush | Op::Populate);
+        if !request.flags.serialising || keeps_none_out {
             return None;
         }
         let unit = self.table.config_of(slot).granule.max(request.guest_block);
@@ -172,7 +288,7 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         let keeps = || self.table.known_queue(entry.queue).keeps_reads;
         let takes = match entry.request.op {
             Op::Write | Op::WriteZeroes => clusters.has_gaps(start, end),
-            Op::Read => keeps() && !clusters.is_there(start, end),
+            Op::Read => keeps() && !self.isolation.has_stages() && !clusters.is_there(start, end),
             Op::Populate => true,
             _ => false,
         };
@@ -204,7 +320,8 @@ impl<Q, T, S> Entering<'_, Q, T, S> {
         for slot in (0..self.table.entries.len() as u32).map(Slot) {
             let Some(entry) = self.table.get(slot) else { continue };
             let reads = entry.request.op == Op::Read && entry.request.bytes + entry.filled > 0;
-            let entered = entry.phase != Phase::Plugged && slot != newcomer;
+            let staged = entry.announced.standing == Standing::Before;
+            let entered = entry.phase != Phase::Plugged && !staged && slot != newcomer;
             if !reads || !entered || entry.tracked.contains(Among::Barriers) {
                 continue;
             }

@@ -24,20 +24,34 @@
 //! NO_WAIT asks first: a request that would have to wait is never entered.
 
 use crate::io::Slot;
-use crate::table::{Among, AmongSet, Phase, Table};
+use crate::table::{Among, AmongSet, Phase, Standing, Table};
 use crate::tracker::Tracker;
 
-/// The three trackers.
+/// The trackers: those three, and that of the turns (`announce/mod.rs`).
 #[derive(Debug, Default)]
 pub struct Isolation {
     trackers: [Tracker; Among::ALL.len()],
     /// Requests that keep readers out, waiting or not.
     pub excluding: usize,
+    /// Notifiers that there are, and requests that are not past them.
+    pub notifiers: usize,
+    pub staged: usize,
     /// Kept to spare allocations: the waiters that a leaving request sets free.
     freed: Vec<Slot>,
 }
 
 impl Isolation {
+    /// Without requests.
+    pub fn with_notifiers(notifiers: usize) -> Isolation {
+        Isolation { notifiers, ..Isolation::default() }
+    }
+
+    /// Whether requests that keep writes out enter in two stages: see `announce/mod.rs`.
+    #[inline(always)]
+    pub fn has_stages(&self) -> bool {
+        self.notifiers + self.staged > 0
+    }
+
     pub fn among(&self, among: Among) -> &Tracker {
         &self.trackers[among as usize]
     }
@@ -68,6 +82,10 @@ impl Isolation {
             let entry = table.entry(slot);
             entry.tracked = AmongSet::NONE;
             self.excluding -= usize::from(std::mem::take(&mut entry.excludes_readers));
+            if entry.announced.standing == Standing::Before {
+                entry.announced.standing = Standing::Past;
+                self.staged -= 1;
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 use crate::io::{Op, Slot};
 use crate::isolation::Isolation;
 use crate::table::{Among, Entry, Phase, Table};
-use crate::{QueueId, RequestId};
+use crate::{QueueId, Request, RequestId};
 
 /// Where a request stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,14 @@ pub enum Stay {
     Plugged,
     /// A throttle holds it back.
     Throttled,
+    /// The object is paused: see `pause.rs`.
+    Paused,
     /// Its queue has as many requests at the storage as it may have.
     Queued,
     /// Its I/O was refused, and larger alignments are being looked for; or it waits until they are.
     Repaired,
+    /// A notifier has been told of it, and has not answered.
+    Announced,
     /// So many of its I/Os are at the storage.
     AtStorage(u32),
 }
@@ -33,6 +37,12 @@ pub struct Asked {
     pub bytes: u64,
 }
 
+impl Asked {
+    pub fn of<T>(request: &Request<T>) -> Asked {
+        Asked { op: request.op, offset: request.offset, bytes: request.bytes }
+    }
+}
+
 /// A request that is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
@@ -42,6 +52,11 @@ pub struct Late {
     pub behind: Option<Asked>,
     /// Where that other request stays; where this one does, if it waits for no other.
     pub stay: Stay,
+}
+
+/// The fill of an overlay goes on for long, and nobody waits for it.
+fn is_long<T>(entry: &Entry<T>) -> bool {
+    entry.request.op == Op::Populate
 }
 
 /// Looks at requests.
@@ -56,12 +71,23 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
     pub fn late(&self, queue: QueueId, until: RequestId) -> Vec<Late> {
         let youngest = self.table.age(until);
         let its = |(_, entry): &(Slot, &Entry<T>)| {
-            entry.queue == queue && self.table.age(entry.id) >= youngest
+            entry.queue == queue && self.table.age(entry.id) >= youngest && !is_long(entry)
         };
         let mut late: Vec<Late> =
             self.table.in_flight().filter(its).map(|(slot, _)| self.look_at(slot)).collect();
         late.sort_by_cached_key(|late| std::cmp::Reverse(self.table.age(late.id)));
         late
+    }
+
+    /// Requests of a queue that have I/O at the storage.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let moves = |entry: &Entry<T>| match entry.phase {
+            Phase::Member => self.table.known(entry.leader).outstanding > 0,
+            _ => entry.outstanding > 0,
+        };
+        let its = self.table.in_flight().map(|(_, entry)| entry);
+        let its = its.filter(|entry| entry.queue == queue && moves(entry) && !is_long(entry));
+        its.map(|entry| (entry.id, asked(entry))).collect()
     }
 
     fn look_at(&self, slot: Slot) -> Late {
@@ -73,6 +99,12 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         let entry = self.table.known(slot);
         let behind = (last != slot).then(|| asked(self.table.known(last)));
         Late { id: entry.id, asked: asked(entry), behind, stay: self.stay(last) }
+    }
+
+    /// The request that the one with this id waits for itself.
+    pub fn whom(&self, id: RequestId) -> Option<RequestId> {
+        let (slot, _) = self.table.in_flight().find(|(_, entry)| entry.id == id)?;
+        self.waits_for(slot).map(|other| self.table.known(other).id)
     }
 
     /// A request that this one waits for itself.
@@ -95,8 +127,10 @@ impl<Q, T, S> Looking<'_, Q, T, S> {
         match entry.phase {
             Phase::Plugged if self.is_held(slot, entry.queue) => Stay::Throttled,
             Phase::Plugged => Stay::Plugged,
+            Phase::Announcing => Stay::Announced,
             _ if entry.outstanding > 0 => Stay::AtStorage(entry.outstanding),
             _ if self.repair_under_way => Stay::Repaired,
+            _ if self.table.pauses > 0 => Stay::Paused,
             _ => Stay::Queued,
         }
     }

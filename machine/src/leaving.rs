@@ -61,7 +61,9 @@ impl<Q: Clone, T, S: ScratchPool> Leaving<'_, Q, T, S> {
         debug_assert!(entry.outstanding == 0 && entry.members.is_empty());
         debug_assert!(entry.tracked.is_empty());
         entry.error = Some(errno);
+        self.table.note_image_not_kept(slot);
         // The request may have inherited an image.
+        let entry = self.table.entry(slot);
         if let Some(images) = entry.images.take() {
             self.table.scratch.give(images);
         }

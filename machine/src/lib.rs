@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod announce;
 mod batch;
 mod cancel;
 mod changing;
@@ -22,6 +23,7 @@ mod machine;
 mod merge;
 mod moving;
 mod overlay;
+mod pause;
 mod repair;
 mod resize;
 mod short_way;
@@ -29,6 +31,7 @@ mod splice;
 mod table;
 pub mod throttle;
 mod tracker;
+mod twice;
 mod writing;
 mod zeroes;
 
@@ -48,6 +51,8 @@ mod proof;
 pub type QueueId = u32;
 /// Names a plug: it holds back what is submitted with the same key.
 pub type PlugKey = u64;
+/// Names a notifier of the machine; greater than 0. Later notifiers have greater names.
+pub type NotifierId = u64;
 /// Greater than 0 and below 2^63. Later submissions have greater ids, and no id is used twice until
 /// 137 billion (2^37) requests have come: then ids start over.
 pub type RequestId = u64;
@@ -141,6 +146,19 @@ pub struct RefusedIo {
     pub storage: u64,
 }
 
+/// What a notifier is told: this range is about to change. Nothing of that reaches the storage
+/// before the answer (`Machine::announced`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement {
+    pub notifier: NotifierId,
+    pub request: RequestId,
+    /// Write, WriteZeroes, Discard or Truncate.
+    pub op: Op,
+    /// The range that changes, rounded out to the notifier's unit.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
 /// What a request asks for besides its kind; the fields mean what `BLKALIGN_REQ_*` say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestFlags {
@@ -177,6 +195,8 @@ pub struct Request<T> {
 pub enum Action<Q, T> {
     /// Carry out this I/O for the queue whose owner is the first field, then call `io_done`.
     Io(Q, Io),
+    /// Tell a notifier of a change, then call `announced`. The owner is the request's queue's.
+    Announce(Q, Announcement),
     /// Try which alignments the storage takes now, then call `repaired`. Nothing is at the storage.
     Probe(Q, Box<RefusedIo>),
     /// The machine gives this I/O up: the storage moves nothing of it, and reports no error.

@@ -11,6 +11,9 @@
 //!                 '-> Member ----------------------------------'
 //! ```
 //!
+//! If there are notifiers a change is `Announcing` between `Waiting` and `Queued`; for its turn,
+//! and for reads that came meanwhile, it may be `Waiting` again (`announce/mod.rs`).
+//!
 //! A request skips each phase that it has no need of: `Plugged` without a throttle and a plug,
 //! `Waiting` without a conflict, `Edges` without edges. It leaves `Queued` when it gets a place
 //! among `depth`; `start` calls it `Moving` at once, and only a write that has edges to read
@@ -27,8 +30,10 @@
 //!  batch       what was plugged enters at once; reads of one block share an I/O
 //!  cancel      requests are taken back
 //!  repair      the storage refuses aligned I/O: larger alignments, and all start anew
+//!  pause       no request starts until all pauses are over
 //!  late        what holds up requests that do not come back
 //!  join        I/Os that lie side by side go out as one
+//!  announce    notifiers are told before anything changes
 //!  changing    zero writes, discards, changes of the length: step by step
 //!  leaving     a request leaves: first the trackers, then comes its result
 //!  entering    a request enters: what it claims, and whether it waits
@@ -48,6 +53,7 @@
 //!  io          what an I/O is
 //! ```
 
+use crate::announce::{Announcing, Answer, Notifiers};
 use crate::batch::{Batching, ReadLeaders};
 use crate::cancel::Cancelling;
 use crate::changing::Changing;
@@ -57,7 +63,7 @@ use crate::extent::Extent;
 use crate::io::{Io, Op, Slot, ENDS_EARLY};
 use crate::isolation::Isolation;
 use crate::join::Joining;
-use crate::late::{Late, Looking};
+use crate::late::{Asked, Late, Looking};
 use crate::leaving::Leaving;
 use crate::merge::Merger;
 use crate::moving::{Mover, Resumed};
@@ -65,11 +71,12 @@ use crate::overlay::{Copying, Saver, Settled};
 use crate::repair::{Repair, Repairing, Rest};
 use crate::resize::{Resize, Taken, WindUp};
 use crate::short_way::{Passage, ShortWay};
-use crate::table::{Among, AmongSet, Held, Phase, Queue, Table};
+use crate::table::{Among, AmongSet, Announced, Held, Phase, Queue, Table};
+use crate::twice::Twice;
 use crate::writing::Writing;
 use crate::zeroes::{Meaning, UnsupportedOps, Zeroing};
 use crate::{Action, Alignments, Completion, PlugKey, ProbeOutcome, QueueConfig, QueueId, Request};
-use crate::{RequestId, ScratchPool, Stats};
+use crate::{NotifierId, RequestId, ScratchPool, Stats};
 
 pub struct Machine<Q, T, S> {
     pub(crate) table: Table<Q, T, S>,
@@ -78,6 +85,7 @@ pub struct Machine<Q, T, S> {
     unsupported: UnsupportedOps,
     repair: Repair,
     read_leaders: ReadLeaders,
+    notifiers: Notifiers,
     /// The errno of the first flush that failed.
     flush_failed: Option<i32>,
 }
@@ -92,6 +100,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             unsupported: UnsupportedOps::default(),
             repair: Repair::default(),
             read_leaders: ReadLeaders::default(),
+            notifiers: Notifiers::default(),
             flush_failed: None,
         }
     }
@@ -108,7 +117,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         assert!(config.discard_alignment.is_multiple_of(config.alignments.request));
         assert!(config.dataless_max.is_multiple_of(config.alignments.request));
         assert!(config.discard_alignment > 0 && config.dataless_max > 0);
-        let places = if self.repair.under_way { 0 } else { config.depth };
+        let given = self.table.gives_places(self.repair.under_way);
+        let places = if given { config.depth } else { 0 };
         let config = QueueConfig { last_block: u64::MAX, ..config };
         let id = self.table.add_queue(Queue::new(owner, config, places));
         self.extent.follow_again(&mut self.table);
@@ -332,6 +342,42 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         Some(alignments)
     }
 
+    /// Adds a notifier, which is told of all changes from now on. Those that have entered by now it
+    /// may not be told of: when these are over, `take_added` gives the notifier's name.
+    pub fn add_notifier(&mut self, unit: u64) -> NotifierId {
+        self.announcing().add(unit)
+    }
+
+    /// The notifier is told of nothing more. What it has been told of waits for its answer all the
+    /// same.
+    pub fn remove_notifier(&mut self, id: NotifierId) {
+        self.announcing().remove(id);
+    }
+
+    /// The answer to `Action::Announce`: the change goes on, or fails with an errno. False: no
+    /// such question is open.
+    pub fn announced(
+        &mut self,
+        request: RequestId,
+        notifier: NotifierId,
+        result: Result<(), i32>,
+    ) -> bool {
+        let answer = self.announcing().answered(request, notifier, result);
+        self.run();
+        answer == Answer::Taken
+    }
+
+    /// Whether notifiers are not added yet; then `take_added` is to be called after each step.
+    pub fn is_adding(&self) -> bool {
+        self.notifiers.is_adding()
+    }
+
+    /// The notifiers that have come to be added since this was called last.
+    pub fn take_added(&mut self) -> Vec<NotifierId> {
+        self.notifiers.look(&self.table);
+        self.notifiers.take_added()
+    }
+
     /// Takes back a request that has not reached the storage; the request then completes with
     /// ECANCELED. EBUSY: the request is at the storage, and comes to its end. A zero write or a
     /// discard that has more than `endless` left to ask for may end with ECANCELED even so. ENOENT:
@@ -348,6 +394,45 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let gone = self.cancelling().cancel_all(queue);
         self.run();
         gone
+    }
+
+    /// No request starts until as many calls of `resume`; see `is_at_rest`.
+    pub fn pause(&mut self) {
+        self.table.pauses += 1;
+        self.table.set_places(false);
+    }
+
+    /// The counterpart of `pause`.
+    pub fn resume(&mut self) {
+        self.table.pauses -= 1;
+        if self.table.gives_places(self.repair.under_way) {
+            self.table.set_places(true);
+            self.run();
+        }
+    }
+
+    /// Whether the machine is paused, and nothing is at the storage.
+    pub fn is_at_rest(&self) -> bool {
+        self.table.pauses > 0 && !self.repair.under_way && self.table.nothing_runs()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.table.pauses > 0
+    }
+
+    /// The requests of a queue that have I/O at the storage, their own or their leader's, in no
+    /// order.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.at_storage(queue)
+    }
+
+    /// The request that this one, which is in flight, waits for or is a member of.
+    pub fn waits_for(&self, id: RequestId) -> Option<RequestId> {
+        let repair_under_way = self.repair.under_way;
+        let looking = Looking { table: &self.table, isolation: &self.isolation, repair_under_way };
+        looking.whom(id)
     }
 
     /// The machine can't be trusted any more: hands every request back to its owner with EIO.
@@ -420,11 +505,15 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
 
     /// Starts what can be started.
     fn run(&mut self) {
-        while let Some(id) = self.table.runnable.pop() {
+        loop {
+            if !self.table.unannounced.is_empty() {
+                self.announcing().go_on();
+            }
+            let Some(id) = self.table.runnable.pop() else { return };
             loop {
                 let queue = self.table.queue(id);
                 if queue.active >= queue.places {
-                    if queue.places == 0 {
+                    if self.repair.under_way {
                         self.repairing().look_at_rest();
                     }
                     break;
@@ -444,6 +533,10 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         entry.phase = Phase::Moving;
         // The cursor is at the end, so `go_on` issues nothing unless a branch below sets it back.
         entry.cursor.position = entry.end();
+        // Of all of the vector: a part of it may have been filled with zeros before a repair.
+        if entry.request.op == Op::Read && entry.twice.is_empty() {
+            entry.twice = Twice::of(&entry.request.segments);
+        }
         let past_end = entry.end() > length;
         match entry.request.op {
             Op::Flush if no_flush => {}
@@ -460,7 +553,12 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
             _ if past_end => self.changing().start_past_end(slot),
             Op::Read if !entry.members.is_empty() => self.merger().read_shared(slot),
             Op::Read => self.writing().begin_moving(slot),
-            Op::Write => self.writing().begin_write(slot),
+            Op::Write => {
+                if self.isolation.has_stages() {
+                    self.announcing().pass_along(slot);
+                }
+                self.writing().begin_write(slot);
+            }
             Op::WriteZeroes | Op::Discard => self.changing().start(slot),
             Op::Fill | Op::SaveMap => entry.error = Some(libc::EINVAL),
         }
@@ -531,7 +629,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         match io.op {
             Op::Flush => {
                 self.flush_failed = self.flush_failed.or(error);
-                self.table.entry(io.id.slot).error = self.flush_failed;
+                // The flush may be a part of a fill, and that may have been cancelled.
+                let entry = self.table.entry(io.id.slot);
+                if !entry.cancelled {
+                    entry.error = self.flush_failed;
+                }
             }
             Op::Truncate if error.is_some() => self.extent.truncate_failed(),
             _ => {}
@@ -614,6 +716,7 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         let entry = self.table.entry(slot);
         (entry.tracked, entry.waits_among) = (AmongSet::NONE, AmongSet::NONE);
         entry.excludes_readers = false;
+        entry.announced = Announced::default();
         entry.phase = Phase::Queued;
         let queue = entry.queue;
         self.table.queue(queue).active -= 1;
@@ -641,6 +744,11 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
     fn cancelling(&mut self) -> Cancelling<'_, Q, T, S> {
         let Machine { table, isolation, extent, .. } = self;
         Cancelling { table, isolation, extent }
+    }
+
+    fn announcing(&mut self) -> Announcing<'_, Q, T, S> {
+        let Machine { table, isolation, extent, notifiers, .. } = self;
+        Announcing { table, isolation, extent, notifiers }
     }
 
     fn repairing(&mut self) -> Repairing<'_, Q, T, S> {

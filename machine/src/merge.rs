@@ -25,12 +25,15 @@
 use crate::io::{Io, MemoryCopies, MemoryCopy, Op, Segment, Segments, Slot};
 use crate::moving::Edges;
 use crate::splice::round_down;
-use crate::table::{AmongSet, Entry, Phase, Table};
+use crate::table::{AmongSet, Entry, Phase, Standing, Table};
 use crate::tracker::Tracker;
 use crate::{QueueConfig, QueueId, ScratchPool};
 
 /// Most requests that join one leader.
 pub const MEMBERS_MAX: usize = 255;
+
+/// Most images that requests hold while they are announced, and have no place.
+const IMAGES_KEPT_MAX: usize = 64;
 
 /// Brings requests together, and sees which writes wait for which.
 pub struct Merger<'a, Q, T, S> {
@@ -46,7 +49,10 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
     pub fn absorb_writes(&mut self, leader: Slot) {
         let mut last = self.table.entry(leader).members.last().copied().unwrap_or(leader);
         while self.table.entry(leader).members.len() < MEMBERS_MAX {
-            let Some(next) = self.next_in_line(last, leader) else { return };
+            let Some(next) = self.follower(last, leader).filter(|&slot| !self.is_staged(slot))
+            else {
+                return;
+            };
             let home = self.table.known(leader).queue;
             let member = self.table.entry(next);
             debug_assert_eq!(member.phase, Phase::Waiting);
@@ -60,8 +66,13 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         }
     }
 
+    /// Whether the request is not past the notifiers: it must not join another yet.
+    fn is_staged(&self, slot: Slot) -> bool {
+        self.table.known(slot).announced.standing == Standing::Before
+    }
+
     /// The write that waits only for `last` and lies in the same block as `leader`.
-    fn next_in_line(&self, last: Slot, leader: Slot) -> Option<Slot> {
+    pub fn follower(&self, last: Slot, leader: Slot) -> Option<Slot> {
         let block = self.block_of(leader)?;
         self.next_to(last, self.table.known(leader).queue, block)
     }
@@ -96,6 +107,7 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         let merges = entry.request.op == Op::Write
             && !config.no_merge
             && !entry.excludes_readers
+            && entry.announced.keeps_out.is_none()
             && entry.end() <= self.length;
         if merges {
             partial_block(entry, config)
@@ -194,7 +206,10 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
         let home = self.table.known_queue(entry.queue);
         let Some(block) = partial_block(entry, &home.config) else { return };
         let Some(heir) = self.next_to(last, entry.queue, block) else { return };
-        if !self.has_place(heir, entry.queue) {
+        // A write that has to be announced first gets its place later.
+        let waits = self.is_staged(heir);
+        let may_keep = waits && self.table.images_kept < IMAGES_KEPT_MAX;
+        if !may_keep && (waits || !self.has_place(heir, entry.queue)) {
             return;
         }
         if !entry.image_is_whole {
@@ -211,7 +226,9 @@ impl<Q: Clone, T, S: ScratchPool> Merger<'_, Q, T, S> {
             }
         }
         let images = self.table.entry(slot).images.take();
+        self.table.images_kept += usize::from(waits);
         let heir = self.table.entry(heir);
+        heir.announced.keeps_image = waits;
         heir.images = images;
         heir.head_image = Some(image);
         heir.image_inherited = true;

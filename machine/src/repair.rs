@@ -30,7 +30,7 @@ use crate::leaving::Leaving;
 use crate::moving::Mover;
 use crate::overlay::Gaps;
 use crate::splice::round_down;
-use crate::table::{Guess, Phase, Queue, Table};
+use crate::table::{Guess, Phase, Queue, Standing, Table};
 use crate::Suspected;
 use crate::{Action, Alignments, ProbeOutcome, QueueConfig, QueueId, RefusedIo, ScratchPool};
 
@@ -143,7 +143,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
         self.repair.refused.push(Refused { slot, queue: id, errno, op, offset, parked: false });
         if !self.repair.under_way {
             self.repair.under_way = true;
-            self.table.open_queues_mut().for_each(|queue| queue.places = 0);
+            self.table.set_places(false);
         }
     }
 
@@ -256,16 +256,19 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
     /// All requests that are left start again from the beginning.
     fn restart(&mut self) {
         // Requests that waited come last: one from a batch may have entered later than its id says.
-        let mut order: Vec<(bool, Reverse<u64>, Slot)> = Vec::new();
+        // Those that are not past the notifiers come after all that are: see `announce/mod.rs`.
+        let mut order: Vec<(bool, bool, Reverse<u64>, Slot)> = Vec::new();
         for (slot, entry) in self.table.in_flight() {
             if entry.phase != Phase::Plugged {
                 let waits = entry.phase == Phase::Waiting;
-                order.push((waits, Reverse(self.table.age(entry.id)), slot));
+                let staged = entry.announced.standing == Standing::Before;
+                order.push((staged, waits, Reverse(self.table.age(entry.id)), slot));
             }
         }
         order.sort_unstable();
-        order.iter().for_each(|&(_, _, slot)| self.reset(slot));
-        *self.isolation = Isolation::default();
+        order.iter().for_each(|&(.., slot)| self.reset(slot));
+        *self.isolation = Isolation::with_notifiers(self.isolation.notifiers);
+        self.table.unannounced.clear();
         self.extent.forget_truncates();
         self.repair.refused.clear();
         for queue in self.table.open_queues_mut() {
@@ -273,7 +276,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
             queue.queued.clear();
         }
         (self.table.waiting, self.table.riding) = (0, 0);
-        order.iter().for_each(|&(_, _, slot)| {
+        order.iter().for_each(|&(.., slot)| {
             self.leaving().admit_or_refuse(slot);
         });
         self.go_on_after_repair();
@@ -281,6 +284,7 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 
     /// Makes a request what it was when it was submitted; the caller empties the trackers.
     fn reset(&mut self, slot: Slot) {
+        self.table.note_image_not_kept(slot);
         if self.table.known(slot).overlaid.is_some() {
             Gaps { table: self.table }.narrow(slot);
         }
@@ -295,10 +299,8 @@ impl<Q: Clone, T, S: ScratchPool> Repairing<'_, Q, T, S> {
 
     fn go_on_after_repair(&mut self) {
         self.repair.under_way = false;
-        for (id, queue) in self.table.queues.iter_mut().enumerate() {
-            let Some(queue) = queue else { continue };
-            queue.places = queue.config.depth;
-            self.table.runnable.push(id as QueueId);
+        if self.table.gives_places(false) {
+            self.table.set_places(true);
         }
     }
 

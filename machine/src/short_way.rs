@@ -16,6 +16,7 @@ use crate::moving::{lay_out, whole_request_fits, Part};
 use crate::splice::round_down;
 use crate::table::{Among, AmongSet, Phase, Queue, Table};
 use crate::tracker::{Access, Claim};
+use crate::twice::each_once;
 use crate::{QueueConfig, QueueId, Request, Scratch, ScratchPool};
 
 /// Starts and ends common requests.
@@ -88,6 +89,7 @@ impl<Q: Clone, T, S: ScratchPool> ShortWay<'_, Q, T, S> {
         let entry = &mut entries[slot.index()];
         let queue = queues[entry.queue as usize].as_ref().expect("an open queue");
         let request = &entry.request;
+        debug_assert!(entry.twice.is_empty());
         let Some(shape) = claim(self.isolation, self.extent, scratch, queue, slot, request) else {
             return Passage::NotOpen;
         };
@@ -204,6 +206,7 @@ fn claim<Q, X, S: ScratchPool>(
     let config = &queue.config;
     let asks_for_more = request.guest_block > 0
         || request.flags.serialising
+        || (request.op == Op::Write && isolation.has_stages())
         || request.flags.no_wait
         || isolation.excluding > 0;
     let (start, end) = (request.offset, request.offset + request.bytes);
@@ -215,6 +218,9 @@ fn claim<Q, X, S: ScratchPool>(
     }
     if !whole_request_fits(request, config) {
         return claim_part(scratch, config, request);
+    }
+    if request.op == Op::Read && !each_once(&request.segments) {
+        return None;
     }
     if request.op == Op::Write {
         let whole = start.is_multiple_of(config.granule) && end.is_multiple_of(config.granule);

@@ -15,6 +15,7 @@
 use smallvec::SmallVec;
 
 use crate::io::{MemoryCopies, MemoryCopy, Segment, Segments};
+use crate::twice::Twice;
 use crate::Alignments;
 
 /// What one lane of a queue takes.
@@ -52,6 +53,8 @@ pub struct LanePart<'a> {
     pub start: u64,
     pub end: u64,
     pub elements: &'a [Segment],
+    /// Guest memory that has to be bounced, wherever it lies.
+    pub bounced: &'a Twice,
     /// Writes: where the images of the first and the last block are, if these are edges.
     pub head_image: Option<usize>,
     pub tail_image: Option<usize>,
@@ -190,7 +193,7 @@ impl LanePart<'_> {
         if !fits {
             return 0;
         }
-        let available = (element.bytes - cursor.skip) as u64;
+        let available = self.bounced.clear_from(address, element.bytes - cursor.skip) as u64;
         let room = (self.limits.max_transfer - layout.bytes).min(self.end - cursor.position);
         round_down(available.min(room), self.limits.alignments.request)
     }
@@ -286,7 +289,8 @@ impl LanePart<'_> {
         for (index, fragment) in fragments.iter().enumerate() {
             let at = fragment.at.next_multiple_of(segment);
             let end = round_down_usize(fragment.at + fragment.bytes, segment);
-            if at >= end {
+            let clear = self.bounced.clear_from(fragment.address, fragment.bytes);
+            if at >= end || clear < fragment.bytes {
                 continue;
             }
             let address = fragment.address + (at - fragment.at);

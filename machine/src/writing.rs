@@ -33,6 +33,7 @@ impl<Q: Clone, T, S: ScratchPool> Writing<'_, Q, T, S> {
         if self.writes.has_dependents(slot) {
             self.merger().absorb_writes(slot);
         }
+        self.table.note_image_not_kept(slot);
         let entry = self.table.entry(slot);
         let (alone, inherited) = (entry.members.is_empty(), entry.image_inherited);
         if !alone && self.merger().covers_block(slot) {

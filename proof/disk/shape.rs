@@ -37,6 +37,9 @@ pub struct Shape {
     /// It copies a whole block where memory begins inside one, as null_blk does: what lies behind
     /// the page that the block is in comes from anywhere, if it is not blank.
     pub mixes_pages: bool,
+    /// It works on what it has read where that lies, as dm-crypt does: of memory that one vector
+    /// has twice it makes garbage.
+    pub works_in_place: bool,
 
     // What it says, true or not:
     /// By STATX_DIOALIGN: memory, then offset.
@@ -88,6 +91,7 @@ impl Shape {
             refusal: libc::EINVAL,
             overwrites_pages: false,
             mixes_pages: false,
+            works_in_place: false,
             says_statx: Some((512, 4096)),
             says_dioinfo: None,
             says_block_size: None,

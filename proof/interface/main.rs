@@ -7,10 +7,12 @@ mod testbed;
 
 mod disk;
 mod driver;
+mod driver_pending;
 #[cfg(feature = "async")]
 mod futures;
 mod queue;
 mod scene;
 mod soundness;
+mod throttle;
 #[cfg(feature = "vm-memory")]
 mod volatile;

@@ -11,6 +11,7 @@ use super::scene::{callback, Order, Place, Scene, State, SOMETHING_ENDED};
 use crate::completion::inside_callback;
 use crate::driver::{Op, Segment, Segments};
 use crate::handle::{Callback, CompletionMode, Handle, RequestFlags, Submission};
+use crate::handle::{TooLong, TooLongFn};
 use crate::proof::world::memory::{self, Meeting};
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::sleep_as;
@@ -311,6 +312,52 @@ fn set_throttle(scene: &Arc<Scene>, handle: &Handle, to: Option<&Arc<Throttle>>)
     }
 }
 
+/// The object is paused: whatever others do, nothing of it reaches the disk, and nothing is there.
+fn pause(scene: &Arc<Scene>, at: usize, handle: &Handle) {
+    scene.places[at].pauses.fetch_add(1, Ordering::Relaxed);
+    scene.places[at].pausing.fetch_add(1, Ordering::Relaxed);
+    if let Err(error) = handle.pause() {
+        fail(&format!("pause: {error}"));
+    }
+    let counts = &scene.device.counts;
+    let seen = || (counts.ios.load(Ordering::Relaxed), counts.bytes.load(Ordering::Relaxed));
+    let before = seen();
+    trace(|| format!("paused at {before:?}"));
+    for _ in 0..choose(4) {
+        submit(scene, at, handle, draw(scene, false));
+    }
+    sleep_as(Duration::from_nanos(choose(300_000)), Class::Outside);
+    if percent(30) {
+        cancel(scene, at, handle);
+    }
+    if seen() != before {
+        fail(&format!("in a pause: I/Os and bytes {before:?}, then {:?}", seen()));
+    }
+    trace(|| "goes on".to_owned());
+    if let Err(error) = submitting(|| handle.resume()) {
+        fail(&format!("resume: {error}"));
+    }
+    scene.places[at].pausing.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// The handle gets a limit of time, or loses it.
+fn set_timeout(handle: &Handle) {
+    let limit = percent(70).then(|| {
+        let told = Box::new(|_: &TooLong| {
+            if TAKES.get() != usize::MAX || !inside_callback() {
+                fail("the program is told of a late request where no callback may run");
+            }
+            point();
+        }) as TooLongFn;
+        (Duration::from_millis(1 + choose(20)), told)
+    });
+    match handle.set_timeout(limit) {
+        Ok(()) => {}
+        Err(error) if error.errno == libc::ENOTSUP => {}
+        Err(error) => fail(&format!("set_timeout: {error}")),
+    }
+}
+
 /// A thread that submits.
 pub fn submitter(scene: &Arc<Scene>, at: usize) {
     be_program();
@@ -333,6 +380,8 @@ pub fn submitter(scene: &Arc<Scene>, at: usize) {
             }
             9 if plugged == 0 || percent(20) => drain(scene, at, &handle),
             10 if percent(40) => throttle(scene, &handle),
+            10 if percent(30) => pause(scene, at, &handle),
+            10 if percent(40) => set_timeout(&handle),
             10..12 => sleep_as(Duration::from_nanos(choose(100_000)), Class::Outside),
             12..16 if plugged == 0 || percent(20) => run(scene, at, &handle, draw(scene, true)),
             _ => drop(submit(scene, at, &handle, draw(scene, false))),
@@ -379,6 +428,9 @@ pub fn drain(scene: &Arc<Scene>, at: usize, handle: &Handle) {
     match result {
         Ok(()) => {}
         Err(error) if timeout.is_some() && error.errno == libc::ETIMEDOUT => return,
+        Err(error) if error.errno == libc::EBUSY && place.pauses.load(Ordering::Relaxed) > 0 => {
+            return;
+        }
         Err(error) => fail(&format!("drain: {error}")),
     }
     let ledger = scene.ledger.lock();

@@ -18,6 +18,7 @@ mod actors;
 mod content;
 mod handles;
 mod litmus;
+mod notifiers;
 mod power;
 mod queues;
 mod rings;

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -12,6 +13,7 @@ use crate::engine::{Job, Kind, Pool, PoolOwner};
 use crate::proof::world::system::is_readable;
 use crate::proof::world::thread::spawn;
 use crate::proof::world::{block, fail, outside_limits, point, wake_all, world, Class, Key};
+use crate::sync::on_time;
 
 /// Callbacks that ran, and whether one is running.
 static RAN: Mutex<(Vec<usize>, bool)> = Mutex::new((Vec::new(), false));
@@ -225,7 +227,7 @@ impl Job for Test {
         }
     }
 
-    fn run(self, _pool: &Pool<Test>) -> Option<Test> {
+    fn run(self, pool: &Pool<Test>) -> Option<Test> {
         match self {
             Test::Note(number, kind) => {
                 point();
@@ -235,7 +237,18 @@ impl Job for Test {
                 let other = if kind == Kind::Work { Kind::Callback } else { Kind::Work };
                 return (number % 10 == 5).then(|| Test::Note(number + 1, other));
             }
-            Test::Watch(told) | Test::Hang(_, told) => {
+            Test::Watch(told) => {
+                let mut end = told.0.lock();
+                while !*end {
+                    if pool.is_short() && pool.try_again().is_err() {
+                        drop(end);
+                        pool.push(Test::Watch(told));
+                        return None;
+                    }
+                    on_time(|| told.1.wait_for(&mut end, Duration::from_millis(5)));
+                }
+            }
+            Test::Hang(_, told) => {
                 let mut end = told.0.lock();
                 while !*end {
                     told.1.wait(&mut end);
@@ -253,7 +266,7 @@ pub fn a_pool_does_every_job_and_ends_its_threads() -> (usize, bool) {
         let owner = PoolOwner::new(1);
         world().expect("inside").refuse_threads(60);
         let told = Arc::new((crate::sync::Mutex::new(false), crate::sync::Condvar::new()));
-        while owner.pool().ensure_thread().is_err() {}
+        while owner.pool().man(1).is_err() {}
         let pushers: Vec<_> = (1..3)
             .map(|thread| {
                 let (pool, told) = (owner.pool().clone(), told.clone());
@@ -286,6 +299,7 @@ pub fn a_pool_does_every_job_and_ends_its_threads() -> (usize, bool) {
 pub fn owners_that_hang_stop_no_other() -> (usize, bool) {
     explore("shares", 1, 1500, 2000, || {
         let owner = PoolOwner::shared(2);
+        while owner.pool().man(1).is_err() {}
         let told = Arc::new(Told::default());
         let pushers: Vec<_> = (1..3)
             .map(|thread| {

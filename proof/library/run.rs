@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::actors;
 use super::content;
+use super::notifiers;
 use super::power;
 use super::scenario::{Plan, Poller, Scenario, Under};
 use super::scene::{set_scene, Entry, Ledger, Order, Place, Scene, State, SOMETHING_ENDED};
@@ -51,6 +52,9 @@ fn inside(scenario: Scenario) -> Totals {
             spawn("device", move || device.serve())
         })
         .collect();
+    if scenario.no_threads {
+        world().expect("inside").refuse_threads(100);
+    }
     let handles = open(&scenario);
     let driver = matches!(scenario.under, Under::Driver | Under::AsynchronousDriver);
     let places = scenario.handles.iter().zip(handles);
@@ -60,7 +64,9 @@ fn inside(scenario: Scenario) -> Totals {
     let refused = scenario.refused_threads;
     let throttles = [(); 2].map(|()| Throttle::new(&ThrottleLimits::default()));
     let its = device.clone();
-    let scene = Arc::new(Scene { scenario, device: its, places, ledger, throttles });
+    let (questions, notified) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let scene = Scene { scenario, device: its, places, ledger, throttles, questions, notified };
+    let scene = Arc::new(scene);
     set_scene(Some(scene.clone()));
     let its = scene.clone();
     idle_hook(Box::new(move || its.stuck()));
@@ -83,7 +89,12 @@ fn inside(scenario: Scenario) -> Totals {
 fn open(scenario: &Scenario) -> Vec<Handle> {
     let mut handles: Vec<Handle> = Vec::new();
     for plan in &scenario.handles {
-        let opened = open_one(scenario, handles.first(), &plan.options);
+        let mut opened = open_one(scenario, handles.first(), &plan.options);
+        if scenario.no_threads && opened.as_ref().is_err_and(|error| error.errno == libc::ENOMEM) {
+            // Without a ring it takes threads.
+            world().expect("inside").refuse_threads(0);
+            opened = open_one(scenario, handles.first(), &plan.options);
+        }
         handles.push(opened.unwrap_or_else(|error| fail(&format!("open: {error}"))));
     }
     handles
@@ -151,6 +162,8 @@ fn place(plan: &Plan, handle: Handle, driver: bool) -> Place {
         cancelled_together: AtomicUsize::new(0),
         closing: AtomicBool::new(false),
         follow_ups: AtomicUsize::new(plan.operations),
+        pauses: AtomicUsize::new(0),
+        pausing: AtomicUsize::new(0),
     }
 }
 
@@ -171,6 +184,12 @@ fn start(scene: &Arc<Scene>) -> Callers {
             let its = scene.clone();
             callers.submitters.push(spawn("submitter", move || actors::submitter(&its, at)));
         }
+    }
+    let times = scene.scenario.notifiers;
+    if times > 0 {
+        let its = scene.clone();
+        let thread = spawn("notifying", move || notifiers::notifying(&its, times));
+        callers.submitters.push(thread);
     }
     callers
 }

@@ -49,9 +49,13 @@ pub struct Scenario {
     pub hot: u64,
     /// How many of a hundred attempts to start a thread fail.
     pub refused_threads: u64,
+    /// The system gives no thread at all, from before the first open on.
+    pub no_threads: bool,
     /// Nanoseconds a step takes.
     pub tick: u64,
     pub policy: Policy,
+    /// How many before-write notifiers come and go.
+    pub notifiers: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,8 +113,10 @@ impl Scenario {
             unit,
             hot: draw.pick(&[8, 16, 40]),
             refused_threads: draw.pick(&[0, 0, 0, 30]),
+            no_threads: false,
             tick: draw.pick(&[2, 20, 200, 2000]),
             policy,
+            notifiers: 0,
         };
         if draw.percent(12) {
             scenario.faults.forbids = Some(draw.below(80));
@@ -119,9 +125,28 @@ impl Scenario {
             let (direct, either) = (draw.percent(75), draw.percent(25));
             (options.direct, options.buffered_ok) = (direct, direct && either);
         }
+        if matches!(under, File | Device) && draw.percent(10) {
+            scenario.take_threads_away(&mut draw);
+        }
+        // The last draw: a seed without notifiers is the run that it was before these.
+        scenario.notifiers = draw.pick(&[0, 0, 1, 3]);
         // Last: so a seed without it stays what it was.
         scenario.splits = under == AsynchronousDriver && draw.percent(40);
         scenario
+    }
+
+    /// What works then: rings, and threads of the program that poll.
+    fn take_threads_away(&mut self, draw: &mut Draw) {
+        (self.no_threads, self.refused_threads) = (true, 100);
+        self.faults.no_rings = false;
+        for Plan { options, pollers, .. } in &mut self.handles {
+            options.completion = CompletionMode::Eventfd;
+            options.engine = EngineKind::Auto;
+            if pollers.is_empty() {
+                let kinds = [Poller::Patient, Poller::Timed, Poller::Descriptor];
+                pollers.push(draw.pick(&kinds));
+            }
+        }
     }
 
     /// Whether nothing that goes wrong may keep requests waiting for others that they have nothing

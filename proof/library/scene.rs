@@ -45,6 +45,10 @@ pub struct Place {
     pub closing: AtomicBool,
     /// Requests that callbacks may still make.
     pub follow_ups: AtomicUsize,
+    /// How often it has paused the object, or begun to.
+    pub pauses: AtomicUsize,
+    /// Pauses that are not over.
+    pub pausing: AtomicUsize,
 }
 
 pub struct Scene {
@@ -54,6 +58,9 @@ pub struct Scene {
     pub ledger: Mutex<Ledger>,
     /// Handles get one of these, and lose it, at any moment.
     pub throttles: [Arc<Throttle>; 2],
+    /// What notifiers have been asked and have not answered; how many came and went.
+    pub questions: AtomicUsize,
+    pub notified: AtomicUsize,
 }
 
 pub struct Ledger {
@@ -280,8 +287,16 @@ impl Scene {
         if !hanging.is_empty() && !self.scenario.hangs_alone() {
             return None;
         }
+        // Who pauses waits for what hangs, and all others wait for that.
+        let pausing = |place: &Place| place.pausing.load(Ordering::Relaxed) > 0;
+        if !hanging.is_empty() && self.places.iter().any(pausing) {
+            return None;
+        }
         let plugged = |entry: &Entry| self.places[entry.place].plugs.load(Ordering::Relaxed) > 0;
         if self.places.iter().any(|place| place.plugs.load(Ordering::Relaxed) > 0) {
+            return None;
+        }
+        if self.questions.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let waits = |entry: &&Entry| {

@@ -79,3 +79,52 @@ fn what_a_throttle_holds_back_says_so() {
     let id = bed.machine.hold(0, None, flush);
     assert_eq!(told(&bed.machine.late(0, id)), [(4, None, Stay::Throttled)]);
 }
+
+#[test]
+fn a_pause_lets_end_what_has_begun_and_begins_nothing() {
+    let mut bed = Bed::new(2, &config(), 0);
+    let flags = RequestFlags::default();
+    bed.submit(0, Op::Write, 1, 1, flags);
+    assert!(!bed.machine.is_at_rest());
+    bed.pause();
+    bed.submit(1, Op::Write, 64, 8, flags);
+    bed.submit(0, Op::Write, 2, 1, flags);
+    let last = bed.sent[2].id;
+    assert_eq!(bed.flights.len(), 1, "the edge of the first");
+    assert_eq!(told(&bed.machine.late(1, last)), [(64, None, Stay::Paused)]);
+    assert!(bed.machine.at_storage(0).iter().any(|(id, _)| *id == bed.sent[0].id));
+    assert!(bed.machine.at_storage(1).is_empty());
+    let bytes = bed.flights[0].bytes;
+    bed.finish(0, bytes);
+    assert!(!bed.machine.is_at_rest(), "the first has still to write");
+    bed.end_flights();
+    assert!(bed.machine.is_at_rest());
+    // Pauses nest.
+    bed.pause();
+    bed.resume();
+    assert!(bed.machine.is_at_rest() && bed.flights.is_empty());
+    bed.resume();
+    assert!(!bed.machine.is_at_rest() && !bed.machine.is_paused());
+    bed.take_in();
+    assert_eq!(bed.machine.at_storage(1).len(), 1);
+    bed.end_all();
+    bed.conclude();
+}
+
+#[test]
+fn a_repair_within_a_pause_begins_nothing_and_is_over_before_the_rest() {
+    let mut bed = Bed::new(1, &config(), 0);
+    let flags = RequestFlags::default();
+    bed.submit(0, Op::Write, 0, 8, flags);
+    bed.pause();
+    bed.wants = 16;
+    bed.end_flights();
+    assert_eq!(bed.probes.len(), 1);
+    assert!(!bed.machine.is_at_rest(), "trial reads come");
+    bed.answer();
+    assert!(bed.machine.is_at_rest() && bed.flights.is_empty(), "it begins anew only later");
+    bed.resume();
+    bed.take_in();
+    bed.end_all();
+    bed.conclude();
+}

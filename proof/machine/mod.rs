@@ -25,6 +25,7 @@
 #[path = "../rng.rs"]
 pub mod rng;
 
+mod announced;
 mod arrivals;
 mod cancels;
 mod directed;

@@ -61,6 +61,8 @@ pub(super) struct Bed {
     pub(super) now: u64,
     pub(super) calls: u64,
     pub(super) guest_used: usize,
+    /// The machine is paused, and was at rest after the last step.
+    rests: bool,
 }
 
 impl Bed {
@@ -86,6 +88,7 @@ impl Bed {
             now: 0,
             calls: 0,
             guest_used: 0,
+            rests: false,
         }
     }
 
@@ -117,8 +120,47 @@ impl Bed {
         self.take_in();
     }
 
+    fn pause_or_resume(&mut self, rng: &mut Rng) {
+        match self.machine.is_paused() && rng.percent(60) {
+            true => self.resume(),
+            false => self.pause(),
+        }
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.machine.pause();
+        self.take_in();
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.machine.resume();
+        self.rests &= self.machine.is_paused();
+        self.take_in();
+    }
+
+    fn end_pauses(&mut self) {
+        while self.machine.is_paused() {
+            self.resume();
+        }
+        self.end_all();
+    }
+
+    /// In a pause the storage comes to rest when nothing is there any more, and no sooner; and then
+    /// nothing begins.
+    fn check_rest(&mut self) {
+        let nothing = self.flights.is_empty() && self.probes.is_empty();
+        assert_eq!(self.machine.is_at_rest(), self.machine.is_paused() && nothing, "at rest?");
+        assert!(!self.rests || nothing, "something begins in a pause");
+        self.rests = self.machine.is_at_rest();
+    }
+
     /// What the machine asks for goes to the storage.
     pub(super) fn take_in(&mut self) {
+        self.ask();
+        self.check_rest();
+    }
+
+    fn ask(&mut self) {
         self.machine.join();
         self.machine.take_actions(&mut self.actions);
         for action in std::mem::take(&mut self.actions) {
@@ -130,6 +172,7 @@ impl Bed {
                     self.flights.push(io);
                 }
                 Action::Stalled(_, io) => panic!("nothing stalls here: {io:x?}"),
+                Action::Announce(_, what) => panic!("there is no notifier: {what:?}"),
                 Action::Probe(_, refusal) => {
                     assert!(self.flights.is_empty() && self.probes.is_empty());
                     self.probes.push(*refusal);
@@ -358,12 +401,16 @@ fn run_schedule(seed: u64) -> u64 {
     let mut when: Vec<u64> = (0..changes).map(|_| rng.below(requests)).collect();
     when.sort_unstable();
     let plugs = rng.percent(50);
+    let pauses = rng.percent(30);
     for number in 0..requests {
         for _ in when.iter().filter(|&&at| at == number) {
             match rng.percent(30) {
                 true => bed.wants_of_writes = (bed.wants_of_writes.max(4) * 2).min(32),
                 false => bed.wants = (bed.wants.max(4) << rng.between(1, 2)).min(32),
             }
+        }
+        if pauses && rng.percent(20) {
+            bed.pause_or_resume(&mut rng);
         }
         if plugs && rng.percent(20) {
             bed.machine.plug(rng.index(bed.queues.len()) as u32, 0);
@@ -385,6 +432,7 @@ fn run_schedule(seed: u64) -> u64 {
         }
     }
     bed.end_all();
+    bed.end_pauses();
     for queue in 0..bed.queues.len() {
         (0..requests).for_each(|_| bed.machine.unplug(queue as u32, 0));
     }

@@ -238,11 +238,17 @@ pub fn check_memory(
         if memory.is_guest(segment.address) {
             let start = io.offset + at as u64;
             let end = start + segment.bytes as u64;
+            // What takes any byte copies, as the page cache does.
+            let one = scenario.config[plan.queue].alignments.request == 1;
+            let copied = io.lane == Lane::LastBlock || one;
+            let of_this = &addresses[at..at + segment.bytes];
+            if io.op == Op::Read && !plan.distinct && !copied && plan.names_twice(of_this) {
+                return Err(format!("reads into memory that is named twice: {io:x?}"));
+            }
             let theirs = plan.op == io.op
                 && plan.offset <= start
                 && end <= plan.offset + plan.bytes
-                && addresses[at..at + segment.bytes]
-                    == plan.addresses[(start - plan.offset) as usize..][..segment.bytes];
+                && of_this == &plan.addresses[(start - plan.offset) as usize..][..segment.bytes];
             if !theirs {
                 return Err(format!(
                     "guest memory {:x?} is not what request {number} has for byte {start}: {io:x?}",

@@ -313,6 +313,16 @@ impl Plan {
     pub fn address_at(&self, offset: u64) -> usize {
         self.addresses[(offset - self.offset) as usize]
     }
+
+    /// Whether its vector has one of these addresses more than once.
+    pub fn names_twice(&self, addresses: &[usize]) -> bool {
+        let mut rest: Vec<usize> = self.addresses.clone();
+        rest.sort_unstable();
+        addresses.iter().any(|address| {
+            let first = rest.partition_point(|other| other < address);
+            rest.get(first + 1) == Some(address)
+        })
+    }
 }
 
 pub fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {

@@ -163,5 +163,8 @@ pub fn is_idle(machine: &Machine<usize, usize, Pool>) -> bool {
     machine.table.waiting == 0
         && machine.table.riding == 0
         && machine.isolation.excluding == 0
+        && machine.isolation.staged == 0
+        && machine.table.images_kept == 0
+        && machine.table.unannounced.is_empty()
         && Among::ALL.into_iter().all(|among| !machine.isolation.among(among).conflicts(all))
 }

@@ -253,6 +253,7 @@ impl<'a, S: Subject> World<'a, S> {
                 Action::Io(queue, io) => asked.push((queue, io)),
                 Action::Stalled(_, io) => self.check_stalled(&io)?,
                 Action::Probe(_, refusal) => return Err(format!("asks about {refusal:?}")),
+                Action::Announce(_, what) => return Err(format!("announces {what:?}")),
             }
         }
         self.actions = actions;

@@ -2,16 +2,18 @@
 # there: Rust and its standard libraries, cross compilers, QEMU. Sourced, by
 # bash with -euo pipefail, from the top of the tree, as root.
 #
-#     machine NAME    arm64, s390x or ppc64el: sets $triple, $qemu, $sysroot
+#     machine NAME    arm64, s390x or ppc64el: sets $name, $triple, $qemu,
+#                     $sysroot
 #     bring_root      makes it if it is not there; $why says what can't be had
 #     in_root COMMAND...
 #     with_cargo ARGUMENT...  cargo for the machine
 #
 # Not to be had: Rust's standard library for musl (Debian has none; rust-src of
-# this Debian could build one), a kernel for arm64 with pages of 64 KiB.
+# this Debian could build one), a kernel for arm64 with pages of 64 KiB (Debian
+# has those of 4 KiB and 16 KiB: see system.sh).
 #
 # It is forky: Debian 12 has a Rust that is new enough (rustc-web) only for
-# x86 and arm. It is made once, in some minutes and 3.5 GB, and needs a network
+# x86 and arm. It is made once, in some minutes and 2 GB, and needs a network
 # for that; packages come from $DEBIAN_MIRROR.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
@@ -21,6 +23,7 @@ root=$machines/root
 why= lock=
 
 machine() {
+    name=$1
     case $1 in
         arm64) triple=aarch64-unknown-linux-gnu qemu=qemu-aarch64 ;;
         s390x) triple=s390x-unknown-linux-gnu qemu=qemu-s390x ;;
@@ -57,7 +60,7 @@ in_root() {
 }
 
 make_root() {
-    local mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian} name
+    local mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
     local packages="rustc cargo gcc libc6-dev make perl mount kmod cpio
         e2fsprogs qemu-user"
 
@@ -72,22 +75,23 @@ make_root() {
     apt-config dump | grep -E '^Acquire::(https?::|Check-)' \
         >"$root/etc/apt/apt.conf.d/90as-outside" || :
     cp /etc/resolv.conf "$root/etc/resolv.conf"
-    for name in arm64 s390x ppc64el; do
-        machine $name
-        in_root dpkg --add-architecture $name
-        packages="$packages gcc-${triple/-unknown/} libc6-dev-$name-cross"
-    done
     # shellcheck disable=SC2086
     in_root apt-get update -qq &&
-        in_root apt-get install -y -qq --no-install-recommends $packages ||
-        return 1
-    # Not installed: their dependencies are another system's.
-    for name in arm64 s390x ppc64el; do
-        in_root sh -c "cd /root && apt-get download -qq libstd-rust-dev:$name \
-            busybox-static:$name && dpkg -x libstd-rust-dev_*_$name.deb / &&
-            dpkg -x busybox-static_*_$name.deb busybox-$name" || return 1
-    done
-    touch "$root/made"
+        in_root apt-get install -y -qq --no-install-recommends $packages &&
+        in_root apt-get clean && touch "$root/made"
+}
+
+# What builds for the machine of that name
+add_machine() {
+    local cross=${triple/-unknown/}
+    why="no compilers for $name can be had: see $root.log"
+    in_root dpkg --add-architecture "$name" && in_root apt-get update -qq &&
+        in_root apt-get install -y -qq --no-install-recommends \
+            "gcc-$cross" "libc6-dev-$name-cross" || return 1
+    # Not installed: its dependencies are another system's.
+    in_root sh -c "cd /root && apt-get download -qq libstd-rust-dev:$name &&
+        dpkg -x libstd-rust-dev_*_$name.deb / && rm -f *.deb" || return 1
+    in_root apt-get clean && touch "$root/made-$name"
 }
 
 # The crates, as Cargo.lock has them.
@@ -102,6 +106,7 @@ bring_root() {
     mkdir -p "$machines"
     exec {lock}>"$machines/lock" && flock "$lock"
     [ -e "$root/made" ] || make_root >"$root.log" 2>&1 || return 1
+    [ -e "$root/made-$name" ] || add_machine >>"$root.log" 2>&1 || return 1
     why="no crates: see $machines/vendor.log"
     bring_crates 2>"$machines/vendor.log" || return 1
     flock -u "$lock"
@@ -115,7 +120,7 @@ with_cargo() {
     in_root env CARGO_HOME="$machines/cargo-home" CARGO_NET_OFFLINE=true \
         "CARGO_TARGET_${upper}_LINKER=$gcc" \
         "CARGO_TARGET_${upper}_RUNNER=$qemu -L $sysroot" \
-        "BLKALIGN_TEST_SLOW=1" \
+        BLKALIGN_TEST_SLOW=1 CARGO_INCREMENTAL=0 \
         CARGO_BUILD_TARGET="$triple" CARGO_TARGET_DIR="$machines/target" \
         cargo --config "$machines/vendor.toml" --locked "$@"
 }

@@ -9,6 +9,7 @@
 #     true, wrong  what the trial says (trial.c)
 #     ok, bad      what held, what not
 #     oops         a line of dmesg that should not be there
+#     bare         what the storage does without our code (bare_zeroes)
 #     below        the same, after a trial with less than a liar needs
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0

@@ -27,6 +27,7 @@ tests=test-vectors,test-zeroes,test-discard,test-torture,test-stable-writes
 tests=${TESTS:-$tests,test-registered}
 memory_mb=2048
 share=''
+revision=''     # of the library, as Git names it
 inside=()       # beds that the guest which runs is given
 
 say() { echo "storage: $*" >&2; }
@@ -58,14 +59,15 @@ make_programs() {
             -I"$storage/../../include" "$storage/poke.c" -L"$build" -lblkalign \
             -o "$root/bin/poke" || return 1
     cp -r "$storage"/{guest,stages,words}.sh "$storage"/beds "$root/" &&
-        cp "$build"/tools/blkalign-{info,torture} "$root/bin/" &&
+        cp "$build"/tools/blkalign-info "$cache"/blkalign-torture \
+            "$root/bin/" &&
         cp "$build"/libblkalign.so.0 "$root/lib/" || return 1
     for file in ${tests//,/ }; do
         cp "$build/capi-tests/$file" "$root/bin/" || return 1
     done
     # libnbd, and what it wants; the C library is the root's own.
     for file in $(ldd "$root"/bin/* | grep -oE '/[^ :]*\.so[^ :]*' | sort -u |
-                  grep -vE '/(ld-linux|libc|libm|libgcc_s|libblkalign)[^/]*$')
+                  grep -vE '/(ld-linux.*|lib(c|m|gcc_s|blkalign)\.so[^/]*)$')
     do
         cp -L "$file" "$root/lib/"
     done
@@ -158,6 +160,7 @@ keep_results() {
     for bed in "$@"; do
         grep -aq "^$bed begin" told || continue
         sed -n "s/^$bed //p" <(tr -d '\r' <told) >"$results/$bed"
+        echo "library $revision $(date -u +%F)" >>"$results/$bed"
         grep -q '^end' "$results/$bed" || {
             echo "died $(grep -a '^step' "$results/$bed" | tail -n 1 |
                 cut -d ' ' -f 3-)"
@@ -237,6 +240,9 @@ main() {
     why=$("$storage/fetch.sh" "$cache" ${kernels//,/ }) ||
         { echo "1..0 # SKIP $why"; exit 0; }
     command -v mke2fs >/dev/null || { echo '1..0 # SKIP no mke2fs'; exit 0; }
+    command -v git >/dev/null &&
+        revision=$(git -C "$storage" rev-parse --short=10 HEAD 2>/dev/null)
+    revision=${revision:-unknown}
     directory=$(mktemp -d) || exit 1
     scratch=$directory
     trap cleanup EXIT

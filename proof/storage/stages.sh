@@ -55,6 +55,9 @@ verdict() {
     elif [ -n "$first" ]; then
         tell bad "$1: $(grep -cE '^not ok' "$3") of $(grep -cE \
             '^(not )?ok' "$3"): $(cut -c 1-240 <<<"$first")"
+        # Each by itself: a known fault is not to hide another.
+        grep -E '^not ok' "$3" | sed -n '2,8p' | cut -c 1-240 |
+            while read -r first; do tell bad "$1: also $first"; done
     elif [ "$2" != 0 ]; then
         tell bad "$1: exit status $2: $(tail -n 1 "$3" | cut -c 1-240)"
     else

@@ -1,18 +1,52 @@
 #!/bin/bash
-# docs/STORAGES.md anew, from the results of run.sh that are there:
+# docs/STORAGES.md anew, from the results of run.sh:
 #
-#     table.sh RESULTS DOCUMENT       RESULTS/KERNEL/BED
+#     table.sh RESULTS KEPT DOCUMENT      RESULTS/KERNEL/BED, KEPT/KERNEL
 #
-# Kernels on which a storage is the same share a line.
+# A pass takes an hour, so what was told is kept in the tree, in a file for each
+# kernel: a line is "BED KEY WORDS". Results that are newer take the place of
+# those, bed by bed. Kernels on which a storage is the same share a line.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -u
 storage=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-results=$1
-document=$2
+mkdir -p "$2" && kept=$(cd "$2" && pwd) || exit 1
+document=$3
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 . "$storage/verdict.sh"
+results=$scratch/results
+
+# What is kept, and over it what is new, as RESULTS/KERNEL/BED
+gather() {
+    local file kernel
+    for file in "$kept"/*; do
+        [ -f "$file" ] || continue
+        mkdir -p "$results/${file##*/}"
+        (cd "$results/${file##*/}" && awk '{
+            bed = $1
+            print substr($0, length(bed) + 2) >bed
+        }' "$file")
+    done
+    for file in "$1"/*/*; do
+        [ -e "$storage/beds/${file##*/}" ] || continue
+        kernel=$(basename "$(dirname "$file")")
+        mkdir -p "$results/$kernel"
+        # The steps were of use while it ran.
+        grep -v '^step' "$file" >"$results/$kernel/${file##*/}"
+    done
+}
+
+keep() {
+    local kernel bed
+    mkdir -p "$kept"
+    for kernel in $(ls "$results"); do
+        for bed in $(ls "$results/$kernel"); do
+            [ ! -e "$storage/beds/$bed" ] ||
+                sed "s/^/$bed /" "$results/$kernel/$bed"
+        done >"$kept/$kernel"
+    done
+}
 
 kernels() { ls "$results" | sort -V | sed '/newest/d'; }
 
@@ -70,20 +104,40 @@ merged() {
     }' "$scratch/lines"
 }
 
+# count KERNEL VERDICT: with suites
+count() {
+    awk -F '\t' -v k="$(short "$1")" -v w="$2" \
+        '$2 == k && $6 ~ "^" w && $6 !~ /alignments alone$/ { n++ }
+        END { print n + 0 }' "$scratch/lines"
+}
+
 counts() {
-    echo '| kernel | holds | strict | known | FAILS | absent |'
-    echo '|---|---|---|---|---|---|'
-    local kernel word row
+    echo '| kernel | holds | strict | known | FAILS | absent | alignments alone | not tried | library, and when |'
+    echo '|---|---|---|---|---|---|---|---|---|'
+    local kernel word row all=0 tried
+    all=$(ls "$storage/beds" | grep -vc README)
     for kernel in $(kernels) newest; do
         row="| $(version "$kernel") |"
         [ "$row" != '|  |' ] || continue
         for word in holds strict known FAILS absent; do
-            row+=" $(awk -F '\t' -v k="$(short "$kernel")" -v w="$word" \
-                '$2 == k && $6 ~ "^" w { n++ } END { print n + 0 }' \
-                "$scratch/lines") |"
+            row+=" $(count "$kernel" $word) |"
         done
-        echo "$row"
+        tried=$(awk -F '\t' -v k="$(short "$kernel")" \
+            '$2 == k { n++ } END { print n + 0 }' "$scratch/lines")
+        row+=" $(awk -F '\t' -v k="$(short "$kernel")" \
+            '$2 == k && $6 ~ /alignments alone$/ { n++ }
+            END { print n + 0 }' "$scratch/lines") | $((all - tried)) |"
+        echo "$row $(libraries "$kernel") |"
     done
+}
+
+# The revisions that the results of a kernel are of, and from when to when
+libraries() {
+    cat "$results/$1"/* | sed -n 's/^library //p' | sort -u -k 2,2 -k 1,1 |
+        awk '{ if (!($1 in seen)) names = names (names ? ", " : "") $1
+               seen[$1] = 1
+               if (!first) first = $2; last = $2 }
+             END { print names, first (last == first ? "" : " to " last) }'
 }
 
 titles() {
@@ -93,13 +147,14 @@ titles() {
     done
 }
 
+gather "$1"
+keep
 lines >"$scratch/lines"
 {
     cat "$storage/preamble.md"
     printf '\n## Verdicts\n\n'
     counts
-    printf '\n%s, virtual machine, 2 cores, guests of QEMU without KVM.\n' \
-        "$(date -u +%Y-%m-%d)"
+    printf '\nA virtual machine of 2 cores, guests of QEMU without KVM.\n'
     printf '\n## Kernels and storages\n\n'
     printf 'Alignments are request/memory/segment, in bytes.\n\n'
     echo '| storage | kernels | claimed | by | true | verdict |'

@@ -240,3 +240,28 @@ neighbours() {
     dd if="$1" bs=4096 skip=$(($2 / 4096 + 1)) count=1 iflag=direct 2>/dev/null |
         sha256sum
 }
+
+# bare_zeroes: whether the disk can read what it was told to zero or to
+# discard, many blocks and one, without a line of our code. Told as "bare".
+bare_zeroes() {
+    local how block bytes
+    block=$(blockdev --getss "$path")
+    for bytes in 65536 "$block"; do
+        for how in 'blkdiscard -f -z' 'blkdiscard -f' 'fallocate -z' \
+            'fallocate -p'; do
+            dd if=/dev/urandom of="$path" bs=64k seek=16 count=2 \
+                conv=notrunc oflag=direct 2>/dev/null ||
+                tell bare 'it cannot even be written'
+            if ! $how -o 1M -l $bytes "$path" >/tmp/said 2>&1; then
+                tell bare "$how of $bytes: $(tail -n 1 /tmp/said |
+                    cut -c 1-100)"
+            elif dd if="$path" of=/dev/null bs=64k skip=16 count=1 \
+                iflag=direct 2>/tmp/said; then
+                tell bare "after $how of $bytes: can be read"
+            else
+                tell bare "after $how of $bytes: $(head -n 1 /tmp/said |
+                    cut -c 1-120)"
+            fi
+        done
+    done
+}

@@ -78,6 +78,13 @@ macro_rules! counter {
                 before
             }
 
+            pub fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                point();
+                let before = self.0.fetch_max(value, Ordering::SeqCst);
+                self.1.update(before, before.max(value), order);
+                before
+            }
+
             pub fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
                 point();
                 let before = self.0.fetch_sub(value, Ordering::SeqCst);

@@ -10,7 +10,8 @@
 use std::mem::{offset_of, size_of, MaybeUninit};
 use std::ptr;
 
-use crate::header::{blkalign_driver, blkalign_limits, blkalign_open_options};
+use crate::handle::BUCKETS;
+use crate::header::{blkalign_driver, blkalign_latency, blkalign_limits, blkalign_open_options};
 use crate::header::{blkalign_overlay_options, blkalign_request};
 use crate::header::{blkalign_stats, blkalign_throttle_limits};
 use crate::sys::Error;
@@ -34,8 +35,8 @@ pub unsafe trait Extensible: Copy {
 
 macro_rules! extensible {
     ($($name:ident),*) => { $(
-        // SAFETY: repr(C), `size: usize` first, and only integers, raw pointers and Options of
-        // function pointers, which are all valid as zeros.
+        // SAFETY: repr(C), `size: usize` first, and only integers, arrays of integers, raw pointers
+        // and Options of function pointers, which are all valid as zeros.
         unsafe impl Extensible for $name {
             const NAME: &'static str = stringify!($name);
         }
@@ -49,6 +50,7 @@ extensible!(
     blkalign_stats,
     blkalign_driver,
     blkalign_throttle_limits,
+    blkalign_latency,
     blkalign_overlay_options
 );
 
@@ -59,6 +61,8 @@ const _: () = {
     assert!(end == size_of::<blkalign_limits>());
     let end = offset_of!(blkalign_stats, throttled_ns) + size_of::<u64>();
     assert!(end == size_of::<blkalign_stats>());
+    let end = offset_of!(blkalign_latency, buckets) + size_of::<[u64; BUCKETS]>();
+    assert!(end == size_of::<blkalign_latency>());
 };
 
 /// Copies a struct of the caller's into one of ours.

@@ -17,22 +17,28 @@ mod options;
 mod vector;
 
 mod aio;
+mod before_write;
 mod control;
 mod events;
 mod log;
 mod open;
+mod operations;
 mod overlay;
 mod query;
 mod sync;
+mod threads;
 mod throttle;
 
 pub use crate::header::*;
 pub use aio::*;
+pub use before_write::*;
 pub use control::*;
 pub use events::*;
 pub use log::*;
 pub use open::*;
+pub use operations::*;
 pub use overlay::*;
 pub use query::*;
 pub use sync::*;
+pub use threads::*;
 pub use throttle::*;

@@ -4,6 +4,8 @@
 use std::ffi::c_int;
 
 use super::checks::invalid;
+pub use crate::driver::kind_number;
+use crate::driver::{BlockStatus, Op};
 use crate::handle::{CompletionMode, EngineKind};
 use crate::header::*;
 use crate::log::Level;
@@ -46,6 +48,20 @@ pub fn source_number(source: Source) -> u32 {
         Source::Trial => BLKALIGN_SOURCE_TRIAL,
         Source::Driver => BLKALIGN_SOURCE_DRIVER,
         Source::Integrity => BLKALIGN_SOURCE_INTEGRITY,
+    }
+}
+
+/// The kind of request that a number of `BLKALIGN_OP_*` names, if it names one.
+pub fn kind_of(number: u32) -> Option<Op> {
+    let kinds = [Op::Read, Op::Write, Op::WriteZeroes, Op::Discard, Op::Flush];
+    kinds.into_iter().find(|kind| kind_number(*kind) == number)
+}
+
+pub fn status_number(status: BlockStatus) -> u32 {
+    match status {
+        BlockStatus::Data => BLKALIGN_STATUS_DATA,
+        BlockStatus::Zero => BLKALIGN_STATUS_ZERO,
+        BlockStatus::Hole => BLKALIGN_STATUS_HOLE,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checks::invalid;
 use super::extensible::copy_in;
 use super::guard::{guard, guard_handle};
+use crate::handle::bounds::check_bucket;
 use crate::handle::Handle;
 use crate::header::{blkalign_bucket, blkalign_handle};
 use crate::header::{blkalign_throttle, blkalign_throttle_limits};
@@ -132,10 +133,5 @@ unsafe fn read_limits(limits: *const blkalign_throttle_limits) -> Result<Throttl
 }
 
 fn bucket(name: &str, bucket: blkalign_bucket) -> Result<BucketLimits, Error> {
-    let blkalign_bucket { rate, burst } = bucket;
-    if rate == 0 && burst != 0 {
-        let words = format!("the bucket {name} has a burst of {burst}, and no rate");
-        return Err(invalid(words));
-    }
-    Ok(BucketLimits { rate, burst })
+    check_bucket(name, bucket.rate, bucket.burst)
 }

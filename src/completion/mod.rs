@@ -291,6 +291,12 @@ pub fn inside_callback() -> bool {
     INSIDE_CALLBACK.get()
 }
 
+/// Runs code of the program that may not wait, as a callback may not.
+pub fn as_callback<R>(code: impl FnOnce() -> R) -> R {
+    let _inside = Inside::enter();
+    outside(code)
+}
+
 /// Runs a driver's code, which may wait even if a callback's submission led here.
 pub fn outside_callback<R>(code: impl FnOnce() -> R) -> R {
     let _back = Inside(INSIDE_CALLBACK.replace(false));

@@ -4,9 +4,10 @@ use std::ffi::{c_int, c_void, CStr};
 
 use libc::iovec;
 
-use super::{Alignments, Done, Driver, Io, Op};
-use crate::header::BLKALIGN_REQ_NO_FALLBACK;
+use super::{Alignments, BlockStatus, Done, Driver, Io, Op};
 use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
+use crate::header::{BLKALIGN_REQ_NO_FALLBACK, BLKALIGN_STATUS_DATA};
+use crate::header::{BLKALIGN_STATUS_HOLE, BLKALIGN_STATUS_ZERO};
 use crate::log;
 use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -202,6 +203,26 @@ impl Driver for CallbackDriver {
         if ret != 0 {
             finish(token, if ret < 0 { ret } else { -libc::EIO });
         }
+    }
+
+    fn block_status(&self, offset: u64, bytes: u64) -> Result<(BlockStatus, u64), i32> {
+        let Some(function) = self.table.block_status else {
+            return Ok((BlockStatus::Data, bytes));
+        };
+        let (offset, bytes, mut run) = (offset as i64, bytes as i64, 0);
+        // SAFETY: the caller's function, called as its contract says; `run` can be written.
+        let ret = outside(|| unsafe { function(self.opaque, offset, bytes, &raw mut run) });
+        if ret < 0 {
+            return Err(errno_of(ret.unsigned_abs().into()));
+        }
+        // An answer that is none, of 0 bytes: the handle refuses it.
+        let status = match ret as u32 {
+            BLKALIGN_STATUS_ZERO => BlockStatus::Zero,
+            BLKALIGN_STATUS_HOLE => BlockStatus::Hole,
+            BLKALIGN_STATUS_DATA => BlockStatus::Data,
+            _ => return Ok((BlockStatus::Data, 0)),
+        };
+        Ok((status, u64::try_from(run).unwrap_or(0)))
     }
 
     fn length(&self) -> Result<u64, Error> {

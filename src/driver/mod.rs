@@ -4,7 +4,9 @@ pub mod callbacks;
 mod file;
 mod identity;
 mod image_lock;
+mod kind;
 mod overlay;
+mod status;
 pub mod way;
 
 pub use blkalign_machine::{
@@ -14,8 +16,10 @@ pub use callbacks::CallbackDriver;
 pub use file::{FileDriver, FileOptions};
 pub use identity::Identity;
 pub use image_lock::{ImageLock, Use};
+pub use kind::kind_number;
 pub use overlay::map::MapFile;
 pub use overlay::{create_overlay, map_path, Backing, Layers, OverlayDriver};
+pub use status::BlockStatus;
 
 use crate::sys::Error;
 
@@ -56,6 +60,12 @@ pub trait Driver: Send + Sync {
     /// What may have led to `errno`, to be added to the words of a failure; or "".
     fn possible_cause(&self, _errno: i32) -> &'static str {
         ""
+    }
+
+    /// What lies at `offset`, and for how many bytes at least: whole blocks, as the arguments are.
+    /// Or a positive errno. An overlay asks the layer that has the cluster.
+    fn block_status(&self, _offset: u64, bytes: u64) -> Result<(BlockStatus, u64), i32> {
+        Ok((BlockStatus::Data, bytes))
     }
 
     /// The exact length of the object in bytes.

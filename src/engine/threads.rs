@@ -1,8 +1,22 @@
-//! How a thread of the library is started: it blocks signals, and holds off its own cancellation.
+//! How a thread of the library is started: it blocks signals, holds off its own cancellation, and
+//! runs the program's hook (`hook.rs`) before anything else.
 
+use std::cell::Cell;
+
+use super::hook::run_hook;
 use crate::log;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sys::{self, caught, Calls, Error, Outside};
+
+thread_local! {
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a thread of the library. All others are the program's, which may be forbidden to
+/// start threads.
+pub fn is_ours() -> bool {
+    OURS.get()
+}
 
 /// Starts a thread that runs `body`. `what` says in messages what the thread is. ENOMEM: the system
 /// gives none.
@@ -17,6 +31,8 @@ pub fn start_thread(
         sys::this_thread_blocks_signals();
         // A callback can name this thread (pthread_self), and must not be able to cancel it.
         sys::hold_off_cancel();
+        OURS.set(true);
+        run_hook();
         if let Err(panic) = caught(body) {
             log::error!("{what} has ended: {panic}");
         }

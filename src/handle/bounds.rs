@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use crate::driver::{Segment, Segments};
 use crate::sys::Error;
+use crate::throttle::BucketLimits;
 
 /// No storage asks for more, and scratch memory of that size can be had.
 pub const ALIGNMENT_MAX: u32 = 1 << 20;
@@ -24,6 +25,15 @@ pub fn check_alignment(name: &str, alignment: u32) -> Result<(), Error> {
     }
     let words = format!("{name} {alignment} is not a power of two of at most {ALIGNMENT_MAX}");
     Err(invalid(words))
+}
+
+/// A limit of a throttle.
+pub fn check_bucket(name: &str, rate: u64, burst: u64) -> Result<BucketLimits, Error> {
+    if rate == 0 && burst != 0 {
+        let words = format!("the bucket {name} has a burst of {burst}, and no rate");
+        return Err(invalid(words));
+    }
+    Ok(BucketLimits { rate, burst })
 }
 
 /// Offset and length of a request that starts and ends within bounds.
@@ -76,6 +86,13 @@ fn check_memory(address: usize, bytes: usize) -> Result<(), Error> {
     }
     let words = format!("a buffer of {bytes} bytes at {address:#x} passes the end of memory");
     Err(invalid(words))
+}
+
+/// The whole blocks that a range touches: where they start, and how many bytes they have. Both ends
+/// of the range are within bounds.
+pub fn round_out(offset: u64, bytes: u64, block: u64) -> (u64, u64) {
+    let start = offset - offset % block;
+    (start, (offset + bytes).next_multiple_of(block) - start)
 }
 
 #[cfg(test)]

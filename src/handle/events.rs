@@ -68,6 +68,7 @@ impl Handle {
             self.endpoint.node.submit_all_held(self.endpoint.id(), actions);
             dispatch(actions);
         });
+        self.check_may_end(mark)?;
         let over = match self.endpoint.mode {
             CompletionMode::Eventfd => {
                 // A drain that does not wait runs all that is due. Any other looks at the time in
@@ -203,6 +204,7 @@ impl Handle {
     fn look(&self, max: usize, waits: bool, mut take: impl FnMut(&mut Batch)) -> usize {
         let events = &self.endpoint.completions.events;
         events.begin_look();
+        self.do_what_no_thread_does();
         let left = take_in_for_poll(&self.endpoint, waits);
         let max = max.min(events.count_due());
         let mut ran = 0;
@@ -221,6 +223,19 @@ impl Handle {
         }
         events.end_look(left);
         ran
+    }
+
+    /// A handle without threads: this thread does what takes one.
+    fn do_what_no_thread_does(&self) {
+        let pool = &self.endpoint.pool;
+        if !pool.is_unmanned() {
+            return;
+        }
+        let did = (0..BATCH_MAX).take_while(|_| pool.do_one()).count();
+        if did == BATCH_MAX {
+            self.endpoint.completions.events.end_look(Left::Something);
+        }
+        self.endpoint.node.help_others(&self.endpoint);
     }
 
     fn check_event_mode(&self) -> Result<(), Error> {

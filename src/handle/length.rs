@@ -34,6 +34,14 @@ impl Handle {
         if seen == self.endpoint.node.length() {
             return Ok(());
         }
+        if self.endpoint.node.is_paused() {
+            let words = format!(
+                "{}: the length has changed to {seen} bytes, and is taken over only when the \
+                 object is not paused any more",
+                self.endpoint.name
+            );
+            return Err(Error::new(libc::EBUSY, words));
+        }
         let block = self.limits().alignments.request;
         if matches!(self.storage, Storage::Callbacks(_)) && !seen.is_multiple_of(block) {
             return Err(no_multiple(&self.endpoint.name, seen, block));

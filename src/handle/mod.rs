@@ -11,20 +11,27 @@ mod guarded;
 mod holes_tests;
 mod length;
 mod messages;
+mod notifiers;
 mod open;
 mod options;
 mod overlay;
+mod pause;
 pub mod pools;
 mod request_flags;
 mod run;
+mod status;
 mod storage;
 mod throttled;
+mod timeout;
+#[cfg(test)]
+mod twice_tests;
 mod window;
 
 pub use crate::completion::{outside_callback, Callback, CompletionMode};
 pub use crate::node::new_key;
 use buffers::Buffers;
 pub use check_driver::check_driver;
+pub use notifiers::{answer_question, Added, Change, Notify, Token};
 pub use options::{EngineKind, Options};
 pub use overlay::{BackingHandle, OverlayOptions};
 pub use request_flags::check_request_flags;
@@ -37,9 +44,12 @@ use smallvec::smallvec;
 use crate::completion::{inside_callback, Generation};
 use crate::driver::{Alignments, ImageLock, Op, Segments};
 use crate::engine::{Headroom, PoolOwner, StableCopy};
+pub use crate::node::{bucket_end, LatencyCounts, BUCKETS};
 use crate::node::{dispatch, thread_key, with_actions, Endpoint, Owner, Work};
+pub use crate::node::{TooLong, TooLongFn};
 use crate::probe::Limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::Mutex;
 use crate::sys::{page_bytes, Claim, Error};
 pub use blkalign_machine::RequestFlags;
 use blkalign_machine::{PlugKey, Request, Stats};
@@ -81,6 +91,8 @@ pub struct Handle {
     /// Every write is as if FUA.
     writethrough: AtomicBool,
     throttled: Throttled,
+    /// How many pauses of the object are this handle's. Nothing is taken while the lock is held.
+    pauses: Mutex<u32>,
     held: Held,
     /// The data of a write is copied before the call returns or waits.
     stable_writes: bool,
@@ -102,6 +114,7 @@ struct Held {
 impl Handle {
     /// Drains, then gives everything back. EDEADLK (and the handle stays open) inside a callback.
     pub fn close(self: Box<Self>) -> Result<(), (Box<Self>, Error)> {
+        self.end_own_pauses();
         loop {
             if let Err(error) = self.drain() {
                 return Err((self, error));
@@ -130,6 +143,7 @@ impl Handle {
         if let Some(engine) = &endpoint.ring {
             engine.stop();
         }
+        while pool.pool().is_unmanned() && pool.pool().do_one() {}
         // A thread that ran the last callback may still hold a reference to the endpoint for a
         // moment. When this function returns the storage must be gone, and this thread must have
         // called a driver's `close`.
@@ -164,10 +178,10 @@ impl Handle {
         note_id: impl FnMut(u64),
     ) -> Result<u64, Error> {
         self.check(&submission)?;
-        self.endpoint.pool.ensure_thread()?;
         let copy = self.stabilise(&mut submission)?;
         let generation = self.count_in(&submission)?;
-        let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy);
+        let began = self.endpoint.latency.begin();
+        let owner = Owner::Callback(self.endpoint.clone(), callback, generation, copy, began);
         let request = self.request(submission, owner);
         let id = with_actions(|actions| {
             let Endpoint { node, .. } = &*self.endpoint;
@@ -256,6 +270,12 @@ impl Handle {
 
     pub fn stats(&self) -> Stats {
         self.endpoint.node.stats(self.endpoint.id())
+    }
+
+    /// How long requests of one kind took; counted from the first call on. None: that kind is not
+    /// counted.
+    pub fn latency(&self, op: Op) -> Option<LatencyCounts> {
+        self.endpoint.latency.counts(op)
     }
 
     /// How many requests a throttle has held, and for how many nanoseconds.
@@ -383,6 +403,7 @@ impl Handle {
         let pending = completions.pending_with(generation);
         if self.headroom.allows(pending, vector + copied) {
             self.endpoint.watch_for_late();
+            self.endpoint.watch_for_timeout();
             return Ok(generation);
         }
         completions.request_over(generation);

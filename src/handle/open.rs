@@ -15,11 +15,12 @@ use super::window::Window;
 use super::{EngineKind, Handle, Held, Options};
 use crate::completion::CompletionMode;
 use crate::driver::{CallbackDriver, Driver, FileDriver, Lane};
-use crate::engine::{Headroom, Ring, RingFiles};
+use crate::engine::{Headroom, PoolOwner, Ring, RingFiles};
 use crate::header::blkalign_driver;
 use crate::node::{node_of, Endpoint, Node, RingEngine};
 use crate::probe::Limits;
 use crate::sync::atomic::AtomicBool;
+use crate::sync::Mutex;
 use crate::sys::{claim, Claim, Error};
 
 impl Handle {
@@ -140,14 +141,27 @@ impl Handle {
         held: Held,
         options: &Options,
     ) -> Result<Handle, Error> {
-        let pool = pool_for(options.workers);
         let mode = options.completion;
+        let manned = pool_for(options.workers);
         let (ring, why_threads) = ring_for(&storage, &name, mode, options)?;
+        let does_without = mode == CompletionMode::Eventfd && ring.is_some();
+        let (pool, unmanned) = match manned {
+            Ok(pool) => (pool, None),
+            Err(error) if does_without => (Arc::new(PoolOwner::new(1)), Some(error)),
+            Err(error) => {
+                let words = format!(
+                    "{name}: {}; only io_uring with BLKALIGN_COMPLETION_EVENTFD works without",
+                    error.words
+                );
+                return Err(Error::new(error.errno, words));
+            }
+        };
         let config = queue_config(&limits, &storage, options);
         let (driver, threads) = (storage.driver(), pool.pool().clone());
         let endpoint =
             Endpoint::new(node, driver, threads, ring, mode, name, options.window_offset);
         let endpoint = Arc::new(endpoint);
+        unmanned.iter().for_each(|why| endpoint.do_without_threads(why));
         why_threads.iter().for_each(|why| endpoint.say_threads_from_now_on(why));
         endpoint.set_id(endpoint.node.add_queue(&endpoint, config));
         if let Storage::Overlay(driver) = &storage {
@@ -164,6 +178,7 @@ impl Handle {
             buffers: Buffers::default(),
             headroom: Headroom::default(),
             throttled: Throttled::default(),
+            pauses: Mutex::new(0),
             stable_writes: options.stable_writes,
             writethrough: AtomicBool::new(options.writethrough),
             held,

@@ -8,14 +8,23 @@ use std::sync::{Arc, Weak};
 use crate::engine::{PoolOwner, POOL_THREADS_MAX};
 use crate::node::Work;
 use crate::sync::Mutex;
+use crate::sys::Error;
 
 pub static SHARED: Mutex<Weak<PoolOwner<Work>>> = Mutex::new(Weak::new());
 
-/// A pool of `workers` threads, or the shared one for 0.
-pub fn pool_for(workers: u32) -> Arc<PoolOwner<Work>> {
-    if workers > 0 {
-        return Arc::new(PoolOwner::new(workers as usize));
-    }
+/// A pool of `workers` threads, or the shared one for 0. Its threads have started: as many as
+/// `workers` says, or one. ENOMEM: the system gives none.
+pub fn pool_for(workers: u32) -> Result<Arc<PoolOwner<Work>>, Error> {
+    let least = workers.max(1) as usize;
+    let pool = match workers {
+        0 => shared_pool(),
+        _ => Arc::new(PoolOwner::new(least)),
+    };
+    pool.pool().man(least)?;
+    Ok(pool)
+}
+
+fn shared_pool() -> Arc<PoolOwner<Work>> {
     let mut shared = SHARED.lock();
     shared.upgrade().unwrap_or_else(|| {
         let pool = Arc::new(PoolOwner::shared(POOL_THREADS_MAX));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{Handle, Submission};
 use crate::completion::Generation;
 use crate::driver::{Io, Slot};
+use crate::node::{announce_within, Action, Actions, Endpoint, Owner, Waiter};
 use crate::node::{dispatch, failure, perform, perform_only, release, thread_key, with_actions};
-use crate::node::{Action, Actions, Endpoint, Owner, Waiter};
 use crate::sys::{keep_spare, take_spare, Error};
 use blkalign_machine::Request;
 
@@ -50,12 +50,14 @@ impl Handle {
         let copy = self.stabilise(&mut submission)?;
         let Submission { op, offset, bytes, .. } = submission;
         let generation = self.count_in(&submission)?;
+        let began = self.endpoint.latency.begin();
         let mut request = self.request(submission, ());
         let result = match self.run_alone(&mut request) {
             Alone::Over(result) => result,
             Alone::NotOpen => self.run_among_others(request, generation),
         };
         release(copy, &self.endpoint);
+        result.iter().for_each(|result| self.endpoint.latency.note(op, began, *result));
         self.endpoint.completions.request_over(generation);
         match result {
             Some(result) => result.map_err(|errno| {
@@ -131,18 +133,21 @@ impl Handle {
     /// The result that the waiter has or gets.
     fn result_of(&self, waiter: Arc<Waiter>) -> Result<(), i32> {
         let there = waiter.get();
-        let result = there.unwrap_or_else(|| self.endpoint.node.while_waited_for(|| waiter.wait()));
+        let result = there.unwrap_or_else(|| self.endpoint.node.wait_for(&waiter));
         keep_spare(&SPARE_WAITER, Some(waiter));
         result
     }
 
     /// Does what this call's own request needs, on this thread, and hands the rest on.
     fn carry_out(&self, actions: &mut Actions, waiter: &Arc<Waiter>) {
+        // What a notifier answers at once this thread goes on with.
+        announce_within(actions);
         // The last I/O that a submission asks for is its own. If the request has to wait, the last
         // I/O is one of those that were plugged, and this thread can carry that out as well.
         let slot = actions.iter().rev().find_map(|action| match action {
             Action::Io(_, io) => Some(io.id.slot),
-            Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => None,
+            Action::Announce(..) | Action::Probe(..) => None,
+            Action::Stalled(..) | Action::Complete(_) => None,
         });
         while let Some(at) = actions.iter().rposition(|action| self.is_own(action, slot)) {
             let Action::Io(_, io) = actions.swap_remove(at) else { unreachable!("is_own") };
@@ -165,7 +170,8 @@ impl Handle {
                     && Some(io.id.slot) == slot
                     && endpoint.driver.is_synchronous(io.op)
             }
-            Action::Probe(..) | Action::Stalled(..) | Action::Complete(_) => false,
+            Action::Announce(..) | Action::Probe(..) => false,
+            Action::Stalled(..) | Action::Complete(_) => false,
         }
     }
 }
@@ -177,6 +183,6 @@ fn completes(actions: &Actions, waiter: &Arc<Waiter>) -> bool {
         Action::Complete(completion) => {
             matches!(&completion.token, Owner::Waiter(its) if Arc::ptr_eq(its, waiter))
         }
-        Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => false,
+        Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => false,
     })
 }

@@ -111,6 +111,19 @@ pub const BLKALIGN_OP_WRITE_ZEROES: u32 = 3;
 pub const BLKALIGN_OP_DISCARD: u32 = 4;
 /// A flush, like blkalign_aio_flush().
 pub const BLKALIGN_OP_FLUSH: u32 = 5;
+/// A truncate, as a blkalign_before_write_fn() is told of it. Not for
+/// blkalign_aio_submit(): see blkalign_truncate().
+pub const BLKALIGN_OP_TRUNCATE: u32 = 6;
+
+/// Answer of blkalign_block_status(): there may be anything, zeros included.
+pub const BLKALIGN_STATUS_DATA: u32 = 0;
+/// The bytes are zeros, and the storage has room for them.
+pub const BLKALIGN_STATUS_ZERO: u32 = 1;
+/// The bytes are zeros, and a hole: the storage has no room for them yet.
+pub const BLKALIGN_STATUS_HOLE: u32 = 2;
+
+/// Number of buckets in blkalign_latency.
+pub const BLKALIGN_LATENCY_BUCKETS: u32 = 312;
 
 /// Source of an alignment: a default of the library, because no other source
 /// named a value.

@@ -19,6 +19,8 @@ pub type blkalign_driver_done_fn = extern "C-unwind" fn(token: *mut c_void, ret:
 /// `request_alignment`, that every address is a multiple of `mem_alignment`,
 /// that the length of every iovec element is a multiple of `segment_alignment`
 /// and never 0, and that no call exceeds `max_transfer` or `max_segments`.
+/// Where `request_alignment` is more than 1 no read has the same memory in two
+/// elements: a driver may decrypt or check data where it has read them to.
 /// Hence the length that `getlength` returns must be a multiple of
 /// `request_alignment`; storage of another length has to round it up or down.
 ///
@@ -142,5 +144,12 @@ pub struct blkalign_driver {
             done: blkalign_driver_done_fn,
             token: *mut c_void,
         ) -> c_int,
+    >,
+    /// Says what lies at `offset`: one of BLKALIGN_STATUS_*, and in `*run` for
+    /// how many bytes that holds, at most `bytes`, a multiple of
+    /// `request_alignment`. Or returns -errno. Called on the thread that calls
+    /// blkalign_block_status(). NULL: data everywhere.
+    pub block_status: Option<
+        unsafe extern "C" fn(opaque: *mut c_void, offset: i64, bytes: i64, run: *mut i64) -> c_int,
     >,
 }

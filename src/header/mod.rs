@@ -10,12 +10,16 @@
 
 mod constants;
 mod driver;
+mod latency;
+mod notifier;
 mod overlay;
 mod throttle;
 mod types;
 
 pub use constants::*;
 pub use driver::{blkalign_driver, blkalign_driver_done_fn};
+pub use latency::*;
+pub use notifier::*;
 pub use overlay::*;
 pub use throttle::*;
 pub use types::*;

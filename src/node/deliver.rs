@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::answers::failure;
+use super::tracing::request_ends;
 use super::{favours, Endpoint, Owner, RingEngine, Work};
 use crate::completion::{CompletionMode, Delivery, Runner};
 use crate::engine::{Pool, StableCopy};
@@ -11,6 +12,7 @@ use blkalign_machine::Completion;
 
 /// Gives a result to its owner. Returns what a library thread has to do for that, if one is needed.
 pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
+    request_ends(&completion);
     let Completion { token, op, offset, bytes, result, .. } = completion;
     match token {
         Owner::Waiter(waiter) => {
@@ -19,7 +21,8 @@ pub fn deliver(completion: Completion<Owner>) -> Option<(Pool<Work>, Work)> {
         }
         // The machine has broken meanwhile: that thread will notice.
         Owner::Caller => None,
-        Owner::Callback(endpoint, callback, generation, copy) => {
+        Owner::Callback(endpoint, callback, generation, copy, began) => {
+            endpoint.latency.note(op, began, result);
             let result = result.map_err(|errno| failure(&endpoint, op, offset, bytes, errno));
             release(copy, &endpoint);
             deliver_callback(endpoint, Delivery { callback, generation, result })
@@ -108,7 +111,7 @@ fn runs_here(endpoint: &Endpoint) -> Here {
     let here = match TAKES_IN.get() {
         0 => Here::No,
         this if this == std::ptr::from_ref(endpoint).addr() => Here::Yes,
-        _ if favours::may_do(endpoint) => Here::AsAFavour,
+        _ if favours::may_run_callbacks(endpoint) => Here::AsAFavour,
         _ => Here::No,
     };
     let quick = || endpoint.ring.as_ref().is_some_and(RingEngine::runs_callback_here);

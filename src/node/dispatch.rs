@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
+use super::announce::{announce, to_announce};
 use super::answers::tell_failed;
 use super::deliver::deliver;
 use super::perform::io_done;
+use super::tracing::io_begins;
 use super::{favours, with_actions, Action, Actions, Endpoint, Node, Work};
-use crate::completion::{outside_callback, CompletionMode};
+use crate::completion::outside_callback;
 use crate::driver::{Io, Op};
 use crate::engine::{run_copies, Pool};
 use crate::sys::{keep_spare, take_spare};
@@ -26,24 +28,49 @@ pub fn dispatch(actions: &mut Actions) {
     let mut batch = RingBatch::new();
     for action in actions.drain(..) {
         if let Some((pool, work)) = work_for(action, &mut batch) {
-            pool.push(work);
+            push(&pool, work);
         }
     }
     batch.submit();
+    announce();
 }
 
-/// As `dispatch`, but no driver's code runs on this thread: a driver might wait for what this
-/// thread does.
+/// Pushes work. If no thread may be free for it, and the system gives none, the thread that watches
+/// the handle's ring has to come and do it.
+fn push(pool: &Pool<Work>, work: Work) {
+    let home = match &work {
+        Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Some(endpoint.clone()),
+        Work::Callback(endpoint, _) | Work::Callbacks(endpoint) => Some(endpoint.clone()),
+        Work::Announce(endpoint, _) => Some(endpoint.clone()),
+        _ => None,
+    };
+    pool.push(work);
+    if pool.is_short() {
+        home.iter().filter_map(|its| its.ring.as_ref()).for_each(|engine| engine.ring.wake());
+    }
+}
+
+/// As `dispatch`, but no code of a driver or a notifier runs on this thread: that might wait for
+/// what this thread does.
 pub fn dispatch_elsewhere(actions: &mut Actions) {
-    for action in actions.extract_if(.., starts_in_a_driver) {
-        let Action::Io(endpoint, io) = action else { unreachable!("starts_in_a_driver") };
-        endpoint.pool.clone().push(Work::Io(endpoint, io));
+    for action in actions.extract_if(.., calls_the_program) {
+        match action {
+            Action::Io(endpoint, io) => push(&endpoint.pool.clone(), Work::Io(endpoint, io)),
+            Action::Announce(endpoint, what) => {
+                push(&endpoint.pool.clone(), Work::Announce(endpoint, what));
+            }
+            _ => unreachable!("calls_the_program"),
+        }
     }
     dispatch(actions);
 }
 
-fn starts_in_a_driver(action: &mut Action) -> bool {
-    matches!(action, Action::Io(endpoint, io) if endpoint.driver.is_asynchronous(io.op))
+fn calls_the_program(action: &mut Action) -> bool {
+    match action {
+        Action::Io(endpoint, io) => endpoint.driver.is_asynchronous(io.op),
+        Action::Announce(..) => true,
+        _ => false,
+    }
 }
 
 /// The counterpart of a plug with this key: the outermost one submits what the plug held back.
@@ -62,11 +89,12 @@ pub fn dispatch_keeping_one(actions: &mut Actions, pool: &Pool<Work>) -> Option<
     for action in actions.drain(..) {
         match work_for(action, &mut batch) {
             Some((its_pool, work)) if kept.is_none() && its_pool.is(pool) => kept = Some(work),
-            Some((its_pool, work)) => its_pool.push(work),
+            Some((its_pool, work)) => push(&its_pool, work),
             None => {}
         }
     }
     batch.submit();
+    announce();
     kept
 }
 
@@ -106,6 +134,7 @@ impl RingBatch {
             self.submit();
             self.endpoint = Some(endpoint);
         }
+        io_begins(&io);
         if self.ios.capacity() == 0 {
             self.ios = take_spare(&SPARE_IOS);
         }
@@ -118,15 +147,7 @@ impl RingBatch {
         if favours::carry_out_for(&endpoint, engine, &mut self.ios) {
             return;
         }
-        if endpoint.mode != CompletionMode::Eventfd {
-            endpoint.ensure_reaper();
-        }
-        engine.submit_or_defer(&mut self.ios);
-        endpoint.hand_on_refused();
-        endpoint.ensure_handed_over_goes_on();
-        if endpoint.is_polled() && endpoint.node.is_waited_for() {
-            endpoint.ensure_unpolled_progress();
-        }
+        endpoint.submit_to_ring(|engine| engine.submit_or_defer(&mut self.ios));
     }
 }
 
@@ -143,6 +164,10 @@ fn work_for(action: Action, batch: &mut RingBatch) -> Option<(Pool<Work>, Work)>
                 return None;
             }
             Some((endpoint.pool.clone(), Work::Io(endpoint, io)))
+        }
+        Action::Announce(endpoint, what) => {
+            to_announce(endpoint, what);
+            None
         }
         Action::Probe(endpoint, refused) => {
             Some((endpoint.pool.clone(), Work::Probe(endpoint, refused)))
@@ -204,6 +229,7 @@ fn start_now(endpoint: Arc<Endpoint>, io: Io) {
     if io.op == Op::Write {
         run_copies(&io.copies);
     }
+    io_begins(&io);
     let driver = endpoint.driver.clone();
     let done = Box::new(move |io: Io, result| {
         let _later = Marked::new(&LATER, STARTING.get() > 0);

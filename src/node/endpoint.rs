@@ -10,16 +10,18 @@ use once_cell::sync::OnceCell;
 
 use super::alignments::CurrentAlignments;
 use super::late::LateWatch;
+use super::latency::{Began, Latency};
+use super::limit::Timeout;
 use super::ring::{Beat, LOOK_AFTER};
 use super::{Node, RingEngine, Waiter};
-use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation};
+use crate::completion::{Callback, CompletionMode, Completions, Delivery, Generation, Left};
 use crate::driver::{Driver, Io, Lane, Op};
 use crate::engine::{Pool, StableCopy};
 use crate::log::{self, RateLimit};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::Mutex;
 use crate::sys::Error;
-use blkalign_machine::RefusedIo;
+use blkalign_machine::{Announcement, RefusedIo};
 
 pub struct Endpoint {
     /// The io_uring engine; None: threads. The first field, so that the ring is dropped before the
@@ -43,6 +45,9 @@ pub struct Endpoint {
     pub failures: RateLimit,
     /// Which requests are late, as far as the log is told.
     pub late: LateWatch,
+    /// Which requests are late, as far as the program is told.
+    pub timeout: Timeout,
+    pub latency: Latency,
     /// Why threads do the I/O though io_uring was wanted. Empty: the ring does it, or threads were
     /// asked for.
     why_threads: OnceCell<CString>,
@@ -63,9 +68,9 @@ pub struct Favours {
 
 /// Who gets the result of a request.
 pub enum Owner {
-    /// A callback; with it the generation that counts the request for `drain`, and the copy that a
-    /// write is made from, if there is one.
-    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>),
+    /// A callback; with it the generation that counts the request for `drain`, the copy that a
+    /// write is made from, if there is one, and when the request began.
+    Callback(Arc<Endpoint>, Callback, Generation, Option<StableCopy>, Began),
     /// A thread that waits for it.
     Waiter(Arc<Waiter>),
     /// The thread that submitted it, which does its only I/O and asks for the result itself
@@ -77,6 +82,8 @@ pub enum Owner {
 pub enum Work {
     /// I/O that blocks, or that a driver is to start.
     Io(Arc<Endpoint>, Io),
+    /// Telling a notifier of a change.
+    Announce(Arc<Endpoint>, Announcement),
     /// Trying what alignments the storage takes.
     Probe(Arc<Endpoint>, Box<RefusedIo>),
     /// SERIAL: the callbacks of a handle that are due.
@@ -91,6 +98,10 @@ pub enum Work {
     Look { endpoint: Weak<Endpoint>, beat: Beat },
     /// Whether requests of a handle are late.
     Watch(Weak<Endpoint>),
+    /// Whether requests of a handle are at the storage for too long; and telling the program.
+    Timeout(Weak<Endpoint>),
+    /// Something short that a thread of the program must not do, such as to start a thread.
+    Call(Box<dyn FnOnce() + Send>),
     /// EVENTFD: taking a ring's results in while synchronous calls or requests of other handles
     /// wait.
     ReapUnpolled(Arc<Endpoint>),
@@ -150,6 +161,8 @@ impl Endpoint {
             alignments: CurrentAlignments::default(),
             failures: RateLimit::default(),
             late: LateWatch::default(),
+            timeout: Timeout::default(),
+            latency: Latency::default(),
             why_threads: OnceCell::new(),
             gone: TellsGone::default(),
         }
@@ -182,6 +195,23 @@ impl Endpoint {
         if first {
             log::warning!("{}", words.to_string_lossy());
         }
+    }
+
+    /// The system gives the handle no thread: what takes one is done by the threads of the program
+    /// that poll, drain, or wait for a synchronous call. To be called before the first request.
+    pub fn do_without_threads(self: &Arc<Self>, why: &Error) {
+        log::warning!("{}: {why}; calls of the program do what takes one", self.name);
+        let its = Arc::downgrade(self);
+        self.pool.leave_unmanned(move || {
+            its.upgrade().iter().for_each(|endpoint| endpoint.call_for_help());
+        });
+    }
+
+    /// Threads of the program that poll, or are about to, look what there is to do.
+    pub fn call_for_help(&self) {
+        self.wake_sleeper();
+        self.completions.events.notify();
+        self.completions.events.end_look(Left::Something);
     }
 
     /// Why threads do the I/O, in words that stay as long as the endpoint; "" if io_uring does it,
@@ -236,6 +266,20 @@ impl Endpoint {
         engine.note_out(count);
     }
 
+    /// Puts I/O into the ring by `submit`, and sees to it that a thread takes the result in.
+    pub fn submit_to_ring(self: &Arc<Self>, submit: impl FnOnce(&RingEngine)) {
+        let Some(engine) = &self.ring else { return };
+        if self.mode != CompletionMode::Eventfd {
+            self.ensure_reaper();
+        }
+        submit(engine);
+        self.hand_on_refused();
+        self.ensure_handed_over_goes_on();
+        if self.is_polled() && self.node.is_waited_for() {
+            self.ensure_unpolled_progress();
+        }
+    }
+
     /// While this thread takes results in it submits for others, too.
     pub fn attend(self: &Arc<Self>) -> Attendance<'_> {
         self.ring.iter().for_each(|engine| engine.ring.attend());
@@ -251,19 +295,6 @@ impl Endpoint {
         }
     }
 
-    /// EVENTFD: sees to it that a job takes the ring's results in as long as a synchronous call or
-    /// a request of another handle waits for them (`Node::is_waited_for`): the caller may not be
-    /// polling. Called when such a wait begins, and when I/O comes to the ring meanwhile. A thread
-    /// that waits says so and then looks at what is in the ring; a thread that puts I/O in counts
-    /// it and then looks whether any thread waits. All of that is SeqCst, so the later one of the
-    /// two sees the other.
-    pub fn ensure_unpolled_progress(self: &Arc<Self>) {
-        let Some(engine) = &self.ring else { return };
-        if self.needs_help(engine) && engine.take_on_helping() {
-            self.pool.push(Work::ReapUnpolled(self.clone()));
-        }
-    }
-
     /// EVENTFD: the thread that polls submits what others hand over to it, and may be in a callback
     /// that takes long, or waits for just that I/O. So a job looks after a while. A thread that
     /// hands over says so, and then looks whether callbacks run; a thread that begins with them
@@ -274,8 +305,13 @@ impl Endpoint {
         let Some(engine) = self.ring.as_ref().filter(|engine| engine.leaves_handed_over()) else {
             return;
         };
+        self.ensure_look(engine);
+    }
+
+    /// EVENTFD: a job looks at the handle after a while (`unpolled.rs`).
+    pub fn ensure_look(self: &Arc<Self>, engine: &RingEngine) {
         if !engine.look_is_due.swap(true, Ordering::SeqCst) {
-            let look = Work::Look { endpoint: Arc::downgrade(self), beat: engine.beat().0 };
+            let look = Work::Look { endpoint: Arc::downgrade(self), beat: engine.polls() };
             self.pool.push_later(LOOK_AFTER, look);
         }
     }
@@ -285,18 +321,5 @@ impl Endpoint {
         self.ring.iter().for_each(RingEngine::begin_callbacks);
         self.ensure_handed_over_goes_on();
         InCallbacks(self)
-    }
-
-    /// The look of `ensure_handed_over_goes_on`.
-    pub fn submit_handed_over(self: &Arc<Self>) {
-        let Some(engine) = &self.ring else { return };
-        engine.look_is_due.store(false, Ordering::SeqCst);
-        engine.ring.submit_handed_over();
-        self.hand_on_refused();
-        self.ensure_handed_over_goes_on();
-    }
-
-    pub fn needs_help(&self, engine: &RingEngine) -> bool {
-        engine.has_any_inside() && self.node.is_waited_for()
     }
 }

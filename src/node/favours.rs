@@ -24,17 +24,25 @@ thread_local! {
     static JOB: RefCell<Job> = const { RefCell::new(None) };
 }
 
-/// Runs `code` as the job of this number.
+/// Runs `code` as the job of this number. A thread that ends has no place to note that, and does no
+/// favours.
 pub fn as_job<R>(endpoint: &Arc<Endpoint>, turn: u32, code: impl FnOnce() -> R) -> R {
     // Put back also after a panic.
     struct Before(Job);
     impl Drop for Before {
         fn drop(&mut self) {
-            JOB.set(self.0.take());
+            let _ = JOB.try_with(|job| job.replace(self.0.take()));
         }
     }
-    let _before = Before(JOB.replace(Some((endpoint.clone(), turn))));
+    let this = Some((endpoint.clone(), turn));
+    let _before = JOB.try_with(|job| Before(job.replace(this))).ok();
     code()
+}
+
+/// Runs `code`, in which this thread polls, as a job does that is never replaced.
+pub fn as_poller<R>(endpoint: &Arc<Endpoint>, code: impl FnOnce() -> R) -> R {
+    let turn = endpoint.ring.as_ref().map_or(0, RingEngine::turn);
+    as_job(endpoint, turn, code)
 }
 
 /// None: the thread ends, and does no job (`sys/spare.rs`).
@@ -42,14 +50,23 @@ fn this_job<R>(look: impl FnOnce(&Job) -> R) -> Option<R> {
     JOB.try_with(|job| look(&job.borrow())).ok()
 }
 
-/// Whether this thread does the job of another handle of the same object.
-pub fn may_do(guest: &Endpoint) -> bool {
-    guest.mode != CompletionMode::Eventfd && this_job(|job| is_host(job, guest)).unwrap_or(false)
+/// Whether this thread does the job of another handle of the same object, or polls that handle and
+/// the guest is polled, too.
+fn may_do(guest: &Endpoint) -> bool {
+    this_job(|job| is_host(job, guest)).unwrap_or(false)
+}
+
+/// As `may_do`, for callbacks. Those of EVENTFD run in `poll` of their own handle only.
+pub fn may_run_callbacks(guest: &Endpoint) -> bool {
+    guest.mode != CompletionMode::Eventfd && may_do(guest)
 }
 
 fn is_host(job: &Job, guest: &Endpoint) -> bool {
-    let host = job.as_ref().map(|(host, _)| host);
-    host.is_some_and(|host| Arc::ptr_eq(&host.node, &guest.node) && !std::ptr::eq(&**host, guest))
+    let Some((host, _)) = job else { return false };
+    let polled = |its: &Endpoint| its.mode == CompletionMode::Eventfd;
+    Arc::ptr_eq(&host.node, &guest.node)
+        && !std::ptr::eq(&**host, guest)
+        && polled(host) == polled(guest)
 }
 
 /// Runs `take` if this thread does such a job, and has not been replaced.
@@ -118,10 +135,7 @@ pub fn count(host: &Endpoint) -> (usize, bool) {
 pub fn hand_on(host: &Endpoint) {
     let Favours { due, running, ios } = std::mem::take(&mut *host.favours.lock());
     for (guest, io) in ios {
-        let Some(engine) = &guest.ring else { continue };
-        guest.ensure_reaper();
-        engine.ring.submit(&mut vec![io]);
-        guest.hand_on_refused();
+        guest.submit_to_ring(|engine| engine.ring.submit(&mut vec![io]));
     }
     // One of its callbacks may be what holds the job up; CONCURRENT ones run beside that.
     running.iter().chain(&due).for_each(hand_callbacks_on);

@@ -8,6 +8,7 @@ use super::dispatch::dispatch_keeping_one;
 use super::perform::perform;
 use super::reap::{look, reap_in_turn, reap_unpolled};
 use super::repair::probe_again;
+use super::timeout::look_for_timeouts;
 use super::watch::watch;
 use super::{with_actions, Action, Work};
 use crate::completion::Left;
@@ -17,9 +18,11 @@ impl Job for Work {
     fn kind(&self) -> Kind {
         match self {
             Work::Io(..) | Work::Probe(..) => Kind::Work,
-            Work::Callbacks(_) | Work::Callback(..) => Kind::Callback,
+            Work::Callbacks(_) | Work::Callback(..) | Work::Timeout(_) | Work::Announce(..) => {
+                Kind::Callback
+            }
             Work::Reap(..) | Work::ReapUnpolled(_) => Kind::Watcher,
-            Work::Look { .. } | Work::Watch(_) => Kind::Watcher,
+            Work::Look { .. } | Work::Watch(_) | Work::Call(_) => Kind::Watcher,
         }
     }
 
@@ -29,13 +32,16 @@ impl Job for Work {
         match self {
             Work::Io(endpoint, _) | Work::Probe(endpoint, _) => Arc::as_ptr(&endpoint.node).addr(),
             Work::Callbacks(endpoint) | Work::Callback(endpoint, _) => Arc::as_ptr(endpoint).addr(),
+            Work::Announce(endpoint, _) => Arc::as_ptr(endpoint).addr(),
             Work::Reap(endpoint, _) | Work::ReapUnpolled(endpoint) => Arc::as_ptr(endpoint).addr(),
             Work::Look { endpoint, .. } | Work::Watch(endpoint) => endpoint.as_ptr().addr(),
+            Work::Timeout(endpoint) => endpoint.as_ptr().addr(),
+            Work::Call(_) => 0,
         }
     }
 
     fn is_brief(&self) -> bool {
-        matches!(self, Work::Look { .. } | Work::Watch(_))
+        matches!(self, Work::Look { .. } | Work::Watch(_) | Work::Call(_))
     }
 
     fn run(self, pool: &Pool<Work>) -> Option<Work> {
@@ -46,6 +52,12 @@ impl Job for Work {
                         true => actions.push(Action::Io(endpoint, io)),
                         false => perform(&endpoint, io, actions),
                     }
+                    dispatch_keeping_one(actions, pool)
+                });
+            }
+            Work::Announce(endpoint, what) => {
+                return with_actions(|actions| {
+                    actions.push(Action::Announce(endpoint, what));
                     dispatch_keeping_one(actions, pool)
                 });
             }
@@ -65,6 +77,8 @@ impl Job for Work {
             Work::Reap(endpoint, turn) => return reap_in_turn(&endpoint, turn),
             Work::Look { endpoint, beat } => look(&endpoint, beat),
             Work::Watch(endpoint) => watch(&endpoint),
+            Work::Timeout(endpoint) => look_for_timeouts(&endpoint),
+            Work::Call(body) => body(),
             Work::ReapUnpolled(endpoint) => reap_unpolled(&endpoint),
         }
         None

@@ -7,14 +7,20 @@
 //! actions, and `dispatch` does it afterwards.
 
 mod alignments;
+mod announce;
 mod answers;
 mod deferred;
 mod deliver;
 mod dispatch;
 mod endpoint;
 mod favours;
+mod help;
 mod jobs;
 mod late;
+mod latency;
+mod limit;
+mod notifier;
+mod pause;
 mod perform;
 mod reap;
 pub mod registry;
@@ -23,13 +29,21 @@ mod ring;
 #[cfg(test)]
 mod tests;
 mod thread_key;
+mod timeout;
+mod tracing;
+mod unpolled;
 mod waiter;
 mod watch;
 
+pub use announce::{announce_within, answer_question};
+pub use announce::{begin_notifier, end_notifier, withdraw_notifier};
 pub use answers::{failure, tell_rest_left_out};
 pub use deliver::release;
 pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
+pub use latency::{bucket_end, LatencyCounts, BUCKETS};
+pub use limit::{TooLong, TooLongFn};
+pub use notifier::{Change, Notifier, Notify, Token};
 pub use perform::{perform, perform_only};
 pub use reap::{sleep, take_in_for_poll};
 pub use registry::{is_open, node_of, overlay_node};
@@ -40,13 +54,16 @@ pub use waiter::Waiter;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::driver::Io;
+use crate::driver::{kind_number, Io};
 use crate::engine::ScratchCache;
 use crate::log;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::Mutex;
-use crate::sys::caught;
-use blkalign_machine::{Alignments, Late, Machine, PlugKey, ProbeOutcome, QueueConfig, QueueId};
+use crate::sys::{caught, trace};
+use blkalign_machine::{
+    Alignments, Announcement, Asked, Late, Machine, NotifierId, PlugKey, ProbeOutcome, QueueConfig,
+    QueueId,
+};
 use blkalign_machine::{OverlayState, Request, RequestId, Stats};
 
 pub type Action = blkalign_machine::Action<Arc<Endpoint>, Owner>;
@@ -79,6 +96,9 @@ pub struct Node {
     waits_across: AtomicBool,
     /// Synchronous calls that wait for their results.
     sleeping_calls: AtomicUsize,
+    /// Some handle has no threads: see `Endpoint::do_without_threads`. Relaxed: set while the
+    /// handle opens.
+    pub unmanned: AtomicBool,
 }
 
 type NodeMachine = Machine<Arc<Endpoint>, Owner, ScratchCache>;
@@ -89,6 +109,19 @@ struct Core {
     broken: bool,
     /// The id of the request that the machine took in last.
     last_id: RequestId,
+    /// Who waits until the storage is at rest: see `pause.rs`.
+    pausers: Vec<Arc<Waiter>>,
+    notifiers: Vec<Arc<Notifier>>,
+}
+
+impl Core {
+    /// The notifiers that have come to be added.
+    #[cold]
+    fn take_added(&mut self) -> Vec<Arc<Notifier>> {
+        let added = self.machine.take_added();
+        let its = |notifier: &&Arc<Notifier>| added.contains(&notifier.id);
+        self.notifiers.iter().filter(its).cloned().collect()
+    }
 }
 
 impl Node {
@@ -105,12 +138,19 @@ impl Node {
     fn with(machine: NodeMachine, is_overlay: bool) -> Node {
         let length = machine.length();
         Node {
-            core: Mutex::new(Core { machine, broken: false, last_id: 0 }),
+            core: Mutex::new(Core {
+                machine,
+                broken: false,
+                last_id: 0,
+                pausers: Vec::new(),
+                notifiers: Vec::new(),
+            }),
             length: AtomicU64::new(length),
             poisoned: AtomicBool::new(false),
             is_overlay,
             waits_across: AtomicBool::new(false),
             sleeping_calls: AtomicUsize::new(0),
+            unmanned: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +163,9 @@ impl Node {
     }
 
     pub fn add_queue(&self, endpoint: &Arc<Endpoint>, config: QueueConfig) -> QueueId {
+        if endpoint.pool.is_unmanned() {
+            self.unmanned.store(true, Ordering::Relaxed);
+        }
         self.core.lock().machine.add_queue(endpoint.clone(), config)
     }
 
@@ -169,6 +212,15 @@ impl Node {
         core.machine.late(queue, until)
     }
 
+    /// The requests of a queue that are at the storage.
+    pub fn at_storage(&self, queue: QueueId) -> Vec<(RequestId, Asked)> {
+        let core = self.core.lock();
+        if core.broken {
+            return Vec::new();
+        }
+        core.machine.at_storage(queue)
+    }
+
     pub fn stats(&self, queue: QueueId) -> Stats {
         self.core.lock().machine.stats(queue)
     }
@@ -194,8 +246,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit(queue, key, request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit`, even if the key is plugged. What the plug holds back goes first.
@@ -206,8 +259,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.submit_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Takes a request in that is one I/O and conflicts with nothing; else None, and nothing has
@@ -226,6 +280,8 @@ impl Node {
             io = machine.submit_for_caller(queue, key, request, Owner::Caller).ok();
             if let Some(io) = &io {
                 *last_id = machine.id_of(io);
+                let (op, offset, bytes) = (request.op, request.offset, request.bytes);
+                trace::request_begin(*last_id, kind_number(op), offset, bytes, queue);
             }
         });
         io
@@ -235,7 +291,13 @@ impl Node {
     /// the request; else `hand_over` is to be called.
     pub fn done_by_caller(&self, io: &Io, actions: &mut Actions) -> bool {
         let mut done = false;
-        self.with_machine(actions, |machine| done = machine.done_by_caller(io).is_some());
+        self.with_machine(actions, |machine| {
+            let id = machine.id_of(io);
+            done = machine.done_by_caller(io).is_some();
+            if done {
+                trace::request_end(id, kind_number(io.op), io.offset, io.bytes, 0);
+            }
+        });
         done
     }
 
@@ -267,8 +329,9 @@ impl Node {
         actions: &mut Actions,
         note_id: impl FnMut(RequestId),
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold(queue, Some(key), request);
-        self.submit_by(actions, step, note_id)
+        self.submit_by((queue, asked), actions, step, note_id)
     }
 
     /// As `submit_now`, but a throttle holds the request back until `let_go`.
@@ -279,8 +342,9 @@ impl Node {
         request: Request<Owner>,
         actions: &mut Actions,
     ) -> Option<RequestId> {
+        let asked = Asked::of(&request);
         let step = |machine: &mut NodeMachine| machine.hold_now(queue, key, request);
-        self.submit_by(actions, step, |_| {})
+        self.submit_by((queue, asked), actions, step, |_| {})
     }
 
     /// Submits what a throttle holds back of a queue, up to the request with the id `last`.
@@ -291,6 +355,7 @@ impl Node {
     /// Runs a step that takes one request in.
     fn submit_by(
         &self,
+        (queue, asked): (QueueId, Asked),
         actions: &mut Actions,
         step: impl FnOnce(&mut NodeMachine) -> RequestId,
         mut note_id: impl FnMut(RequestId),
@@ -301,6 +366,11 @@ impl Node {
         self.with_core(actions, |core| {
             before = core.last_id;
             core.last_id = step(&mut core.machine);
+            let Asked { op, offset, bytes } = asked;
+            trace::request_begin(core.last_id, kind_number(op), offset, bytes, queue);
+            trace::request_waits(core.last_id, || {
+                core.machine.waits_for(core.last_id).unwrap_or(0)
+            });
             // Under the lock: a moment later another thread may cancel or finish the request.
             note_id(core.last_id);
             taken_in = Some(core.last_id);
@@ -312,7 +382,7 @@ impl Node {
         // with the highest id, since ids grow (but for the moment when ids start over).
         let completed = actions[first..].iter().filter_map(|action| match action {
             Action::Complete(completion) => Some(completion.id),
-            Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
+            Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => None,
         });
         completed.filter(|id| *id > before).max().inspect(|&id| note_id(id))
     }
@@ -373,6 +443,54 @@ impl Node {
         });
     }
 
+    /// Adds a notifier. Its `added` is set when no change is under way that it was not told of. None:
+    /// the machine takes nothing any more.
+    fn take_notifier(
+        &self,
+        unit: u64,
+        notify: Box<dyn Notify>,
+        actions: &mut Actions,
+    ) -> Option<Arc<Notifier>> {
+        let mut added = None;
+        self.with_core(actions, |core| {
+            let id = core.machine.add_notifier(unit);
+            let notifier = Arc::new(Notifier::new(id, notify));
+            core.notifiers.push(notifier.clone());
+            added = Some(notifier);
+        });
+        added
+    }
+
+    /// Nothing more is announced to the notifier, but what is among some actions already.
+    fn drop_notifier(&self, id: NotifierId, actions: &mut Actions) {
+        self.with_machine(actions, |machine| machine.remove_notifier(id));
+        let mut core = self.core.lock();
+        let at = core.notifiers.iter().position(|notifier| notifier.id == id);
+        let gone = at.map(|at| core.notifiers.swap_remove(at));
+        // The notifier is the program's.
+        drop(core);
+        drop(gone);
+    }
+
+    fn notifier(&self, id: NotifierId) -> Option<Arc<Notifier>> {
+        let core = self.core.lock();
+        core.notifiers.iter().find(|notifier| notifier.id == id).cloned()
+    }
+
+    /// Notifiers have answered.
+    fn announced(
+        &self,
+        answers: impl IntoIterator<Item = (Announcement, Result<(), i32>)>,
+        actions: &mut Actions,
+    ) {
+        self.with_machine(actions, |machine| {
+            for (Announcement { request, notifier, .. }, result) in answers {
+                machine.announced(request, notifier, result);
+            }
+            machine.join();
+        });
+    }
+
     fn with_machine(&self, actions: &mut Actions, step: impl FnOnce(&mut NodeMachine)) {
         self.with_core(actions, |core| step(&mut core.machine));
     }
@@ -400,23 +518,31 @@ impl Node {
             let failed = core.machine.abandon();
             actions.extend(failed.into_iter().map(blkalign_machine::Action::Complete));
             let name = core.machine.owners().next().map(|endpoint| endpoint.name.clone());
+            let pausers = std::mem::take(&mut core.pausers);
+            let notifiers = core.notifiers.clone();
             drop(core);
+            pausers.iter().for_each(|pauser| pauser.set(Err(libc::EIO)));
+            notifiers.iter().for_each(|notifier| notifier.added.set(Err(libc::EIO)));
             log::error!("{}: {panic}; the object takes no further I/O", name.unwrap_or_default());
             return;
         }
         self.length.store(core.machine.length(), Ordering::Release);
+        let added = if core.machine.is_adding() { core.take_added() } else { Vec::new() };
         let waits = core.machine.waits_across_queues();
         let polled: Vec<Arc<Endpoint>> = if waits && !self.waits_across.load(Ordering::SeqCst) {
             core.machine.owners().filter(|endpoint| endpoint.is_polled()).cloned().collect()
         } else {
             Vec::new()
         };
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`. Written under the lock alone, and only
+        // SeqCst: see `unpolled.rs`. Written under the lock alone, and only
         // if it changes: such a store costs as much as a lock.
         if waits != self.waits_across.load(Ordering::Relaxed) {
             self.waits_across.store(waits, Ordering::SeqCst);
         }
+        let rested = core.take_rested();
         drop(core);
+        rested.iter().for_each(|pauser| pauser.set(Ok(())));
+        added.iter().for_each(|notifier| notifier.added.set(Ok(())));
         polled.iter().for_each(Endpoint::ensure_unpolled_progress);
     }
 
@@ -424,7 +550,12 @@ impl Node {
     /// only a caller's thread takes in. That thread may not be polling: it may be the very thread
     /// that waits.
     pub fn is_waited_for(&self) -> bool {
-        self.waits_across.load(Ordering::SeqCst) || self.sleeping_calls.load(Ordering::SeqCst) > 0
+        self.waits_across.load(Ordering::SeqCst) || self.has_sleeping_calls()
+    }
+
+    /// Whether synchronous calls wait for what others do.
+    pub fn has_sleeping_calls(&self) -> bool {
+        self.sleeping_calls.load(Ordering::SeqCst) > 0
     }
 
     /// Runs `wait`, in which a synchronous call waits for what others do.

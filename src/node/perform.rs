@@ -2,6 +2,7 @@
 //! asks for is left in `actions`, for `dispatch.rs`.
 
 use super::answers::taken_from_storage;
+use super::tracing::{io_begins, io_ends};
 use super::{Actions, Endpoint};
 use crate::completion::outside_callback;
 use crate::driver::{Io, Op};
@@ -22,6 +23,7 @@ pub fn perform(endpoint: &Endpoint, io: Io, actions: &mut Actions) {
 
 /// Carries out one I/O on this thread. Returns its result as the machine is to take it.
 pub fn perform_only(endpoint: &Endpoint, io: &Io) -> Result<u64, i32> {
+    io_begins(io);
     if io.op == Op::Write {
         run_copies(&io.copies);
     }
@@ -43,6 +45,7 @@ pub fn io_done(endpoint: &Endpoint, io: Io, result: Result<u64, i32>, actions: &
 /// The result of an I/O as the machine is to take it. What a read has brought into scratch for the
 /// guest is copied to the guest, if the read brought all of it.
 pub fn take_in(endpoint: &Endpoint, io: &Io, result: Result<u64, i32>) -> Result<u64, i32> {
+    io_ends(io, result);
     let result = taken_from_storage(endpoint, io, result);
     if io.op == Op::Read && result == Ok(io.bytes) {
         run_copies(&io.copies);

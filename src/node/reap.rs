@@ -14,19 +14,23 @@ use super::ring::{Beat, LOOK_AFTER, SLEEP_SLICE};
 use super::{favours, thread_key, with_actions, Action, Actions, Endpoint, RingEngine, Work};
 use crate::completion::{CompletionMode, Left};
 use crate::driver::Io;
-use crate::sync::atomic::Ordering;
-use crate::sync::{on_time, Instant, SPINS};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{on_time, processors, Instant, SPINS};
 use crate::sys::{keep_spare, take_spare};
 
 /// Most results taken in at once.
 const REAP_MAX: usize = 256;
 /// How many times one look takes up to `REAP_MAX` results in.
 const REAPS_MAX: usize = 16;
+/// Most I/Os of other handles that one look carries out.
+const FAVOURS_MAX: usize = 16;
 /// How long a job stays when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(500);
 /// CONCURRENT, and callbacks run as a favour: those that take longer, on average, run on threads of
 /// their own.
 const CALLBACK_TIME_MAX: Duration = Duration::from_micros(50);
+/// How long a thread sleeps at most that does other handles' work, too.
+const UNMANNED_SLICE: Duration = Duration::from_millis(1);
 /// How often in a row spinning may be of no use before it is left out for a while.
 const FUTILE_MAX: u32 = 4;
 
@@ -50,32 +54,65 @@ enum Next {
     Waits,
     /// It does something else.
     GoesOn,
+    /// It runs callbacks, and then waits, as far as it knows. Deferred I/O stays deferred.
+    ComesBack,
 }
 
 /// EVENTFD: takes in what the ring has done, on a thread that then runs what is due. `waits`: the
 /// thread will wait without a time limit if nothing is due. Other threads may submit as fast as
 /// this one takes results in, so there may be something left when this returns.
 pub fn take_in_for_poll(endpoint: &Arc<Endpoint>, waits: bool) -> Left {
-    while_taking_in(endpoint, || {
+    let take_in = || {
         for _ in 0..REAPS_MAX {
-            let idle = waits && !endpoint.completions.events.anything_due();
-            let next = if idle { Next::Waits } else { Next::GoesOn };
+            let next = match waits {
+                true if endpoint.completions.events.anything_due() => Next::ComesBack,
+                true => Next::Waits,
+                false => Next::GoesOn,
+            };
             if reap(endpoint, next) == Reaped::Nothing {
                 return Left::Nothing;
             }
         }
         Left::Something
+    };
+    endpoint.ring.iter().for_each(RingEngine::note_poll);
+    while_taking_in(endpoint, || match waits {
+        true => favours::as_poller(endpoint, || {
+            let left = take_in();
+            do_favours_of_poll(endpoint);
+            left
+        }),
+        false => take_in(),
     })
+}
+
+/// Carries out what this poll has started of other handles' I/O, and what follows on that. Nothing
+/// is left when the callbacks of this handle begin, which may take long.
+fn do_favours_of_poll(host: &Arc<Endpoint>) {
+    let mut begin = None;
+    for _ in 0..FAVOURS_MAX {
+        let Some((guest, io)) = favours::next_io(host) else { return };
+        let begin = *begin.get_or_insert_with(Instant::now);
+        perform_deferred_one(&guest, io);
+        let its = guest.ring.as_ref().map(|engine| engine.deferred.look_at_pace(begin));
+        if its == Some(Pace::Slow) {
+            break;
+        }
+    }
+    favours::hand_on(host);
 }
 
 fn reap(endpoint: &Arc<Endpoint>, next: Next) -> Reaped {
     let Some(engine) = &endpoint.ring else { return Reaped::Nothing };
     if engine.deferred.count() > 0 {
-        if next == Next::Waits {
-            perform_deferred(endpoint, engine);
-            return Reaped::Results;
+        match next {
+            Next::Waits => {
+                perform_deferred(endpoint, engine);
+                return Reaped::Results;
+            }
+            Next::GoesOn => engine.submit_deferred(),
+            Next::ComesBack => {}
         }
-        engine.submit_deferred();
     }
     let mut results = take_spare(&SPARE_RESULTS);
     let count = engine.ring.reap(&mut results, REAP_MAX);
@@ -155,12 +192,19 @@ fn perform_only(endpoint: &Arc<Endpoint>, actions: &mut Actions) {
 
 /// EVENTFD: sleeps until there may be something to do, or it is `until`.
 pub fn sleep(endpoint: &Endpoint, until: Option<Instant>) {
+    endpoint.node.ensure_unpolled_progress_of_others(endpoint);
     let events = &endpoint.completions.events;
     let engine = endpoint.ring.as_ref().filter(|engine| !engine.ring.is_spent());
+    // Work may have come before this thread waits; or what it waits for is in another ring.
+    if endpoint.pool.is_unmanned() && (engine.is_none() || endpoint.node.is_waited_for()) {
+        let slice = Instant::now() + UNMANNED_SLICE;
+        return on_time(|| events.wait(Some(until.map_or(slice, |until| until.min(slice)))));
+    }
     let Some(engine) = engine else { return events.wait(until) };
     match engine.sleeper.try_lock() {
         // Looked at with `sleeper` held: see `RingEngine::wake_sleeper` and `submit_or_defer`.
         Some(_sleeper) if events.anything_due() || engine.deferred.has_any() => {}
+        Some(_sleeper) if endpoint.pool.is_unmanned() && endpoint.pool.has_job() => {}
         Some(_sleeper) => {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             engine.ring.wait(left);
@@ -213,6 +257,11 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
         if left == Left::Something {
             endpoint.completions.leave_to_job();
         }
+        if endpoint.pool.is_short() && endpoint.pool.try_again().is_err() {
+            // This thread does what waits, and the job comes after that.
+            endpoint.pool.push(Work::Reap(endpoint.clone(), turn));
+            return None;
+        }
         if runs || obliged || reaped == Reaped::Results {
             spin.begins_anew();
             idle_since = None;
@@ -230,10 +279,7 @@ fn reap_until_idle(endpoint: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> 
             // Looked at with `sleeper` held: see `RingEngine::submit_or_defer`.
             let _sleeper = engine.sleeper.try_lock();
             engine.deferred.note_asleep();
-            if endpoint.pool.is_short() {
-                endpoint.pool.try_again();
-                on_time(|| engine.ring.wait(Some(SLEEP_SLICE)));
-            } else if !engine.deferred.has_any() {
+            if !engine.deferred.has_any() {
                 engine.ring.wait(Some(LINGER));
             }
             engine.deferred.note_awake();
@@ -286,6 +332,9 @@ fn do_favours(host: &Arc<Endpoint>, engine: &RingEngine, turn: u32) -> bool {
     true
 }
 
+/// Jobs that look for results before they go to sleep. Relaxed: a hint.
+static SPINNING: AtomicUsize = AtomicUsize::new(0);
+
 /// Looking for results before going to sleep. Where the next result comes soon, that spares the
 /// time that waking takes.
 #[derive(Default)]
@@ -311,7 +360,11 @@ impl Spin {
             self.futile = if self.futile > 4 * FUTILE_MAX { 0 } else { self.futile + 1 };
             return false;
         }
-        self.found = (0..SPINS).any(|_| engine.ring.may_be_ready());
+        // One processor at least is left to those that do something: with many handles that have
+        // little in flight each, most of the time would go into looking.
+        let others = SPINNING.fetch_add(1, Ordering::Relaxed);
+        self.found = others + 1 < processors() && (0..SPINS).any(|_| engine.ring.may_be_ready());
+        SPINNING.fetch_sub(1, Ordering::Relaxed);
         self.futile = if self.found { 0 } else { self.futile + 1 };
         self.found
     }
@@ -370,7 +423,7 @@ pub fn look(endpoint: &Weak<Endpoint>, beat: Beat) {
     let Some(endpoint) = endpoint.upgrade() else { return };
     let Some(engine) = &endpoint.ring else { return };
     if endpoint.is_polled() {
-        return endpoint.submit_handed_over();
+        return endpoint.look_at_polls(beat);
     }
     let (now, busy) = engine.beat();
     if now == beat && busy {
@@ -416,8 +469,18 @@ pub fn reap_unpolled(endpoint: &Arc<Endpoint>) {
                 return;
             }
         }
+        if endpoint.pool.is_short() && endpoint.pool.try_again().is_err() {
+            return endpoint.pool.push(Work::ReapUnpolled(endpoint.clone()));
+        }
         if reaped == Reaped::Nothing {
             engine.nap();
         }
     }
+}
+
+/// For a handle without threads, on a thread of the program that waits: does one piece of work, and
+/// takes in what the ring has done. Returns whether there was anything.
+pub fn help(endpoint: &Arc<Endpoint>) -> bool {
+    let did = endpoint.pool.do_one();
+    reap(endpoint, Next::GoesOn) == Reaped::Results || did
 }

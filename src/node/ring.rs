@@ -54,7 +54,12 @@ pub struct RingEngine {
     turn: AtomicU32,
     /// EVENTFD: threads in `poll` that run callbacks, and so may not come back for long.
     in_callbacks: AtomicUsize,
-    /// A look at `progress` is due on the pool. EVENTFD: at what is handed over.
+    /// EVENTFD: changes with each `poll`. Relaxed: a hint.
+    polls: AtomicU32,
+    /// What it was when a job last began to help. Relaxed: a hint.
+    polls_at_help: AtomicU32,
+    /// A look at `progress` is due on the pool. EVENTFD: at what is handed over, and whether
+    /// anybody polls.
     pub look_is_due: AtomicBool,
     /// So many callbacks run on threads of their own, since some took long. Relaxed: a hint.
     elsewhere: AtomicU32,
@@ -80,6 +85,8 @@ impl RingEngine {
             progress: Mutex::default(),
             turn: AtomicU32::new(0),
             in_callbacks: AtomicUsize::new(0),
+            polls: AtomicU32::new(0),
+            polls_at_help: AtomicU32::new(0),
             look_is_due: AtomicBool::new(false),
             elsewhere: AtomicU32::new(0),
             elsewhere_next: AtomicU32::new(ELSEWHERE),
@@ -137,13 +144,13 @@ impl RingEngine {
 
     /// `count` I/Os come to the ring, or are deferred.
     pub fn note_in(&self, count: usize) {
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`.
+        // SeqCst: see `unpolled.rs`.
         self.inside.fetch_add(count, Ordering::SeqCst);
     }
 
     /// `count` I/Os are done with: none of them is in the ring or deferred any more.
     pub fn note_out(&self, count: usize) {
-        // SeqCst: see `Endpoint::ensure_unpolled_progress`.
+        // SeqCst: see `unpolled.rs`.
         self.inside.fetch_sub(count, Ordering::SeqCst);
     }
 
@@ -244,8 +251,24 @@ impl RingEngine {
         self.elsewhere_next.store(ELSEWHERE_MAX.min(2 * count), Ordering::Relaxed);
     }
 
+    /// EVENTFD: a thread polls.
+    pub fn note_poll(&self) {
+        // Relaxed: a hint. If several threads poll at once some may go uncounted.
+        self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// EVENTFD: changes as long as threads poll.
+    pub fn polls(&self) -> Beat {
+        Beat { turn: 0, count: self.polls.load(Ordering::Relaxed) }
+    }
+
+    pub fn was_polled_since_help(&self) -> bool {
+        self.polls.load(Ordering::Relaxed) != self.polls_at_help.load(Ordering::Relaxed)
+    }
+
     /// As `take_on_reaping`, for the job that helps while others wait.
     pub fn take_on_helping(&self) -> bool {
+        self.polls_at_help.store(self.polls.load(Ordering::Relaxed), Ordering::Relaxed);
         !self.helping.swap(true, Ordering::SeqCst)
     }
 

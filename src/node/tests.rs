@@ -85,7 +85,8 @@ impl Bed {
         let callback =
             Callback { function: no_callback, opaque: std::ptr::null_mut(), on_failure: |_| {} };
         let generation = self.endpoint.completions.request_taken_in();
-        let token = Owner::Callback(self.endpoint.clone(), callback, generation, None);
+        let began = self.endpoint.latency.begin();
+        let token = Owner::Callback(self.endpoint.clone(), callback, generation, None, began);
         let segments = Segments::new();
         let request = Request {
             op,
@@ -103,7 +104,7 @@ impl Bed {
     fn completed(&self) -> Vec<(RequestId, Result<(), i32>)> {
         let completed = |action: &Action| match action {
             Action::Complete(completion) => Some((completion.id, completion.result)),
-            Action::Io(..) | Action::Probe(..) | Action::Stalled(..) => None,
+            Action::Io(..) | Action::Announce(..) | Action::Probe(..) | Action::Stalled(..) => None,
         };
         self.actions.iter().filter_map(completed).collect()
     }

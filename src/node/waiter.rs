@@ -2,7 +2,9 @@
 //!
 //! The lock guards the result; nothing else is taken while it is held.
 
-use crate::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use crate::sync::{on_time, Condvar, Mutex};
 
 /// Where one result is waited for; as a rule that of a synchronous call.
 #[derive(Default)]
@@ -23,6 +25,14 @@ impl Waiter {
 
     pub fn get(&self) -> Option<Result<(), i32>> {
         *self.result.lock()
+    }
+
+    /// Waits for the result, but not for long.
+    pub fn wait_at_most(&self, time: Duration) {
+        let mut result = self.result.lock();
+        if result.is_none() {
+            on_time(|| self.there.wait_for(&mut result, time));
+        }
     }
 
     pub fn wait(&self) -> Result<(), i32> {

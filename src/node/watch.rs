@@ -97,8 +97,12 @@ fn stay(endpoint: &Endpoint, stay: Stay) -> String {
     match stay {
         Stay::Plugged => "is held back by blkalign_plug()".to_owned(),
         Stay::Throttled => "is held back by the throttle of its handle".to_owned(),
+        Stay::Paused => "is held back by blkalign_pause()".to_owned(),
         Stay::Queued => {
             "waits for others, since queue_depth requests are at the storage".to_owned()
+        }
+        Stay::Announced => {
+            "waits for a notifier, which has not called done (blkalign_add_before_write)".to_owned()
         }
         Stay::Repaired => "waits until larger alignments are found".to_owned(),
         // What the ring has done nobody knows before it is taken in.

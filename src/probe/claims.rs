@@ -6,7 +6,7 @@ use crate::sys::Descriptor;
 use super::device;
 use super::limits::Source;
 use super::sysfs::Device;
-use super::trust::{memory_trust, MemoryTrust};
+use super::trust::{below, MemoryTrust};
 
 /// An alignment, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Claim {
 pub struct Claims {
     /// Of offset and total length.
     pub request: Option<Claim>,
+    /// A larger block of a disk that the request goes to by way of a loop device: then what is
+    /// claimed of requests counts only where data that can tell bear it out.
+    pub behind_loop: Option<Claim>,
     /// Of buffer addresses.
     pub mem: Option<Claim>,
     /// Of memory addresses and of the length of each element, by a disk's protection information.
@@ -43,11 +46,11 @@ fn claim(bytes: u32, at_least: u32, source: Source) -> Option<Claim> {
 /// largest counts: too large costs a little time, too small fails.
 pub fn gather(descriptor: &Descriptor) -> Claims {
     let sources = [statx(descriptor), direct_io_info(descriptor), block_size(descriptor)];
-    let below = Device::below(descriptor).and_then(|(device, _)| device);
-    let trust = below.map_or(MemoryTrust::Believed, memory_trust);
+    let device = Device::below(descriptor).and_then(|(device, _)| device);
+    let below = device.map(below).unwrap_or_default();
     let interval = device::protection_interval(descriptor).unwrap_or(0);
     let integrity = claim(interval, 512, Source::Integrity);
-    let mut best = Claims { trust, integrity, ..Claims::default() };
+    let mut best = Claims { trust: below.memory, integrity, ..Claims::default() };
     for said in sources {
         best.mem = best.mem.or(said.mem);
         best.request = larger(best.request, said.request);
@@ -55,7 +58,12 @@ pub fn gather(descriptor: &Descriptor) -> Claims {
     if best.mem.is_some() {
         best.mem = larger(best.mem, integrity);
     }
-    Claims { request: larger(best.request, integrity), ..best }
+    best.request = larger(best.request, integrity);
+    let behind = claim(below.block_behind_loop, 512, Source::Blksszget);
+    if larger(best.request, behind) != best.request {
+        (best.behind_loop, best.trust) = (behind, best.trust.max(MemoryTrust::Doubted));
+    }
+    best
 }
 
 /// The first where both are equal.

@@ -88,7 +88,7 @@ pub fn direct(
 ) {
     let checks = refused(trial, Shape::short(1, page, 1));
     let overridden = insisted(overrides.request);
-    set_request(limits, overridden.unwrap_or_else(|| request(claims.request, checks, page, trial)));
+    set_request(limits, overridden.unwrap_or_else(|| request(claims, checks, page, trial)));
     let overridden = insisted(overrides.memory as u64);
     let block = request_alignment(limits).min(TRIAL_MAX);
     set_mem(limits, overridden.unwrap_or_else(|| mem(claims, block, page, trial)));
@@ -147,7 +147,14 @@ fn smallest_working(
     Err(worst)
 }
 
-fn request(claim: Option<Claim>, checks: bool, page: u32, trial: &mut dyn Trial) -> Claim {
+fn request(claims: &Claims, checks: bool, page: u32, trial: &mut dyn Trial) -> Claim {
+    let mut claim = claims.request;
+    if let (Some(small), Some(behind)) = (claim, claims.behind_loop) {
+        let shape = Shape::short(small.bytes, small.bytes.max(page), small.bytes);
+        if trial.read(Shape { telling: true, ..shape }) != Outcome::Works {
+            claim = Some(behind);
+        }
+    }
     let unverified = claim.unwrap_or(Claim { bytes: DEFAULT, source: Source::Default });
     if !checks {
         return unverified;

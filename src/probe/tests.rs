@@ -215,6 +215,31 @@ fn a_device_of_several_is_as_good_as_those_below() {
 }
 
 #[test]
+fn a_loop_device_on_larger_blocks_is_believed_only_where_data_can_tell() {
+    const ON: (&str, &str) = ("/loop/backing_file", "/simulated");
+    const LOOP: (&str, &str) = ("/queue/logical_block_size", "4096");
+    let looped = Shape {
+        says_statx: Some((512, 512)),
+        says_place: Some("../../devices/virtual/block/loop0"),
+        says_files: &[ON, LOOP],
+        ..Shape::silent_device(512)
+    };
+    // A new file is a hole: nothing is refused there.
+    let larger = [(4096, Blksszget), (4096, Unknown), (4096, Trial)];
+    expect(Shape { blank: true, ..looped }, larger);
+    let on_disk = Shape { device: false, says_block_size: None, blank: true, ..looped };
+    expect(on_disk, larger);
+    // What is written shows what is true: the loop device uses the page cache, or not.
+    expect(looped, [(512, Statx), (512, Statx), (512, Trial)]);
+    let direct = Shape { needs_request: 4096, refusal: libc::EIO, ..looped };
+    expect(direct, [(4096, Blksszget), (512, Statx), (512, Trial)]);
+    // No larger blocks, no doubt. (This one is its own file, so of memory it is not believed.)
+    let says_files = &[ON, ("/queue/logical_block_size", "512")];
+    let equal = Shape { says_files, blank: true, ..looped };
+    expect(equal, [(512, Statx), (4096, Unknown), (512, Trial)]);
+}
+
+#[test]
 fn protection_information_raises_memory_and_elements_before_anything_is_tried() {
     let says_files =
         &[("integrity/format", "T10-DIF-TYPE1-CRC\n"), ("/protection_interval_bytes", "512\n")];

@@ -9,6 +9,12 @@
 //!
 //! Both are drivers without hardware, which no controller ever checked. So such drivers are
 //! believed only where a trial read has moved data that can tell.
+//!
+//! And loop devices claim 512 where losetup was told so, whatever disk their file is on. With
+//! `--direct-io=on` on a disk with blocks of 4096 that is not true up to Linux 6.1: the file has
+//! O_DIRECT, and the disk refuses what the loop device passes on (EIO). In sysfs it looks as it
+//! does where 512 is true: direct I/O is off. A hole in the file takes anything, and reads as
+//! zeros. So there too only data that can tell are believed.
 
 use super::sysfs::Device;
 
@@ -23,28 +29,36 @@ pub enum MemoryTrust {
     Never,
 }
 
+/// What is known of a device from those that are below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Below {
+    pub memory: MemoryTrust,
+    /// The largest logical block of a disk that has the file of a loop device; 0: there is none.
+    pub block_behind_loop: u32,
+}
+
 /// Most devices that are looked at, each below others; more is not known.
 const DEVICES_MAX: usize = 64;
 
 /// How names of devices begin whose drivers are known to claim too little.
 const LIARS: [&str; 2] = ["nullb", "zram"];
 
-/// Of `device`, or the worst of those below it.
-pub fn memory_trust(device: Device) -> MemoryTrust {
-    let mut worst = MemoryTrust::Believed;
+/// Of `device`: the worst of those below it.
+pub fn below(device: Device) -> Below {
+    let mut found = Below::default();
     let mut left = vec![device];
     for _ in 0..DEVICES_MAX {
-        let Some(device) = left.pop() else { return worst };
-        match lies_on(&device) {
+        let Some(device) = left.pop() else { return found };
+        match lies_on(&device, &mut found.block_behind_loop) {
             Ok(others) => left.extend(others),
-            Err(trust) => worst = worst.max(trust),
+            Err(trust) => found.memory = found.memory.max(trust),
         }
     }
-    worst.max(MemoryTrust::Doubted)
+    Below { memory: found.memory.max(MemoryTrust::Doubted), ..found }
 }
 
 /// The devices that this one hands its I/O on to as it is. Err: it serves I/O by itself.
-fn lies_on(device: &Device) -> Result<Vec<Device>, MemoryTrust> {
+fn lies_on(device: &Device, block_behind_loop: &mut u32) -> Result<Vec<Device>, MemoryTrust> {
     // Linux puts devices without hardware there. Without sysfs nothing is known against it.
     const VIRTUAL: &str = "/devices/virtual/block/";
     let place = device.place().unwrap_or_default();
@@ -53,6 +67,8 @@ fn lies_on(device: &Device) -> Result<Vec<Device>, MemoryTrust> {
         return Err(MemoryTrust::Never);
     }
     if let Some(behind) = device.behind_loop() {
+        let block = behind.as_ref().map_or(0, |disk| disk.number("queue/logical_block_size"));
+        *block_behind_loop = block.max(*block_behind_loop);
         return Ok(behind.into_iter().collect());
     }
     match device.slaves() {

@@ -5,10 +5,11 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::facts::{limits_of, stats_of};
+use super::notifier::Closure;
 use super::open_handle::{Call, OpenHandle};
-use super::{Buffer, Error, Flags, Limits, OpenOptions, Queue, Stats};
+use super::{Buffer, Change, Done, Error, Flags, Limits, Notifier, OpenOptions, Queue, Stats};
 use crate::driver::Op;
-use crate::handle::{CompletionMode, Options};
+use crate::handle::{CompletionMode, Handle, Options};
 
 /// An open file, block device or driver. Clones are the same disk; it is closed with the last one.
 /// Queues of the disk are independent of that.
@@ -298,6 +299,48 @@ impl Disk {
     /// ```
     pub fn set_write_cache(&self, on: bool) {
         self.handle().handle().set_write_cache(on);
+    }
+
+    /// Calls `before` before anything changes bytes of the object, by whichever disk, queue or
+    /// handle: writes, zero writes, discards and new lengths. That is what a backup of a disk in
+    /// use is made with, and how changes are tracked.
+    ///
+    /// The change, and all that change bytes of the same units, wait until [`Done`] is answered;
+    /// reads do not. Ranges are rounded out to `unit`, a power of two of 1 byte to 1 GiB, and
+    /// those of one unit are announced one after the other. Offsets count from the start of the
+    /// object, not of a window. When this returns each change that is not over was announced, or
+    /// will be.
+    ///
+    /// The closure runs on any thread, several calls at a time, also inside calls of the library.
+    /// It must not wait; blocking calls are EDEADLK in it. Errors: EINVAL, the unit; EDEADLK,
+    /// inside a notifier or a callback of the C interface.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("blkalign-bw-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 8192]).unwrap();
+    /// # use blkalign::*;
+    /// use std::sync::{Arc, Mutex};
+    /// # let disk = OpenOptions::new().write(true).open(&path)?;
+    /// let changed = Arc::new(Mutex::new(Vec::new()));
+    /// let noted = changed.clone();
+    /// let notifier = disk.before_write(4096, move |change: Change, done: Done| {
+    ///     noted.lock().unwrap().push(change.offset / 4096);
+    ///     done.proceed();
+    /// })?;
+    /// disk.write_at(b"these", 5000)?;
+    /// notifier.remove()?;
+    /// assert_eq!(*changed.lock().unwrap(), [1]);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn before_write(
+        &self,
+        unit: u32,
+        before: impl Fn(Change, Done) + Send + Sync + 'static,
+    ) -> Result<Notifier, Error> {
+        let notify = Box::new(Closure(before));
+        let add = |handle: &Handle| handle.add_notifier(unit, notify);
+        Ok(Notifier::new(self.handle().guarded(add)?))
     }
 
     /// So many zeros, in memory that the storage takes without a copy. ENOMEM.

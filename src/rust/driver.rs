@@ -3,15 +3,17 @@
 
 use std::ffi::{c_int, c_void, CString};
 use std::io;
-use std::marker::PhantomData;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use libc::iovec;
 
+use super::driver_memory::{Pieces, ReadTarget, WriteSource};
+use super::driver_pending::{Done, PendingFlush, PendingRead, PendingWrite};
 use super::error::errno_of;
-use super::Flags;
+use super::{BlockStatus, Flags};
 use crate::handle::{check_driver, Handle, Options};
-use crate::header::blkalign_driver;
+use crate::header::{blkalign_driver, BLKALIGN_STATUS_DATA};
+use crate::header::{BLKALIGN_STATUS_HOLE, BLKALIGN_STATUS_ZERO};
 use crate::sys;
 
 /// Storage of the program's own in place of a file: see
@@ -122,6 +124,37 @@ pub trait Driver: Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether reads, writes and flushes come to `start_read`, `start_write` and `start_flush`,
+    /// which return at once, instead of `read`, `write` and `flush`, which keep a thread for as
+    /// long. Then the library never calls `read`, `write` and `flush` itself. Asked once.
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+
+    /// As `read`, but answered by [`PendingRead::finish`], at any time, by any thread.
+    fn start_read(&self, offset: u64, mut read: PendingRead) {
+        let result = self.read(offset, &mut read.target());
+        read.finish(result);
+    }
+
+    /// As `write`, but answered by [`PendingWrite::finish`], at any time, by any thread.
+    fn start_write(&self, offset: u64, write: PendingWrite, flags: Flags) {
+        let result = self.write(offset, &write.source(), flags);
+        write.finish(result);
+    }
+
+    /// As `flush`, but answered by [`PendingFlush::finish`], at any time, by any thread.
+    fn start_flush(&self, flush: PendingFlush) {
+        flush.finish(self.flush());
+    }
+
+    /// What lies at `offset`, and for how many bytes from there on, at most `bytes`: see
+    /// [`Disk::block_status`](crate::Disk::block_status).
+    fn block_status(&self, offset: u64, bytes: u64) -> io::Result<(BlockStatus, u64)> {
+        let _ = offset;
+        Ok((BlockStatus::Data, bytes))
+    }
+
     /// Whether there is `set_len`. Asked once.
     fn can_set_len(&self) -> bool {
         false
@@ -131,113 +164,6 @@ pub trait Driver: Send + Sync + 'static {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let _ = bytes;
         Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-/// The memory that a read of a [`Driver`] fills. It may be a guest's, which the guest may use at
-/// any time, or named twice: so it is filled by copying, and there are no references to it.
-#[derive(Debug)]
-pub struct ReadTarget<'io>(Pieces<'io>);
-
-/// The memory that a write of a [`Driver`] takes its bytes from, as [`ReadTarget`].
-#[derive(Debug)]
-pub struct WriteSource<'io>(Pieces<'io>);
-
-impl ReadTarget<'_> {
-    /// How many bytes are to be filled.
-    #[allow(clippy::len_without_is_empty, reason = "is never empty")]
-    pub fn len(&self) -> usize {
-        self.0.bytes
-    }
-
-    /// Copies `bytes` to `at`, counted from the start of the target.
-    ///
-    /// # Panics
-    ///
-    /// If that passes the end.
-    pub fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.0.each(at, bytes.len(), |piece, done, count| {
-            // SAFETY: `each` gives parts of the target, which is valid for writes during the I/O,
-            // and of `bytes`.
-            unsafe { std::ptr::copy(bytes[done..].as_ptr(), piece, count) };
-        });
-    }
-
-    /// The memory itself, for system calls. Valid while the driver's function runs; using it is up
-    /// to `unsafe` code.
-    pub fn iovecs(&self) -> &[iovec] {
-        self.0.iovecs
-    }
-}
-
-impl WriteSource<'_> {
-    /// How many bytes are to be written.
-    #[allow(clippy::len_without_is_empty, reason = "is never empty")]
-    pub fn len(&self) -> usize {
-        self.0.bytes
-    }
-
-    /// Copies to `bytes` what is at `at`, counted from the start of the source.
-    ///
-    /// # Panics
-    ///
-    /// If that passes the end.
-    pub fn get(&self, at: usize, bytes: &mut [u8]) {
-        self.0.each(at, bytes.len(), |piece, done, count| {
-            // SAFETY: `each` gives parts of the source, which is valid for reads during the I/O,
-            // and of `bytes`.
-            unsafe { std::ptr::copy(piece.cast_const(), bytes[done..].as_mut_ptr(), count) };
-        });
-    }
-
-    /// The memory itself, for system calls. Valid while the driver's function runs; using it is up
-    /// to `unsafe` code.
-    pub fn iovecs(&self) -> &[iovec] {
-        self.0.iovecs
-    }
-}
-
-/// The memory of one I/O. As the raw pointers inside, it stays on the thread that got it.
-#[derive(Debug)]
-struct Pieces<'io> {
-    iovecs: &'io [iovec],
-    bytes: usize,
-    _here: PhantomData<*mut u8>,
-}
-
-impl Pieces<'_> {
-    /// # Safety
-    ///
-    /// `iov` points to `count` elements, which name `bytes` bytes, as long as the result is used.
-    unsafe fn new<'io>(iov: *const iovec, count: c_int, bytes: i64) -> Pieces<'io> {
-        let count = usize::try_from(count).unwrap_or(0);
-        let iovecs: &[iovec] = match count {
-            // Whatever the address is.
-            0 => &[],
-            // SAFETY: the caller of this function vouches for it.
-            count => unsafe { std::slice::from_raw_parts(iov, count) },
-        };
-        Pieces { iovecs, bytes: usize::try_from(bytes).unwrap_or(0), _here: PhantomData }
-    }
-
-    /// Calls `part` for each part of the range: where it lies, how many bytes came before it, and
-    /// how many it has.
-    fn each(&self, at: usize, bytes: usize, mut part: impl FnMut(*mut u8, usize, usize)) {
-        let fits = at.checked_add(bytes).is_some_and(|end| end <= self.bytes);
-        assert!(fits, "{bytes} bytes at {at} pass the end of an I/O of {} bytes", self.bytes);
-        let (mut skip, mut done) = (at, 0);
-        for piece in self.iovecs {
-            if skip >= piece.iov_len {
-                skip -= piece.iov_len;
-                continue;
-            }
-            let count = (piece.iov_len - skip).min(bytes - done);
-            if count == 0 {
-                return;
-            }
-            part(piece.iov_base.cast::<u8>().wrapping_add(skip), done, count);
-            (skip, done) = (0, done + count);
-        }
     }
 }
 
@@ -252,6 +178,7 @@ pub struct Adapter {
 
 impl Adapter {
     pub fn new(driver: impl Driver) -> Adapter {
+        let asynchronous = driver.is_asynchronous();
         let name = CString::new(driver.name().replace('\0', "?")).expect("has no zero byte");
         let table = blkalign_driver {
             size: size_of::<blkalign_driver>(),
@@ -262,16 +189,17 @@ impl Adapter {
             max_transfer: driver.max_transfer(),
             max_segments: driver.max_segments(),
             getlength: Some(getlength),
-            preadv: Some(preadv),
-            pwritev: Some(pwritev),
-            flush: Some(flush),
+            preadv: (!asynchronous).then_some(preadv),
+            pwritev: (!asynchronous).then_some(pwritev),
+            flush: (!asynchronous).then_some(flush),
             pdiscard: Some(pdiscard),
             pwrite_zeroes: Some(pwrite_zeroes),
             truncate: driver.can_set_len().then_some(truncate),
             close: Some(close),
-            aio_preadv: None,
-            aio_pwritev: None,
-            aio_flush: None,
+            aio_preadv: asynchronous.then_some(aio_preadv),
+            aio_pwritev: asynchronous.then_some(aio_pwritev),
+            aio_flush: asynchronous.then_some(aio_flush),
+            block_status: Some(block_status),
         };
         Adapter { driver: Some(Box::new(Box::new(driver))), name, table }
     }
@@ -357,8 +285,71 @@ unsafe extern "C" fn pwrite_zeroes(
     call(opaque, |driver| body(driver).map(|()| 0)) as c_int
 }
 
+unsafe extern "C" fn block_status(
+    opaque: *mut c_void,
+    offset: i64,
+    bytes: i64,
+    run: *mut i64,
+) -> c_int {
+    call(opaque, |driver| {
+        let (status, its) = driver.block_status(offset as u64, bytes as u64)?;
+        // SAFETY: what the table's contract says of this argument.
+        unsafe { run.write(i64::try_from(its).unwrap_or(i64::MAX)) };
+        Ok(match status {
+            BlockStatus::Data => i64::from(BLKALIGN_STATUS_DATA),
+            BlockStatus::Zero => i64::from(BLKALIGN_STATUS_ZERO),
+            BlockStatus::Hole => i64::from(BLKALIGN_STATUS_HOLE),
+        })
+    }) as c_int
+}
+
 unsafe extern "C" fn truncate(opaque: *mut c_void, length: i64) -> c_int {
     call(opaque, |driver| driver.set_len(length as u64).map(|()| 0)) as c_int
+}
+
+// The asynchronous functions return 0 whatever happens: what a driver drops without an answer, also
+// by a panic, answers by itself.
+
+unsafe extern "C" fn aio_preadv(
+    opaque: *mut c_void,
+    offset: i64,
+    bytes: i64,
+    iov: *const iovec,
+    iovcnt: c_int,
+    _flags: u32,
+    done: Done,
+    token: *mut c_void,
+) -> c_int {
+    // SAFETY: what the table's contract says of these arguments: they hold until the answer.
+    let read = unsafe { PendingRead::new(Pieces::new(iov, iovcnt, bytes), done, token) };
+    start(opaque, |driver| driver.start_read(offset as u64, read))
+}
+
+unsafe extern "C" fn aio_pwritev(
+    opaque: *mut c_void,
+    offset: i64,
+    bytes: i64,
+    iov: *const iovec,
+    iovcnt: c_int,
+    flags: u32,
+    done: Done,
+    token: *mut c_void,
+) -> c_int {
+    // SAFETY: what the table's contract says of these arguments: they hold until the answer.
+    let write = unsafe { PendingWrite::new(Pieces::new(iov, iovcnt, bytes), done, token) };
+    start(opaque, |driver| driver.start_write(offset as u64, write, flags_of(flags)))
+}
+
+unsafe extern "C" fn aio_flush(opaque: *mut c_void, done: Done, token: *mut c_void) -> c_int {
+    start(opaque, |driver| driver.start_flush(PendingFlush::new(done, token)))
+}
+
+fn start(opaque: *mut c_void, body: impl FnOnce(&dyn Driver)) -> c_int {
+    call(opaque, |driver| {
+        body(driver);
+        Ok(0)
+    });
+    0
 }
 
 unsafe extern "C" fn close(opaque: *mut c_void) {

@@ -105,6 +105,10 @@ pub struct Stats {
     pub in_flight: u64,
     /// How often the storage refused an alignment that it had accepted before.
     pub probe_repairs: u64,
+    /// Requests that a [`Throttle`](crate::Throttle) held.
+    pub throttled: u64,
+    /// For how many nanoseconds, all of them together.
+    pub throttled_ns: u64,
 }
 
 pub fn limits_of(handle: &Handle) -> Limits {
@@ -152,6 +156,7 @@ pub fn stats_of(handle: &Handle) -> Stats {
         in_flight,
         probe_repairs,
     } = handle.stats();
+    let (throttled, throttled_ns) = handle.throttled();
     Stats {
         reads,
         writes,
@@ -172,5 +177,7 @@ pub fn stats_of(handle: &Handle) -> Stats {
         errors,
         in_flight,
         probe_repairs,
+        throttled,
+        throttled_ns,
     }
 }

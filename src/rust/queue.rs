@@ -66,6 +66,10 @@ impl Queue {
         Queue { handle, requests: ManuallyDrop::default() }
     }
 
+    pub(super) fn handle(&self) -> &OpenHandle {
+        &self.handle
+    }
+
     #[cfg(feature = "async")]
     pub(super) fn requests(&self) -> &Requests {
         &self.requests

@@ -10,6 +10,7 @@ mod memory;
 mod panics;
 mod signals;
 mod spare;
+pub mod trace;
 
 pub use crate::table::calls;
 pub use calls::{Calls, Errno, Linux, Outside};

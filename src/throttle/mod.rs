@@ -171,7 +171,7 @@ impl Membership {
         endpoint: &Arc<Endpoint>,
         counts: &Arc<Counts>,
     ) -> Result<Membership, Error> {
-        let timer = Timer::get()?;
+        let timer = Timer::get(&endpoint.pool)?;
         let mut state = throttle.state.lock();
         let id = state.throttle.join();
         if state.homes.len() <= id {

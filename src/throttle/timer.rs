@@ -6,8 +6,9 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::engine::start_thread;
+use crate::engine::{is_ours, start_thread, Pool};
 use crate::log;
+use crate::node::{Waiter, Work};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{on_time, Condvar, Instant, Mutex, MutexGuard};
 use crate::sys::{self, caught, Error};
@@ -40,8 +41,27 @@ struct State {
 }
 
 impl Timer {
-    /// The timer of this process. ENOMEM: the system gives no thread for it.
-    pub fn get() -> Result<Arc<Timer>, Error> {
+    /// The timer of this process, started by a thread of `pool` unless this thread is the
+    /// library's. ENOMEM: the system gives no thread for it.
+    pub fn get(pool: &Pool<Work>) -> Result<Arc<Timer>, Error> {
+        if let Some(timer) = CURRENT.lock().upgrade() {
+            return Ok(timer);
+        }
+        if is_ours() || pool.is_unmanned() {
+            return Timer::start();
+        }
+        let (answer, answered) = (Arc::new(Mutex::new(None)), Arc::new(Waiter::default()));
+        let (its_answer, tells) = (answer.clone(), answered.clone());
+        pool.push(Work::Call(Box::new(move || {
+            *its_answer.lock() = Some(Timer::start());
+            tells.set(Ok(()));
+        })));
+        let _ = answered.wait();
+        let timer = answer.lock().take();
+        timer.unwrap_or_else(|| Err(Error::new(libc::ENOMEM, "no thread for throttles")))
+    }
+
+    fn start() -> Result<Arc<Timer>, Error> {
         let mut current = CURRENT.lock();
         if let Some(timer) = current.upgrade() {
             return Ok(timer);

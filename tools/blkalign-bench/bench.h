@@ -56,6 +56,7 @@ struct settings {
     int64_t start_offset;
     int64_t flush_interval;     /* requests; 0: none */
     int64_t throttle;           /* requests a second; 0: no throttle */
+    int64_t notifier;           /* its unit; 0: no notifier */
     uint64_t seed;
     uint32_t open_flags;        /* BLKALIGN_O_* */
     uint32_t request_flags;     /* BLKALIGN_REQ_* */
@@ -202,6 +203,7 @@ struct run {
     const struct settings *settings;
     int64_t length;
     blkalign_handle **handles;
+    blkalign_notifier *notifier; /* NULL: not asked for */
     struct submitter *submitters;
     struct content *content;    /* NULL: not asked for */
     pthread_barrier_t start;

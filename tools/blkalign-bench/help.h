@@ -71,6 +71,8 @@ static const char help_text_2[] =
 static const char help_text_3[] =
     "  --throttle N         let N requests a second go, of all handles\n"
     "                       together: blkalign_set_throttle\n"
+    "  --notifier UNIT      with a before-write notifier that answers at\n"
+    "                       once: blkalign_add_before_write\n"
     "  --mix PERCENT        share of reads; the others are writes\n"
     "  --verify             check every byte read and written; writes stamps\n"
     "                       instead of BYTE, and is slower\n"

@@ -178,6 +178,29 @@ static bool set_throttle(struct run *run)
     return !error;
 }
 
+static int let_pass(void *opaque, uint32_t op, int64_t offset, int64_t bytes,
+                    blkalign_before_write_done_fn done, void *token)
+{
+    (void)opaque;
+    (void)op;
+    (void)offset;
+    (void)bytes;
+    done(token, 0);
+    return 0;
+}
+
+static bool add_notifier(struct run *run)
+{
+    int64_t unit = run->settings->notifier;
+
+    if (!unit || blkalign_add_before_write(run->handles[0], (uint32_t)unit,
+                                           let_pass, NULL,
+                                           &run->notifier) == 0)
+        return true;
+    complain("%s", blkalign_errmsg());
+    return false;
+}
+
 /* ---- the run ---- */
 
 static bool start_threads(struct run *run)
@@ -287,12 +310,15 @@ int main(int argc, char **argv)
     run.submitters = calloc(settings.threads, sizeof *run.submitters);
     status = EXIT_FAILED;
     if (run.handles && run.submitters && may_write(&settings) &&
-        open_handles(&run) && set_throttle(&run) && carry_out(&run)) {
+        open_handles(&run) && set_throttle(&run) && add_notifier(&run) &&
+        carry_out(&run)) {
         gather_stats(&run, &stats);
         blkalign_get_limits(run.handles[0], &limits);
         report(&run, &stats, &limits);
         status = 0;
     }
+    if (run.notifier)
+        blkalign_remove_before_write(run.notifier);
     close_all(&run);
     return finish(status);
 }

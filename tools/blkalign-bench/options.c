@@ -162,7 +162,7 @@ enum {
     LONG_COMPLETION, LONG_BATCH, LONG_THREADS, LONG_HANDLES, LONG_MIX,
     LONG_VERIFY, LONG_NO_MERGE, LONG_LATENCY, LONG_JSON, LONG_SEED,
     LONG_ALIGN, LONG_REGISTERED, LONG_POLL, LONG_REFILL, LONG_IOVECS,
-    LONG_FORCE, LONG_THROTTLE, LONG_VERSION
+    LONG_FORCE, LONG_THROTTLE, LONG_NOTIFIER, LONG_VERSION
 };
 
 static const struct option long_options[] = {
@@ -182,6 +182,7 @@ static const struct option long_options[] = {
     { "refill", required_argument, NULL, LONG_REFILL },
     { "iovecs", required_argument, NULL, LONG_IOVECS },
     { "throttle", required_argument, NULL, LONG_THROTTLE },
+    { "notifier", required_argument, NULL, LONG_NOTIFIER },
     { "mix", required_argument, NULL, LONG_MIX },
     { "verify", no_argument, NULL, LONG_VERIFY },
     { "no-merge", no_argument, NULL, LONG_NO_MERGE },
@@ -316,6 +317,8 @@ static bool take_own_option(int option, struct settings *settings)
         return take_unsigned("--iovecs", 1, IOVECS_MAX, &settings->iovecs);
     case LONG_THROTTLE:
         return take_number("--throttle", 1, INT64_MAX, &settings->throttle);
+    case LONG_NOTIFIER:
+        return take_number("--notifier", 1, 1 << 30, &settings->notifier);
     case LONG_MIX:
         return take_unsigned("--mix", 0, 100, &settings->read_percent);
     case LONG_VERIFY:

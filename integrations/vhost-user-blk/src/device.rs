@@ -21,6 +21,7 @@ use crate::queue::{translate, Common, Queue};
 use crate::refresh::Notices;
 use crate::report;
 use crate::ring::Addresses;
+use crate::throttle::{Change, Throttling};
 
 /// Regions of memory that a frontend may give; QEMU has one for each slot of memory.
 const MEMORY_SLOTS: u64 = 509;
@@ -33,6 +34,7 @@ pub struct Device {
     registers: bool,
     /// Most time that a queue looks for work before it sleeps.
     spin_max: Duration,
+    throttling: Throttling,
     memory: Arc<Memory>,
     /// What of it is registered with every queue.
     registered: Vec<Arc<Region>>,
@@ -46,7 +48,12 @@ pub struct Device {
 
 impl Device {
     /// `storage`: one for each queue.
-    pub fn new(disk: Disk, storage: Vec<blkalign::Queue>, options: &Options) -> Device {
+    pub fn new(
+        disk: Disk,
+        storage: Vec<blkalign::Queue>,
+        throttling: Throttling,
+        options: &Options,
+    ) -> Device {
         let queues = storage.into_iter().enumerate();
         let queues = queues.map(|(index, storage)| Queue::new(index as u16, Arc::new(storage)));
         Device {
@@ -55,6 +62,7 @@ impl Device {
             queue_size_max: options.queue_size,
             registers: options.pin_memory,
             spin_max: options.spin_max,
+            throttling,
             memory: Arc::default(),
             registered: Vec::new(),
             inflight: None,
@@ -92,6 +100,23 @@ impl Device {
         }
     }
 
+    /// Reads the limits again that requests have to keep to.
+    pub fn refresh_limits(&mut self) {
+        let result = match self.throttling.refresh() {
+            Ok(Change::Nothing) => return,
+            Ok(Change::InForce) => Ok(()),
+            Ok(Change::Group) => {
+                self.pause_all();
+                self.resume_all().map_err(|error| error.to_string())
+            }
+            Err(words) => Err(format!("the limits stay as they were: {words}")),
+        };
+        match result {
+            Ok(()) => report::say("other limits are in force"),
+            Err(words) => report::say(&words),
+        }
+    }
+
     fn queue(&mut self, index: u32) -> Result<&mut Queue> {
         self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)
     }
@@ -112,6 +137,7 @@ impl Device {
             event_idx: self.features & (1 << VIRTIO_RING_F_EVENT_IDX) != 0,
             registered: self.registers,
             spin_max: self.spin_max,
+            throttle: self.throttling.group(),
         };
         self.queues[index].resume(&common)
     }

@@ -4,7 +4,8 @@
 //! From the top: `main`, `options`; `report`, what is said; `door` and `server`, how frontends come
 //! and go; `channel` and `foreign`, what they send, and `events`, how they are woken, none of which
 //! may block; `deadline`, the end that comes, and `refresh`, another
-//! length; `device` and `queue`, the protocol and its state;
+//! length, and `throttle`, how fast requests may go; `device` and `queue`, the protocol and its
+//! state;
 //! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
 //! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
 //! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
@@ -33,6 +34,7 @@ mod request;
 mod ring;
 mod server;
 mod spin;
+mod throttle;
 mod work;
 mod worker;
 
@@ -51,6 +53,7 @@ use crate::options::{Cache, Command, Options, ReadOnly};
 use crate::overlay::Fill;
 use crate::refresh::Hangups;
 use crate::server::{serve, Signals};
+use crate::throttle::Throttling;
 
 /// How long the locks of a daemon that was killed may last: as long as its I/O.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
@@ -99,8 +102,9 @@ fn run(options: &Options) -> Result<(), String> {
     if disk.sectors() == 0 {
         return Err(format!("{}: too short for a disk", options.file.display()));
     }
+    let throttling = Throttling::new(&options.throttle)?;
     let door = Door::open(&options.endpoint)?;
-    let device = Arc::new(Mutex::new(Device::new(disk, queues, options)));
+    let device = Arc::new(Mutex::new(Device::new(disk, queues, throttling, options)));
     let fill = match options.fill {
         true => Some(start_fill(&storage, &device)?),
         false => None,
@@ -133,7 +137,8 @@ fn prepare() -> std::io::Result<(Signals, Hangups)> {
 fn open(options: &Options) -> Result<(blkalign::Disk, Disk, Vec<blkalign::Queue>), Error> {
     let (storage, mut open_options, read_only) = open_storage(options)?;
     let limits = storage.limits();
-    if options.cache == Cache::Auto && !limits.direct {
+    let remote = remote::is_image(&options.file);
+    if options.cache == Cache::Auto && !limits.direct && !remote {
         report::say("O_DIRECT is not available; the page cache is used");
     }
     if options.sector_size > limits.request_alignment {
@@ -174,13 +179,14 @@ fn open_storage(options: &Options) -> Result<(blkalign::Disk, OpenOptions, bool)
     Ok((open_patiently(options, &how)?, how, true))
 }
 
+/// An image of Ceph has a lock of its own, which the driver takes.
 fn open_options(options: &Options, read_only: bool) -> OpenOptions {
     let mut how = OpenOptions::new();
     how.write(!read_only)
         .direct(options.cache != Cache::Buffered)
         .buffered_ok(options.cache == Cache::Auto)
         .unmap(options.discard && !read_only)
-        .lock(options.lock)
+        .lock(options.lock && !remote::is_image(&options.file))
         .engine(options.engine)
         .queue_depth(128);
     how

@@ -6,9 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use blkalign::Engine;
+use blkalign::{Engine, ThrottleLimits};
 use lexopt::Arg::{Long, Short, Value};
 use virtio_bindings::virtio_blk::VIRTIO_BLK_ID_BYTES;
+
+use crate::throttle::{set_limit, Source};
+
+/// What options of limits begin with.
+const THROTTLE: &str = "--throttle-";
 
 pub const USAGE: &str = "\
 usage: blkalign-vhost-user-blk --socket PATH | --fd N  --file PATH [options]
@@ -43,6 +48,12 @@ any sector size on storage of any block size, to one frontend after the other.
   --spin-us N           most microseconds that an idle queue looks for requests
                         before it sleeps, up to 1000 (default 64; less if that
                         rarely finds any)
+  --throttle-bytes, --throttle-read-bytes, --throttle-write-bytes,
+  --throttle-requests, --throttle-read-requests, --throttle-write-requests
+     RATE[:BURST]       at most RATE a second, and BURST at once after a pause
+                        (default: a tenth of RATE); K, M, G, T: times 1024 ...
+  --throttle-request-bytes N   a request of more bytes counts as several
+  --throttle-file PATH  limits from a file, which is read again after SIGHUP
   --verbose             print more messages
   --help, --version
 ";
@@ -88,6 +99,7 @@ pub struct Options {
     pub lock: bool,
     pub pin_memory: bool,
     pub spin_max: Duration,
+    pub throttle: Source,
     pub verbose: bool,
 }
 
@@ -120,6 +132,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         lock: true,
         pin_memory: false,
         spin_max: Duration::from_micros(64),
+        throttle: Source::default(),
         verbose: false,
     };
     while let Some(argument) = parser.next().map_err(words)? {
@@ -157,6 +170,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
                 options.spin_max = Duration::from_micros(number(&name, value()?, 0, 1000)?);
             }
             "--verbose" => options.verbose = true,
+            _ if name.starts_with(THROTTLE) => throttle(&mut options.throttle, &name, value()?)?,
             _ => return Err(format!("{name}: there is no such option")),
         }
     }
@@ -176,6 +190,22 @@ fn check_overlay(options: &Options) -> Result<(), String> {
             Err("--copy-on-read and --fill write to the disk: not with --read-only".into())
         }
         _ => Ok(()),
+    }
+}
+
+/// Limits stand on the command line, or in a file.
+fn throttle(source: &mut Source, name: &str, value: OsString) -> Result<(), String> {
+    let both = || Err(format!("{THROTTLE}file does not go with other limits"));
+    match (&mut *source, &name[THROTTLE.len()..]) {
+        (Source::CommandLine(limits), "file") if *limits == ThrottleLimits::default() => {
+            *source = Source::File(value.into());
+            Ok(())
+        }
+        (_, "file") | (Source::File(_), _) => both(),
+        (Source::CommandLine(limits), limit) => {
+            let value = value.to_str().unwrap_or_default();
+            set_limit(limits, limit, value).map_err(|words| format!("{THROTTLE}{words}"))
+        }
     }
 }
 

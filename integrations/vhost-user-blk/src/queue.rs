@@ -36,6 +36,7 @@ pub struct Common<'a> {
     pub event_idx: bool,
     pub registered: bool,
     pub spin_max: Duration,
+    pub throttle: Option<&'a blkalign::Throttle>,
 }
 
 pub struct Queue {
@@ -110,6 +111,10 @@ impl Queue {
             None => (None, Vec::new()),
         };
         ring.set_next_available(self.base);
+        let throttled = self.storage.set_throttle(common.throttle);
+        throttled.map_err(|error| {
+            Error::ReqHandlerError(std::io::Error::from_raw_os_error(error.raw_os_error()))
+        })?;
         let stop = Arc::new(Stop::new().map_err(Error::ReqHandlerError)?);
         let worker = Worker::new(Setup {
             storage: self.storage.clone(),
@@ -122,6 +127,7 @@ impl Queue {
             stop: stop.clone(),
             registered: common.registered,
             spin_max: common.spin_max,
+            throttled: common.throttle.is_some(),
         })
         .map_err(Error::ReqHandlerError)?;
         let (end, ended) = channel();

@@ -1,5 +1,5 @@
 //! SIGHUP: storage that others have made longer or shorter. Its length is looked up anew, and the
-//! guest is told that its disk has changed.
+//! guest is told that its disk has changed. Limits of a file are read again, too.
 
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -37,7 +37,9 @@ impl Hangups {
     pub fn refresh(self, device: Arc<Mutex<Device>>) -> Result<()> {
         Builder::new().name("refresh".into()).spawn(move || {
             while self.wait() {
-                device.lock().expect("panics end the daemon").refresh();
+                let mut device = device.lock().expect("panics end the daemon");
+                device.refresh_limits();
+                device.refresh();
             }
         })?;
         Ok(())

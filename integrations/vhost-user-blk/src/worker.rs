@@ -56,6 +56,8 @@ pub struct Setup {
     pub registered: bool,
     /// Most time to look for work before a sleep.
     pub spin_max: Duration,
+    /// A throttle may hold requests, so none is waited for on the queue's thread.
+    pub throttled: bool,
 }
 
 /// A chain that was taken.
@@ -194,6 +196,10 @@ impl Worker {
     /// told of is told.
     fn stop(mut self) -> u16 {
         self.recall();
+        // What has to be waited for is not held up any longer: the frontend waits for us.
+        if self.setup.throttled {
+            let _ = self.setup.storage.set_throttle(None);
+        }
         while self.share.requests() > 0 {
             self.poll(None);
         }
@@ -376,7 +382,7 @@ impl Worker {
             Operation::Write(offset) => (offset, self.chain.readable.as_slice(), false),
             _ => return None,
         };
-        if !self.alone.suits(iov.iter().map(|part| part.iov_len).sum()) {
+        if self.setup.throttled || !self.alone.suits(iov.iter().map(|part| part.iov_len).sum()) {
             return None;
         }
         let storage = &self.setup.storage;

@@ -12,9 +12,9 @@ use frontend::daemon::{program, Daemon};
 use frontend::guest::*;
 use frontend::memory::Memory;
 
-fn connect(daemon: &Daemon) -> Guest {
+fn connect(daemon: &Daemon, queues: u64) -> Guest {
     let memory = Arc::new(Memory::new(2, 2 << 20));
-    Guest::connect(&daemon.socket, memory, &Wishes::default())
+    Guest::connect(&daemon.socket, memory, &Wishes { queues, ..Wishes::default() })
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn an_image_of_ceph_is_a_disk_that_nobody_else_writes_to() {
     };
     let image = Path::new(&image);
     let daemon = Daemon::start(image, &["--queues", "2"]);
-    let mut guest = connect(&daemon);
+    let mut guest = connect(&daemon, 2);
     for sector in 0..64 {
         let queue = sector as usize % 2;
         assert_eq!(guest.write(queue, sector, &[sector as u8 + 1; 512]), Some(OK), "{sector}");
@@ -37,7 +37,7 @@ fn an_image_of_ceph_is_a_disk_that_nobody_else_writes_to() {
     drop(daemon);
     // What was written is there for the next one, which gets the lock of the first.
     let daemon = Daemon::start(image, &["--read-only"]);
-    assert_eq!(connect(&daemon).read(0, 63, 512).unwrap(), [64; 512]);
+    assert_eq!(connect(&daemon, 1).read(0, 63, 512).unwrap(), [64; 512]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::overlay::{Next, Reading};
 use crate::splice::{address_at, drop_front, round_down};
 use crate::splice::{Direction, LaneLimits, LanePart, Layout};
 use crate::table::{Entry, Table};
+use crate::twice::Twice;
 use crate::{Alignments, QueueConfig, Request, ScratchPool};
 use atomic::{atomic_bytes, lay_out_atomic};
 
@@ -51,11 +52,13 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
         loop {
             let entry = self.table.entry(slot);
             let done = entry.cursor.position >= entry.end();
+            // Two I/Os at once would copy into the same memory at once.
+            let parts_max = if entry.twice.is_empty() { PARTS_MAX } else { 1 };
             let most = match entry.request.op {
                 Op::Populate => SCRATCH_PER_FILL_MAX,
                 _ => SCRATCH_PER_REQUEST_MAX,
             };
-            let full = entry.outstanding >= PARTS_MAX || entry.scratch_bytes() >= most;
+            let full = entry.outstanding >= parts_max || entry.scratch_bytes() >= most;
             if done || full || entry.error.is_some() {
                 return;
             }
@@ -195,8 +198,12 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, part: Part) -> (La
     };
     let main = entry.cursor.position < config.last_block;
     let lane = if main { Lane::Main } else { Lane::LastBlock };
+    // Storage that takes any byte moves the bytes one after the other.
+    let nothing = Twice::default();
+    let one_by_one = !main || config.alignments.request == 1;
+    let bounced = if one_by_one { &nothing } else { &entry.twice };
     let rest = end == request.offset + request.bytes;
-    let whole = rest && entry.cursor.position <= request.offset;
+    let whole = rest && entry.cursor.position <= request.offset && bounced.is_empty();
     if main && whole && whole_request_fits(request, config) {
         let segments = std::mem::take(&mut request.segments);
         entry.cursor.position = end;
@@ -208,6 +215,7 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, part: Part) -> (La
         start: request.offset.max(part.from),
         end: if main { end.min(config.last_block) } else { end },
         elements: &request.segments,
+        bounced,
         head_image: entry.head_image.filter(|_| main),
         tail_image: entry.tail_image.filter(|_| main),
         scratch_max: SCRATCH_PER_IO_MAX,
@@ -217,7 +225,7 @@ pub fn lay_out<T>(entry: &mut Entry<T>, config: &QueueConfig, part: Part) -> (La
 }
 
 /// The common case, decided without laying anything out: the guest's vector is one that the
-/// storage takes as it is.
+/// storage takes as it is. Not asked here: whether a read names memory twice.
 #[inline]
 pub fn whole_request_fits<T>(request: &Request<T>, config: &QueueConfig) -> bool {
     let end = request.offset + request.bytes;

@@ -14,7 +14,8 @@
 //!   then written to the file from there (`copying.rs`), for the guest may change its own memory
 //!   meanwhile. Such a read is entered among the writes, and keeps the others out of its clusters.
 //!   When it starts, what earlier writes have brought is there and is not copied. So it never undoes
-//!   a write. If it cannot write, the cluster stays absent, and the guest has its bytes all the same.
+//!   a write. While there are notifiers (`announce/`) reads keep nothing: a notifier may read what it
+//!   is asked about, and that must not wait for the change that waits for the answer. If it cannot write, the cluster stays absent, and the guest has its bytes all the same.
 //! - A *fill* (`Op::Populate`) copies window by window. It leaves the trackers after each window and
 //!   enters anew for the next, so it keeps writes out of one window only, and other requests have
 //!   their turn (`filling.rs`).

@@ -4,7 +4,8 @@ use super::Copying;
 use crate::io::{Io, Lane, Op, Slot};
 use crate::moving::Part;
 use crate::splice::{round_down, Direction, LaneLimits, LanePart};
-use crate::table::Table;
+use crate::table::{Among, Table};
+use crate::twice::Twice;
 use crate::{Alignments, ScratchPool};
 
 pub struct Reading<'a, Q, T, S> {
@@ -28,7 +29,9 @@ impl<Q: Clone, T, S: ScratchPool> Reading<'_, Q, T, S> {
         let position = entry.cursor.position.max(start);
         let populates = entry.request.op == Op::Populate;
         let (there, until) = clusters.run(position, end);
-        let keeps = populates || self.table.known_queue(entry.queue).keeps_reads;
+        let keeps = populates
+            || (self.table.known_queue(entry.queue).keeps_reads
+                && entry.tracked.contains(Among::Writes));
         if there && !populates {
             return self.on_top(slot, Part { from: position, until });
         }
@@ -66,12 +69,15 @@ impl<Q: Clone, T, S: ScratchPool> Reading<'_, Q, T, S> {
             copy_edges: false,
         };
         entry.cursor.position = position;
+        let nothing = Twice::default();
         let part = LanePart {
             direction: Direction::Read,
             limits,
             start: entry.request.offset,
             end: until,
             elements: &entry.request.segments,
+            // The backing handle sees to memory that is named twice.
+            bounced: &nothing,
             head_image: None,
             tail_image: None,
             scratch_max: 0,

@@ -74,6 +74,7 @@ fn asked(machine: &mut TestMachine) -> Vec<String> {
         Action::Io((), io) => format!("{:?} {}", io.op, io.offset),
         Action::Complete(done) => format!("{} {:?}", done.token, done.result),
         Action::Probe(..) | Action::Stalled(..) => unreachable!("nothing is refused"),
+        Action::Announce(..) => unreachable!("there is no notifier"),
     };
     actions.iter().map(words).collect()
 }

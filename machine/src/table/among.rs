@@ -10,10 +10,12 @@ pub enum Among {
     Guests,
     /// Requests that keep readers out; and, while there is one of these, all reads.
     Barriers,
+    /// Requests that are being announced to a notifier, or wait for their turn.
+    Turns,
 }
 
 impl Among {
-    pub const ALL: [Among; 3] = [Among::Writes, Among::Guests, Among::Barriers];
+    pub const ALL: [Among; 4] = [Among::Writes, Among::Guests, Among::Barriers, Among::Turns];
 }
 
 /// A set of such kinds.

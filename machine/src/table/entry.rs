@@ -3,10 +3,12 @@
 use smallvec::SmallVec;
 
 use super::among::AmongSet;
+use super::announced::{Announced, Standing};
 use super::change::Change;
 use super::overlaid::Overlaid;
 use crate::io::{Op, Segments, Slot};
 use crate::splice::Cursor;
+use crate::twice::Twice;
 use crate::{QueueId, Request, RequestFlags, RequestId, Scratch};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Phase {
     Plugged,
     /// Conflicting requests that came before it have not left yet.
     Waiting,
+    /// The next notifier is to be told of it, or has been, and has not answered.
+    Announcing,
     /// May start as soon as its queue's depth allows.
     Queued,
     /// Its edge blocks are being read; nothing is written yet.
@@ -71,6 +75,8 @@ pub struct Entry<T> {
     pub leader: Slot,
     /// Phase::Changing: what is left to be done.
     pub change: Option<Box<Change>>,
+    /// Read: what its vector, as it came, names more than once.
+    pub twice: Twice,
     /// Images of the edge blocks, and where the head's and the tail's are.
     pub images: Option<Scratch>,
     pub head_image: Option<usize>,
@@ -80,6 +86,8 @@ pub struct Entry<T> {
     pub overlaid: Option<Box<Overlaid>>,
     /// Requests that share this one's I/O, in order of submission.
     pub members: SmallVec<[Slot; 8]>,
+    /// How far it is with the notifiers.
+    pub announced: Announced,
 }
 
 impl<T> Entry<T> {
@@ -118,12 +126,14 @@ impl<T> Entry<T> {
             empties: 0,
             leader: Slot::NONE,
             change: None,
+            twice: Twice::default(),
             images: None,
             head_image: None,
             tail_image: None,
             parts: SmallVec::new(),
             overlaid: None,
             members: SmallVec::new(),
+            announced: Announced::default(),
         }
     }
 
@@ -165,8 +175,12 @@ impl<T> Entry<T> {
         (self.stalls, self.empties) = (0, 0);
         self.leader = Slot::NONE;
         self.change = None;
+        self.twice = Twice::default();
         self.overlaid = None;
         (self.head_image, self.tail_image) = (None, None);
+        if self.announced.standing != Standing::None {
+            self.announced = Announced::default();
+        }
     }
 
     /// What a request on the long way must have given back before it is over.
@@ -191,7 +205,7 @@ impl<T> Entry<T> {
         self.begun |= match self.phase {
             Phase::Edges | Phase::Moving | Phase::Changing => true,
             Phase::Member => self.request.op == Op::Write,
-            Phase::Plugged | Phase::Waiting | Phase::Queued => false,
+            Phase::Plugged | Phase::Waiting | Phase::Announcing | Phase::Queued => false,
         };
         self.phase = Phase::Plugged;
         self.on_short_way = false;
@@ -204,6 +218,7 @@ impl<T> Entry<T> {
         (self.stalls, self.empties) = (0, 0);
         self.bounced = self.request.flags.copied;
         (self.change, self.overlaid) = (None, None);
+        self.announced.restart();
         (self.error, self.cancelled) = (None, false);
         // NO_WAIT speaks of the moment when it came: the request did not have to wait then.
         self.request.flags.no_wait = false;

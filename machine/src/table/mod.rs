@@ -3,12 +3,14 @@
 //! machine work on the table; the table knows none of them, and decides nothing.
 
 mod among;
+mod announced;
 mod change;
 mod entry;
 mod overlaid;
 mod queue;
 
 pub use among::{Among, AmongSet};
+pub use announced::{Announced, Standing};
 pub use change::{discarded, Change, Stage, Step, Way, Zeroes};
 pub use entry::{Entry, Phase};
 pub use overlaid::{Asked, Overlaid, Piece, Saving, Widening};
@@ -50,6 +52,12 @@ pub struct Table<Q, T, S> {
     pub riding: usize,
     /// Queues in which a request may have become able to start.
     pub runnable: Vec<QueueId>,
+    /// How many pauses hold all requests back: see `pause.rs`.
+    pub pauses: u32,
+    /// Requests that conflict with nothing, and are not past the notifiers; in order.
+    pub unannounced: Vec<Slot>,
+    /// Requests that hold the image of a block, and have no place yet: see `Announced`.
+    pub images_kept: usize,
     /// Which clusters of an overlay are there; None: the object is no overlay.
     pub overlay: Option<Box<Clusters>>,
 }
@@ -66,6 +74,9 @@ impl<Q, T, S> Table<Q, T, S> {
             waiting: 0,
             riding: 0,
             runnable: Vec::new(),
+            pauses: 0,
+            unannounced: Vec::new(),
+            images_kept: 0,
             overlay: None,
         }
     }
@@ -187,14 +198,37 @@ impl<Q, T, S> Table<Q, T, S> {
         slot
     }
 
-    /// The request waits for no other: it joins the line for its queue's places.
+    /// The request waits for no other: it joins the line for its queue's places, or that of the
+    /// requests to be announced.
     pub fn enqueue(&mut self, slot: Slot) {
         let entry = self.entry(slot);
+        if entry.announced.standing == Standing::Before {
+            return self.enqueue_unannounced(slot);
+        }
         let waited = std::mem::replace(&mut entry.phase, Phase::Queued) == Phase::Waiting;
         let queue = entry.queue;
         self.waiting -= usize::from(waited);
         self.queue(queue).queued.push_back(slot);
         self.runnable.push(queue);
+    }
+
+    #[cold]
+    fn enqueue_unannounced(&mut self, slot: Slot) {
+        let entry = self.entry(slot);
+        let before = entry.phase;
+        let waits = !entry.waits_among.is_empty();
+        entry.phase = if waits { Phase::Waiting } else { Phase::Announcing };
+        self.waiting += usize::from(waits);
+        self.waiting -= usize::from(before == Phase::Waiting);
+        if !waits {
+            self.unannounced.push(slot);
+        }
+    }
+
+    /// The image that the request holds is not one that waits for a place any more.
+    pub fn note_image_not_kept(&mut self, slot: Slot) {
+        let kept = std::mem::take(&mut self.entry(slot).announced.keeps_image);
+        self.images_kept -= usize::from(kept);
     }
 
     /// The request is over and in no tracker: its result goes to its owner, its slot is free.

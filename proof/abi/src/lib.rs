@@ -7,20 +7,25 @@ mod polish;
 use std::path::{Path, PathBuf};
 
 /// What the header is made of, in the order of its parts.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 19] = [
     "header/constants.rs",
     "header/types.rs",
     "header/driver.rs",
     "header/throttle.rs",
+    "header/latency.rs",
+    "header/notifier.rs",
     "header/overlay.rs",
     "capi/open.rs",
     "capi/sync.rs",
     "capi/aio.rs",
     "capi/control.rs",
     "capi/events.rs",
+    "capi/threads.rs",
     "capi/throttle.rs",
+    "capi/before_write.rs",
     "capi/overlay.rs",
     "capi/query.rs",
+    "capi/operations.rs",
     "capi/log.rs",
 ];
 
@@ -66,12 +71,13 @@ pub fn struct_fields(header: &str) -> Vec<(String, Vec<String>)> {
     structs
 }
 
-/// `int (*preadv)(void *opaque)` and `const char *name` name `preadv` and `name`.
+/// `int (*preadv)(void *opaque)`, `const char *name` and `uint64_t buckets[312]` name `preadv`,
+/// `name` and `buckets`.
 fn field_name(declaration: &str) -> Option<String> {
     let declaration = declaration.trim();
     let name = match declaration.split_once("(*") {
         Some((_, function)) => function.split(')').next()?,
-        None => declaration.rsplit([' ', '*']).next()?,
+        None => declaration.rsplit([' ', '*']).next()?.split('[').next()?,
     };
     (!name.is_empty()).then(|| name.to_owned())
 }

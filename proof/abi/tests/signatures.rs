@@ -45,6 +45,10 @@ fn spelled(ty: &Type) -> String {
                 _ => last.ident.to_string(),
             }
         }
+        Type::Array(array) => {
+            let count = array.len.to_token_stream().to_string();
+            format!("[{}; {}]", spelled(&array.elem), count.trim_end_matches("usize"))
+        }
         other => unreachable!("C has no {}", other.to_token_stream()),
     }
 }
@@ -137,5 +141,5 @@ fn header_and_rust_agree() {
 
 /// C knows only pointers to these.
 fn is_opaque(name: &syn::Ident) -> bool {
-    name == "blkalign_handle" || name == "blkalign_throttle"
+    ["blkalign_handle", "blkalign_throttle", "blkalign_notifier"].iter().any(|its| name == its)
 }

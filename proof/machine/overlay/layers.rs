@@ -65,7 +65,7 @@ impl Top {
     pub fn left(&self, rng: &mut Rng) -> Vec<Label> {
         let units = self.versions.iter();
         let mut pick = |versions: &Vec<Version>| versions[rng.index(versions.len())].labels.clone();
-        units.flat_map(|versions| pick(versions)).collect()
+        units.flat_map(pick).collect()
     }
 }
 

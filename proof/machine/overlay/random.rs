@@ -85,6 +85,18 @@ fn step(
             return Ok(true);
         }
     }
+    if rng.percent(draw.notify_percent) && more {
+        world.change_notifiers(rng)?;
+        return Ok(true);
+    }
+    let only_answers = !more && world.flights.is_empty() && plugged.is_none();
+    if !world.questions.is_empty() && (only_answers || rng.percent(10)) {
+        if only_answers {
+            world.check_reads_pass()?;
+        }
+        world.answer(rng)?;
+        return Ok(true);
+    }
     if more && (world.flights.is_empty() || rng.percent(draw.submit_percent)) {
         world.submit(KEY)?;
         return Ok(true);
@@ -132,6 +144,7 @@ fn fill_what_is_left(draw: &Draw, top: Vec<u32>, there: Vec<u64>, trace: bool) -
     again.plans.clear();
     again.add_plan(Op::Populate, 0, 0, false);
     (again.no_scratch_percent, again.cancel_percent) = (0, 0);
+    again.notify_percent = 0;
     let rng = &mut Rng::new(draw.seed ^ 4);
     let mut world = World::new(&again, trace);
     world.submit(KEY)?;
@@ -167,6 +180,6 @@ fn random_overlays_hold_their_promises() {
     assert_eq!(violations, 0, "run again with one of the seeds above for every step of it");
     if schedules >= 1000 {
         assert!(total.backing > 0 && total.failed > 0 && total.crashes > 0 && total.saves > 0);
-        assert!(total.repairs > 0 && total.cancelled > 0);
+        assert!(total.repairs > 0 && total.cancelled > 0 && total.announced > 0);
     }
 }

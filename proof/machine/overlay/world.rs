@@ -11,7 +11,8 @@ use super::values::{Deed, Fate, Values};
 use crate::io::{Io, IoId, Lane, Op};
 use crate::proof::memory::{Label, Memory, Pool, ZERO};
 use crate::proof::rng::Rng;
-use crate::{Action, Alignments, Completion, Machine, ProbeOutcome, QueueId, RequestId};
+use crate::{Action, Alignments, Announcement, Completion, Machine, NotifierId, ProbeOutcome};
+use crate::{QueueId, RequestId};
 
 pub type Checked<T = ()> = Result<T, String>;
 
@@ -34,6 +35,7 @@ struct Asked {
     /// A read for it has failed, so nothing may be written.
     read_failed: bool,
     over: bool,
+    cancelled: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,6 +48,7 @@ pub struct Counts {
     pub saves: u64,
     pub repairs: u64,
     pub cancelled: u64,
+    pub announced: u64,
 }
 
 pub struct World<'a> {
@@ -66,6 +69,9 @@ pub struct World<'a> {
     now: u64,
     keys: u64,
     probe: Option<usize>,
+    notifiers: Vec<NotifierId>,
+    /// What notifiers have been asked, and have not answered.
+    pub questions: Vec<Announcement>,
     /// The I/O that has just ended: its rest goes where it went, whatever is there by now.
     ended: Option<IoId>,
     pub counts: Counts,
@@ -105,6 +111,8 @@ impl<'a> World<'a> {
             now: 1,
             keys: 0,
             probe: None,
+            notifiers: Vec::new(),
+            questions: Vec::new(),
             ended: None,
             counts: Counts::default(),
             trace,
@@ -132,8 +140,8 @@ impl<'a> World<'a> {
         }
         let request = plan.request(number);
         let id = self.machine.submit(self.queues[plan.queue], key, request);
-        let (begin, read_failed, over) = (self.now, false, false);
-        self.asked.insert(number, Asked { id, begin, read_failed, over });
+        let (begin, read_failed, over, cancelled) = (self.now, false, false, false);
+        self.asked.insert(number, Asked { id, begin, read_failed, over, cancelled });
         self.by_id.insert(id, number);
         self.process()
     }
@@ -171,6 +179,7 @@ impl<'a> World<'a> {
             return Err(format!("cancel of {number}, which is over, is {answer:?}"));
         }
         self.counts.cancelled += u64::from(answer.is_ok());
+        self.asked.get_mut(&number).expect("asked").cancelled |= answer.is_ok();
         self.process()
     }
 
@@ -286,6 +295,45 @@ impl<'a> World<'a> {
         self.process()
     }
 
+    /// A notifier comes, or one of two goes.
+    pub fn change_notifiers(&mut self, rng: &mut Rng) -> Checked {
+        self.now += 1;
+        if self.notifiers.len() < 2 {
+            let unit = rng.pick(&[1, 512, 4096, 1 << 20]);
+            self.say(|| format!("a notifier comes, with units of {unit}"));
+            self.notifiers.push(self.machine.add_notifier(unit));
+        } else {
+            self.say(|| "a notifier goes".into());
+            let gone = self.notifiers.swap_remove(rng.index(2));
+            self.machine.remove_notifier(gone);
+        }
+        self.process()
+    }
+
+    /// A notifier answers.
+    pub fn answer(&mut self, rng: &mut Rng) -> Checked {
+        self.now += 1;
+        let what = self.questions.swap_remove(rng.index(self.questions.len()));
+        let result = if rng.percent(10) { Err(libc::EPERM) } else { Ok(()) };
+        self.say(|| format!("the answer to {what:?} is {result:?}"));
+        if !self.machine.announced(what.request, what.notifier, result) {
+            return Err(format!("nobody wants the answer to {what:?}"));
+        }
+        self.process()
+    }
+
+    /// Nothing but answers is to come: then no read waits for one.
+    pub fn check_reads_pass(&self) -> Checked {
+        let reads = |&(number, asked): &(&usize, &Asked)| {
+            let plan = &self.draw.plans[*number];
+            plan.op == Op::Read && !plan.flags.serialising && !asked.over
+        };
+        match self.asked.iter().find(reads) {
+            Some((number, _)) => Err(format!("read {number} waits for a notifier")),
+            None => Ok(()),
+        }
+    }
+
     pub fn is_probing(&self) -> bool {
         self.probe.is_some()
     }
@@ -305,7 +353,15 @@ impl<'a> World<'a> {
                 Action::Complete(completion) => self.complete(&completion)?,
                 Action::Probe(queue, _) => self.probe = Some(queue),
                 Action::Stalled(..) => {}
+                Action::Announce(_, what) => {
+                    self.say(|| format!("  tells {what:?}"));
+                    self.counts.announced += 1;
+                    self.questions.push(what);
+                }
             }
+        }
+        if self.machine.is_adding() {
+            self.machine.take_added();
         }
         match self.memory.borrow_mut().misuse.take() {
             Some(misuse) => Err(misuse),
@@ -322,6 +378,11 @@ impl<'a> World<'a> {
         });
         self.check_shape(queue, &io)?;
         self.check_layer(&io)?;
+        let changes = matches!(io.op, Op::Write | Op::WriteZeroes | Op::Discard);
+        let request = self.machine.id_of(&io);
+        if changes && self.questions.iter().any(|what| what.request == request) {
+            return Err(format!("changes before the answer: {io:x?}"));
+        }
         if let Some(pages) = &io.map {
             self.map.begin(pages);
         }
@@ -425,6 +486,9 @@ impl<'a> World<'a> {
         if plan.op != Op::Populate && (done.offset, done.bytes) != (plan.offset, plan.bytes) {
             return Err(format!("{number} was {}+{}: {done:?}", plan.offset, plan.bytes));
         }
+        if asked.cancelled && done.result != Err(libc::ECANCELED) {
+            return Err(format!("{number} was cancelled: {:?}", done.result));
+        }
         let (begin, now) = (asked.begin, self.now);
         if let Some(&deed) = self.deeds.get(&number) {
             let deed = &mut self.values.deeds[deed];
@@ -432,7 +496,7 @@ impl<'a> World<'a> {
             deed.fate = match done.result {
                 Ok(()) if plan.op == Op::Discard => Fate::Perhaps,
                 Ok(()) => Fate::Done,
-                Err(libc::ECANCELED | libc::EBUSY) => Fate::Nothing,
+                Err(libc::ECANCELED | libc::EBUSY | libc::EPERM) => Fate::Nothing,
                 Err(_) => Fate::Perhaps,
             };
             if done.result.is_ok() && plan.flags.fua {
@@ -511,5 +575,6 @@ impl Counts {
         self.saves += other.saves;
         self.repairs += other.repairs;
         self.cancelled += other.cancelled;
+        self.announced += other.announced;
     }
 }

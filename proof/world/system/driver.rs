@@ -49,6 +49,7 @@ pub fn table(form: Form) -> blkalign_driver {
         aio_preadv: asynchronous.then_some(aio_preadv),
         aio_pwritev: asynchronous.then_some(aio_pwritev),
         aio_flush: (asynchronous && percent(50)).then_some(aio_flush),
+        block_status: None,
     };
     match form {
         Form::Synchronous | Form::Asynchronous => whole,

@@ -16,6 +16,7 @@ mod atomic_tests;
 mod change;
 #[cfg(test)]
 mod change_tests;
+mod extents;
 mod open;
 #[cfg(test)]
 mod open_tests;
@@ -32,7 +33,7 @@ use once_cell::sync::OnceCell;
 use super::identity::{identify, Identity};
 use super::image_lock::{self, ImageLock, Use};
 use super::way::Traveller;
-use super::{Driver, Io, Lane, Op, Segment};
+use super::{BlockStatus, Driver, Io, Lane, Op, Segment};
 use crate::log;
 use crate::probe::{cache_unit, is_on_fuse, probe, writes_in_order_only, Limits};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -425,6 +426,10 @@ impl Driver for FileDriver {
             libc::EINVAL if io.op == Op::Write && !self.is_device() && cut_off() => libc::EFBIG,
             _ => errno,
         }
+    }
+
+    fn block_status(&self, offset: u64, bytes: u64) -> Result<(BlockStatus, u64), i32> {
+        self.extent(offset, bytes)
     }
 
     fn possible_cause(&self, errno: i32) -> &'static str {

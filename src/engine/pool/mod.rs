@@ -1,12 +1,20 @@
 //! The thread engine: a bounded pool of library threads. The pool knows jobs; what a job does is
 //! the business of the room that made the job.
 //!
-//! A thread is started when a job finds no idle one, and ends after `IDLE` without work. The kind
-//! of a job (`Kind`) says which bound the job counts against: so callbacks that block cannot keep
-//! I/O from moving, and neither can watchers of rings, which stay for long. The owner of a job says
-//! which share of that bound it may have: see `shares.rs`. Hence at most `threads_max` threads do
-//! I/O and as many run callbacks; beyond that there is one more of each kind for each owner that
-//! would have none, and one thread for each watcher.
+//! The first threads are started when a handle opens (`man`), and stay. From then on only threads
+//! of the pool start others: the thread that pushes a job may be a program's, under a filter that
+//! kills it for that. So one thread is *spare*, waiting for a job, and whoever takes a job that may
+//! last sees to it first that another one is spare. A thread ends after `IDLE` without work, if
+//! another is idle.
+//!
+//! The kind of a job (`Kind`) says which bound the job counts against: so callbacks that block
+//! cannot keep I/O from moving, and neither can watchers of rings, which stay for long. The owner
+//! of a job says which share of that bound it may have: see `shares.rs`. Hence at most
+//! `threads_max` threads do I/O and as many run callbacks; beyond that there is one more of each
+//! kind for each owner that would have none, one thread for each watcher, and the spare one.
+//!
+//! Where the system gives no thread at all a pool may be left *unmanned*: then its jobs wait until
+//! a thread of the program comes to do them (`do_one`).
 //!
 //! The lock guards `State`; nothing else is taken, and no job runs, while it is held.
 
@@ -18,12 +26,14 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use once_cell::sync::OnceCell;
+
 use self::shares::{Admission, Shares};
 use super::headroom::allows_thread;
-use super::threads::start_thread;
+use super::threads::{is_ours, start_thread};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{on_time, Condvar, Instant, Mutex, MutexGuard};
+use crate::sync::{on_time, Condvar, Instant, Mutex};
 use crate::sys::{self, Calls, Error};
 
 /// Threads of the shared pool.
@@ -32,8 +42,9 @@ pub const POOL_THREADS_MAX: usize = 64;
 /// of the jobs that wait: else a handle that is never idle would keep a thread for ever.
 const CHAIN_MAX: u32 = 8;
 const IDLE: Duration = Duration::from_secs(4);
-/// How long to wait before asking the system for a first thread again.
-const RETRY: Duration = Duration::from_millis(10);
+/// Most threads that one thread starts before it does the job in its hands. Those that it has
+/// started go on with that.
+const STARTS_MAX: usize = 2;
 
 /// What a job is, for the bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +89,12 @@ struct Shared<J> {
     calls: &'static dyn Calls,
     /// Relaxed: a hint, see `is_short`.
     short: AtomicBool,
+    /// Set where the pool is unmanned: called when a job has come.
+    job_has_come: OnceCell<Box<dyn Fn() + Send + Sync>>,
     state: Mutex<State<J>>,
     wake: Condvar,
+    /// A thread has come to wait for its first job.
+    arrived: Condvar,
 }
 
 struct State<J> {
@@ -91,6 +106,10 @@ struct State<J> {
     /// Threads that wait for a job.
     idle: usize,
     threads: Vec<(ThreadId, JoinHandle<()>)>,
+    /// So many threads stay without work.
+    least: usize,
+    /// Threads that have started, and not come here yet.
+    starting: usize,
     closing: bool,
 }
 
@@ -162,10 +181,13 @@ impl<J: Job> PoolOwner<J> {
             later: Vec::new(),
             idle: 0,
             threads: Vec::new(),
+            least: 0,
+            starting: 0,
             closing: false,
         });
-        let (calls, wake) = (sys::calls(), Condvar::new());
-        let shared = Arc::new(Shared { calls, short: AtomicBool::new(false), state, wake });
+        let (calls, wake, arrived) = (sys::calls(), Condvar::new(), Condvar::new());
+        let (short, job_has_come) = (AtomicBool::new(false), OnceCell::new());
+        let shared = Arc::new(Shared { calls, short, job_has_come, state, wake, arrived });
         PoolOwner { pool: Pool { shared } }
     }
 
@@ -195,25 +217,68 @@ impl<J: Job> Drop for PoolOwner<J> {
 }
 
 impl<J: Job> Pool<J> {
-    /// Sees to it that there is one thread at least, so that jobs which are pushed later get done.
-    pub fn ensure_thread(&self) -> Result<(), Error> {
+    /// Starts threads on this thread until there are `least`, and returns when they have arrived:
+    /// their hook has run, and their first system calls are behind them. So many stay from now on.
+    pub fn man(&self, least: usize) -> Result<(), Error> {
         let mut state = self.shared.state.lock();
-        if state.threads.is_empty() {
-            self.start_thread(&mut state)?;
+        let had = state.threads.len();
+        while state.threads.len() < least {
+            if let Err(error) = self.start_thread(&mut state) {
+                // A pool with some of them works, if slowly.
+                if state.threads.is_empty() || state.threads.len() == had {
+                    return Err(error);
+                }
+                break;
+            }
+        }
+        state.least = state.least.max(least.min(state.threads.len()));
+        while state.starting > 0 {
+            self.shared.arrived.wait(&mut state);
         }
         Ok(())
+    }
+
+    /// Leaves the pool without threads: `job_has_come` is called when there is something to do.
+    pub fn leave_unmanned(&self, job_has_come: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.job_has_come.set(Box::new(job_has_come));
+    }
+
+    pub fn is_unmanned(&self) -> bool {
+        self.shared.job_has_come.get().is_some()
+    }
+
+    /// Does one job of an unmanned pool on this thread. Returns whether there was one.
+    pub fn do_one(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        state.take_due();
+        let kind = KINDS.into_iter().rev().find(|&kind| state.runnable_of(kind) > 0);
+        let Some(job) = kind.and_then(|kind| state.jobs[kind as usize].begin()) else {
+            return false;
+        };
+        drop(state);
+        let (kind, owner) = (job.kind(), job.owner());
+        let next = catch_unwind(AssertUnwindSafe(|| job.run(self))).unwrap_or(None);
+        let mut state = self.shared.state.lock();
+        state.jobs[kind as usize].end(owner);
+        if let Some(next) = next {
+            state.jobs[next.kind() as usize].push(next.owner(), next);
+        }
+        true
+    }
+
+    /// Whether an unmanned pool has something to do now.
+    pub fn has_job(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        state.take_due();
+        state.runnable() > 0
     }
 
     pub fn push(&self, job: J) {
         let mut state = self.shared.state.lock();
         state.jobs[job.kind() as usize].push(job.owner(), job);
         self.wake_for_jobs(&mut state);
-        // Rare: every thread is a watcher, and the system gives no other. The job must not be lost,
-        // and there is no one to tell of a failure: so this thread waits until it gets a thread.
-        while state.threads.len() == state.busy[Kind::Watcher as usize] && state.runnable() > 0 {
-            MutexGuard::unlocked(&mut state, || thread::sleep(RETRY));
-            self.wake_for_jobs(&mut state);
-        }
+        drop(state);
+        self.shared.job_has_come.get().iter().for_each(|tell| tell());
     }
 
     /// As `push`, when so much time has passed. What is not due yet when the pool ends is dropped.
@@ -230,9 +295,22 @@ impl<J: Job> Pool<J> {
 
     /// Some thread has to wait for the jobs that are due later.
     fn keep_one_for_later(&self, state: &mut State<J>) {
-        if !state.later.is_empty() && state.spare() == 0 {
+        if !state.later.is_empty() && state.spare() == 0 && is_ours() {
             // Where there is none to be had the next one that comes back looks.
             let _ = self.start_thread(state);
+        }
+    }
+
+    /// This thread, of the pool, goes to do what may last. Others do what waits, and one is spare.
+    fn keep_one_spare(&self, state: &mut State<J>) {
+        for _ in 0..STARTS_MAX {
+            if state.spare() > state.runnable() {
+                return self.shared.short.store(false, Ordering::Relaxed);
+            }
+            if self.start_thread(state).is_err() {
+                let short = state.runnable() > state.spare();
+                return self.shared.short.store(short, Ordering::Relaxed);
+            }
         }
     }
 
@@ -249,10 +327,9 @@ impl<J: Job> Pool<J> {
             self.shared.wake.notify_one();
         }
         if runnable > state.spare() {
-            // Where the system gives no further thread, the present threads do the job, a little
-            // later. Where there is no thread at all see `push`; where all of them watch see
-            // `is_short`.
-            let short = self.start_thread(state).is_err();
+            // Where the system gives no further thread, or this thread must not start any, the
+            // present threads do the job, a little later. Where all of them watch see `is_short`.
+            let short = !is_ours() || self.start_thread(state).is_err();
             self.shared.short.store(short, Ordering::Relaxed);
         }
     }
@@ -263,12 +340,22 @@ impl<J: Job> Pool<J> {
         self.shared.short.load(Ordering::Relaxed)
     }
 
-    /// Asks the system for the thread that it did not give.
-    pub fn try_again(&self) {
-        self.wake_for_jobs(&mut self.shared.state.lock());
+    /// Asks the system for the thread that it did not give. ENOMEM: it does not give it now either,
+    /// and jobs wait for one.
+    pub fn try_again(&self) -> Result<(), Error> {
+        let mut state = self.shared.state.lock();
+        self.wake_for_jobs(&mut state);
+        match self.is_short() {
+            true => Err(Error::new(libc::ENOMEM, "jobs wait for a thread")),
+            false => Ok(()),
+        }
     }
 
     fn start_thread(&self, state: &mut State<J>) -> Result<(), Error> {
+        // Nobody would wait for its end.
+        if state.closing {
+            return Err(Error::new(libc::ENOMEM, "the pool ends"));
+        }
         if state.threads.len() > state.busy[Kind::Watcher as usize] && !allows_thread() {
             return Err(Error::new(libc::ENOMEM, "no memory for one more thread of the pool"));
         }
@@ -277,10 +364,13 @@ impl<J: Job> Pool<J> {
         let what = "a thread of the pool";
         let thread = start_thread(calls, "blkalign-work", what, move || pool.work())?;
         state.threads.push((thread.thread().id(), thread));
+        state.starting += 1;
         Ok(())
     }
 
     fn work(&self) {
+        self.shared.state.lock().starting -= 1;
+        self.shared.arrived.notify_all();
         let run = |job: J| {
             // A panic here is a fault of the library, and has been logged. The thread goes on: a
             // thread that was gone would count as busy for ever.
@@ -359,7 +449,7 @@ impl<J: Job> Pool<J> {
                 }
                 // The thread that does a brief job comes back soon.
                 if job.as_ref().is_some_and(|job| !job.is_brief()) {
-                    self.keep_one_for_later(&mut state);
+                    self.keep_one_spare(&mut state);
                 }
                 return job;
             }
@@ -376,7 +466,9 @@ impl<J: Job> Pool<J> {
                 }
             };
             state.idle -= 1;
-            if timed_out && state.later.is_empty() && state.runnable() == 0 && !state.closing {
+            let others = state.idle > 0 && state.threads.len() > state.least;
+            let over = timed_out && state.later.is_empty() && state.runnable() == 0;
+            if over && others && !state.closing {
                 let me = thread::current().id();
                 state.threads.retain(|(id, _)| *id != me);
                 return None;

@@ -58,10 +58,52 @@ impl Job for Test {
     }
 }
 
+fn manned(owner: PoolOwner<Test>) -> PoolOwner<Test> {
+    owner.pool().man(1).expect("a thread");
+    owner
+}
+
+#[test]
+fn who_pushes_starts_no_thread_and_all_jobs_get_one() {
+    let owner = manned(PoolOwner::new(8));
+    let own = owner.pool().shared.clone();
+    assert_eq!(own.state.lock().threads.len(), 1);
+    let blocked: Vec<Sender<()>> = (0..8)
+        .map(|_| {
+            let (tell, told) = channel();
+            owner.pool().push(Test::Block(Kind::Work, told));
+            assert!(!is_ours());
+            tell
+        })
+        .collect();
+    let (say, said) = channel();
+    owner.pool().push(Test::SayBack(say));
+    assert_eq!(said.recv_timeout(Duration::from_secs(10)), Ok(()));
+    let threads = own.state.lock().threads.len();
+    assert!((9..=10).contains(&threads), "{threads} threads");
+    drop(blocked);
+}
+
+#[test]
+fn the_jobs_of_an_unmanned_pool_are_done_by_who_comes() {
+    let owner = PoolOwner::new(1);
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    owner.pool().leave_unmanned(move || tell.lock().send(()).unwrap());
+    let (say, said) = channel();
+    owner.pool().push(Test::Say(say.clone()));
+    owner.pool().push_later(Duration::ZERO, Test::SayBack(say));
+    assert_eq!(told.try_recv(), Ok(()), "who pushes tells");
+    assert!(owner.pool().has_job() && said.try_recv().is_err(), "and does nothing itself");
+    assert!(owner.pool().do_one() && owner.pool().do_one() && !owner.pool().do_one());
+    assert_eq!((said.try_recv(), said.try_recv()), (Ok(()), Ok(())));
+    assert_eq!(owner.pool().shared.state.lock().threads.len(), 0);
+}
+
 #[test]
 fn a_job_that_panics_costs_no_thread() {
     for kind in [Kind::Work, Kind::Callback, Kind::Watcher] {
-        let owner = PoolOwner::new(1);
+        let owner = manned(PoolOwner::new(1));
         for _ in 0..3 {
             owner.pool().push(Test::Panic(kind));
         }
@@ -77,7 +119,7 @@ fn a_job_that_panics_costs_no_thread() {
 #[test]
 fn a_job_that_always_has_a_next_one_keeps_no_other_from_being_done() {
     for kind in [Kind::Work, Kind::Callback] {
-        let owner = PoolOwner::new(1);
+        let owner = manned(PoolOwner::new(1));
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         owner.pool().push(Test::Again(kind, stop.clone()));
         let (say, said) = channel();
@@ -92,7 +134,7 @@ fn a_job_that_always_has_a_next_one_keeps_no_other_from_being_done() {
 #[test]
 fn jobs_of_one_owner_that_hang_keep_none_of_others_from_being_done() {
     for kind in [Kind::Work, Kind::Callback] {
-        let owner = PoolOwner::shared(8);
+        let owner = manned(PoolOwner::shared(8));
         let hang = |its: usize| {
             let (tell, told) = channel();
             owner.pool().push(Test::BlockOf(its, kind, told));
@@ -106,7 +148,7 @@ fn jobs_of_one_owner_that_hang_keep_none_of_others_from_being_done() {
             assert_eq!(done, Ok(()), "{kind:?} of {its}");
         }
         let threads = owner.pool().shared.state.lock().threads.len();
-        assert!(threads <= 8 + 4 + 1, "{threads} threads");
+        assert!(threads <= 8 + 4 + 2, "{threads} threads");
         drop(hung);
     }
 }
@@ -114,7 +156,7 @@ fn jobs_of_one_owner_that_hang_keep_none_of_others_from_being_done() {
 #[test]
 fn jobs_that_block_keep_no_work_from_being_done() {
     for kind in [Kind::Callback, Kind::Watcher] {
-        let owner = PoolOwner::new(2);
+        let owner = manned(PoolOwner::new(2));
         let blocked: Vec<Sender<()>> = (0..9)
             .map(|_| {
                 let (tell, told) = channel();
@@ -127,7 +169,7 @@ fn jobs_that_block_keep_no_work_from_being_done() {
         let done = said.recv_timeout(Duration::from_secs(10));
         assert_eq!(done, Ok(()), "{kind:?}");
         let threads = owner.pool().shared.state.lock().threads.len();
-        assert!(threads <= if kind == Kind::Callback { 2 + 2 } else { 9 + 2 }, "{threads}");
+        assert!(threads <= if kind == Kind::Callback { 2 + 3 } else { 9 + 3 }, "{threads}");
         drop(blocked);
     }
 }

@@ -426,7 +426,12 @@ impl Ring {
     pub fn is_polled_here(&self) -> bool {
         self.polled
             && (self.bell_in_use().is_some() || self.event_fd.load(Ordering::Relaxed) < 0)
-            && self.reaper.load(Ordering::Relaxed) == thread_number()
+            && self.was_reaped_here()
+    }
+
+    /// Whether this thread was the last one in `reap`.
+    pub fn was_reaped_here(&self) -> bool {
+        self.reaper.load(Ordering::Relaxed) == thread_number()
     }
 
     fn interrupt_waiters(&self) {

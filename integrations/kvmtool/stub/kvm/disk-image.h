@@ -1,6 +1,8 @@
 /*
- * As much of kvmtool's header as blkalign.c needs, for compiling and testing
- * it here. Not for use with kvmtool.
+ * As much of kvmtool's header as blkalign.c and its test need, as commit
+ * b48735e of July 2024 declares it: the members of both structs are all there,
+ * in its order. `check` compiles and runs blkalign.c with the header itself.
+ * Not for use with kvmtool.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -40,12 +42,18 @@ struct disk_image {
     u64 size;
     struct disk_image_operations *ops;
     void *priv;
+    void *disk_req_cb_param;
     void (*disk_req_cb)(void *param, long len);
+    bool readonly;
     bool async;
 #ifdef CONFIG_HAS_AIO
+    void *ctx;                  /* an io_context_t, libaio's pointer */
     int evt;
     pthread_t thread;
+    u64 aio_inflight;
 #endif
+    const char *wwpn;
+    int debug_iodelay;
 };
 
 struct disk_image *disk_image__new(int fd, u64 size,

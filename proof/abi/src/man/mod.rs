@@ -90,6 +90,8 @@ fn related(function: &Function, header: &Header) -> Vec<String> {
             .chain(&[("drain", "drain_timeout"), ("aio_cancel", "cancel_all")])
             .chain(&[("throttle_new", "throttle_set"), ("throttle_new", "throttle_free")])
             .chain(&[("throttle_new", "set_throttle")])
+            .chain(&[("pause", "resume"), ("get_latency", "latency_bucket_ns")])
+            .chain(&[("get_stats", "get_latency"), ("set_timeout", "cancel_all")])
             .any(|pair| *pair == (stem, other) || *pair == (other, stem));
         if function.name != *name && (other == stem || pair) {
             related.push(function.name.clone());

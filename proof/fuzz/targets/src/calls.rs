@@ -68,6 +68,38 @@ pub fn open_fd(fd: c_int, options: &blkalign_open_options) -> Opened {
     opened(ret, disk)
 }
 
+/// A notifier that lets everything pass. It is removed by `remove_notifier`.
+pub fn add_notifier(disk: Disk, unit: u32) -> *mut blkalign_notifier {
+    let mut notifier = std::ptr::null_mut();
+    let opaque = std::ptr::null_mut();
+    // SAFETY: an open handle, and a function that uses nothing.
+    let ret =
+        unsafe { blkalign_add_before_write(disk.0, unit, Some(let_pass), opaque, &mut notifier) };
+    assert_eq!(ret, 0, "{}", last_words());
+    notifier
+}
+
+pub fn remove_notifier(notifier: *mut blkalign_notifier) {
+    // SAFETY: it was added, and is not used any more.
+    assert_eq!(unsafe { blkalign_remove_before_write(notifier) }, 0);
+}
+
+/// Answers before it returns.
+unsafe extern "C" fn let_pass(
+    _: *mut c_void,
+    op: u32,
+    offset: i64,
+    bytes: i64,
+    done: blkalign_before_write_done_fn,
+    token: *mut c_void,
+) -> c_int {
+    let known =
+        [BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES, BLKALIGN_OP_DISCARD, BLKALIGN_OP_TRUNCATE];
+    assert!(known.contains(&op) && offset >= 0 && bytes > 0, "told of {op} {offset}+{bytes}");
+    done(token, 0);
+    0
+}
+
 impl Disk {
     pub fn dup(self, options: &blkalign_open_options) -> Opened {
         let mut disk = std::ptr::null_mut();

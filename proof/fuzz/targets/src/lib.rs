@@ -24,6 +24,7 @@ mod scene;
 mod store;
 mod store_calls;
 mod structs;
+mod throttle;
 
 use input::Input;
 use scene::Scene;

@@ -1,14 +1,11 @@
 //! The map of an overlay: bytes to values and back. A valid map is changed as the input says, with
 //! its checksums put right or not. What is then believed is what an encoder would have written.
 
-#[path = "../../../../src/driver/overlay/map/checksum.rs"]
-mod checksum;
 #[allow(dead_code)]
 #[path = "../../../../src/driver/overlay/map/format.rs"]
 mod format;
 
 use crate::input::Input;
-use checksum::crc32c;
 use format::*;
 
 pub fn run(input: &mut Input) {
@@ -24,7 +21,8 @@ fn number(input: &mut Input) -> u32 {
 
 fn header(input: &mut Input) {
     let length = input.long() >> (input.byte() % 64);
-    let cluster = if input.byte() % 4 > 0 { 4096 << (input.byte() % 12) } else { number(input) };
+    let cluster =
+        if !input.byte().is_multiple_of(4) { 4096 << (input.byte() % 12) } else { number(input) };
     let geometry = Geometry { length, cluster };
     let mut bytes = [0; SLOT];
     bytes[..SECTOR].copy_from_slice(&encode_header(geometry));
@@ -68,7 +66,7 @@ fn page(input: &mut Input) {
 
 /// Any bytes at some places; then the sums of the sectors that have something fit again, or not.
 fn change(input: &mut Input, bytes: &mut [u8]) {
-    let (count, mends) = (input.byte() % 8, input.byte() % 4 > 0);
+    let (count, mends) = (input.byte() % 8, !input.byte().is_multiple_of(4));
     for _ in 0..count {
         let at = number(input) as usize % bytes.len();
         bytes[at] = input.byte();

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use blkalign::capi::blkalign_notifier;
+
 use crate::calls;
 use crate::check::{Token, World};
 use crate::handles::{self, Open};
@@ -16,6 +18,7 @@ use crate::model::pattern;
 use crate::odd;
 use crate::request::enter_all;
 use crate::store::Store;
+use crate::throttle::throttle_without_end;
 
 const STEPS_MAX: usize = 150;
 const HANDLES_MAX: usize = 4;
@@ -37,6 +40,8 @@ pub struct Scene<'a, 'b> {
     trace: bool,
     pub ground: Ground,
     helper: Option<JoinHandle<()>>,
+    /// A before-write notifier of the object.
+    notifier: Option<*mut blkalign_notifier>,
 }
 
 impl<'a, 'b> Scene<'a, 'b> {
@@ -69,7 +74,7 @@ impl<'a, 'b> Scene<'a, 'b> {
     ) -> Scene<'a, 'b> {
         let (handles, tokens) = (Vec::new(), Vec::new());
         let trace = std::env::var_os("BLKALIGN_FUZZ_TRACE").is_some();
-        Scene { input, world, handles, tokens, trace, ground, helper }
+        Scene { input, world, handles, tokens, trace, ground, helper, notifier: None }
     }
 
     /// For whoever looks into a finding.
@@ -89,6 +94,7 @@ impl<'a, 'b> Scene<'a, 'b> {
         while self.is_open() {
             self.close();
         }
+        self.notifier.take().into_iter().for_each(calls::remove_notifier);
         self.check_end();
         if let (Ground::Driver(store), Some(helper)) = (&self.ground, self.helper.take()) {
             store.stop();
@@ -339,15 +345,33 @@ impl<'a, 'b> Scene<'a, 'b> {
     fn change_handle(&mut self) {
         let choice = self.input.byte();
         let Some(index) = self.pick_handle() else { return };
+        if choice & 12 == 12 {
+            return self.change_notifier(index, 1 << (choice >> 4));
+        }
         let state = self.world.lock();
         let idle = !state.requests.iter().any(|r| r.handle == index && r.result.is_none());
         drop(state);
         let open = self.handles[index].as_mut().expect("open");
-        if choice & 1 == 0 {
+        if choice & 0x1c == 0x1c {
+            throttle_without_end(open.disk, choice & 1 == 0);
+        } else if choice & 1 == 0 {
             assert_eq!(open.disk.set_write_cache(choice & 2 == 0), 0);
         } else {
             open.toggle_region(idle);
         }
+    }
+
+    /// The object gets a notifier, or loses the one that it has.
+    fn change_notifier(&mut self, index: usize, unit: u32) {
+        let disk = self.handles[index].as_ref().expect("open").disk;
+        self.say(|| format!("changes the notifier through {index}, unit {unit}"));
+        self.notifier = match self.notifier.take() {
+            None => Some(self.waiting(|| calls::add_notifier(disk, unit))),
+            Some(notifier) => {
+                self.waiting(|| calls::remove_notifier(notifier));
+                None
+            }
+        };
     }
 
     fn odd_call(&mut self) {

@@ -44,6 +44,7 @@ pub fn table(store: &Store) -> blkalign_driver {
         aio_preadv: has(ASYNC_READ).then_some(aio_preadv),
         aio_pwritev: has(ASYNC_WRITE).then_some(aio_pwritev),
         aio_flush: (!has(NO_FLUSH) && has(ASYNC_FLUSH)).then_some(aio_flush),
+        block_status: None,
     }
 }
 

@@ -16,19 +16,20 @@ use crate::calls::{last_words, Disk};
 use crate::input::Input;
 use crate::store::Store;
 use crate::store_calls::table;
+use crate::throttle::throttle;
 
 /// The library takes none for longer.
 const SIZE_MAX: usize = 4096;
 
 /// A struct at the end of an allocation.
-struct Raw {
+pub struct Raw {
     memory: Box<[u8]>,
     shift: usize,
 }
 
 impl Raw {
     /// `known`: the size that this version has.
-    fn new(input: &mut Input, known: usize) -> Raw {
+    pub fn new(input: &mut Input, known: usize) -> Raw {
         let size = match input.below(8) {
             0..=2 => known,
             3 | 4 => input.below(known + 9),
@@ -56,7 +57,7 @@ impl Raw {
     }
 
     /// Sets a field, as far as it is there as a whole; a part of it becomes zero.
-    fn set(&mut self, offset: usize, value: &[u8]) {
+    pub fn set(&mut self, offset: usize, value: &[u8]) {
         let at = self.shift + offset;
         let end = (at + value.len()).min(self.memory.len());
         if at < end {
@@ -82,7 +83,7 @@ impl Raw {
         bytes.map_or(0, |bytes| u32::from_ne_bytes(bytes.try_into().expect("four bytes")))
     }
 
-    fn pointer<T>(&mut self) -> *mut T {
+    pub fn pointer<T>(&mut self) -> *mut T {
         self.memory[self.shift..].as_mut_ptr().cast()
     }
 }
@@ -119,6 +120,7 @@ fn run_with(input: &mut Input, store: &Store) {
                 // SAFETY: as above.
                 unsafe { blkalign_get_stats(disk.0, into) }
             }),
+            (_, Some(disk)) if input.one_in(2) => throttle(input, disk),
             (_, Some(disk)) => use_it(disk),
         }
     }
@@ -249,7 +251,7 @@ extern "C" fn count(_: *mut c_void, _: c_int) {
 }
 
 /// An asynchronous request by an odd struct: called back if it is taken in, and else not.
-fn submit(input: &mut Input, disk: Disk) {
+pub fn submit(input: &mut Input, disk: Disk) {
     type R = blkalign_request;
     let mut raw = Raw::new(input, size_of::<R>());
     let mut memory = vec![0u8; input.below(600)];

@@ -11,7 +11,7 @@
 #[path = "checksum.rs"]
 mod checksum;
 
-use checksum::crc32c;
+pub use checksum::crc32c;
 
 /// What storage writes whole or not at all.
 pub const SECTOR: usize = 512;

@@ -1,9 +1,8 @@
 /*
  * The block interface that the device models of bhyve use, on libblkalign.
- * Names and meanings are those of bhyve's block_if.h before nvlists. The
- * implementation takes requests of any size at any offset, several of one
- * block in flight, on any disk. README.md tells what differs in newer versions
- * of bhyve, and in ACRN.
+ * Names and meanings are those of bhyve's block_if.h before nvlists, FreeBSD
+ * 12 and older. The implementation takes requests of any size at any offset,
+ * several of one block in flight, on any disk.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -13,8 +12,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+/* bhyve's header has this one, and pci_nvme.c relies on it. */
+#include <unistd.h>
 
-#define BLOCKIF_IOV_MAX 256
+#define BLOCKIF_IOV_MAX 128
+/* Of a guest's requests at once; more wait in the library. */
+#define BLOCKIF_RING_MAX 128
 
 struct blockif_ctxt;
 
@@ -31,9 +34,11 @@ struct blockif_req {
     void *br_param;             /* the caller's own */
 };
 
-/* OPTIONS: PATH[,ro][,nocache|direct][,sync|writethru][,nodelete]
+/* OPTIONS: PATH[,ro][,nocache][,sync|direct|writethru][,nodelete]
  *          [,sectorsize=LOGICAL[/PHYSICAL]][,range=FIRST/SECTORS][,lock]
- * range: SECTORS sectors of 512 bytes, beginning with FIRST.
+ * direct: as bhyve has it, each write is durable; it is nocache that goes
+ * around the page cache. range: SECTORS sectors of 512 bytes, beginning with
+ * FIRST. A file that may not be written is opened to be read.
  * NULL if the file cannot be opened, with a message on stderr that begins with
  * `ident`. */
 struct blockif_ctxt *blockif_open(const char *options, const char *ident);
@@ -50,7 +55,8 @@ int blockif_is_ro(struct blockif_ctxt *bc);
 int blockif_candelete(struct blockif_ctxt *bc);
 
 /* Return 0: br_callback runs once, on a thread of the library, one at a time
- * for each blockif_ctxt. Or return an errno: br_callback never runs. */
+ * for each blockif_ctxt, also for what cannot work: bhyve asserts that nothing
+ * else is returned. Without memory ENOMEM: br_callback never runs. */
 int blockif_read(struct blockif_ctxt *bc, struct blockif_req *br);
 int blockif_write(struct blockif_ctxt *bc, struct blockif_req *br);
 int blockif_flush(struct blockif_ctxt *bc, struct blockif_req *br);

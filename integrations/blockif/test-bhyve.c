@@ -1,5 +1,5 @@
 /*
- * block_if.c as a device model uses it, on a file of this machine. TAP.
+ * bhyve's block_if.c as a device model uses it, on a file here. TAP.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -125,6 +125,7 @@ static void reads_and_writes(struct blockif_ctxt *bc)
 {
     char out[3000], in[3000];
     struct blockif_req *br = request(1234, out, sizeof(out));
+    int before;
 
     memset(out, 'w', sizeof(out));
     ok(run(bc, blockif_write, br) == 0 && br->br_resid == 0, "a write");
@@ -139,6 +140,11 @@ static void reads_and_writes(struct blockif_ctxt *bc)
     ok(run(bc, blockif_read, br) == EIO, "past the end");
     br->br_iovcnt = BLOCKIF_IOV_MAX + 1;
     ok(run(bc, blockif_read, br) == EINVAL, "too many elements");
+    br->br_iovcnt = 2;
+    before = calls;
+    ok(blockif_read(bc, br) == 0, "bhyve asserts that a request is taken");
+    wait_for(before + 1);
+    ok(last_error == EIO, "what is wrong with it the callback is told");
     free(br);
     br = request(0, NULL, 0);
     ok(run(bc, blockif_flush, br) == 0, "a flush");
