@@ -680,8 +680,8 @@ impl<Q: Clone, T, S: ScratchPool> Machine<Q, T, S> {
         self.run();
     }
 
-    /// A write of what a read keeps of the backing object has failed: the read has its bytes, and the
-    /// cluster stays absent.
+    /// A write of what a read keeps of the backing object has failed: the read has its bytes, and
+    /// the cluster stays absent.
     fn stops_keeping(&mut self, io: &Io) -> bool {
         let keeps = io.op == Op::Write && self.table.known(io.id.slot).request.op == Op::Read;
         if keeps {

@@ -22,8 +22,8 @@ impl AsRef<Handle> for Kept {
 
 impl OpenOptions {
     /// Creates an overlay: the file `path`, of `length` bytes, and `path`.map, which says which of
-    /// its clusters of `cluster` bytes are there. At first none is. `cluster`: a power of two from 4
-    /// KiB to 2 MiB; 64 KiB is a good one. EEXIST: one of the two files exists.
+    /// its clusters of `cluster` bytes are there. At first none is. `cluster`: a power of two from
+    /// 4 KiB to 2 MiB; 64 KiB is a good one. EEXIST: one of the two files exists.
     pub fn create_overlay(path: impl AsRef<Path>, length: u64, cluster: u32) -> Result<(), Error> {
         let path = c_path(path.as_ref())?;
         check_range(length, 0)?;

@@ -64,7 +64,7 @@ impl Top {
     /// What a loss of power leaves.
     pub fn left(&self, rng: &mut Rng) -> Vec<Label> {
         let units = self.versions.iter();
-        let mut pick = |versions: &Vec<Version>| versions[rng.index(versions.len())].labels.clone();
+        let pick = |versions: &Vec<Version>| versions[rng.index(versions.len())].labels.clone();
         units.flat_map(pick).collect()
     }
 }

@@ -9,8 +9,8 @@
 //!   values    which values each byte may have, for a read and after a loss of power
 //! ```
 //!
-//! `BLKALIGN_OVERLAY_SEED=n cargo test -p blkalign-machine overlay::random -- --nocapture` replays a
-//! schedule, `BLKALIGN_OVERLAY_SCHEDULES=n` runs more of them (`make check-overlay`).
+//! `BLKALIGN_OVERLAY_SEED=n cargo test -p blkalign-machine overlay::random -- --nocapture` replays
+//! a schedule, `BLKALIGN_OVERLAY_SCHEDULES=n` runs more of them (`make check-overlay`).
 
 mod draw;
 mod exhaustive;

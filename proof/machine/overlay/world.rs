@@ -444,7 +444,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What is absent is read from the backing object and nowhere else; what is there, from the top.
+    /// What is absent is read from the backing object and nowhere else; what is there, from the
+    /// top.
     fn check_layer(&self, io: &Io) -> Checked {
         let end = io.offset + io.bytes;
         match (io.op, io.lane) {
