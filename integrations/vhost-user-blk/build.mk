@@ -8,11 +8,12 @@ INSTALLED   += $(bindir)/$(notdir $(VHOST_DAEMON)) \
                $(call man_path,$(VHOST_PAGE))
 
 .PHONY: vhost-user-blk install-vhost-user-blk soak-vhost-user bench-guest
+VHOST_FEATURES = $(if $(RBD),--features rbd) $(if $(HAVE_NBD),--features nbd)
 ## vhost-user-blk: blkalign-vhost-user-blk; RBD=yes: for images of Ceph, too
 vhost-user-blk:
 	@mkdir -p build/tools
 	$(CARGO) build --locked --release -p blkalign-vhost-user-blk \
-	    --target-dir $(TARGET) $(if $(RBD),--features rbd)
+	    --target-dir $(TARGET) $(VHOST_FEATURES)
 	cp $(TARGET)/release/blkalign-vhost-user-blk build/tools/
 
 # Goes with the tools.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,8 +224,19 @@ impl Device {
     }
 
     fn apply_write_cache(&self) {
-        let on = self.write_cache();
+        let on = self.write_cache() && !self.disk.through.load(Ordering::Relaxed);
         self.queues.iter().for_each(|queue| queue.storage.set_write_cache(on));
+    }
+
+    /// The disk is an overlay that has everything by now: a cache does no harm any more.
+    pub fn has_all(&mut self) {
+        self.disk.through.store(false, Ordering::Relaxed);
+        self.apply_write_cache();
+    }
+
+    /// Closes the storage, after the last frontend.
+    pub fn close(&mut self) {
+        self.queues.clear();
     }
 
     fn has(&self, bit: u32) -> bool {

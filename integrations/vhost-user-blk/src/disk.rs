@@ -1,6 +1,6 @@
 //! What the guest is told about the disk: features and configuration space (virtio 1.2, 5.2).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use blkalign::Limits;
 use virtio_bindings::virtio_blk::*;
@@ -26,6 +26,8 @@ pub struct Disk {
     /// In bytes: 512 or 4096.
     pub block_size: u32,
     pub read_only: bool,
+    /// Each write is durable when it is done, whatever the guest wants: see `overlay`.
+    pub through: AtomicBool,
     pub discard: bool,
     pub serial: [u8; VIRTIO_BLK_ID_BYTES as usize],
     pub queues: u16,

@@ -9,7 +9,8 @@
 //! `worker`, a queue's thread, `spin`, when it sleeps, `alone`, when it waits for the storage, and
 //! `work`, how much it begins; `request`, `chain`, `ring`, `memory`, what the guest wrote, none of
 //! which is believed, and `fault`, memory that goes away; `disk`, what the guest is told;
-//! `inflight`, for a daemon that is killed; `remote`, images of Ceph.
+//! `inflight`, for a daemon that is killed; `overlay`, disks that are used while they are copied;
+//! `remote`, images of Ceph and NBD exports.
 
 mod alone;
 mod chain;
@@ -24,6 +25,7 @@ mod foreign;
 mod inflight;
 mod memory;
 mod options;
+mod overlay;
 mod queue;
 mod refresh;
 mod remote;
@@ -37,7 +39,8 @@ mod work;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -47,6 +50,7 @@ use crate::device::Device;
 use crate::disk::Disk;
 use crate::door::Door;
 use crate::options::{Cache, Command, Options, ReadOnly};
+use crate::overlay::Fill;
 use crate::refresh::Hangups;
 use crate::server::{serve, Signals};
 use crate::throttle::Throttling;
@@ -90,7 +94,7 @@ fn run(options: &Options) -> Result<(), String> {
     if options.verbose {
         set_log(LogLevel::Info, |_, message| report::say(message));
     }
-    let (disk, queues) = open(options).map_err(|error| error.to_string())?;
+    let (storage, disk, queues) = open(options).map_err(|error| error.to_string())?;
     if !options.verbose {
         // Not before: what is wrong with opening is told once, by our caller.
         set_log(LogLevel::Warning, |_, message| report::say(message));
@@ -100,8 +104,24 @@ fn run(options: &Options) -> Result<(), String> {
     }
     let throttling = Throttling::new(&options.throttle)?;
     let door = Door::open(&options.endpoint)?;
-    let device = Device::new(disk, queues, throttling, options);
-    serve(door, device, &signals, hangups).map_err(|error| error.to_string())
+    let device = Arc::new(Mutex::new(Device::new(disk, queues, throttling, options)));
+    let fill = match options.fill {
+        true => Some(start_fill(&storage, &device)?),
+        false => None,
+    };
+    let served = serve(door, &device, &signals, hangups).map_err(|error| error.to_string());
+    if let Some(fill) = fill {
+        fill.stop();
+    }
+    // As the last handle closes, an overlay that has everything becomes an ordinary image.
+    device.lock().expect("panics end the daemon").close();
+    drop(storage);
+    served
+}
+
+fn start_fill(storage: &blkalign::Disk, device: &Arc<Mutex<Device>>) -> Result<Fill, String> {
+    let queue = storage.queue().map_err(|error| error.to_string())?;
+    Fill::start(queue, device.clone()).map_err(|error| format!("fill: {error}"))
 }
 
 /// What belongs to all threads, before there is any.
@@ -113,8 +133,8 @@ fn prepare() -> std::io::Result<(Signals, Hangups)> {
     Ok((signals, hangups))
 }
 
-/// The disk, and its queues.
-fn open(options: &Options) -> Result<(Disk, Vec<blkalign::Queue>), Error> {
+/// The storage, the disk that the guest sees, and its queues.
+fn open(options: &Options) -> Result<(blkalign::Disk, Disk, Vec<blkalign::Queue>), Error> {
     let (storage, mut open_options, read_only) = open_storage(options)?;
     let limits = storage.limits();
     let remote = remote::is_image(&options.file);
@@ -131,6 +151,7 @@ fn open(options: &Options) -> Result<(Disk, Vec<blkalign::Queue>), Error> {
         sectors: AtomicU64::new(0),
         block_size: options.sector_size,
         read_only,
+        through: AtomicBool::new(options.backing.is_some() && !read_only),
         discard: options.discard,
         serial: options.serial,
         queues: options.queues,
@@ -138,7 +159,7 @@ fn open(options: &Options) -> Result<(Disk, Vec<blkalign::Queue>), Error> {
         limits,
     };
     disk.set_length(storage.len());
-    Ok((disk, queues))
+    Ok((storage, disk, queues))
 }
 
 /// The storage, how it was opened, and whether only for reading.
@@ -176,9 +197,10 @@ fn open_options(options: &Options, read_only: bool) -> OpenOptions {
 fn open_patiently(options: &Options, how: &OpenOptions) -> Result<blkalign::Disk, Error> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        let opened = match remote::is_image(&options.file) {
-            true => remote::open(&options.file, how),
-            false => how.open(&options.file),
+        let opened = match &options.backing {
+            Some(backing) => overlay::open(options, backing, how),
+            None if remote::is_image(&options.file) => remote::open(&options.file, how),
+            None => how.open(&options.file),
         };
         match opened {
             Err(error) if error.raw_os_error() == libc::EAGAIN && Instant::now() < until => {

@@ -25,6 +25,11 @@ any sector size on storage of any block size, to one frontend after the other.
   --fd N                use this descriptor, which listens or is connected
   --file PATH           the image or block device, or rbd:POOL/IMAGE: an image
                         of Ceph, if the daemon was built with librbd
+  --backing PATH|URI    the file is an overlay (blkalign-overlay makes it) over
+                        this file, device or, if the daemon was built with
+                        libnbd, NBD export
+  --copy-on-read on|off keep what reads take from there (default off)
+  --fill on|off         copy all of it meanwhile (default off)
   --read-only [auto]    refuse writes; auto: only if the disk cannot be
                         written to (without auto such a disk is an error)
   --serial TEXT         the serial number that the guest sees, up to 20 bytes
@@ -79,6 +84,10 @@ pub enum Endpoint {
 pub struct Options {
     pub endpoint: Endpoint,
     pub file: PathBuf,
+    /// What the file is an overlay over.
+    pub backing: Option<PathBuf>,
+    pub copy_on_read: bool,
+    pub fill: bool,
     pub read_only: ReadOnly,
     pub serial: [u8; VIRTIO_BLK_ID_BYTES as usize],
     pub sector_size: u32,
@@ -109,6 +118,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     let mut options = Options {
         endpoint: Endpoint::Fd(-1),
         file: PathBuf::new(),
+        backing: None,
+        copy_on_read: false,
+        fill: false,
         read_only: ReadOnly::Off,
         serial: [0; VIRTIO_BLK_ID_BYTES as usize],
         sector_size: 512,
@@ -140,6 +152,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
                 set_endpoint(&mut endpoint, Endpoint::Fd(fd as RawFd))?;
             }
             "--file" => file = Some(value()?.into()),
+            "--backing" => options.backing = Some(value()?.into()),
+            "--copy-on-read" => options.copy_on_read = switch(&name, value()?)?,
+            "--fill" => options.fill = switch(&name, value()?)?,
             "--read-only" => options.read_only = read_only(&mut parser)?,
             "--serial" => options.serial = serial(&value()?)?,
             "--sector-size" => options.sector_size = sector_size(value()?)?,
@@ -161,7 +176,21 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     }
     options.endpoint = endpoint.ok_or("--socket or --fd is missing")?;
     options.file = file.ok_or("--file is missing")?;
+    check_overlay(&options)?;
     Ok(Command::Serve(Box::new(options)))
+}
+
+fn check_overlay(options: &Options) -> Result<(), String> {
+    let copies = options.copy_on_read || options.fill;
+    match copies {
+        true if options.backing.is_none() => {
+            Err("--copy-on-read and --fill are for an overlay: --backing is missing".into())
+        }
+        true if options.read_only != ReadOnly::Off => {
+            Err("--copy-on-read and --fill write to the disk: not with --read-only".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Limits stand on the command line, or in a file.

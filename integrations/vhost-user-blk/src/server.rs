@@ -91,11 +91,15 @@ impl Signals {
 }
 
 /// Serves frontends until a signal comes, or there can be no other.
-pub fn serve(mut door: Door, device: Device, signals: &Signals, hangups: Hangups) -> Result<()> {
-    let device = Arc::new(Mutex::new(device));
+pub fn serve(
+    mut door: Door,
+    device: &Arc<Mutex<Device>>,
+    signals: &Signals,
+    hangups: Hangups,
+) -> Result<()> {
     hangups.refresh(device.clone())?;
     while let Some(stream) = door.next(signals)? {
-        let ending = serve_one(stream, &device, signals);
+        let ending = serve_one(stream, device, signals);
         device.lock().expect("panics end the daemon").disconnected();
         match ending {
             Ending::Signal => break,
