@@ -14,8 +14,8 @@ struct layers {
 };
 
 /* Makes both beds, writes the backing object full of a pattern, and creates an
- * overlay of `bytes` bytes over `backing_bytes` of it (0: all) with clusters of
- * `cluster` bytes. Returns 0, or -1 with a skipped test if a bed cannot be
+ * overlay of `bytes` bytes over `backing_bytes` of it (0: all) with clusters
+ * of `cluster` bytes. Returns 0, or -1 with a skipped test if a bed cannot be
  * had. `sim`: options of the disk below if that is a simulated one. */
 int layers_make(struct layers *layers, enum bed_kind top, enum bed_kind below,
                 const struct sim_options *sim, int64_t bytes,

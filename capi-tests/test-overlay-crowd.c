@@ -29,7 +29,7 @@ struct writer {
     int failed;
 };
 
-/* Every fourth sector is this thread's; in two passes, and each is read back. */
+/* Every fourth sector is this thread's; in two passes, and read back. */
 static void *write_own(void *opaque)
 {
     struct writer *writer = opaque;

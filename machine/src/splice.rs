@@ -44,6 +44,17 @@ pub struct Cursor {
     pub skip: usize,
 }
 
+/// A part of a request: its next byte, and an end of one of its blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub from: u64,
+    pub until: u64,
+}
+
+impl Part {
+    pub const ALL: Part = Part { from: 0, until: u64::MAX };
+}
+
 /// The part of a request that goes through one lane.
 #[derive(Debug, Clone, Copy)]
 pub struct LanePart<'a> {

@@ -247,7 +247,7 @@ fn as_c(id: u64) -> i64 {
     id as i64
 }
 
-pub(super) fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback, Error> {
+pub(crate) fn callback(cb: blkalign_completion_fn, opaque: *mut c_void) -> Result<Callback, Error> {
     let function = cb.ok_or_else(|| invalid("cb is NULL"))?;
     Ok(Callback { function, opaque, on_failure: errmsg::remember })
 }

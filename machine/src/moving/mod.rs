@@ -9,7 +9,7 @@ pub use edges::{EdgeReads, Edges};
 use crate::io::{Io, IoId, Lane, Op, Segment, Slot};
 use crate::overlay::{Next, Reading};
 use crate::splice::{address_at, drop_front, round_down};
-use crate::splice::{Direction, LaneLimits, LanePart, Layout};
+use crate::splice::{Direction, LaneLimits, LanePart, Layout, Part};
 use crate::table::{Entry, Table};
 use crate::twice::Twice;
 use crate::{Alignments, QueueConfig, Request, ScratchPool};
@@ -175,17 +175,6 @@ impl<Q: Clone, T, S: ScratchPool> Mover<'_, Q, T, S> {
             entry.request.segments = io.segments.clone();
         }
     }
-}
-
-/// A part of a request: its next byte, and an end of one of its blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    pub from: u64,
-    pub until: u64,
-}
-
-impl Part {
-    pub const ALL: Part = Part { from: 0, until: u64::MAX };
 }
 
 /// The next I/O of a request, from its cursor on, inside `part`.

@@ -2,8 +2,7 @@
 
 use super::Copying;
 use crate::io::{Io, Lane, Op, Slot};
-use crate::moving::Part;
-use crate::splice::{round_down, Direction, LaneLimits, LanePart};
+use crate::splice::{round_down, Direction, LaneLimits, LanePart, Part};
 use crate::table::{Among, Table};
 use crate::twice::Twice;
 use crate::{Alignments, ScratchPool};
