@@ -34,7 +34,7 @@ static const char help_text[] =
     "    --cluster what is copied at once: a power of two, 4K to 2M; 64K\n"
     "  info        how much is there\n"
     "    --json    for programs\n"
-    "  fill        copy all that is absent; then PATH.map is gone, and PATH\n"
+    "  fill        copy all that is absent; then PATH.map goes, and PATH is\n"
     "              an ordinary image. Stopped, it goes on the next time\n"
     "    --rate    copy so many bytes a second at most\n"
     "    --progress  tell how far it is, on standard error\n"
