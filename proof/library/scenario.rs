@@ -130,8 +130,9 @@ impl Scenario {
         }
         // The last draw: a seed without notifiers is the run that it was before these.
         scenario.notifiers = draw.pick(&[0, 0, 1, 3]);
-        // Last: so a seed without it stays what it was.
-        scenario.splits = under == AsynchronousDriver && draw.percent(40);
+        // Last: so a seed without it stays what it was. The disk below has to take single sectors.
+        let takes_sectors = scenario.shape.needs_request == 512;
+        scenario.splits = under == AsynchronousDriver && draw.percent(40) && takes_sectors;
         scenario
     }
 
