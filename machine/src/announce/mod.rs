@@ -211,7 +211,9 @@ impl<Q: Clone, T, S: ScratchPool> Announcing<'_, Q, T, S> {
             let entry = self.table.known(next);
             if entry.announced.standing == Standing::Before {
                 let inside = known.0 <= entry.request.offset && entry.end() <= known.1;
-                if !inside || !self.entering().claim_rest_where_free(next) {
+                // A question that is open (it was asked before a repair) has to be answered first.
+                let is_asked = entry.announced.asked;
+                if !inside || is_asked || !self.entering().claim_rest_where_free(next) {
                     return;
                 }
                 let entry = self.table.entry(next);
