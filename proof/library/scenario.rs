@@ -133,6 +133,10 @@ impl Scenario {
         // Last: so a seed without it stays what it was. The disk below has to take single sectors.
         let takes_sectors = scenario.shape.needs_request == 512;
         scenario.splits = under == AsynchronousDriver && draw.percent(40) && takes_sectors;
+        if scenario.splits {
+            // Of so many sectors one would be interrupted or short each time.
+            (scenario.faults.interrupted, scenario.faults.short) = (0, 0);
+        }
         scenario
     }
 
