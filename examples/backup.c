@@ -3,6 +3,7 @@
  * its old bytes go to COPY; the rest follows in order. One thread plays the
  * guest: DISK is overwritten.
  *                            SPDX-License-Identifier: MIT OR Apache-2.0 */
+#define _XOPEN_SOURCE 700
 #include <blkalign.h>
 #include <errno.h>
 #include <fcntl.h>
