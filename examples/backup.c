@@ -13,7 +13,6 @@
 #include <unistd.h>
 #include "care.h"
 #include "load.h"
-
 #define UNIT 65536
 
 /* A change that waits until what it overwrites is copied. */
