@@ -220,7 +220,7 @@
 /** A flush, like blkalign_aio_flush(). */
 #define BLKALIGN_OP_FLUSH 5
 /**
- * A truncate, as a blkalign_before_write_fn() is told of it. Not for
+ * A truncate, as a `blkalign_before_write_fn` is told of it. Not for
  * blkalign_aio_submit(): see blkalign_truncate().
  */
 #define BLKALIGN_OP_TRUNCATE 6
@@ -613,9 +613,9 @@ typedef struct blkalign_throttle_limits {
 } blkalign_throttle_limits;
 
 /**
- * The answer to a blkalign_before_write_fn(): `ret` is 0 if the change may go
+ * The answer to a `blkalign_before_write_fn`: `ret` is 0 if the change may go
  * on, or -errno if it is to fail with that. Call it once, from any thread,
- * with the `token` of the question, also before the blkalign_before_write_fn()
+ * with the `token` of the question, also before the `blkalign_before_write_fn`
  * has returned. A second call with the same token changes nothing; the log is
  * told.
  */

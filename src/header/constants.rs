@@ -111,7 +111,7 @@ pub const BLKALIGN_OP_WRITE_ZEROES: u32 = 3;
 pub const BLKALIGN_OP_DISCARD: u32 = 4;
 /// A flush, like blkalign_aio_flush().
 pub const BLKALIGN_OP_FLUSH: u32 = 5;
-/// A truncate, as a blkalign_before_write_fn() is told of it. Not for
+/// A truncate, as a `blkalign_before_write_fn` is told of it. Not for
 /// blkalign_aio_submit(): see blkalign_truncate().
 pub const BLKALIGN_OP_TRUNCATE: u32 = 6;
 

@@ -7,9 +7,9 @@ pub struct blkalign_notifier {
     _opaque: [u8; 0],
 }
 
-/// The answer to a blkalign_before_write_fn(): `ret` is 0 if the change may go
+/// The answer to a `blkalign_before_write_fn`: `ret` is 0 if the change may go
 /// on, or -errno if it is to fail with that. Call it once, from any thread,
-/// with the `token` of the question, also before the blkalign_before_write_fn()
+/// with the `token` of the question, also before the `blkalign_before_write_fn`
 /// has returned. A second call with the same token changes nothing; the log is
 /// told.
 pub type blkalign_before_write_done_fn = extern "C-unwind" fn(token: *mut c_void, ret: c_int);
