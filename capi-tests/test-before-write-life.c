@@ -190,6 +190,37 @@ static void closing_the_handle_leaves_it(void)
     notifier_remove(&stage.notifier);
 }
 
+static int never_told(void *opaque, uint32_t op, int64_t offset,
+                      int64_t bytes, blkalign_before_write_done_fn done,
+                      void *token)
+{
+    (void)opaque, (void)op, (void)offset, (void)bytes;
+    done(token, 0);
+    return 0;
+}
+
+/* It would wait for what waits in the pause, and only this thread ends it. */
+static void ones_own_pause_is_no_time_to_add(void)
+{
+    struct stage stage;
+    blkalign_notifier *added = NULL;
+    int ret;
+
+    stage_begin(&stage);
+    is_int(blkalign_pause(stage.handle), 0, "pause");
+    ret = blkalign_add_before_write(stage.handle, UNIT, never_told, NULL,
+                                    &added);
+    is_int(ret, -EBUSY, "adding by the handle that has paused it");
+    ok(strstr(blkalign_errmsg(), "paused") != NULL, "in words: %s",
+       blkalign_errmsg());
+    is_int(blkalign_resume(stage.handle), 0, "resume");
+    ret = blkalign_add_before_write(stage.handle, UNIT, never_told, NULL,
+                                    &added);
+    is_int(ret, 0, "adding afterwards");
+    is_int(blkalign_remove_before_write(added), 0, "removed");
+    stage_end(&stage);
+}
+
 struct inside {
     blkalign_handle *handle;
     uint8_t *buf;
@@ -374,6 +405,7 @@ int main(void)
         removing_waits_for_the_answer();
         a_blocking_write_waits();
         closing_the_handle_leaves_it();
+        ones_own_pause_is_no_time_to_add();
         what_waits_is_refused_inside();
         wrong_answers_do_no_harm();
         they_come_and_go_under_load();

@@ -1425,7 +1425,9 @@ int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
  * other changes in the rounded range wait. Reads do not wait, on any handle:
  * they see the old bytes. Only a SERIALISING read of the range waits. While a
  * change is announced a cancel of it is -EBUSY. If the answer is -errno the
- * change fails with that, and nothing of it is written.
+ * change fails with that, and nothing of it is written. Where one call
+ * announces several writes that is so of the first; the others can be
+ * cancelled, and after -errno they are announced by themselves.
  *
  * Ranges of one unit are announced one after the other. One call may announce
  * several writes that will be one I/O. Several notifiers are called one after
@@ -1441,6 +1443,8 @@ int blkalign_set_throttle(blkalign_handle *h, blkalign_throttle *t);
  * Returns 0 or -errno:
  * -EINVAL   `h`, `notify` or `out` is NULL; `unit` is no power of two, or is
  *           above 1 GiB;
+ * -EBUSY    `h` has paused the object (blkalign_pause()): what waits in the
+ *           pause would be waited for;
  * -EDEADLK  the call was made inside a callback or a notifier;
  * -EIO      the library has had an internal error on this object.
  */

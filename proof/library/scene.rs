@@ -282,6 +282,10 @@ impl Scene {
 
     /// What must not be while nothing but the library's own time limits is left to wait for.
     pub fn stuck(&self) -> Option<String> {
+        // Threads of the program look now and then for a handle without threads (`node/help.rs`).
+        if self.scenario.no_threads {
+            return None;
+        }
         let ledger = self.ledger.try_lock()?;
         let hanging = self.device.hanging.lock().clone();
         if !hanging.is_empty() && !self.scenario.hangs_alone() {

@@ -23,6 +23,7 @@ pub struct Added {
 impl Handle {
     /// Adds a notifier of all changes of the object, by whichever handle. When this returns each
     /// change that is not over has been announced to the notifier, or will be. EINVAL: the unit;
+    /// EBUSY: this handle has paused the object, and what waits in the pause would be waited for;
     /// EDEADLK inside a callback or a notifier; EIO after a fault of the library.
     pub fn add_notifier(&self, unit: u32, notify: Box<dyn Notify>) -> Result<Added, Error> {
         let name = &self.endpoint.name;
@@ -31,6 +32,7 @@ impl Handle {
             return Err(Error::new(libc::EINVAL, words));
         }
         self.check_may_wait("adding a notifier")?;
+        self.check_not_paused_here("adding a notifier")?;
         let node = self.endpoint.node.clone();
         match begin_notifier(&node, u64::from(unit), notify) {
             Ok(notifier) => Ok(Added { node, notifier: Mutex::new(Some(notifier)) }),

@@ -41,6 +41,16 @@ impl Handle {
         while self.resume().is_ok() {}
     }
 
+    /// EBUSY: this handle has paused the object, and the call named `what` would wait for what waits
+    /// in the pause.
+    pub(super) fn check_not_paused_here(&self, what: &str) -> Result<(), Error> {
+        if *self.pauses.lock() == 0 {
+            return Ok(());
+        }
+        let words = format!("{}: {what}: this handle has paused the object", self.endpoint.name);
+        Err(Error::new(libc::EBUSY, words))
+    }
+
     /// A drain up to the mark waits for requests of this handle. EBUSY: this handle holds them back
     /// itself.
     pub(super) fn check_may_end(&self, mark: Mark) -> Result<(), Error> {
