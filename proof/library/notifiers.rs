@@ -89,6 +89,8 @@ pub fn notifying(scene: &Arc<Scene>, times: usize) {
         let unit = [1, 512, 4096, 65536, 1 << 30][choose(5) as usize];
         let added = match handle.add_notifier(unit, Box::new(notify)) {
             Ok(added) => added,
+            // The handle has paused its object, or had when it was asked.
+            Err(error) if error.errno == libc::EBUSY => continue,
             Err(error) => fail(&format!("a notifier is refused: {error}")),
         };
         drop(handle);
