@@ -41,8 +41,8 @@ impl Handle {
         while self.resume().is_ok() {}
     }
 
-    /// EBUSY: this handle has paused the object, and the call named `what` would wait for what waits
-    /// in the pause.
+    /// EBUSY: this handle has paused the object, and the call named `what` would wait for what
+    /// waits in the pause.
     pub(super) fn check_not_paused_here(&self, what: &str) -> Result<(), Error> {
         if *self.pauses.lock() == 0 {
             return Ok(());
