@@ -1489,7 +1489,8 @@ int blkalign_overlay_create(const char *path, int64_t length,
  * `backing` is shorter there are zeros. The bytes of `backing` must not
  * change, and `backing` must stay open, until the last handle of the overlay
  * is closed; the library reads it by blkalign_pread(), on any thread. Several
- * overlays may have the same `backing`.
+ * overlays may have the same `backing`. What is done to `backing` itself is
+ * done to these reads, too: a throttle, a pause, blkalign_cancel_all().
  *
  * Each cluster that is written stays in `path`, at its own offset. A write of
  * a part of a cluster brings the rest from `backing`; if that cannot be read,
