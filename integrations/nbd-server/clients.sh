@@ -28,26 +28,7 @@ cleanup() {
 }
 trap cleanup EXIT
 cd "$directory" || exit 1
-number=0
-
-# ok NAME COMMAND...: what it says is shown only when it fails
-ok() {
-    local name=$1
-    number=$((number + 1))
-    shift
-    if "$@" >said 2>&1; then
-        echo "ok $number - $name"
-    else
-        echo "not ok $number - $name"
-        echo "# failed: $*"
-        sed 's/^/# /' said
-    fi
-}
-
-skip() {
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
+. "$here/../nbd-server/tap.sh"
 
 size=16777216
 head -c $size /dev/zero | tr '\0' 'A' >image

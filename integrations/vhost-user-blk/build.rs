@@ -4,36 +4,26 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "rbd")]
-    build_rbd_driver();
+    build_driver("librbd", &["blkalign-rbd.c", "place.c", "driver.c"], &["rbd", "rados"]);
     #[cfg(feature = "nbd")]
-    build_nbd_driver();
+    build_driver(
+        "libnbd",
+        &["blkalign-nbd.c", "connection.c", "driver.c", "driving.c", "session.c"],
+        &["nbd"],
+    );
 }
 
-#[cfg(feature = "nbd")]
-fn build_nbd_driver() {
-    let folder = "../libnbd";
-    let sources = ["blkalign-nbd.c", "connection.c", "driver.c", "driving.c", "session.c"];
-    println!("cargo::rerun-if-changed={folder}");
+/// Compiles the driver in a folder of `integrations/`, and links what it stands on.
+#[cfg(any(feature = "rbd", feature = "nbd"))]
+fn build_driver(folder: &str, sources: &[&str], libraries: &[&str]) {
+    println!("cargo::rerun-if-changed=../{folder}");
     cc::Build::new()
-        .files(sources.map(|name| format!("{folder}/{name}")))
+        .files(sources.iter().map(|name| format!("../{folder}/{name}")))
         .include("../../include")
         .flag("-std=c99")
         .define("_GNU_SOURCE", None)
-        .compile("blkalign-nbd");
-    println!("cargo::rustc-link-lib=nbd");
-}
-
-#[cfg(feature = "rbd")]
-fn build_rbd_driver() {
-    let folder = "../librbd";
-    let sources = ["blkalign-rbd.c", "place.c", "driver.c"];
-    println!("cargo::rerun-if-changed={folder}");
-    cc::Build::new()
-        .files(sources.map(|name| format!("{folder}/{name}")))
-        .include("../../include")
-        .flag("-std=c99")
-        .define("_GNU_SOURCE", None)
-        .compile("blkalign-rbd");
-    println!("cargo::rustc-link-lib=rbd");
-    println!("cargo::rustc-link-lib=rados");
+        .compile(sources[0].trim_end_matches(".c"));
+    for library in libraries {
+        println!("cargo::rustc-link-lib={library}");
+    }
 }

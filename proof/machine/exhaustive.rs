@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use super::ledger::Checked;
+use super::path::Path;
 use super::scenario::{one_segment, Scenario};
 use super::storage::Outcome;
 use super::subject::RealMachine;
@@ -38,37 +39,6 @@ enum Event {
     /// The storage does not do such a thing.
     Refuse(usize),
     Cancel(usize),
-}
-
-/// The choices made so far on the way to a leaf, and how many there were.
-#[derive(Default)]
-struct Path {
-    choices: Vec<(usize, usize)>,
-    depth: usize,
-}
-
-impl Path {
-    fn choose(&mut self, options: usize) -> usize {
-        if self.depth == self.choices.len() {
-            self.choices.push((0, options));
-        }
-        let (choice, known) = self.choices[self.depth];
-        assert_eq!(known, options, "the machine does something else when asked again");
-        self.depth += 1;
-        choice
-    }
-
-    /// The next path; false when all have been walked.
-    fn advance(&mut self) -> bool {
-        self.depth = 0;
-        while let Some((choice, options)) = self.choices.pop() {
-            if choice + 1 < options {
-                self.choices.push((choice + 1, options));
-                return true;
-            }
-        }
-        false
-    }
 }
 
 pub type Shape = (usize, Op, u64, u64);
@@ -159,7 +129,7 @@ pub fn walk_all(scenario: &Scenario, walk: Walk) -> u64 {
     let mut paths = 0;
     loop {
         if let Err(why) = run(scenario, walk, &mut path, false) {
-            path.depth = 0;
+            path.again();
             let _ = run(scenario, walk, &mut path, true);
             let choices = &path.choices;
             panic!("{why}\n{walk:?}, {choices:?} of {:#?}", scenario.plans);

@@ -46,6 +46,7 @@ mod memory;
 mod model;
 mod overlay;
 mod owners;
+mod path;
 mod random;
 mod reference;
 mod reference_early;

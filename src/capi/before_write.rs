@@ -4,16 +4,11 @@ use std::ffi::{c_int, c_void};
 
 use super::checks::invalid;
 use super::guard::{guard, guard_handle};
+use crate::driver::kind_number;
 use crate::handle::{answer_question, Added, Change, Handle, Notify, Token};
 use crate::header::{blkalign_before_write_fn, blkalign_handle, blkalign_notifier};
-use crate::header::{BLKALIGN_OP_DISCARD, BLKALIGN_OP_TRUNCATE};
-use crate::header::{BLKALIGN_OP_WRITE, BLKALIGN_OP_WRITE_ZEROES};
 use crate::log;
-use crate::sys::{caught, outside, uncancelled};
-use blkalign_machine::Op;
-
-/// Errnos that the kernel knows are below this.
-const ERRNO_END: u32 = 4096;
+use crate::sys::{answer_of, caught, outside, uncancelled};
 
 /// Adds a notifier: `notify` is called before any request changes bytes of the
 /// object of `h`, and the request waits for the answer. That is what a backup
@@ -107,18 +102,13 @@ unsafe impl Sync for Notifier {}
 impl Notify for Notifier {
     fn before(&self, change: Change, token: Token) -> Result<(), i32> {
         let Change { op, offset, bytes } = change;
-        let op = match op {
-            Op::Write => BLKALIGN_OP_WRITE,
-            Op::WriteZeroes => BLKALIGN_OP_WRITE_ZEROES,
-            Op::Discard => BLKALIGN_OP_DISCARD,
-            _ => BLKALIGN_OP_TRUNCATE,
-        };
         let Some(function) = self.function else { return Ok(()) };
         let token = std::ptr::without_provenance_mut(token.get() as usize);
         let (opaque, offset, bytes) = (self.opaque, offset as i64, bytes as i64);
         // SAFETY: the caller's function, called as its contract says.
-        let ret = outside(|| unsafe { function(opaque, op, offset, bytes, done, token) });
-        result_of(ret)
+        let ret =
+            outside(|| unsafe { function(opaque, kind_number(op), offset, bytes, done, token) });
+        answer_of(ret)
     }
 }
 
@@ -128,7 +118,7 @@ extern "C-unwind" fn done(token: *mut c_void, ret: c_int) {
         // A panic must not travel into the caller's code.
         let answered = caught(|| {
             let token = Token::new(token.addr() as u64);
-            token.is_some_and(|token| answer_question(token, result_of(ret)))
+            token.is_some_and(|token| answer_question(token, answer_of(ret)))
         });
         match answered {
             Ok(true) => {}
@@ -136,13 +126,4 @@ extern "C-unwind" fn done(token: *mut c_void, ret: c_int) {
             Err(panic) => log::error!("a before-write notifier's answer: {panic}"),
         }
     });
-}
-
-/// 0, or -errno. A positive number, and one that is no errno, is EIO.
-fn result_of(ret: c_int) -> Result<(), i32> {
-    match ret {
-        0 => Ok(()),
-        ret if ret < 0 && ret.unsigned_abs() < ERRNO_END => Err(-ret),
-        _ => Err(libc::EIO),
-    }
 }

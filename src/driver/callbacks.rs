@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void, CStr};
 use libc::iovec;
 
 use super::{Alignments, BlockStatus, Done, Driver, Io, Op};
+use super::{Token, Unanswered};
 use crate::header::{blkalign_driver, BLKALIGN_REQ_FUA, BLKALIGN_REQ_MAY_UNMAP};
 use crate::header::{BLKALIGN_REQ_NO_FALLBACK, BLKALIGN_STATUS_DATA};
 use crate::header::{BLKALIGN_STATUS_HOLE, BLKALIGN_STATUS_ZERO};
@@ -12,10 +13,7 @@ use crate::log;
 use crate::probe::{AlignmentSources, Limits, Source};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
-use crate::sys::{caught, outside, uncancelled, Error};
-
-/// The largest errno of Linux (MAX_ERRNO).
-const ERRNO_MAX: i32 = 4095;
+use crate::sys::{answer_of, caught, known_errno, outside, uncancelled, Error};
 
 /// offset, bytes, iov, iovcnt, flags
 type IoArguments = (i64, i64, *const iovec, c_int, u32);
@@ -198,7 +196,10 @@ impl Driver for CallbackDriver {
         if op == Op::Read {
             clear_scratch(&io);
         }
-        let (token, arguments) = PENDING.lock().add(io, done);
+        let pending = Box::new(Pending { io, done });
+        let arguments = CallbackDriver::io_arguments(&pending.io);
+        let token = PENDING.lock().add(pending);
+        let token = token.get() as usize as *mut c_void;
         let ret = self.call_asynchronous(op, arguments, token);
         if ret != 0 {
             finish(token, if ret < 0 { ret } else { -libc::EIO });
@@ -213,7 +214,7 @@ impl Driver for CallbackDriver {
         // SAFETY: the caller's function, called as its contract says; `run` can be written.
         let ret = outside(|| unsafe { function(self.opaque, offset, bytes, &raw mut run) });
         if ret < 0 {
-            return Err(errno_of(ret.unsigned_abs().into()));
+            return Err(known_errno(ret.unsigned_abs().into()));
         }
         // An answer that is none, of 0 bytes: the handle refuses it.
         let status = match ret as u32 {
@@ -230,7 +231,7 @@ impl Driver for CallbackDriver {
         // SAFETY: the caller's function, called as its contract says.
         let length = outside(|| unsafe { getlength(self.opaque) });
         u64::try_from(length).map_err(|_| {
-            let errno = errno_of(length.unsigned_abs());
+            let errno = known_errno(length.unsigned_abs());
             Error::new(errno, format!("{}: the driver's getlength", self.name))
         })
     }
@@ -245,66 +246,19 @@ impl Drop for CallbackDriver {
     }
 }
 
-/// The number, if the kernel takes such a number for an errno; else EIO. Other numbers might mean
-/// something inside the library.
-fn errno_of(number: u64) -> i32 {
-    match i32::try_from(number) {
-        Ok(errno @ 1..=ERRNO_MAX) => errno,
-        _ => libc::EIO,
-    }
-}
-
-/// A driver's answer: 0 for all of the I/O, or -errno. A positive answer cannot be trusted: EIO.
+/// A driver's answer: 0 for all of the I/O, or -errno.
 fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
-    match ret {
-        0 => Ok(io.bytes),
-        ret if ret < 0 => Err(errno_of(u64::from(ret.unsigned_abs()))),
-        _ => Err(libc::EIO),
-    }
+    answer_of(ret).map(|()| io.bytes)
 }
 
-/// What asynchronous drivers have been asked for and have not answered. Tokens are never used
-/// twice, so that an answer that comes twice finds nothing the second time.
+/// What asynchronous drivers have been asked for and have not answered.
 ///
 /// The lock guards the table; nothing else is taken while it is held.
-pub static PENDING: Mutex<PendingTable> =
-    Mutex::new(PendingTable { slots: Vec::new(), free: Vec::new() });
+static PENDING: Mutex<Unanswered<Box<Pending>>> = Mutex::new(Unanswered::new());
 
-pub struct PendingTable {
-    pub slots: Vec<(u32, Option<Box<Pending>>)>,
-    free: Vec<u32>,
-}
-
-pub struct Pending {
+struct Pending {
     io: Io,
     done: Done,
-}
-
-impl PendingTable {
-    fn add(&mut self, io: Io, done: Done) -> (*mut c_void, IoArguments) {
-        let pending = Box::new(Pending { io, done });
-        let arguments = CallbackDriver::io_arguments(&pending.io);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
-            (self.slots.len() - 1) as u32
-        });
-        let (generation, place) = &mut self.slots[slot as usize];
-        *generation = generation.wrapping_add(1);
-        *place = Some(pending);
-        let token = ((slot as usize + 1) << 32) | *generation as usize;
-        (token as *mut c_void, arguments)
-    }
-
-    fn take(&mut self, token: *mut c_void) -> Option<Box<Pending>> {
-        let slot = (token as usize >> 32).checked_sub(1)?;
-        let (generation, place) = self.slots.get_mut(slot)?;
-        if *generation != token as usize as u32 {
-            return None;
-        }
-        let pending = place.take()?;
-        self.free.push(slot as u32);
-        Some(pending)
-    }
 }
 
 /// What a driver calls when an I/O is done.
@@ -320,7 +274,7 @@ extern "C-unwind" fn driver_done(token: *mut c_void, ret: c_int) {
 
 /// Takes the first answer to an I/O; a second one changes nothing.
 fn finish(token: *mut c_void, ret: c_int) {
-    let pending = PENDING.lock().take(token);
+    let pending = Token::new(token.addr() as u64).and_then(|token| PENDING.lock().take(token));
     if let Some(pending) = pending {
         let Pending { io, done } = *pending;
         let result = result_of(ret, &io);

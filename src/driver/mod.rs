@@ -7,6 +7,7 @@ mod image_lock;
 mod kind;
 mod overlay;
 mod status;
+mod unanswered;
 pub mod way;
 
 pub use blkalign_machine::{
@@ -20,6 +21,7 @@ pub use kind::kind_number;
 pub use overlay::map::MapFile;
 pub use overlay::{create_overlay, map_path, Backing, Layers, OverlayDriver};
 pub use status::BlockStatus;
+pub use unanswered::{Token, Unanswered};
 
 use crate::sys::Error;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Handle;
 use crate::completion::inside_callback;
-pub use crate::node::{answer_question, Change, Notify, Token};
+pub use crate::driver::Token;
+pub use crate::node::{answer_question, Change, Notify};
 use crate::node::{begin_notifier, end_notifier, withdraw_notifier, Node, Notifier};
 use crate::sync::Mutex;
 use crate::sys::Error;

@@ -6,20 +6,17 @@
 //! thread meanwhile are handed in together, so that what was submitted as one batch goes out as
 //! one; but not later than some tens of microseconds, or the length of one call, after the first.
 //!
-//! A question has a token, which is never used twice: an answer that comes twice finds nothing the
-//! second time.
-//!
 //! The lock `QUESTIONS` guards the table of open questions; nothing else is taken while it is held.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::notifier::{Change, Notifier, Token};
+use super::notifier::{Change, Notifier};
 use super::{with_actions, Action, Actions, Endpoint};
 use crate::completion::as_callback;
+use crate::driver::{Token, Unanswered};
 use crate::log;
 use crate::sync::{Instant, Mutex};
 use crate::sys::caught;
@@ -38,38 +35,7 @@ struct Question {
     notifier: Arc<Notifier>,
 }
 
-static QUESTIONS: Mutex<Questions> = Mutex::new(Questions { slots: Vec::new(), free: Vec::new() });
-
-struct Questions {
-    /// By slot: its generation, and the question that is open there.
-    slots: Vec<(u32, Option<Question>)>,
-    free: Vec<u32>,
-}
-
-impl Questions {
-    fn add(&mut self, question: Question) -> Token {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
-            (self.slots.len() - 1) as u32
-        });
-        let (generation, place) = &mut self.slots[slot as usize];
-        *generation = generation.wrapping_add(1);
-        *place = Some(question);
-        let number = (u64::from(slot) + 1) << 32 | u64::from(*generation);
-        NonZeroU64::new(number).expect("the slot is not 0")
-    }
-
-    fn take(&mut self, token: Token) -> Option<Question> {
-        let slot = (token.get() >> 32).checked_sub(1)?;
-        let (generation, place) = self.slots.get_mut(usize::try_from(slot).ok()?)?;
-        if u64::from(*generation) != token.get() & u64::from(u32::MAX) {
-            return None;
-        }
-        let question = place.take()?;
-        self.free.push(slot as u32);
-        Some(question)
-    }
-}
+static QUESTIONS: Mutex<Unanswered<Question>> = Mutex::new(Unanswered::new());
 
 type Answer = (Arc<Endpoint>, Announcement, Result<(), i32>);
 

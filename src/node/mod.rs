@@ -42,7 +42,7 @@ pub use dispatch::{dispatch, dispatch_elsewhere, unplug_and_dispatch};
 pub use endpoint::{Endpoint, Owner, Work};
 pub use latency::{bucket_end, LatencyCounts, BUCKETS};
 pub use limit::{TooLong, TooLongFn};
-pub use notifier::{Change, Notifier, Notify, Token};
+pub use notifier::{Change, Notifier, Notify};
 pub use notifying::{announce_within, answer_question};
 pub use notifying::{begin_notifier, end_notifier, withdraw_notifier};
 pub use perform::{perform, perform_only};

@@ -1,10 +1,9 @@
 //! A before-write notifier of an object: plain data. `announce.rs` says how it is told of a change.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Waiter;
-use crate::driver::Op;
+use crate::driver::{Op, Token};
 use blkalign_machine::NotifierId;
 
 /// What a notifier is told: this range is about to change.
@@ -14,9 +13,6 @@ pub struct Change {
     pub offset: u64,
     pub bytes: u64,
 }
-
-/// Names a question; 0 is none.
-pub type Token = NonZeroU64;
 
 /// A program's notifier.
 pub trait Notify: Send + Sync {

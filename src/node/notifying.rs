@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::announce;
 use super::dispatch::dispatch;
-use super::notifier::{Notifier, Notify, Token};
+use super::notifier::{Notifier, Notify};
 use super::{with_actions, Actions, Node};
+use crate::driver::Token;
 
 /// Adds a notifier of changes of the whole object, and returns when no change is under way that it
 /// was not told of. EIO: the machine takes nothing any more.

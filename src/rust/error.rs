@@ -54,17 +54,13 @@ impl From<Error> for io::Error {
     }
 }
 
-/// The largest errno of Linux (MAX_ERRNO).
-const ERRNO_MAX: i32 = 4095;
-
 /// The errno of a failure that Rust code reports: EIO where it has none.
 pub fn errno_of(error: &io::Error) -> i32 {
     if let Some(Error(inner)) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         return inner.errno;
     }
     match (error.raw_os_error(), error.kind()) {
-        (Some(errno @ 1..=ERRNO_MAX), _) => errno,
-        (Some(_), _) => libc::EIO,
+        (Some(errno), _) => sys::known_errno(u64::try_from(errno).unwrap_or(0)),
         (None, io::ErrorKind::Unsupported) => libc::ENOTSUP,
         (None, io::ErrorKind::StorageFull) => libc::ENOSPC,
         (None, io::ErrorKind::PermissionDenied) => libc::EPERM,

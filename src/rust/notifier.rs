@@ -6,6 +6,7 @@ use crate::driver::Op;
 use crate::handle::{answer_question, Added, Change as Told, Notify, Token};
 
 use super::Error;
+use crate::sys::known_errno;
 
 /// What is about to change bytes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,10 +48,7 @@ impl Done {
     }
 
     fn answer(&mut self, result: Result<(), i32>) {
-        let result = result.map_err(|errno| match errno {
-            1..=4095 => errno,
-            _ => libc::EIO,
-        });
+        let result = result.map_err(|errno| known_errno(u64::try_from(errno).unwrap_or(0)));
         if let Some(token) = self.token.take() {
             answer_question(token, result);
         }

@@ -17,7 +17,7 @@ pub use calls::{Calls, Errno, Linux, Outside};
 pub use cancel::{hold_off_cancel, uncancelled};
 pub use copies::{claim, count_copies, Claim, Claimed};
 pub use descriptor::Descriptor;
-pub use error::Error;
+pub use error::{answer_of, known_errno, Error};
 pub use eventfd::{signal_eventfd, EventFd};
 pub use memory::{could_map, page_bytes};
 pub use panics::{caught, outside};

@@ -2,6 +2,7 @@
 //! order of events.
 
 use super::super::exhaustive::{config, shapes, Shape, LENGTH};
+use super::super::path::Path;
 use super::desk::{Desk, End};
 use crate::io::Op;
 use crate::{Alignments, QueueConfig, RequestFlags};
@@ -14,36 +15,6 @@ enum Event {
     Remove,
     Finish(usize),
     Answer(usize, Result<(), i32>),
-}
-
-/// The choices made so far on the way to a leaf, each with how many there were.
-#[derive(Default)]
-struct Path {
-    choices: Vec<(usize, usize)>,
-    depth: usize,
-}
-
-impl Path {
-    fn choose(&mut self, options: usize) -> usize {
-        if self.depth == self.choices.len() {
-            self.choices.push((0, options));
-        }
-        let (choice, known) = self.choices[self.depth];
-        assert_eq!(known, options, "the machine does something else when asked again");
-        self.depth += 1;
-        choice
-    }
-
-    fn advance(&mut self) -> bool {
-        self.depth = 0;
-        while let Some((choice, options)) = self.choices.pop() {
-            if choice + 1 < options {
-                self.choices.push((choice + 1, options));
-                return true;
-            }
-        }
-        false
-    }
 }
 
 struct Walk {

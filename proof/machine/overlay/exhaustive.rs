@@ -5,38 +5,8 @@
 use super::draw::Draw;
 use super::world::{Checked, World};
 use crate::io::Op;
+use crate::proof::path::Path;
 use crate::proof::rng::Rng;
-
-/// What is done next at each step, as far as it was tried; the rest is the first choice.
-struct Path {
-    choices: Vec<(usize, usize)>,
-    at: usize,
-}
-
-impl Path {
-    /// One of `count` ways to go on.
-    fn choose(&mut self, count: usize) -> usize {
-        if self.at == self.choices.len() {
-            self.choices.push((0, count));
-        }
-        let (chosen, of) = self.choices[self.at];
-        assert_eq!(of, count, "a path replays");
-        self.at += 1;
-        chosen
-    }
-
-    /// The next path; false: that was the last.
-    fn next(&mut self) -> bool {
-        self.at = 0;
-        while let Some((chosen, of)) = self.choices.pop() {
-            if chosen + 1 < of {
-                self.choices.push((chosen + 1, of));
-                return true;
-            }
-        }
-        false
-    }
-}
 
 fn run(draw: &Draw, path: &mut Path, rng: &mut Rng) -> Checked {
     let mut world = World::new(draw, false);
@@ -70,14 +40,14 @@ fn explore(first: (Op, u64, u64, bool), second: (Op, u64, u64, bool), keeps: boo
     for (op, offset, bytes, fua) in [first, second] {
         draw.add_plan(op, offset, bytes, fua);
     }
-    let mut path = Path { choices: Vec::new(), at: 0 };
+    let mut path = Path::default();
     let (mut paths, rng) = (0, &mut Rng::new(1));
     loop {
         paths += 1;
         if let Err(words) = run(&draw, &mut path, rng) {
             panic!("{first:?}, then {second:?}, keeps {keeps}, {:?}: {words}", path.choices);
         }
-        if !path.next() {
+        if !path.advance() {
             return paths;
         }
     }
