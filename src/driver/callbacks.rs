@@ -254,9 +254,9 @@ fn result_of(ret: c_int, io: &Io) -> Result<u64, i32> {
 /// What asynchronous drivers have been asked for and have not answered.
 ///
 /// The lock guards the table; nothing else is taken while it is held.
-static PENDING: Mutex<Unanswered<Box<Pending>>> = Mutex::new(Unanswered::new());
+pub static PENDING: Mutex<Unanswered<Box<Pending>>> = Mutex::new(Unanswered::new());
 
-struct Pending {
+pub struct Pending {
     io: Io,
     done: Done,
 }

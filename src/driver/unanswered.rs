@@ -9,7 +9,7 @@ pub type Token = NonZeroU64;
 
 pub struct Unanswered<T> {
     /// By slot: its generation, and what was asked and has that place.
-    slots: Vec<(u32, Option<T>)>,
+    pub slots: Vec<(u32, Option<T>)>,
     free: Vec<u32>,
 }
 
